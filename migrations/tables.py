@@ -1,0 +1,161 @@
+"""The one description of Pixelplum's tables: migrations are checked against it."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Computed,
+    DateTime,
+    Identity,
+    Integer,
+    MetaData,
+    Numeric,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    func,
+)
+from sqlalchemy.dialects.postgresql import BYTEA, DOMAIN, DOUBLE_PRECISION, JSONB, REAL
+
+SCHEMA = "pix"
+
+metadata = MetaData(schema=SCHEMA)
+
+# A key must fit into an index entry (2,704 bytes) together with a model's or label set's name.
+ITEM_ID_CHECK = "octet_length(item_id) BETWEEN 1 AND 2000"
+MODEL_NAME_CHECK = "octet_length(model_name) BETWEEN 1 AND 200"
+LABEL_SET_CHECK = "octet_length(label_set) BETWEEN 1 AND 200"
+VECTOR_CHECK = "octet_length(VALUE) > 0 AND octet_length(VALUE) % 4 = 0"
+
+feature_vector = DOMAIN("feature_vector", BYTEA, schema=SCHEMA, create_type=False)
+
+
+def _moment(name: str) -> Column:
+    return Column(name, DateTime(timezone=True), nullable=False, server_default=func.now())
+
+
+settings = Table(
+    "settings",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+    comment="Settings of this database, one a row: default_model.",
+)
+
+items = Table(
+    "items",
+    metadata,
+    Column("item_id", Text, primary_key=True),
+    Column("title", Text),
+    Column("brand", Text),
+    Column("price", Numeric),
+    Column("image_url", Text),
+    Column("categories", JSONB),
+    Column("sales_rank", JSONB),
+    Column("related", JSONB),
+    Column("description", Text),
+    Column("attributes", JSONB, comment="Whatever else the source said of the item."),
+    _moment("loaded_at"),
+    CheckConstraint(ITEM_ID_CHECK, name="items_item_id_length"),
+    comment="The catalogue: one row per item, with or without a picture.",
+)
+
+images = Table(
+    "images",
+    metadata,
+    Column("item_id", Text, primary_key=True),
+    Column("content", BYTEA, nullable=False, comment="The picture's file, byte for byte."),
+    Column(
+        "sha256",
+        Text,
+        Computed("encode(sha256(content), 'hex')", persisted=True),
+        nullable=False,
+        comment="Tells whether features were computed from this very picture.",
+    ),
+    Column("format", Text, comment="JPEG, PNG, … as Pillow names it."),
+    Column("width", Integer),
+    Column("height", Integer),
+    Column("source", Text, comment="The path or URL that the picture was loaded from."),
+    _moment("loaded_at"),
+    CheckConstraint(ITEM_ID_CHECK, name="images_item_id_length"),
+    comment="One picture per item.",
+)
+
+labels = Table(
+    "labels",
+    metadata,
+    Column("item_id", Text),
+    Column("label_set", Text),
+    Column("label", Text, nullable=False),
+    PrimaryKeyConstraint("item_id", "label_set"),
+    CheckConstraint(ITEM_ID_CHECK, name="labels_item_id_length"),
+    CheckConstraint(LABEL_SET_CHECK, name="labels_label_set_length"),
+    comment="What people say an item is: one label per item and label set.",
+)
+
+models = Table(
+    "models",
+    metadata,
+    Column("model_name", Text, primary_key=True),
+    Column("checksum", Text, comment="sha256 of the ONNX file; NULL where features came from elsewhere."),
+    Column("dimensions", Integer, nullable=False),
+    Column("size_bytes", BigInteger, comment="Size of the ONNX file."),
+    Column("spec", JSONB, comment="Input, output and preprocessing, as the ONNX file itself states them."),
+    Column("source", Text, nullable=False, comment="What the model was made from."),
+    Column("agreement", REAL, comment="Largest difference to the original engine, relative to the features."),
+    _moment("imported_at"),
+    CheckConstraint(MODEL_NAME_CHECK, name="models_model_name_length"),
+    comment="The networks (and foreign sources) that features come from.",
+)
+
+model_parts = Table(
+    "model_parts",
+    metadata,
+    Column("checksum", Text),
+    Column("part", Integer),
+    Column("content", BYTEA, nullable=False),
+    PrimaryKeyConstraint("checksum", "part"),
+    comment="ONNX files in parts, addressed by their sha256.",
+)
+
+features = Table(
+    "features",
+    metadata,
+    Column("item_id", Text),
+    Column("model_name", Text),
+    Column("model_checksum", Text, comment="Stale unless it equals the model's checksum."),
+    Column("image_sha256", Text, comment="Stale unless it equals the picture's sha256."),
+    Column("vector", feature_vector, nullable=False),
+    _moment("extracted_at"),
+    PrimaryKeyConstraint("item_id", "model_name"),
+    CheckConstraint(ITEM_ID_CHECK, name="features_item_id_length"),
+    comment="One vector per item and model.",
+)
+
+extraction_failures = Table(
+    "extraction_failures",
+    metadata,
+    Column("item_id", Text),
+    Column("model_name", Text),
+    Column("model_checksum", Text, nullable=False),
+    Column("image_sha256", Text, nullable=False),
+    Column("sqlstate", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    _moment("failed_at"),
+    PrimaryKeyConstraint("item_id", "model_name"),
+    comment="Pictures that could not be read, and why; retried when the picture or the model changes.",
+)
+
+extraction_runs = Table(
+    "extraction_runs",
+    metadata,
+    Column("run_id", BigInteger, Identity(always=True), primary_key=True),
+    Column("model_name", Text, nullable=False),
+    _moment("started_at"),
+    Column("extracted", BigInteger, nullable=False, server_default="0"),
+    Column("failed", BigInteger, nullable=False, server_default="0"),
+    Column("seconds", DOUBLE_PRECISION, nullable=False, server_default="0"),
+    comment="Calls of pix.extract_features: pictures done and seconds taken so far.",
+)

@@ -1,0 +1,1 @@
+"""Numpy in, numpy out: no plpy, no SQL, no global state."""

@@ -1,0 +1,144 @@
+"""From the bytes of a picture to the tensor that a network expects."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from pixelplum.errors import PictureError, PictureTooLarge
+
+MAX_PIXELS = 100_000_000
+"""Pictures above this are refused: 10,000 x 10,000 decodes to 300 MB."""
+
+# The limit is checked here, with a message of our own, before anything is decoded.
+Image.MAX_IMAGE_PIXELS = None
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What a network wants done to a picture before it sees it.
+
+    Parameters
+    ----------
+    width, height : int
+        Input size in pixels.
+    mean, std : tuple of float
+        Per channel, in the order of `channels`: the tensor is
+        ``(pixel - mean) / std`` with pixels in 0…255.
+    channels : {'RGB', 'BGR'}
+        Order of the colour channels.
+    layout : {'NHWC', 'NCHW'}
+        Order of the tensor's axes; N is 1.
+    """
+
+    width: int
+    height: int
+    mean: tuple[float, float, float] = (127.5, 127.5, 127.5)
+    std: tuple[float, float, float] = (127.5, 127.5, 127.5)
+    channels: str = "RGB"
+    layout: str = "NHWC"
+
+    @classmethod
+    def from_dict(cls, fields: dict) -> Preprocessing:
+        """Read what `to_dict` (or JSON made of it) holds."""
+        fields = {**fields, "mean": tuple(fields["mean"]), "std": tuple(fields["std"])}
+        return cls(**fields)
+
+    def to_dict(self) -> dict:
+        """Return a form that JSON can hold."""
+        return asdict(self)
+
+
+def decode(content: bytes, width: int, height: int) -> np.ndarray:
+    """Decode a picture and scale it to the given size.
+
+    EXIF orientation is applied, transparency is flattened on white, any
+    colour mode becomes RGB, 16-bit grey is brought to 8 bits, and of an
+    animation the first frame is taken. The picture is stretched to the
+    size asked for, as TensorFlow's image retraining did.
+
+    Parameters
+    ----------
+    content : bytes
+        A file that Pillow can read: JPEG, PNG, GIF, WebP, TIFF, BMP, …
+    width, height : int
+        Size of the result in pixels.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8, shape (height, width, 3), RGB.
+
+    Raises
+    ------
+    PictureError
+        If the bytes are empty, truncated, or no picture.
+    PictureTooLarge
+        If the picture has more than `MAX_PIXELS` pixels.
+    """
+    if not content:
+        raise PictureError("The picture is empty (0 bytes)")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # remarks on metadata that do not concern the pixels
+            return _decode(content, width, height)
+    except PictureError:
+        raise
+    except Exception as error:  # Pillow's plugins raise nearly every class there is
+        raise PictureError(f"The bytes are not a picture that can be read: {error}") from error
+
+
+def _decode(content: bytes, width: int, height: int) -> np.ndarray:
+    with Image.open(io.BytesIO(content)) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise PictureTooLarge(
+                f"The picture has {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}"
+            )
+        # A JPEG is decoded at the nearest binary fraction of its size: much faster, no visible loss.
+        image.draft("RGB", (2 * width, 2 * height))
+        image.load()
+        picture = _to_rgb(ImageOps.exif_transpose(image))
+    return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        values = np.asarray(image, dtype=np.float64)
+        scale = 255 / 65535 if values.max() > 255 else 1
+        return Image.fromarray(np.clip(values * scale, 0, 255).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        page = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(page, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def to_tensor(pixels: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
+    """Turn decoded pixels into the tensor of a batch of one.
+
+    Parameters
+    ----------
+    pixels : numpy.ndarray
+        uint8, shape (height, width, 3), RGB, as `decode` returns.
+    preprocessing : Preprocessing
+        The network's wishes.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32, contiguous, shape (1, height, width, 3) or, for
+        layout NCHW, (1, 3, height, width).
+    """
+    tensor = pixels.astype(np.float32)
+    if preprocessing.channels == "BGR":
+        tensor = tensor[:, :, ::-1]
+    tensor = (tensor - np.float32(preprocessing.mean)) / np.float32(preprocessing.std)
+    if preprocessing.layout == "NCHW":
+        tensor = tensor.transpose(2, 0, 1)
+    return np.ascontiguousarray(tensor[np.newaxis], dtype=np.float32)

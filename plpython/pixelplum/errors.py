@@ -1,0 +1,87 @@
+"""The errors that a SQL user meets: each has a SQLSTATE of its own and a hint.
+
+The docstring of an error class is its default message, so `raise
+ZeroVector(hint=…)` and the reference documentation say the same thing.
+"""
+
+from __future__ import annotations
+
+
+class PixelplumError(Exception):
+    """Pixelplum cannot do what was asked."""
+
+    sqlstate = "PX000"
+    hint: str | None = None
+
+    def __init__(self, message: str | None = None, *, hint: str | None = None):
+        super().__init__(message or (type(self).__doc__ or "").strip().splitlines()[0])
+        if hint is not None:
+            self.hint = hint
+
+
+class VersionMismatch(PixelplumError):
+    """The SQL functions and the Python package have different versions."""
+
+    sqlstate = "PX001"
+
+
+class PictureError(PixelplumError):
+    """The bytes are not a picture that can be read."""
+
+    sqlstate = "PX010"
+    hint = "Load the picture again from its source, or delete it from pix.images."
+
+
+class PictureTooLarge(PictureError):
+    """The picture has more pixels than are safe to decode."""
+
+    sqlstate = "PX011"
+    hint = "Scale the picture down before loading it."
+
+
+class ModelMissing(PixelplumError):
+    """The model's file is not in this host's cache."""
+
+    sqlstate = "PX021"
+    hint = "SELECT pix.warm_up(model_name) restores it from the database."
+
+
+class ModelBroken(PixelplumError):
+    """The model's graph cannot be loaded or run."""
+
+    sqlstate = "PX022"
+    hint = "Import the model again with: pix model import"
+
+
+class ModelOutput(ModelBroken):
+    """The model's output is not one vector per picture."""
+
+    sqlstate = "PX023"
+    hint = "Name a layer that gives one vector per picture with --output."
+
+
+class CacheUnusable(PixelplumError):
+    """The cache folder of this host cannot be written."""
+
+    sqlstate = "PX024"
+    hint = "Set PIX_CACHE in the environment of the postmaster to a folder it may write, and restart it."
+
+
+class VectorError(PixelplumError):
+    """The feature vectors cannot be compared."""
+
+    sqlstate = "PX030"
+
+
+class ZeroVector(VectorError):
+    """Cosine distance is not defined for a vector of zeros."""
+
+    sqlstate = "PX031"
+    hint = "Use metric => 'euclidean', or extract the item's features again."
+
+
+class UnknownMetric(VectorError):
+    """The metric is not known."""
+
+    sqlstate = "PX032"
+    hint = "Use one of: cosine, euclidean, dot."

@@ -1,0 +1,74 @@
+"""The bodies of the SQL functions.
+
+Every SQL function in PL/Python is one import and one call::
+
+    from pixelplum.server import call
+    return call(plpy, GD, '@VERSION@', 'features.embed', content, checksum)
+
+`call` takes `plpy` and the backend's cache (a dict that lives as long as the
+connection) as arguments and hands both on: nothing here is global.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+
+# One backend per core does the work: more threads in each only get in the way.
+for _library in ("OMP", "OPENBLAS", "MKL"):
+    os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
+
+from pixelplum import __version__  # noqa: E402
+from pixelplum.errors import PixelplumError, VersionMismatch  # noqa: E402
+
+
+def call(plpy, cache: dict, sql_version: str, function: str, *arguments):
+    """Run a server function for SQL, and turn its errors into SQL errors.
+
+    Parameters
+    ----------
+    plpy : module
+        PL/Python's access to the database.
+    cache : dict
+        The backend's GD.
+    sql_version : str
+        Version of the SQL function that calls.
+    function : str
+        ``module.name`` in this package.
+    *arguments
+        The SQL function's arguments.
+
+    Returns
+    -------
+    object
+        What the function returns.
+
+    Raises
+    ------
+    plpy.Error
+        With a SQLSTATE of class PX and a hint.
+    """
+    try:
+        check_version(sql_version)
+        module, name = function.split(".")
+        return getattr(import_module(f"pixelplum.server.{module}"), name)(plpy, cache, *arguments)
+    except PixelplumError as error:
+        failure = error
+    plpy.error(str(failure), sqlstate=failure.sqlstate, hint=failure.hint)
+
+
+def check_version(sql_version: str) -> None:
+    """Refuse to work for SQL functions of another version, and say how to mend it."""
+    if sql_version == __version__:
+        return
+    older_sql = _numbers(sql_version) < _numbers(__version__)
+    raise VersionMismatch(
+        f"The SQL functions have version {sql_version}, the Python package on this host {__version__}",
+        hint="Run: pix migrate"
+        if older_sql
+        else f"Install pixelplum {sql_version} on this host, and open a new connection.",
+    )
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(part) if part.isdigit() else 0 for part in version.split(".")]

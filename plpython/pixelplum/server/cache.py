@@ -1,0 +1,71 @@
+"""Files of this host, addressed by the sha256 of their content.
+
+The database holds every model; a file here only saves reading it again. It is
+written under a name of the backend's own and renamed when its checksum is
+right, so that a reader never sees a part of it, and losing it loses nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from pixelplum.errors import CacheUnusable, ModelBroken
+
+
+def folder() -> Path:
+    """Return the cache folder: `PIX_CACHE` of the postmaster, or ~/.cache/pixelplum."""
+    return Path(os.environ.get("PIX_CACHE") or Path.home() / ".cache" / "pixelplum")
+
+
+def path(checksum: str) -> Path:
+    """Return where the file of this sha256 (64 hexadecimal digits) belongs."""
+    if len(checksum) != 64 or not set(checksum) <= set("0123456789abcdef"):
+        raise ModelBroken(f"{checksum!r} is not a sha256 checksum")
+    return folder() / f"{checksum}.onnx"
+
+
+def is_whole(checksum: str) -> bool:
+    """Tell whether the file is there and has the right content."""
+    file = path(checksum)
+    if not file.is_file():
+        return False
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest() == checksum
+
+
+def write_part(checksum: str, part: int, content: bytes) -> None:
+    """Append a part to the file that is being restored; part 0 starts it anew.
+
+    Raises
+    ------
+    CacheUnusable
+        If the folder cannot be written.
+    """
+    try:
+        folder().mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _unfinished(checksum).open("wb" if part == 0 else "ab") as stream:
+            stream.write(content)
+    except OSError as error:
+        raise CacheUnusable(f"The cache folder {folder()} cannot be written: {error.strerror}") from error
+
+
+def finish(checksum: str) -> None:
+    """Give the restored file its name, if it is whole.
+
+    Raises
+    ------
+    ModelBroken
+        If the parts do not add up to the checksum.
+    """
+    unfinished = _unfinished(checksum)
+    content = unfinished.read_bytes() if unfinished.exists() else b""
+    if hashlib.sha256(content).hexdigest() != checksum:
+        unfinished.unlink(missing_ok=True)
+        raise ModelBroken(f"The stored parts of model {checksum[:12]}… are missing or damaged")
+    unfinished.replace(path(checksum))
+
+
+def _unfinished(checksum: str) -> Path:
+    return path(checksum).with_suffix(f".{os.getpid()}")

@@ -1,0 +1,24 @@
+"""What a stored model says of itself."""
+
+from __future__ import annotations
+
+import json
+
+from pixelplum.server import cache as files
+from pixelplum.server.features import network
+
+
+def inspect(plpy, cache: dict, checksum: str) -> dict:
+    """Load a model from this host's cache and describe it.
+
+    Returns
+    -------
+    dict
+        ``dimensions`` (int), ``size_bytes`` (int) and ``spec`` (JSON text).
+    """
+    model = network(cache, checksum)
+    return {
+        "dimensions": model.dimensions,
+        "size_bytes": files.path(checksum).stat().st_size,
+        "spec": json.dumps(model.spec),
+    }
