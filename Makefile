@@ -1,0 +1,36 @@
+# Everything from a bare checkout. `make` alone lists the targets.
+
+PYTHON := .pix/venv/bin/python
+PIX := .pix/venv/bin/pix
+
+.PHONY: help install demo test bench lint docs lock clean
+
+help:           ## List the targets
+	@grep -E '^[a-z]+: .*##' Makefile | sed -E 's/^([a-z]+): *[^#]*##/\1\t/' | expand -t 10
+
+install:        ## Install what is missing: PostgreSQL with PL/Python, a virtual environment, Pixelplum
+	@tools/install.sh
+
+demo: install   ## Load a catalogue, extract features, show look-alikes
+	@$(PIX) demo
+
+test: install   ## Run all tests, on a server of their own
+	@$(PYTHON) -m pytest $(TESTS)
+
+bench: install  ## Measure speed against peers
+	@$(PYTHON) -m benchmarks
+
+lint: install   ## Check style
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+
+docs: install   ## Generate the reference from the database's own comments
+	@$(PYTHON) tools/generate_reference.py
+
+lock: install   ## Renew requirements.lock
+	@$(PYTHON) -m uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-header \
+		--output-file requirements.lock pyproject.toml
+
+clean:          ## Stop the private server and remove .pix
+	@if [ -x $(PIX) ]; then $(PIX) server destroy --yes; fi
+	@rm -rf .pix

@@ -1,0 +1,47 @@
+"""Entry of the `pix` command."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from pixload.cluster import Cluster
+from pixload.commands.database import doctor, migrate
+from pixload.commands.demo import demo, sample
+from pixload.commands.features import extract, nearest
+from pixload.commands.load import load
+from pixload.commands.model import model
+from pixload.commands.server import psql, server
+from pixload.database import Database
+
+
+def default_home() -> Path:
+    """Return `.pix` of the checkout that this command is installed in, or of the current folder."""
+    home = Path(sys.prefix).parent
+    return home if home.name == ".pix" else Path.cwd() / ".pix"
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="pixelplum", prog_name="pix")
+@click.option("--dsn", envvar="PIX_DSN", help="Connection string or URL; default: the private server.")
+@click.option(
+    "--home", envvar="PIX_HOME", type=click.Path(file_okay=False, path_type=Path), default=default_home,
+    help="Folder of the private server; default: .pix of the checkout.",
+)  # fmt: skip
+@click.pass_context
+def main(context: click.Context, dsn: str | None, home: Path) -> None:
+    """Pictures in PostgreSQL: load them, extract features, find look-alikes.
+
+    Example: pix load images pictures/ && pix extract && pix nearest B005IYS5ZA
+    """
+    context.obj = Database(dsn or None, Cluster(Path(os.path.abspath(home))))
+
+
+for command in (server, psql, migrate, doctor, sample, load, model, extract, nearest, demo):
+    main.add_command(command)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""Prepare a database, and find out what it lacks."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from pixload.database import Database
+from pixload.migration import VERSION
+from pixload.migration import migrate as migrate_database
+
+
+@click.command()
+@click.option("--to", "revision", default="head", help="An alembic revision, or 'base' to remove everything.")
+@click.pass_obj
+def migrate(database: Database, revision: str) -> None:
+    """Create or upgrade tables, types, roles and functions; all or nothing.
+
+    Example: pix migrate
+    """
+    before, after = migrate_database(database.dsn, revision)
+    click.echo(f"revision {before or 'none'} -> {after or 'none'}, functions of version {VERSION}")
+
+
+@click.command()
+@click.pass_obj
+def doctor(database: Database) -> None:
+    """Check the server; exit status 1 if something is wrong.
+
+    Example: pix doctor
+    """
+    with database.connect() as connection, connection.cursor() as cursor:
+        cursor.execute('SELECT "check", ok, found, remedy FROM pix.doctor()')
+        checks = cursor.fetchall()
+    table = Table("check", "", "found", "remedy", box=None)
+    for check, ok, found, remedy in checks:
+        table.add_row(check, "[green]ok[/]" if ok else "[red]wrong[/]", found, remedy)
+    Console().print(table)
+    sys.exit(0 if all(ok for _, ok, *_ in checks) else 1)

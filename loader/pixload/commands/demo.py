@@ -1,0 +1,170 @@
+"""pix sample and pix demo: a catalogue to try things on, and the whole story in one command."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from pixload import load as loading
+from pixload.commands.features import look_alikes, neighbor_table
+from pixload.conversion import read_onnx
+from pixload.database import Database
+from pixload.extraction import extract
+from pixload.merge import Rejects
+from pixload.migration import migrate
+from pixload.models import SHIPPED, import_model
+from pixload.progress import progress_bar
+from pixload.sample import draw_catalogue
+
+IMAGENET_MODEL = "inception_v3"
+IMAGENET_SECONDS = 120
+DEMO_ITEMS, DEMO_SEED = 600, 7
+QUERIES = 100
+
+
+@click.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--items", default=DEMO_ITEMS, show_default=True, type=click.IntRange(1), help="How many boots.")
+@click.option("--seed", default=DEMO_SEED, show_default=True, type=click.IntRange(0), help="Which boots.")
+def sample(folder: Path, items: int, seed: int) -> None:
+    """Draw a catalogue of boots into FOLDER: pictures, metadata, labels; the same for the same seed.
+
+    Example: pix sample boots --items 600 --seed 7
+    """
+    draw(folder, items, seed)
+    click.echo(f"{items} boots in {folder}: pictures/, metadata.json.gz, labels.csv")
+
+
+def draw(folder: Path, items: int, seed: int) -> None:
+    with progress_bar("drawing boots", items) as advance:
+        for _ in draw_catalogue(folder, items, seed):
+            advance()
+
+
+@click.command()
+@click.option(
+    "--pictures", type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Your own pictures, in a folder per label; default: drawn boots.",
+)  # fmt: skip
+@click.pass_obj
+def demo(database: Database, pictures: Path | None) -> None:
+    """Load a catalogue, extract features, and show look-alikes; done again, it goes on where it was.
+
+    Example: pix demo
+    """
+    say = Console(highlight=False)
+    if not database.is_remote:
+        database.cluster.start()
+    migrate(database.dsn)
+    label_set = load_catalogue(database, pictures)
+    model_name = choose_model(database, say)
+    after = extract(database, model_name)
+    with database.connect() as connection:
+        tell_story(say, connection, after, label_set)
+    say.print(f"\nGo on in SQL:  [bold]{Path(sys.executable).parent / 'pix'} psql[/]")
+    say.print("  SELECT * FROM pix.extraction_progress;", markup=False)
+
+
+def load_catalogue(database: Database, pictures: Path | None) -> str:
+    """Load the given or the drawn catalogue, and return the label set of its truth."""
+    home = database.cluster.home
+    rejects = Rejects(home / "demo-rejects.csv")
+    if pictures is not None:
+        with database.connect() as connection, progress_bar("loading pictures", None) as advance:
+            loading.load_images(connection, [pictures], rejects, "folder", advance)
+        return "folder"
+    folder = home / "sample"
+    if not (folder / "labels.csv").exists():
+        draw(folder, DEMO_ITEMS, DEMO_SEED)
+    with database.connect() as connection, progress_bar("loading pictures", DEMO_ITEMS) as advance:
+        loading.load_images(connection, [folder / "pictures"], rejects, advance=advance)
+        loading.load_metadata(connection, folder / "metadata.json.gz", rejects)
+        loading.load_labels(connection, folder / "labels.csv", rejects)
+    return "style"
+
+
+def choose_model(database: Database, say: Console) -> str:
+    """Import Inception v3 with its ImageNet weights, or else the network that comes along; return its name."""
+    with database.connect() as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT model_name FROM pix.models WHERE model_name = ANY(%s) AND checksum IS NOT NULL ORDER BY 1",
+            ([IMAGENET_MODEL, *SHIPPED],),
+        )
+        known = cursor.fetchone()
+    if known:
+        return known[0]
+    why = import_imagenet_model(database)
+    if why is None:
+        return IMAGENET_MODEL
+    (name,) = SHIPPED
+    say.print(f"Inception v3 with ImageNet weights cannot be had ({why}): using {name}, which comes with Pixelplum.")
+    with database.connect() as connection:
+        import_model(connection, name, read_onnx(SHIPPED[name]))
+    return name
+
+
+def import_imagenet_model(database: Database) -> str | None:
+    """Import Keras's Inception v3 in a process that can be ended; return why it did not work."""
+    if os.environ.get("PIX_OFFLINE", "0") not in ("", "0"):
+        return "PIX_OFFLINE is set"
+    command = [sys.executable, "-m", "pixload.cli", "model", "import", IMAGENET_MODEL, "--keras", "inception_v3"]
+    environment = os.environ | {"PIX_DSN": database.dsn}
+    try:
+        subprocess.run(
+            command, env=environment, timeout=IMAGENET_SECONDS, check=True, capture_output=True, stdin=subprocess.DEVNULL
+        )
+    except subprocess.TimeoutExpired:
+        return f"not downloaded within {IMAGENET_SECONDS} seconds"
+    except subprocess.CalledProcessError:
+        return "the download failed"
+    return None
+
+
+def tell_story(say: Console, connection, after, label_set: str) -> None:
+    """Print what is in the database now, and what looks like what."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*), count(price) FROM pix.items")
+        items, priced = cursor.fetchone()
+        cursor.execute(
+            """
+            SELECT l.item_id, l.label FROM pix.labels l JOIN pix.features f USING (item_id)
+            WHERE l.label_set = %s AND f.model_name = %s ORDER BY l.item_id
+            """,
+            (label_set, after.model_name),
+        )
+        truth = dict(cursor.fetchall())
+    speed = f" at {after.images_per_second:.1f} images/s" if after.images_per_second else ""
+    say.rule("Pixelplum")
+    say.print(
+        f"{items:,} items ({priced:,} with a price), {after.images:,} pictures: "
+        f"{after.extracted:,} with features of {after.model_name}{speed}, {after.failed:,} unreadable."
+    )
+    if not truth:
+        return
+    shown = random.Random(DEMO_SEED).choice(list(truth))  # noqa: S311 not for secrets
+    say.print(f"\nWhat looks like {shown} ({label_set}: {truth[shown]})?  SELECT * FROM pix.nearest('{shown}');\n")
+    say.print(neighbor_table(look_alikes(connection, "nearest", shown, 10, after.model_name)))
+    precision, chance = precision_at_10(connection, truth, after.model_name)
+    say.print(
+        f"\nprecision@10 by {label_set}: {precision:.2f} (chance {chance:.2f}), "
+        f"over {min(QUERIES, len(truth))} items and their ten look-alikes"
+    )
+
+
+def precision_at_10(connection, truth: dict[str, str], model_name: str) -> tuple[float, float]:
+    """Return the share of look-alikes with the item's own label, and what chance would give."""
+    queries = random.Random(DEMO_SEED).sample(list(truth), min(QUERIES, len(truth)))  # noqa: S311 not for secrets
+    same = [
+        truth.get(neighbor) == truth[query]
+        for query in queries
+        for _, neighbor, *_ in look_alikes(connection, "nearest", query, 10, model_name)
+    ]
+    labels = list(truth.values())
+    chance = sum((labels.count(label) / len(labels)) ** 2 for label in set(labels))
+    return sum(same) / max(len(same), 1), chance

@@ -1,0 +1,57 @@
+"""Connections: to the private server, or wherever `--dsn` says."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import psycopg2
+import psycopg2.extensions
+
+from pixload.cluster import Cluster
+from pixload.errors import PixError, from_database
+
+
+class Database:
+    """The database that commands work on.
+
+    Parameters
+    ----------
+    dsn : str, optional
+        A connection string or URL. None: the private server of `cluster`.
+    cluster : Cluster
+        The private server.
+    """
+
+    def __init__(self, dsn: str | None, cluster: Cluster):
+        self._dsn = dsn
+        self.cluster = cluster
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether a server other than the private one is meant."""
+        return self._dsn is not None
+
+    @property
+    def dsn(self) -> str:
+        """The connection string; the private server has to run for its own."""
+        if self._dsn is not None:
+            return self._dsn
+        if not self.cluster.is_running():
+            raise PixError("The private server does not run.", "Start it: pix server start")
+        return self.cluster.dsn
+
+    @contextmanager
+    def connect(self, autocommit: bool = False):
+        """Open a connection; leave it committed, or rolled back after an error."""
+        try:
+            connection = psycopg2.connect(self.dsn, application_name="pix")
+        except psycopg2.OperationalError as error:
+            raise PixError(str(error).strip(), "Is the server running, and is --dsn right?") from error
+        try:
+            connection.autocommit = autocommit
+            yield connection
+            connection.commit()
+        except psycopg2.Error as error:
+            raise from_database(error) from error
+        finally:
+            connection.close()

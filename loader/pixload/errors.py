@@ -1,0 +1,34 @@
+"""What the command line tells a user who cannot go on."""
+
+from __future__ import annotations
+
+import click
+import psycopg2
+
+
+class PixError(click.ClickException):
+    """A failure with a remedy: printed as two lines, exit status 1."""
+
+    def __init__(self, message: str, hint: str | None = None):
+        super().__init__(message)
+        self.hint = hint
+
+    def format_message(self) -> str:
+        return self.message if self.hint is None else f"{self.message}\nHint: {self.hint}"
+
+
+REMEDIES = {
+    "53100": "The server's disk is full. What was committed stays: make room and run the command again.",
+    "3F000": "The database is not prepared. Run: pix migrate",
+    "42P01": "The database is not prepared. Run: pix migrate",
+    "42883": "The SQL functions are missing or old. Run: pix migrate",
+    "42501": "Ask the owner of the database for membership in pix_reader, pix_app or pix_admin.",
+}
+"""What to do about PostgreSQL's own errors, by SQLSTATE; class PX brings its own hints."""
+
+
+def from_database(error: psycopg2.Error) -> PixError:
+    """Say what the database said, with its hint or ours."""
+    message = error.diag.message_primary or str(error).strip()
+    code = f" [{error.pgcode}]" if error.pgcode else ""
+    return PixError(f"{message}{code}", error.diag.message_hint or REMEDIES.get(error.pgcode))

@@ -1,0 +1,81 @@
+"""Running pix.extract_features while watching its progress."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import dataclass
+
+import psycopg2
+
+from pixload.database import Database
+from pixload.progress import progress_bar
+
+SECONDS_BETWEEN_LOOKS = 0.5
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A row of pix.extraction_progress."""
+
+    model_name: str
+    images: int
+    extracted: int
+    failed: int
+    stale: int
+    pending: int
+    images_per_second: float | None
+
+
+def read_progress(connection, model_name: str | None) -> Progress:
+    """Return the progress of a model; None: of the default model."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT * FROM pix.extraction_progress WHERE model_name = (pix._find_model(%s)).model_name", (model_name,)
+        )
+        row = cursor.fetchone()
+    connection.commit()
+    return Progress(*row) if row else Progress(model_name, 0, 0, 0, 0, 0, None)
+
+
+def extract(
+    database: Database, model_name: str | None = None, chunk_size: int | None = None, retry_failed: bool = False
+) -> Progress:
+    """Call pix.extract_features and show a bar until it is done.
+
+    Parameters
+    ----------
+    database : Database
+        Where; its role must be a member of pix_admin.
+    model_name : str, optional
+        None: the default model.
+    chunk_size : int, optional
+        Pictures per commit. None: as SQL has it.
+    retry_failed : bool, default False
+        Try again what failed before.
+
+    Returns
+    -------
+    Progress
+        When all is done.
+    """
+    arguments = {"model_name": model_name, "retry_failed": retry_failed}
+    if chunk_size is not None:
+        arguments["chunk_size"] = chunk_size
+    call = f"CALL pix.extract_features({', '.join(f'{name} => %({name})s' for name in arguments)})"
+    with database.connect(autocommit=True) as working, database.connect() as watching:
+        before = read_progress(watching, model_name)
+        with progress_bar("extracting features", before.images) as advance, ThreadPoolExecutor(1) as pool:
+            running = pool.submit(lambda: working.cursor().execute(call, arguments))
+            try:
+                while not wait([running], SECONDS_BETWEEN_LOOKS).done:
+                    now = read_progress(watching, model_name)
+                    advance(completed=now.extracted + now.failed)
+            except BaseException:  # Ctrl-C too: the server should not go on alone
+                with suppress(psycopg2.Error):
+                    working.cancel()
+                raise
+            running.result()
+            after = read_progress(watching, model_name)
+            advance(completed=after.extracted + after.failed)
+    return after

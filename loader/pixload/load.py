@@ -1,0 +1,167 @@
+"""Loading pictures, metadata and foreign features into their tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from pixload.errors import PixError
+from pixload.merge import Merge, Rejects, Summary, Target
+from pixload.sources.features import read_features
+from pixload.sources.labels import read_labels
+from pixload.sources.metadata import read_metadata
+from pixload.sources.pictures import read_pictures
+from pixload.sources.rows import Known, Reject
+
+# The catalogue lists whatever has a picture or features, with or without metadata.
+ADD_TO_CATALOGUE = b"INSERT INTO pix.items (item_id) SELECT item_id FROM pg_temp.staging ON CONFLICT DO NOTHING"
+
+ITEM_COLUMNS = (
+    "title", "brand", "price", "image_url", "categories", "sales_rank", "related", "description", "attributes",
+)  # fmt: skip
+ITEMS = Target("pix.items", ("item_id",), ITEM_COLUMNS, compared=ITEM_COLUMNS, moment="loaded_at")
+
+STORE_LABELS = """
+INSERT INTO pix.labels AS l (item_id, label_set, label)
+SELECT item_id, %s, label FROM pg_temp.staging WHERE label IS NOT NULL
+ON CONFLICT (item_id, label_set) DO UPDATE SET label = excluded.label WHERE l.label <> excluded.label
+"""
+
+
+def load_images(
+    connection, paths: Iterable[Path], rejects: Rejects, label_set: str | None = None,
+    advance: Callable[[int], None] = lambda pictures: None,
+) -> Summary:  # fmt: skip
+    """Load pictures from folders, archives, manifests and files.
+
+    Parameters
+    ----------
+    connection : psycopg2 connection
+        Committed batch by batch.
+    paths : iterable of Path
+        What to read.
+    rejects : Rejects
+        Takes what cannot be loaded.
+    label_set : str, optional
+        Store each picture's folder as its label in this label set.
+    advance : callable
+        Told the number of pictures since the last call.
+
+    Returns
+    -------
+    Summary
+    """
+    also = [ADD_TO_CATALOGUE]
+    if label_set is not None:
+        also.append(connection.cursor().mogrify(STORE_LABELS, (label_set,)))
+    values = ("content", "format", "width", "height", "source")
+    target = Target("pix.images", ("item_id",), values, ("sha256",), "loaded_at", ("label",), tuple(also))
+    with Merge(connection, target, rejects) as merge:
+        for row in read_pictures(paths, already_loaded=lambda urls: _loaded_from(connection, urls)):
+            if isinstance(row, Reject):
+                merge.reject(row)
+            elif isinstance(row, Known):
+                merge.summary.unchanged += 1
+            else:
+                merge.add(
+                    row.source, row.item_id, row.content, row.format, row.width, row.height, row.source, row.label
+                )
+            advance(1)
+    return merge.summary
+
+
+def _loaded_from(connection, urls: list[tuple[str, str]]) -> set[str]:
+    """Return the items whose picture was already loaded from this very URL."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT item_id FROM pix.images JOIN unnest(%s, %s) AS wanted (item_id, source) USING (item_id, source)",
+            ([item_id for item_id, _ in urls], [url for _, url in urls]),
+        )
+        return {item_id for (item_id,) in cursor}
+
+
+def load_metadata(
+    connection, path: Path, rejects: Rejects, title_word: str | None = None,
+    on_bytes: Callable[[int], None] | None = None,
+) -> Summary:  # fmt: skip
+    """Load metadata from a file of dict lines, JSON lines or CSV; see `read_metadata`.
+
+    Returns
+    -------
+    Summary
+    """
+    with Merge(connection, ITEMS, rejects) as merge:
+        for number, row in enumerate(read_metadata(path, title_word, on_bytes), 1):
+            if isinstance(row, Reject):
+                merge.reject(row)
+            else:
+                values = (getattr(row, column) for column in ITEM_COLUMNS)
+                merge.add(f"{path.name}, item {number}", row.item_id, *values)
+    return merge.summary
+
+
+def load_labels(
+    connection, path: Path, rejects: Rejects, advance: Callable[[int], None] = lambda labels: None
+) -> Summary:
+    """Load labels from a CSV file; see `read_labels`.
+
+    Returns
+    -------
+    Summary
+    """
+    target = Target("pix.labels", ("item_id", "label_set"), ("label",), ("label",))
+    with Merge(connection, target, rejects) as merge:
+        for row in read_labels(path):
+            if isinstance(row, Reject):
+                merge.reject(row)
+            else:
+                merge.add(row.source, row.item_id, row.label_set, row.label)
+            advance(1)
+    return merge.summary
+
+
+def load_features(
+    connection, path: Path, model_name: str, rejects: Rejects, dimensions: int = 4096,
+    advance: Callable[[int], None] = lambda vectors: None,
+) -> Summary:  # fmt: skip
+    """Load ready-made features from a file in the Amazon binary format, under a model name of their own.
+
+    Returns
+    -------
+    Summary
+
+    Raises
+    ------
+    PixError
+        If the model name belongs to a network, or to features of other dimensions.
+    """
+    _name_foreign_model(connection, model_name, dimensions, path)
+    target = Target(
+        "pix.features", ("item_id", "model_name"), ("vector",), ("vector",), "extracted_at", also=(ADD_TO_CATALOGUE,)
+    )
+    with Merge(connection, target, rejects) as merge:
+        for number, row in enumerate(read_features(path, dimensions)):
+            if isinstance(row, Reject):
+                merge.reject(row)
+            else:
+                merge.add(f"{path.name}:{number}", row.item_id, model_name, row.vector)
+            advance(1)
+    return merge.summary
+
+
+def _name_foreign_model(connection, model_name: str, dimensions: int, path: Path) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO pix.models (model_name, dimensions, source) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
+            (model_name, dimensions, f"features file {path.name}"),
+        )
+        cursor.execute("SELECT checksum, dimensions FROM pix.models WHERE model_name = %s", (model_name,))
+        checksum, known_dimensions = cursor.fetchone()
+    if checksum is not None:
+        raise PixError(f"Model {model_name!r} is a network.", "Load the features under another --model name.")
+    if known_dimensions != dimensions:
+        raise PixError(
+            f"Model {model_name!r} has {known_dimensions} dimensions, the file {dimensions}.",
+            "Load the features under another --model name.",
+        )
+    connection.commit()

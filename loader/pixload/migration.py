@@ -1,0 +1,144 @@
+"""Bring a database to the version of this package: tables once, functions always."""
+
+from __future__ import annotations
+
+from importlib import metadata, resources
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, create_engine, exc
+
+import psycopg2
+from pixload.errors import PixError, from_database
+
+VERSION = metadata.version("pixelplum")
+
+PREPARE = """
+SELECT pg_advisory_xact_lock(hashtext('pix migrate'));
+SET LOCAL client_min_messages = warning;
+CREATE SCHEMA IF NOT EXISTS pix;
+"""
+
+# What a replay has written carries this transaction's number; what is left over is of an older version.
+DROP_REPLAYED = """
+DO $$
+DECLARE
+    old record;
+BEGIN
+    FOR old IN
+        SELECT format('DROP %s %s', CASE p.prokind WHEN 'p' THEN 'PROCEDURE' ELSE 'FUNCTION' END,
+            p.oid::regprocedure) AS command
+        FROM pg_proc p
+        WHERE p.pronamespace = 'pix'::regnamespace AND ({unless})
+        UNION ALL
+        SELECT format('DROP VIEW %s', c.oid::regclass)
+        FROM pg_class c
+        WHERE c.relnamespace = 'pix'::regnamespace AND c.relkind = 'v' AND ({unless})
+        ORDER BY command DESC  -- views before the functions they use
+    LOOP
+        EXECUTE old.command;
+    END LOOP;
+END
+$$
+"""
+WRITTEN_EARLIER = "xmin::text::bigint <> txid_current() % (2 ^ 32)::bigint"
+
+
+def migrate(dsn: str, target: str = "head") -> tuple[str | None, str | None]:
+    """Upgrade or downgrade a database, in one transaction.
+
+    Parameters
+    ----------
+    dsn : str
+        The database; its role must be a superuser, as PL/Python asks for.
+    target : str, default 'head'
+        An alembic revision, or 'base' for nothing at all.
+
+    Returns
+    -------
+    tuple of (str or None)
+        The revision before and after.
+
+    Raises
+    ------
+    PixError
+        If PL/Python is missing, the role may not use it, or the revision is unknown.
+    """
+    engine = create_engine("postgresql+psycopg2://", creator=lambda: psycopg2.connect(dsn))
+    try:
+        with engine.begin() as connection:
+            return _migrate(connection, target)
+    except exc.DBAPIError as error:
+        raise from_database(error.orig) from error
+    except psycopg2.Error as error:
+        raise from_database(error) from error
+    finally:
+        engine.dispose()
+
+
+def _migrate(connection: Connection, target: str) -> tuple[str | None, str | None]:
+    _create_language(connection)
+    _execute(connection, PREPARE)
+    configuration = Config()
+    configuration.set_main_option("script_location", str(resources.files("pixload.migrations")))
+    configuration.attributes["connection"] = connection
+    scripts = ScriptDirectory.from_config(configuration)
+    before = _revision(connection)
+    history = [None, *(script.revision for script in reversed(list(scripts.walk_revisions())))]
+    wanted = {"base": None, "head": scripts.get_current_head()}.get(target, target)
+    if before not in history:
+        raise PixError(f"The database has revision {before}, which this version does not know.",
+                       "Install the version of pixelplum that migrated it.")  # fmt: skip
+    if wanted not in history:
+        raise PixError(f"There is no revision {wanted}.", f"Choose one of: base {' '.join(history[1:])} head")
+
+    if history.index(wanted) < history.index(before):
+        _execute(connection, DROP_REPLAYED.format(unless="true"))
+        command.downgrade(configuration, target)
+    else:
+        command.upgrade(configuration, target)
+    if wanted is None:
+        _execute(connection, "DROP SCHEMA pix CASCADE")
+    elif wanted == scripts.get_current_head():
+        replay(connection)
+    return before, wanted
+
+
+def replay(connection: Connection) -> None:
+    """Create every function and view anew, and drop those of older versions."""
+    files = resources.files("pixload.sql").iterdir()
+    for file in sorted((f for f in files if f.name.endswith(".sql")), key=lambda f: f.name):
+        _execute(connection, file.read_text().replace("@VERSION@", VERSION))
+    _execute(connection, DROP_REPLAYED.format(unless=WRITTEN_EARLIER))
+
+
+def _revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection, opts={"version_table_schema": "pix"}).get_current_revision()
+
+
+def _create_language(connection: Connection) -> None:
+    with connection.connection.cursor() as cursor:
+        cursor.execute("SELECT installed_version FROM pg_available_extensions WHERE name = 'plpython3u'")
+        available = cursor.fetchone()
+        cursor.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
+        superuser = cursor.fetchone()[0]
+    if available is None:
+        raise PixError(
+            "This server has no PL/Python (extension plpython3u).",
+            "Install it beside the server: apt-get install postgresql-plpython3-15 (with the server's version)",
+        )
+    if not superuser:
+        raise PixError(
+            "Only a superuser can install functions in PL/Python, an untrusted language.",
+            "Run pix migrate with a --dsn of a superuser; all other commands need only the role pix_admin.",
+        )
+    if available[0] is None:
+        _execute(connection, "CREATE EXTENSION IF NOT EXISTS plpython3u")
+
+
+def _execute(connection: Connection, sql: str) -> None:
+    """Run SQL as it stands: SQLAlchemy would look for parameters in it."""
+    with connection.connection.cursor() as cursor:
+        cursor.execute(sql)

@@ -1,0 +1,61 @@
+-- Feature vectors.
+
+CREATE OR REPLACE FUNCTION pix.to_array(vector pix.feature_vector) RETURNS real[]
+LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+from pixelplum.server import call
+return call(plpy, GD, '@VERSION@', 'vectors.to_array', vector)
+$$;
+COMMENT ON FUNCTION pix.to_array(pix.feature_vector) IS
+'Unpacks a feature vector into numbers, for BI tools, pgvector (::vector) and MADlib.
+Arguments: vector. Result: real[], one number a dimension; NULL for NULL.
+Runs: either (coordinator or segments).
+Example: SELECT item_id, pix.to_array(vector) FROM pix.features LIMIT 3;';
+REVOKE ALL ON FUNCTION pix.to_array(pix.feature_vector) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix.to_array(pix.feature_vector) TO pix_reader;
+
+CREATE OR REPLACE FUNCTION pix.from_array(numbers real[]) RETURNS pix.feature_vector
+LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE COST 1000
+SET search_path = pg_catalog, pg_temp
+AS $$
+from pixelplum.server import call
+return call(plpy, GD, '@VERSION@', 'vectors.from_array', numbers)
+$$;
+COMMENT ON FUNCTION pix.from_array(real[]) IS
+'Packs numbers as a feature vector.
+Arguments: numbers, all finite. Result: the vector; NULL for NULL. Errors: PX030.
+Runs: either (coordinator or segments).
+Example: SELECT pix.from_array(ARRAY[0.5, 1.5]::real[]);';
+REVOKE ALL ON FUNCTION pix.from_array(real[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix.from_array(real[]) TO pix_reader;
+
+CREATE OR REPLACE FUNCTION pix.distance(
+    a pix.feature_vector, b pix.feature_vector, metric text DEFAULT 'cosine'
+) RETURNS double precision
+LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE COST 1000
+SET search_path = pg_catalog, pg_temp
+AS $$
+from pixelplum.server import call
+return call(plpy, GD, '@VERSION@', 'vectors.distance', a, b, metric)
+$$;
+COMMENT ON FUNCTION pix.distance(pix.feature_vector, pix.feature_vector, text) IS
+'Distance between two feature vectors; the smaller, the more alike.
+Arguments: a, b (of one model); metric: cosine (0 to 2), euclidean, or dot (the negative inner product).
+Result: double precision; NULL for NULL. Errors: PX030 for different dimensions, PX032 for an unknown metric.
+Runs: either (coordinator or segments).
+Example: SELECT pix.distance(a.vector, b.vector) FROM pix.features a, pix.features b LIMIT 1;';
+REVOKE ALL ON FUNCTION pix.distance(pix.feature_vector, pix.feature_vector, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix.distance(pix.feature_vector, pix.feature_vector, text) TO pix_reader;
+
+CREATE OR REPLACE FUNCTION pix._check_query(vector pix.feature_vector, metric text) RETURNS void
+LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+from pixelplum.server import call
+return call(plpy, GD, '@VERSION@', 'vectors.check_query', vector, metric)
+$$;
+COMMENT ON FUNCTION pix._check_query(pix.feature_vector, text) IS
+'Internal: raises PX031 or PX032 for a query without meaningful neighbours. Runs: either.';
+REVOKE ALL ON FUNCTION pix._check_query(pix.feature_vector, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._check_query(pix.feature_vector, text) TO pix_reader;

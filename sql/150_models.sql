@@ -1,0 +1,219 @@
+-- Models: found by name, stored in parts, restored into the cache of whatever host needs them.
+
+CREATE OR REPLACE FUNCTION pix._find_model(model_name text) RETURNS pix.models
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    wanted text := model_name;
+    found_model pix.models;
+BEGIN
+    IF wanted IS NULL THEN
+        SELECT s.value INTO wanted FROM pix.settings s WHERE s.key = 'default_model';
+        IF wanted IS NULL THEN
+            RAISE EXCEPTION USING ERRCODE = 'PX020', MESSAGE = 'There is no default model',
+                HINT = 'Import a model with: pix model import';
+        END IF;
+    END IF;
+    SELECT m.* INTO found_model FROM pix.models m WHERE m.model_name = wanted;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX020', MESSAGE = format('Model %L is not known', wanted),
+            HINT = 'SELECT model_name FROM pix.models lists the models; pix model import adds one.';
+    END IF;
+    RETURN found_model;
+END
+$$;
+COMMENT ON FUNCTION pix._find_model(text) IS
+'Internal: the model of this name, or the default model for NULL. Errors: PX020. Runs: either.';
+REVOKE ALL ON FUNCTION pix._find_model(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._find_model(text) TO pix_reader;
+
+CREATE OR REPLACE FUNCTION pix._model_is_ready(checksum text) RETURNS boolean
+LANGUAGE plpython3u VOLATILE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+from pixelplum.server import call
+return call(plpy, GD, '@VERSION@', 'features.is_ready', checksum)
+$$;
+COMMENT ON FUNCTION pix._model_is_ready(text) IS
+'Internal: whether this backend or the cache of this host has the model. Runs: either.';
+REVOKE ALL ON FUNCTION pix._model_is_ready(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._model_is_ready(text) TO pix_reader;
+
+CREATE OR REPLACE FUNCTION pix._write_model_part(checksum text, part integer, content bytea) RETURNS void
+LANGUAGE plpython3u VOLATILE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+from pixelplum.server import call
+return call(plpy, GD, '@VERSION@', 'features.write_model_part', checksum, part, content)
+$$;
+COMMENT ON FUNCTION pix._write_model_part(text, integer, bytea) IS
+'Internal: appends a part to the cache file that is being restored. Errors: PX024. Runs: either.';
+REVOKE ALL ON FUNCTION pix._write_model_part(text, integer, bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._write_model_part(text, integer, bytea) TO pix_reader;
+
+CREATE OR REPLACE FUNCTION pix._finish_model(checksum text) RETURNS void
+LANGUAGE plpython3u VOLATILE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+from pixelplum.server import call
+return call(plpy, GD, '@VERSION@', 'features.finish_model', checksum)
+$$;
+COMMENT ON FUNCTION pix._finish_model(text) IS
+'Internal: checks and names the restored cache file. Errors: PX022. Runs: either.';
+REVOKE ALL ON FUNCTION pix._finish_model(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._finish_model(text) TO pix_reader;
+
+-- PL/pgSQL reads the parts: its plain SELECT also works in parallel workers and on segments, plpy's does not.
+CREATE OR REPLACE FUNCTION pix._ensure_model(checksum text) RETURNS boolean
+LANGUAGE plpgsql VOLATILE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    piece record;
+BEGIN
+    IF pix._model_is_ready(checksum) THEN
+        RETURN false;
+    END IF;
+    FOR piece IN
+        SELECT p.part, p.content FROM pix.model_parts p WHERE p.checksum = _ensure_model.checksum ORDER BY p.part
+    LOOP
+        PERFORM pix._write_model_part(checksum, piece.part, piece.content);
+    END LOOP;
+    PERFORM pix._finish_model(checksum);
+    RETURN true;
+END
+$$;
+COMMENT ON FUNCTION pix._ensure_model(text) IS
+'Internal: restores the model into the cache of this host if it is missing there; tells whether it did. Runs: either.';
+REVOKE ALL ON FUNCTION pix._ensure_model(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._ensure_model(text) TO pix_reader;
+
+CREATE OR REPLACE FUNCTION pix._inspect_model(
+    checksum text, OUT dimensions integer, OUT size_bytes bigint, OUT spec jsonb
+) LANGUAGE plpython3u VOLATILE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+from pixelplum.server import call
+return call(plpy, GD, '@VERSION@', 'models.inspect', checksum)
+$$;
+COMMENT ON FUNCTION pix._inspect_model(text) IS
+'Internal: loads a model and says what it is. Errors: PX021, PX022, PX023. Runs: either.';
+REVOKE ALL ON FUNCTION pix._inspect_model(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._inspect_model(text) TO pix_reader;
+
+CREATE OR REPLACE FUNCTION pix.warm_up(model_name text DEFAULT NULL) RETURNS boolean
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    model pix.models := pix._find_model(model_name);
+    restored boolean;
+BEGIN
+    IF model.checksum IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX022',
+            MESSAGE = format('Model %L has no network: its features were loaded from a file', model.model_name),
+            HINT = 'Name a model that was imported with: pix model import';
+    END IF;
+    restored := pix._ensure_model(model.checksum);
+    PERFORM pix._inspect_model(model.checksum);
+    RETURN restored;
+END
+$$;
+COMMENT ON FUNCTION pix.warm_up(text) IS
+'Makes a model ready on this host: restores its file from the database if need be, and loads it into this connection.
+Arguments: model_name (NULL: the default model). Result: whether the file had to be restored.
+Errors: PX020 unknown model, PX022 a model without a network, PX024 a cache folder that cannot be written.
+Runs: coordinator.
+Example: SELECT pix.warm_up(''mini_inception'');';
+REVOKE ALL ON FUNCTION pix.warm_up(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix.warm_up(text) TO pix_reader;
+
+CREATE OR REPLACE FUNCTION pix.register_model(
+    model_name text, checksum text, source text, agreement real DEFAULT NULL
+) RETURNS pix.models
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    description record;
+    registered pix.models;
+BEGIN
+    PERFORM pix._ensure_model(checksum);
+    SELECT * INTO description FROM pix._inspect_model(checksum);
+    INSERT INTO pix.models AS m (model_name, checksum, dimensions, size_bytes, spec, source, agreement)
+    VALUES (
+        register_model.model_name, register_model.checksum, description.dimensions, description.size_bytes,
+        description.spec, register_model.source, register_model.agreement
+    )
+    ON CONFLICT ON CONSTRAINT models_pkey DO UPDATE SET
+        checksum = excluded.checksum, dimensions = excluded.dimensions, size_bytes = excluded.size_bytes,
+        spec = excluded.spec, source = excluded.source, agreement = excluded.agreement,
+        imported_at = now();
+    DELETE FROM pix.model_parts p
+    WHERE NOT EXISTS (SELECT FROM pix.models m WHERE m.checksum = p.checksum);
+    INSERT INTO pix.settings VALUES ('default_model', register_model.model_name) ON CONFLICT DO NOTHING;
+    SELECT m.* INTO registered FROM pix.models m WHERE m.model_name = register_model.model_name;
+    RETURN registered;
+END
+$$;
+COMMENT ON FUNCTION pix.register_model(text, text, text, real) IS
+'Names a network whose ONNX file is in pix.model_parts; pix model import calls it. The first model becomes the default.
+Under a name that is taken, the model is replaced, and its features are stale until the next extraction.
+Arguments: model_name; checksum, the sha256 of the whole file; source, in words; agreement with the original engine.
+Result: the row of pix.models. Errors: PX022 or PX023 for a network that does not run or gives no vector.
+Runs: coordinator.
+Example: SELECT * FROM pix.register_model(''mine'', (SELECT min(checksum) FROM pix.model_parts), ''by hand'');';
+REVOKE ALL ON FUNCTION pix.register_model(text, text, text, real) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix.register_model(text, text, text, real) TO pix_admin;
+
+CREATE OR REPLACE FUNCTION pix.set_default_model(model_name text) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    model pix.models := pix._find_model(model_name);
+BEGIN
+    INSERT INTO pix.settings AS s VALUES ('default_model', model.model_name)
+    ON CONFLICT (key) DO UPDATE SET value = excluded.value;
+END
+$$;
+COMMENT ON FUNCTION pix.set_default_model(text) IS
+'Chooses the model that functions use where none is named.
+Arguments: model_name. Result: none. Errors: PX020 for an unknown model.
+Runs: coordinator.
+Example: SELECT pix.set_default_model(''mini_inception'');';
+REVOKE ALL ON FUNCTION pix.set_default_model(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix.set_default_model(text) TO pix_admin;
+
+CREATE OR REPLACE FUNCTION pix.drop_model(model_name text) RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    model pix.models;
+    dropped bigint;
+BEGIN
+    IF drop_model.model_name IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX020', MESSAGE = 'No model is named',
+            HINT = 'Name the model to drop: the default model is never dropped by omission.';
+    END IF;
+    model := pix._find_model(model_name);
+    DELETE FROM pix.features f WHERE f.model_name = model.model_name;
+    GET DIAGNOSTICS dropped = ROW_COUNT;
+    DELETE FROM pix.extraction_failures x WHERE x.model_name = model.model_name;
+    DELETE FROM pix.extraction_runs r WHERE r.model_name = model.model_name;
+    DELETE FROM pix.models m WHERE m.model_name = model.model_name;
+    DELETE FROM pix.model_parts p
+    WHERE NOT EXISTS (SELECT FROM pix.models m WHERE m.checksum = p.checksum);
+    DELETE FROM pix.settings s WHERE s.key = 'default_model' AND s.value = model.model_name;
+    RETURN dropped;
+END
+$$;
+COMMENT ON FUNCTION pix.drop_model(text) IS
+'Removes a model, its network and all its features.
+Arguments: model_name. Result: the number of features removed. Errors: PX020 for an unknown model.
+Runs: coordinator.
+Example: SELECT pix.drop_model(''mini_inception'');';
+REVOKE ALL ON FUNCTION pix.drop_model(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix.drop_model(text) TO pix_admin;

@@ -1,0 +1,232 @@
+-- Pictures to features: one picture with pix.embed, all of them with pix.extract_features.
+
+CREATE OR REPLACE FUNCTION pix._embed(content bytea, checksum text) RETURNS pix.feature_vector
+LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE COST 1000000
+SET search_path = pg_catalog, pg_temp
+AS $$
+from pixelplum.server import call
+return call(plpy, GD, '@VERSION@', 'features.embed', content, checksum)
+$$;
+COMMENT ON FUNCTION pix._embed(bytea, text) IS
+'Internal: features by a network that is in the cache of this host. Errors: PX010, PX011, PX021, PX022. Runs: either.';
+REVOKE ALL ON FUNCTION pix._embed(bytea, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._embed(bytea, text) TO pix_reader;
+
+CREATE OR REPLACE FUNCTION pix.embed(content bytea, model_name text DEFAULT NULL) RETURNS pix.feature_vector
+LANGUAGE plpgsql STABLE PARALLEL SAFE COST 1000000
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    model pix.models := pix._find_model(model_name);
+BEGIN
+    IF model.checksum IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX022',
+            MESSAGE = format('Model %L has no network: its features were loaded from a file', model.model_name),
+            HINT = 'Name a model that was imported with: pix model import';
+    END IF;
+    PERFORM pix._ensure_model(model.checksum);
+    RETURN pix._embed(content, model.checksum);
+END
+$$;
+COMMENT ON FUNCTION pix.embed(bytea, text) IS
+'Runs a network on a picture, and returns its features.
+Arguments: content, the bytes of a picture file; model_name (NULL: the default model).
+Result: the feature vector; NULL for NULL.
+Errors: PX010 not a picture, PX011 too many pixels, PX020 unknown model, PX022 a model that cannot run.
+Runs: either (in parallel workers too, and on the segments that hold the pictures).
+Example: SELECT item_id, pix.embed(content) FROM pix.images LIMIT 3;';
+REVOKE ALL ON FUNCTION pix.embed(bytea, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix.embed(bytea, text) TO pix_reader;
+
+CREATE OR REPLACE FUNCTION pix._run_network(content bytea, checksum text) RETURNS pix.embedding
+LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE COST 1000000
+SET search_path = pg_catalog, pg_temp
+AS $$
+from pixelplum.server import call
+return call(plpy, GD, '@VERSION@', 'features.try_embed', content, checksum)
+$$;
+COMMENT ON FUNCTION pix._run_network(bytea, text) IS
+'Internal: features, or why the picture has none. Errors: PX021, PX022 for a network that does not work. Runs: either.';
+REVOKE ALL ON FUNCTION pix._run_network(bytea, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._run_network(bytea, text) TO pix_admin;
+
+CREATE OR REPLACE FUNCTION pix._try_embed(content bytea, checksum text) RETURNS pix.embedding
+LANGUAGE plpgsql STABLE PARALLEL SAFE COST 1000000
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM pix._ensure_model(checksum);
+    RETURN pix._run_network(content, checksum);
+END
+$$;
+COMMENT ON FUNCTION pix._try_embed(bytea, text) IS
+'Internal: what pix.extract_features computes for each picture. Runs: either.';
+REVOKE ALL ON FUNCTION pix._try_embed(bytea, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._try_embed(bytea, text) TO pix_admin;
+
+CREATE OR REPLACE FUNCTION pix._cores() RETURNS integer
+LANGUAGE plpython3u STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+from pixelplum.server import call
+return call(plpy, GD, '@VERSION@', 'doctor.cores')
+$$;
+COMMENT ON FUNCTION pix._cores() IS 'Internal: CPU cores that this server may use. Runs: either.';
+REVOKE ALL ON FUNCTION pix._cores() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._cores() TO pix_admin;
+
+CREATE OR REPLACE VIEW pix.pending_images AS
+SELECT m.model_name, m.checksum AS model_checksum, i.item_id, i.sha256 AS image_sha256, i.content
+FROM pix.models m
+CROSS JOIN pix.images i
+WHERE m.checksum IS NOT NULL
+    AND NOT EXISTS (
+        SELECT FROM pix.features f
+        WHERE f.item_id = i.item_id AND f.model_name = m.model_name
+            AND f.model_checksum = m.checksum AND f.image_sha256 = i.sha256
+    )
+    AND NOT EXISTS (
+        SELECT FROM pix.extraction_failures x
+        WHERE x.item_id = i.item_id AND x.model_name = m.model_name
+            AND x.model_checksum = m.checksum AND x.image_sha256 = i.sha256
+    );
+COMMENT ON VIEW pix.pending_images IS
+'Pictures that the next pix.extract_features of a model will work on: without features, or with stale ones.';
+REVOKE ALL ON pix.pending_images FROM PUBLIC;
+GRANT SELECT ON pix.pending_images TO pix_reader;
+
+-- A procedure that commits cannot have a SET clause: it runs with its caller's rights and search_path.
+CREATE OR REPLACE PROCEDURE pix.extract_features(
+    model_name text DEFAULT NULL, chunk_size integer DEFAULT 1000, retry_failed boolean DEFAULT false
+)
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    model pix.models := pix._find_model(model_name);
+    workers integer := pix._cores() - 1;  -- the leader works too
+    run bigint;
+    low text := '';
+    high text;
+    in_chunk bigint;
+    done bigint;
+    begun timestamptz;
+BEGIN
+    IF chunk_size IS NULL OR chunk_size < 1 THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX050', MESSAGE = pg_catalog.format('chunk_size is %s', chunk_size),
+            HINT = 'Use a chunk_size of at least 1; 1000 is the default.';
+    END IF;
+    PERFORM pix.warm_up(model.model_name);
+    IF retry_failed THEN
+        DELETE FROM pix.extraction_failures x WHERE x.model_name = model.model_name;
+    END IF;
+    DELETE FROM pix.features f
+    WHERE f.model_name = model.model_name
+        AND NOT EXISTS (SELECT FROM pix.images i WHERE i.item_id = f.item_id);
+    DELETE FROM pix.extraction_failures x
+    WHERE x.model_name = model.model_name
+        AND NOT EXISTS (SELECT FROM pix.images i WHERE i.item_id = x.item_id);
+    INSERT INTO pix.extraction_runs AS r (model_name) VALUES (model.model_name) RETURNING r.run_id INTO run;
+    COMMIT;
+    LOOP
+        -- Two calls at once take turns, chunk by chunk, instead of doing the same work.
+        PERFORM pg_catalog.pg_advisory_xact_lock(
+            pg_catalog.hashtext('pix.extract_features'), pg_catalog.hashtext(model.model_name)
+        );
+        begun := pg_catalog.clock_timestamp();
+        SELECT pg_catalog.max(c.item_id), pg_catalog.count(*) INTO high, in_chunk
+        FROM (
+            SELECT p.item_id FROM pix.pending_images p
+            WHERE p.model_name = model.model_name AND p.item_id > low
+            ORDER BY p.item_id LIMIT chunk_size
+        ) c;
+        EXIT WHEN in_chunk = 0;
+
+        -- Parallel index scans hand out hundreds of rows at once, sequential ones the few rows of a page.
+        PERFORM
+            pg_catalog.set_config(name, value, true)
+        FROM (VALUES
+            ('max_parallel_workers_per_gather', workers::text), ('min_parallel_table_scan_size', '0'),
+            ('parallel_setup_cost', '0'), ('parallel_tuple_cost', '0'),
+            ('enable_indexscan', 'off'), ('enable_indexonlyscan', 'off'), ('enable_bitmapscan', 'off'),
+            ('jit', 'off')
+        ) AS setting (name, value);
+        -- CREATE TABLE AS is planned in parallel, INSERT … SELECT is not.
+        EXECUTE pg_catalog.format(
+            'CREATE TEMP TABLE pix_chunk ON COMMIT DROP AS
+             SELECT item_id, image_sha256, pix._try_embed(content, %L) AS embedding FROM pix.pending_images
+             WHERE model_name = %L AND model_checksum = %1$L AND item_id > %L AND item_id <= %L',
+            model.checksum, model.model_name, low, high
+        );
+
+        DELETE FROM pix.extraction_failures x USING pg_temp.pix_chunk c
+        WHERE x.model_name = model.model_name AND x.item_id = c.item_id;
+        DELETE FROM pix.features f USING pg_temp.pix_chunk c
+        WHERE f.model_name = model.model_name AND f.item_id = c.item_id AND (c.embedding).vector IS NULL;
+        INSERT INTO pix.extraction_failures
+            (item_id, model_name, model_checksum, image_sha256, sqlstate, reason)
+        SELECT c.item_id, model.model_name, model.checksum, c.image_sha256,
+            (c.embedding).sqlstate, (c.embedding).reason
+        FROM pg_temp.pix_chunk c WHERE (c.embedding).vector IS NULL;
+        INSERT INTO pix.features AS f (item_id, model_name, model_checksum, image_sha256, vector)
+        SELECT c.item_id, model.model_name, model.checksum, c.image_sha256, (c.embedding).vector
+        FROM pg_temp.pix_chunk c WHERE (c.embedding).vector IS NOT NULL
+        ON CONFLICT ON CONSTRAINT features_pkey DO UPDATE SET
+            model_checksum = excluded.model_checksum, image_sha256 = excluded.image_sha256,
+            vector = excluded.vector, extracted_at = excluded.extracted_at;
+        GET DIAGNOSTICS done = ROW_COUNT;
+        UPDATE pix.extraction_runs r SET
+            extracted = r.extracted + done,
+            failed = r.failed + (SELECT pg_catalog.count(*) FROM pg_temp.pix_chunk) - done,
+            seconds = r.seconds + EXTRACT(EPOCH FROM pg_catalog.clock_timestamp() - begun)
+        WHERE r.run_id = run;
+        COMMIT;
+        low := high;
+    END LOOP;
+END
+$$;
+COMMENT ON PROCEDURE pix.extract_features(text, integer, boolean) IS
+'Computes the features of every picture that has none yet, or stale ones, on all CPU cores, and commits after each chunk.
+It can be stopped at any moment and called again: at most one chunk is lost. A picture that cannot be read becomes a
+row of pix.extraction_failures; pix.extraction_progress tells how far it is.
+Arguments: model_name (NULL: the default model); chunk_size, pictures per commit; retry_failed, whether to try again
+the pictures that failed before (they are tried again anyway when the picture or the model changes).
+Errors: PX020 unknown model, PX022 a network that does not work, PX050 a chunk_size below 1.
+Runs: coordinator, outside a transaction block; the work is done in parallel workers or on the segments.
+Example: CALL pix.extract_features(''mini_inception'');';
+REVOKE ALL ON PROCEDURE pix.extract_features(text, integer, boolean) FROM PUBLIC;
+GRANT EXECUTE ON PROCEDURE pix.extract_features(text, integer, boolean) TO pix_admin;
+
+CREATE OR REPLACE VIEW pix.extraction_progress AS
+SELECT
+    m.model_name,
+    count(i.item_id) AS images,
+    count(f.item_id) FILTER (WHERE f.fresh) AS extracted,
+    count(x.item_id) AS failed,
+    count(f.item_id) FILTER (WHERE NOT f.fresh) AS stale,
+    count(i.item_id) FILTER (WHERE f.fresh IS NOT TRUE AND x.item_id IS NULL) AS pending,
+    (
+        SELECT (r.extracted + r.failed) / nullif(r.seconds, 0) FROM pix.extraction_runs r
+        WHERE r.model_name = m.model_name ORDER BY r.run_id DESC LIMIT 1
+    ) AS images_per_second
+FROM pix.models m
+LEFT JOIN pix.images i ON true
+LEFT JOIN LATERAL (
+    SELECT f.item_id, f.model_checksum = m.checksum AND f.image_sha256 = i.sha256 AS fresh
+    FROM pix.features f WHERE f.item_id = i.item_id AND f.model_name = m.model_name
+) f ON true
+LEFT JOIN pix.extraction_failures x
+    ON x.item_id = i.item_id AND x.model_name = m.model_name
+    AND x.model_checksum = m.checksum AND x.image_sha256 = i.sha256
+WHERE m.checksum IS NOT NULL
+GROUP BY m.model_name;
+COMMENT ON VIEW pix.extraction_progress IS
+'Exact counts per model: images = extracted + failed + pending. stale: those of the pending (or failed) ones that
+still have features of an earlier picture or model. images_per_second: of the latest run, its finished chunks.';
+REVOKE ALL ON pix.extraction_progress FROM PUBLIC;
+GRANT SELECT ON pix.extraction_progress TO pix_reader;
+
+CREATE OR REPLACE VIEW pix.feature_arrays AS
+SELECT f.item_id, f.model_name, pix.to_array(f.vector) AS features, f.extracted_at FROM pix.features f;
+COMMENT ON VIEW pix.feature_arrays IS 'Features as real[], for BI tools and other extensions.';
+REVOKE ALL ON pix.feature_arrays FROM PUBLIC;
+GRANT SELECT ON pix.feature_arrays TO pix_reader;
