@@ -1,4 +1,5 @@
 -- Models: found by name, stored in parts, restored into the cache of whatever host needs them.
+-- What restores them is STABLE: it changes files, not the database, and parallel workers run nothing volatile.
 
 CREATE OR REPLACE FUNCTION pix._find_model(model_name text) RETURNS pix.models
 LANGUAGE plpgsql STABLE PARALLEL SAFE
@@ -28,8 +29,28 @@ COMMENT ON FUNCTION pix._find_model(text) IS
 REVOKE ALL ON FUNCTION pix._find_model(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix._find_model(text) TO pix_reader;
 
+CREATE OR REPLACE FUNCTION pix._network_of(model_name text) RETURNS text
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    model pix.models := pix._find_model(model_name);
+BEGIN
+    IF model.checksum IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX022',
+            MESSAGE = format('Model %L has no network: its features were loaded from a file', model.model_name),
+            HINT = 'Name a model that was imported with: pix model import';
+    END IF;
+    RETURN model.checksum;
+END
+$$;
+COMMENT ON FUNCTION pix._network_of(text) IS
+'Internal: the checksum of a model''s network. Errors: PX020, PX022. Runs: either.';
+REVOKE ALL ON FUNCTION pix._network_of(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._network_of(text) TO pix_reader;
+
 CREATE OR REPLACE FUNCTION pix._model_is_ready(checksum text) RETURNS boolean
-LANGUAGE plpython3u VOLATILE STRICT PARALLEL SAFE
+LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 from pixelplum.server import call
@@ -41,7 +62,7 @@ REVOKE ALL ON FUNCTION pix._model_is_ready(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix._model_is_ready(text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._write_model_part(checksum text, part integer, content bytea) RETURNS void
-LANGUAGE plpython3u VOLATILE STRICT PARALLEL SAFE
+LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 from pixelplum.server import call
@@ -53,7 +74,7 @@ REVOKE ALL ON FUNCTION pix._write_model_part(text, integer, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix._write_model_part(text, integer, bytea) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._finish_model(checksum text) RETURNS void
-LANGUAGE plpython3u VOLATILE STRICT PARALLEL SAFE
+LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 from pixelplum.server import call
@@ -66,7 +87,7 @@ GRANT EXECUTE ON FUNCTION pix._finish_model(text) TO pix_reader;
 
 -- PL/pgSQL reads the parts: its plain SELECT also works in parallel workers and on segments, plpy's does not.
 CREATE OR REPLACE FUNCTION pix._ensure_model(checksum text) RETURNS boolean
-LANGUAGE plpgsql VOLATILE PARALLEL SAFE
+LANGUAGE plpgsql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -91,7 +112,7 @@ GRANT EXECUTE ON FUNCTION pix._ensure_model(text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._inspect_model(
     checksum text, OUT dimensions integer, OUT size_bytes bigint, OUT spec jsonb
-) LANGUAGE plpython3u VOLATILE STRICT PARALLEL SAFE
+) LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 from pixelplum.server import call
@@ -107,16 +128,10 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    model pix.models := pix._find_model(model_name);
-    restored boolean;
+    checksum text := pix._network_of(model_name);
+    restored boolean := pix._ensure_model(checksum);
 BEGIN
-    IF model.checksum IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX022',
-            MESSAGE = format('Model %L has no network: its features were loaded from a file', model.model_name),
-            HINT = 'Name a model that was imported with: pix model import';
-    END IF;
-    restored := pix._ensure_model(model.checksum);
-    PERFORM pix._inspect_model(model.checksum);
+    PERFORM pix._inspect_model(checksum);
     RETURN restored;
 END
 $$;

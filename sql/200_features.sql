@@ -1,54 +1,16 @@
 -- Pictures to features: one picture with pix.embed, all of them with pix.extract_features.
 
-CREATE OR REPLACE FUNCTION pix._embed(content bytea, checksum text) RETURNS pix.feature_vector
+CREATE OR REPLACE FUNCTION pix._run_network(content bytea, checksum text) RETURNS pix.embedding
 LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE COST 1000000
 SET search_path = pg_catalog, pg_temp
 AS $$
 from pixelplum.server import call
 return call(plpy, GD, '@VERSION@', 'features.embed', content, checksum)
 $$;
-COMMENT ON FUNCTION pix._embed(bytea, text) IS
-'Internal: features by a network that is in the cache of this host. Errors: PX010, PX011, PX021, PX022. Runs: either.';
-REVOKE ALL ON FUNCTION pix._embed(bytea, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._embed(bytea, text) TO pix_reader;
-
-CREATE OR REPLACE FUNCTION pix.embed(content bytea, model_name text DEFAULT NULL) RETURNS pix.feature_vector
-LANGUAGE plpgsql STABLE PARALLEL SAFE COST 1000000
-SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    model pix.models := pix._find_model(model_name);
-BEGIN
-    IF model.checksum IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX022',
-            MESSAGE = format('Model %L has no network: its features were loaded from a file', model.model_name),
-            HINT = 'Name a model that was imported with: pix model import';
-    END IF;
-    PERFORM pix._ensure_model(model.checksum);
-    RETURN pix._embed(content, model.checksum);
-END
-$$;
-COMMENT ON FUNCTION pix.embed(bytea, text) IS
-'Runs a network on a picture, and returns its features.
-Arguments: content, the bytes of a picture file; model_name (NULL: the default model).
-Result: the feature vector; NULL for NULL.
-Errors: PX010 not a picture, PX011 too many pixels, PX020 unknown model, PX022 a model that cannot run.
-Runs: either (in parallel workers too, and on the segments that hold the pictures).
-Example: SELECT item_id, pix.embed(content) FROM pix.images LIMIT 3;';
-REVOKE ALL ON FUNCTION pix.embed(bytea, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix.embed(bytea, text) TO pix_reader;
-
-CREATE OR REPLACE FUNCTION pix._run_network(content bytea, checksum text) RETURNS pix.embedding
-LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE COST 1000000
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'features.try_embed', content, checksum)
-$$;
 COMMENT ON FUNCTION pix._run_network(bytea, text) IS
 'Internal: features, or why the picture has none. Errors: PX021, PX022 for a network that does not work. Runs: either.';
 REVOKE ALL ON FUNCTION pix._run_network(bytea, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._run_network(bytea, text) TO pix_admin;
+GRANT EXECUTE ON FUNCTION pix._run_network(bytea, text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._try_embed(content bytea, checksum text) RETURNS pix.embedding
 LANGUAGE plpgsql STABLE PARALLEL SAFE COST 1000000
@@ -60,9 +22,32 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pix._try_embed(bytea, text) IS
-'Internal: what pix.extract_features computes for each picture. Runs: either.';
+'Internal: features by a network, restored on this host if need be, or why the picture has none. Runs: either.';
 REVOKE ALL ON FUNCTION pix._try_embed(bytea, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._try_embed(bytea, text) TO pix_admin;
+GRANT EXECUTE ON FUNCTION pix._try_embed(bytea, text) TO pix_reader;
+
+CREATE OR REPLACE FUNCTION pix.embed(content bytea, model_name text DEFAULT NULL) RETURNS pix.feature_vector
+LANGUAGE plpgsql STABLE PARALLEL SAFE COST 1000000
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    embedding pix.embedding := pix._try_embed(content, pix._network_of(model_name));
+BEGIN
+    IF embedding.sqlstate IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = embedding.sqlstate, MESSAGE = embedding.reason, HINT = embedding.hint;
+    END IF;
+    RETURN embedding.vector;
+END
+$$;
+COMMENT ON FUNCTION pix.embed(bytea, text) IS
+'Runs a network on a picture, and returns its features.
+Arguments: content, the bytes of a picture file; model_name (NULL: the default model).
+Result: the feature vector; NULL for NULL.
+Errors: PX010 not a picture, PX011 too many pixels, PX020 unknown model, PX022 a model that cannot run.
+Runs: either (in parallel workers too, and on the segments that hold the pictures).
+Example: SELECT item_id, pix.embed(content) FROM pix.images LIMIT 3;';
+REVOKE ALL ON FUNCTION pix.embed(bytea, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix.embed(bytea, text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._cores() RETURNS integer
 LANGUAGE plpython3u STABLE PARALLEL SAFE
@@ -125,7 +110,6 @@ BEGIN
     DELETE FROM pix.extraction_failures x
     WHERE x.model_name = model.model_name
         AND NOT EXISTS (SELECT FROM pix.images i WHERE i.item_id = x.item_id);
-    INSERT INTO pix.extraction_runs AS r (model_name) VALUES (model.model_name) RETURNING r.run_id INTO run;
     COMMIT;
     LOOP
         -- Two calls at once take turns, chunk by chunk, instead of doing the same work.
@@ -140,6 +124,9 @@ BEGIN
             ORDER BY p.item_id LIMIT chunk_size
         ) c;
         EXIT WHEN in_chunk = 0;
+        IF run IS NULL THEN
+            INSERT INTO pix.extraction_runs AS r (model_name) VALUES (model.model_name) RETURNING r.run_id INTO run;
+        END IF;
 
         -- Parallel index scans hand out hundreds of rows at once, sequential ones the few rows of a page.
         PERFORM
@@ -153,8 +140,8 @@ BEGIN
         -- CREATE TABLE AS is planned in parallel, INSERT … SELECT is not.
         EXECUTE pg_catalog.format(
             'CREATE TEMP TABLE pix_chunk ON COMMIT DROP AS
-             SELECT item_id, image_sha256, pix._try_embed(content, %L) AS embedding FROM pix.pending_images
-             WHERE model_name = %L AND model_checksum = %1$L AND item_id > %L AND item_id <= %L',
+             SELECT item_id, image_sha256, pix._try_embed(content, %1$L) AS embedding FROM pix.pending_images
+             WHERE model_name = %2$L AND model_checksum = %1$L AND item_id > %3$L AND item_id <= %4$L',
             model.checksum, model.model_name, low, high
         );
 

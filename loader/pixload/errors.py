@@ -29,6 +29,6 @@ REMEDIES = {
 
 def from_database(error: psycopg2.Error) -> PixError:
     """Say what the database said, with its hint or ours."""
-    message = error.diag.message_primary or str(error).strip()
+    message = (error.diag.message_primary or str(error).strip()).removeprefix("plpy.Error: ")
     code = f" [{error.pgcode}]" if error.pgcode else ""
     return PixError(f"{message}{code}", error.diag.message_hint or REMEDIES.get(error.pgcode))

@@ -136,6 +136,7 @@ class Merge:
         extra = "".join(f", {column} text" for column in target.extra)
         self._cursor.execute(
             f"""
+            DROP TABLE IF EXISTS pg_temp.staging, pg_temp.seen;
             CREATE TEMP TABLE staging (
                 position bigint GENERATED ALWAYS AS IDENTITY, source_of_row text,
                 is_new boolean DEFAULT true, is_changed boolean DEFAULT false{extra},

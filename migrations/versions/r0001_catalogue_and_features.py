@@ -17,8 +17,8 @@ CREATE DOMAIN pix.feature_vector AS bytea
 COMMENT ON DOMAIN pix.feature_vector IS
     'A feature vector: little-endian float32, four bytes a dimension. pix.to_array reads it.';
 
-CREATE TYPE pix.embedding AS (vector pix.feature_vector, sqlstate text, reason text);
-COMMENT ON TYPE pix.embedding IS 'A vector, or the SQLSTATE and reason why the picture has none.';
+CREATE TYPE pix.embedding AS (vector pix.feature_vector, sqlstate text, reason text, hint text);
+COMMENT ON TYPE pix.embedding IS 'A vector, or the SQLSTATE, reason and remedy why the picture has none.';
 
 CREATE TYPE pix.neighbor AS (rank integer, item_id text, distance double precision);
 COMMENT ON TYPE pix.neighbor IS 'A look-alike: rank 1 is the nearest.';

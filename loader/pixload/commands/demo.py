@@ -58,7 +58,7 @@ def demo(database: Database, pictures: Path | None) -> None:
 
     Example: pix demo
     """
-    say = Console(highlight=False)
+    say = Console(highlight=False, soft_wrap=True)
     if not database.is_remote:
         database.cluster.start()
     migrate(database.dsn)
@@ -117,12 +117,14 @@ def import_imagenet_model(database: Database) -> str | None:
     environment = os.environ | {"PIX_DSN": database.dsn}
     try:
         subprocess.run(
-            command, env=environment, timeout=IMAGENET_SECONDS, check=True, capture_output=True, stdin=subprocess.DEVNULL
-        )
+            command, env=environment, timeout=IMAGENET_SECONDS, check=True, capture_output=True, text=True,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
     except subprocess.TimeoutExpired:
         return f"not downloaded within {IMAGENET_SECONDS} seconds"
-    except subprocess.CalledProcessError:
-        return "the download failed"
+    except subprocess.CalledProcessError as error:
+        said = [line for line in error.stderr.splitlines() if line.startswith("Error: ")]
+        return said[-1].removeprefix("Error: ") if said else error.stderr[-300:].strip()
     return None
 
 

@@ -28,21 +28,17 @@ def finish_model(plpy, cache: dict, checksum: str) -> None:
     files.finish(checksum)
 
 
-def embed(plpy, cache: dict, content: bytes, checksum: str) -> bytes:
-    """Return a picture's packed feature vector."""
-    return vectors.to_bytes(network(cache, checksum).embed(content))
-
-
-def try_embed(plpy, cache: dict, content: bytes, checksum: str) -> dict:
+def embed(plpy, cache: dict, content: bytes, checksum: str) -> dict:
     """Return a `pix.embedding`: the vector, or why the picture has none.
 
     Only a bad picture is an answer. A broken model is an error: it would
     otherwise be told once per picture.
     """
     try:
-        return {"vector": embed(plpy, cache, content, checksum), "sqlstate": None, "reason": None}
+        vector = network(cache, checksum).embed(content)
     except PictureError as error:
-        return {"vector": None, "sqlstate": error.sqlstate, "reason": str(error)}
+        return {"vector": None, "sqlstate": error.sqlstate, "reason": str(error), "hint": error.hint}
+    return {"vector": vectors.to_bytes(vector), "sqlstate": None, "reason": None, "hint": None}
 
 
 def network(cache: dict, checksum: str) -> Network:

@@ -1,0 +1,134 @@
+"""Migrating up, down, again; from an older version; with the wrong role."""
+
+import subprocess
+from pathlib import Path
+
+import psycopg2
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine
+
+from pixload.errors import PixError
+from pixload.migration import VERSION, migrate
+from pixload.migrations.tables import metadata
+
+
+def dump(db) -> str:
+    """The schema as SQL, without the token that newer pg_dump makes up."""
+    pg_dump = next(Path("/usr/lib/postgresql").glob("*/bin/pg_dump"))
+    result = subprocess.run([pg_dump, "--schema-only", db.dsn()], capture_output=True, text=True, check=True)
+    return "\n".join(line for line in result.stdout.splitlines() if not line.startswith(("\\restrict", "\\unrestrict")))
+
+
+def test_twice_changes_nothing(bare):
+    assert migrate(bare.dsn()) == (None, "0001")
+    first = dump(bare)
+    assert migrate(bare.dsn()) == ("0001", "0001")
+    assert dump(bare) == first
+
+
+def test_down_and_up_again(bare):
+    empty = dump(bare)
+    migrate(bare.dsn())
+    first = dump(bare)
+    assert migrate(bare.dsn(), "base") == ("0001", None)
+    assert "pix" not in dump(bare).replace("plpython3u", "")
+    assert "pix" not in empty
+    migrate(bare.dsn())
+    assert dump(bare) == first
+
+
+def test_command(bare):
+    assert "none -> 0001" in bare.pix("migrate", role=None).stdout
+    assert "0001 -> none" in bare.pix("migrate", "--to", "base", role=None).stdout
+    refused = bare.pix("migrate", "--to", "9999", role=None, check=False)
+    assert refused.returncode == 1
+    assert "no revision 9999" in refused.stderr
+
+
+def test_tables_are_as_the_metadata_says(db):
+    engine = create_engine("postgresql+psycopg2://", creator=lambda: psycopg2.connect(db.dsn()))
+    with engine.connect() as connection:
+        options = {
+            "compare_type": True,
+            "compare_server_default": True,
+            "include_schemas": True,
+            "version_table_schema": "pix",
+            "include_name": lambda name, kind, parents: kind != "schema" or name == "pix",
+        }
+        assert compare_metadata(MigrationContext.configure(connection, opts=options), metadata) == []
+    engine.dispose()
+
+
+def test_checks_and_comments_are_as_the_metadata_says(db):
+    stored = dict(
+        db.query(
+            """
+            SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint
+            WHERE connamespace = 'pix'::regnamespace AND contype = 'c' AND conrelid <> 0
+            """
+        )
+    )
+    declared = {
+        constraint.name: str(constraint.sqltext)
+        for table in metadata.tables.values()
+        for constraint in table.constraints
+        if hasattr(constraint, "sqltext")
+    }
+    assert stored.keys() == declared.keys()
+    for name, definition in stored.items():
+        assert "octet_length" in definition
+        assert declared[name].split()[-1] in definition
+
+
+def test_left_over_overload_is_dropped(bare):
+    migrate(bare.dsn())
+    bare.query("CREATE FUNCTION pix.nearest(item_id text) RETURNS int LANGUAGE sql AS 'SELECT 1'", role=None)
+    bare.query("CREATE VIEW pix.old_view AS SELECT pix.nearest('x'::text)", role=None)
+    migrate(bare.dsn())
+    overloads = bare.query("SELECT oid::regprocedure::text FROM pg_proc WHERE proname = 'nearest'", role=None)
+    assert overloads == [("pix.nearest(text,integer,text,text)",)]
+    assert bare.value("SELECT to_regclass('pix.old_view') IS NULL", role=None)
+
+
+def test_failing_replay_leaves_everything_as_it_was(bare):
+    migrate(bare.dsn())
+    bare.query("CREATE TABLE mine (vector pix.feature_vector)", role=None)
+    with pytest.raises(PixError, match="cannot drop"):
+        migrate(bare.dsn(), "base")
+    assert bare.value("SELECT count(*) FROM pix.items", role=None) == 0
+    assert bare.value("SELECT count(*) FROM pg_proc WHERE pronamespace = 'pix'::regnamespace", role=None) > 10
+
+
+def test_ordinary_role_is_told_who_can(bare):
+    refused = bare.pix("migrate", role="ada", check=False)
+    assert refused.returncode == 1
+    assert "superuser" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize("command", [("extract",), ("model", "list"), ("nearest", "x"), ("doctor",)])
+def test_database_that_is_not_migrated(bare, command):
+    refused = bare.pix(*command, check=False)
+    assert refused.returncode == 1
+    assert "pix migrate" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_sql_of_another_version_says_what_mends_it(db):
+    source = db.value("SELECT prosrc FROM pg_proc WHERE oid = 'pix.to_array'::regproc", role=None)
+    assert VERSION in source
+    definition = db.value("SELECT pg_get_functiondef('pix.to_array'::regproc)", role=None)
+    for version, remedy in (("0.0.1", "pix migrate"), ("99.0.0", "Install pixelplum 99.0.0")):
+        db.query(definition.replace(VERSION, version), role=None)
+        with pytest.raises(psycopg2.Error) as caught:
+            db.query("SELECT pix.to_array('\\x00000000')")
+        assert caught.value.pgcode == "PX001"
+        assert remedy in caught.value.diag.message_hint
+
+
+def test_base_keeps_roles_that_another_database_uses(bare, db):
+    migrate(bare.dsn())
+    migrate(bare.dsn(), "base")
+    assert db.value("SELECT count(*) FROM pix.models", role="rita") == 1

@@ -1,0 +1,87 @@
+"""Networks in ONNX Runtime: the one that ships, and broken ones."""
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from pixelplum.core.networks import SPEC_KEY, Network
+from pixelplum.errors import ModelBroken, ModelOutput, PictureError
+from pixload.models import SHIPPED
+
+
+def tiny_onnx(path, axes: list[int], value: float = 1.0, spec: dict | None = None):
+    """Write a network that averages a 4 x 4 picture over some axes and multiplies it."""
+    nodes = [
+        helper.make_node("ReduceMean", ["picture", "axes"], ["mean"], keepdims=0),
+        helper.make_node("Mul", ["mean", "factor"], ["features"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("picture", TensorProto.FLOAT, [1, 4, 4, 3])],
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, None)],
+        [
+            helper.make_tensor("axes", TensorProto.INT64, [len(axes)], axes),
+            helper.make_tensor("factor", TensorProto.FLOAT, [], [value]),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    if spec is None:
+        spec = {
+            "input": "picture", "output": "features",
+            "preprocessing": {"width": 4, "height": 4, "mean": [0, 0, 0], "std": [1, 1, 1]},
+        }  # fmt: skip
+    if spec:
+        helper.set_model_props(model, {SPEC_KEY: json.dumps(spec)})
+    onnx.save(model, path)
+    return path
+
+
+def test_shipped_network_tells_pictures_apart(boots):
+    network = Network(SHIPPED["mini_inception"])
+    first, second = (path.read_bytes() for path in sorted((boots / "pictures").iterdir())[:2])
+    features = network.embed(first)
+    assert features.shape == (network.dimensions,) == (288,)
+    assert features.dtype == np.float32
+    np.testing.assert_array_equal(features, network.embed(first))
+    assert not np.allclose(features, network.embed(second))
+
+
+def test_shipped_network_is_small():
+    assert SHIPPED["mini_inception"].stat().st_size < 2_000_000
+
+
+def test_features_are_what_the_graph_computes(tmp_path, boots):
+    from pixelplum.core.pictures import decode
+
+    content = next((boots / "pictures").iterdir()).read_bytes()
+    network = Network(tiny_onnx(tmp_path / "tiny.onnx", [1, 2], value=2.0))
+    np.testing.assert_allclose(network.embed(content), 2 * decode(content, 4, 4).mean((0, 1)), rtol=1e-6)
+
+
+def test_bad_picture_is_not_a_broken_model():
+    with pytest.raises(PictureError):
+        Network(SHIPPED["mini_inception"]).embed(b"<html>")
+
+
+@pytest.mark.parametrize("axes", [[3], [0, 1, 2, 3]])
+def test_output_that_is_no_vector(tmp_path, axes):
+    with pytest.raises(ModelOutput, match="shape"):
+        Network(tiny_onnx(tmp_path / "tiny.onnx", axes))
+
+
+def test_output_that_is_not_finite(tmp_path):
+    with pytest.raises(ModelBroken, match="not finite"):
+        Network(tiny_onnx(tmp_path / "tiny.onnx", [1, 2], value=float("inf")))
+
+
+def test_files_that_are_no_network(tmp_path):
+    path = tmp_path / "broken.onnx"
+    path.write_bytes(b"not a network")
+    with pytest.raises(ModelBroken, match="cannot load"):
+        Network(path)
+    with pytest.raises(ModelBroken, match="metadata"):
+        Network(tiny_onnx(tmp_path / "plain.onnx", [1, 2], spec={}))
