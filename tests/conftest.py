@@ -6,6 +6,8 @@ import itertools
 import os
 import subprocess
 import sys
+import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,12 +37,15 @@ def data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory) -> Cluster:
+def cluster() -> Cluster:
     """A server that runs until the tests are done."""
-    cluster = Cluster(tmp_path_factory.mktemp("cluster"))
-    cluster.start()
-    yield cluster
-    cluster.destroy()
+    folder = CHECKOUT / ".pix" / "tests"
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as home:
+        cluster = Cluster(Path(home))
+        cluster.start()
+        yield cluster
+        cluster.destroy()
 
 
 @dataclass(frozen=True)
@@ -157,6 +162,19 @@ def db(clone) -> Clone:
 def bare(clone) -> Clone:
     """An empty database."""
     return clone("bare")
+
+
+@pytest.fixture
+def until():
+    """Return a function that waits until a query of one boolean is true."""
+
+    def wait(db: Clone, condition: str, seconds: int = 60) -> None:
+        deadline = time.monotonic() + seconds
+        while not db.value(condition, role=None):
+            assert time.monotonic() < deadline, f"still not true after {seconds} s: {condition}"
+            db.query("SELECT pg_sleep(0.01)", role=None)
+
+    return wait
 
 
 @pytest.fixture(scope="session")

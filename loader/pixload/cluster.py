@@ -65,7 +65,7 @@ class Cluster:
 
     def is_running(self) -> bool:
         """Tell whether the postmaster is alive (a stale pid file does not count)."""
-        return self.data.is_dir() and self._run("pg_ctl", "status", "-D", self.data, check=False).returncode == 0
+        return self.data.is_dir() and self._run("pg_ctl", "status", "-D", ".", check=False).returncode == 0
 
     def start(self) -> None:
         """Create the server if there is none, start it, and wait until it answers.
@@ -81,7 +81,7 @@ class Cluster:
         if not (self.data / "PG_VERSION").exists():
             self._initialise()
         self._write_address()
-        started = self._run("pg_ctl", "start", "-w", "-t", "60", "-D", self.data, "-l", self.log, check=False)
+        started = self._run("pg_ctl", "start", "-w", "-t", "60", "-D", ".", "-l", self.log.name, check=False)
         if started.returncode != 0:
             tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-5:]) if self.log.exists() else ""
             raise PixError(f"PostgreSQL does not start:\n{tail or started.stderr}", f"The whole log is in {self.log}")
@@ -90,7 +90,7 @@ class Cluster:
     def stop(self) -> None:
         """Stop it, ending its sessions; what runs is rolled back."""
         if self.is_running():
-            self._run("pg_ctl", "stop", "-w", "-m", "fast", "-D", self.data)
+            self._run("pg_ctl", "stop", "-w", "-m", "fast", "-D", ".")
 
     def destroy(self) -> None:
         """Stop it and remove its data and cache."""
@@ -116,7 +116,7 @@ class Cluster:
         self._make_folder(self.data)
         self._make_folder(self.home / "cache")
         self._run(
-            "initdb", "-D", self.data, "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8",
+            "initdb", "-D", ".", "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8",
             "--auth-local=trust", "--auth-host=scram-sha-256",
         )  # fmt: skip
         # trust: the socket is in a folder that nobody else can enter.
@@ -205,10 +205,11 @@ class Cluster:
         user = {}
         if os.geteuid() == 0:
             user = {"user": UNPRIVILEGED_USER, "group": UNPRIVILEGED_USER, "extra_groups": []}
-        command = [self._binaries() / program, *map(str, arguments)]
+        # They work in the data folder and call it ".": pg_ctl hands paths to a shell.
+        command = [self._binaries() / program, *arguments]
         try:
             result = subprocess.run(
-                command, env=self._environment(), cwd="/", stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                command, env=self._environment(), cwd=self.data if self.data.is_dir() else "/", stdin=subprocess.DEVNULL, capture_output=True, text=True,
                 **user,
             )  # fmt: skip
         except KeyError as error:

@@ -31,4 +31,4 @@ def from_database(error: psycopg2.Error) -> PixError:
     """Say what the database said, with its hint or ours."""
     message = (error.diag.message_primary or str(error).strip()).removeprefix("plpy.Error: ")
     code = f" [{error.pgcode}]" if error.pgcode else ""
-    return PixError(f"{message}{code}", error.diag.message_hint or REMEDIES.get(error.pgcode))
+    return PixError(f"{message}{code}", REMEDIES.get(error.pgcode) or error.diag.message_hint)

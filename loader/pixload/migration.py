@@ -28,15 +28,14 @@ DECLARE
     old record;
 BEGIN
     FOR old IN
-        SELECT format('DROP %s %s', CASE p.prokind WHEN 'p' THEN 'PROCEDURE' ELSE 'FUNCTION' END,
-            p.oid::regprocedure) AS command
-        FROM pg_proc p
-        WHERE p.pronamespace = 'pix'::regnamespace AND ({unless})
-        UNION ALL
-        SELECT format('DROP VIEW %s', c.oid::regclass)
+        SELECT format('DROP VIEW %s', c.oid::regclass) AS command, 1 AS step, c.oid
         FROM pg_class c
         WHERE c.relnamespace = 'pix'::regnamespace AND c.relkind = 'v' AND ({unless})
-        ORDER BY command DESC  -- views before the functions they use
+        UNION ALL
+        SELECT format('DROP ROUTINE %s', p.oid::regprocedure), 2, p.oid
+        FROM pg_proc p
+        WHERE p.pronamespace = 'pix'::regnamespace AND ({unless})
+        ORDER BY step, oid DESC  -- what was made later may use what was made earlier
     LOOP
         EXECUTE old.command;
     END LOOP;

@@ -85,7 +85,7 @@ def test_checks_and_comments_are_as_the_metadata_says(db):
 def test_left_over_overload_is_dropped(bare):
     migrate(bare.dsn())
     bare.query("CREATE FUNCTION pix.nearest(item_id text) RETURNS int LANGUAGE sql AS 'SELECT 1'", role=None)
-    bare.query("CREATE VIEW pix.old_view AS SELECT pix.nearest('x'::text)", role=None)
+    bare.query("CREATE VIEW pix.old_view AS SELECT item_id FROM pix.items", role=None)
     migrate(bare.dsn())
     overloads = bare.query("SELECT oid::regprocedure::text FROM pg_proc WHERE proname = 'nearest'", role=None)
     assert overloads == [("pix.nearest(text,integer,text,text)",)]

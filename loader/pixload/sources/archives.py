@@ -15,7 +15,7 @@ from pixload.sources.streams import BROKEN, open_decompressed
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 
-# What zipfile raises for a damaged, an encrypted or an unknown kind of member; NotImplementedError is a RuntimeError.
+# What zipfile raises for what is damaged, encrypted, or of an unknown kind.
 BROKEN_MEMBER = (zipfile.BadZipFile, RuntimeError, EOFError, OSError, ValueError, zlib.error, lzma.LZMAError)
 
 
@@ -51,7 +51,7 @@ def read_tar(path: Path, max_bytes: int) -> Iterator[Found | Reject]:
 
 
 class _StrictMember(tarfile.TarInfo):
-    """tarfile takes a damaged or missing header for the end of the archive; here only the mark of the end is."""
+    """To tarfile a damaged or missing header is the end of an archive; here only the mark of the end is."""
 
     @classmethod
     def fromtarfile(cls, archive: tarfile.TarFile) -> tarfile.TarInfo:

@@ -57,7 +57,7 @@ def read_metadata(
         If the file cannot be opened.
     """
     word = (title_word or "").lower()
-    # Neither Python nor JSON nor HTML writes such a word in another way: a line without the word need not be parsed, which is slow.
+    # Nobody writes such a word with escapes or entities: a line without it need not be parsed, which is slow.
     needle = word.encode() if NEVER_ESCAPED.fullmatch(word) else None
     for record in read_records(path, needle, on_bytes):
         if isinstance(record, Reject):

@@ -31,7 +31,7 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """Metadata of an item. `categories`, `sales_rank` and `related` are lists, dicts or numbers, never text."""
+    """Metadata of an item; `categories`, `sales_rank` and `related` are never plain text."""
 
     item_id: str
     title: str | None = None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import bz2
 import codecs
 import gzip
-import io
 import lzma
 import zlib
 from collections.abc import Callable, Iterator
@@ -43,8 +42,7 @@ def open_decompressed(path: Path) -> Iterator[tuple[BinaryIO, BinaryIO]]:
         head = file.peek(6)
         for magic, decompressor in DECOMPRESSORS.items():
             if head.startswith(magic):
-                # The decompressors' own readline is slow.
-                yield io.BufferedReader(stack.enter_context(decompressor(file)), 1 << 16), file
+                yield stack.enter_context(decompressor(file)), file
                 return
         yield file, file
 
