@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
+from importlib import metadata
 from pathlib import Path
 
 from pixload.errors import PixError
 from pixload.merge import Merge, Rejects, Summary, Target
+from pixload.sources.downloads import Downloader
 from pixload.sources.features import read_features
 from pixload.sources.labels import read_labels
 from pixload.sources.metadata import read_metadata
@@ -57,7 +60,9 @@ def load_images(
     values = ("content", "format", "width", "height", "source")
     target = Target("pix.images", ("item_id",), values, ("sha256",), "loaded_at", ("label",), tuple(also))
     with Merge(connection, target, rejects) as merge:
-        for row in read_pictures(paths, already_loaded=lambda urls: _loaded_from(connection, urls)):
+        downloader = Downloader(user_agent=f"pixelplum/{metadata.version('pixelplum')}")
+        known = partial(_loaded_from, connection)
+        for row in read_pictures(paths, already_loaded=known, downloader=downloader):
             if isinstance(row, Reject):
                 merge.reject(row)
             elif isinstance(row, Known):

@@ -42,6 +42,11 @@ def test_colour_modes_become_rgb(mode, kind):
         np.testing.assert_allclose(colour(encode(image, kind)), RED, atol=12)
 
 
+def test_formats_that_start_other_programs_are_refused():
+    with pytest.raises(PictureError):
+        decode(encode(Image.new("RGB", (40, 30), RED), "EPS"), 8, 8)
+
+
 def test_grey_becomes_three_equal_channels():
     np.testing.assert_allclose(colour(encode(Image.new("L", (40, 30), 99))), (99, 99, 99), atol=1)
 

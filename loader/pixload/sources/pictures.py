@@ -22,6 +22,8 @@ from pixload.sources.rows import Known, Picture, Reject, check_item_id, check_te
 
 MAX_BYTES = 64 << 20
 MAX_PIXELS = 100_000_000
+FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF")
+"""What the server decodes."""
 ENTRIES_PER_QUESTION = 500
 
 AlreadyLoaded = Callable[[list[tuple[str, str]]], set[str]]
@@ -106,7 +108,7 @@ def inspect(content: bytes) -> tuple[str, int, int]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(content)) as image:
+            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 format_, (width, height) = image.format, image.size
     except Exception as error:  # Pillow's plugins raise nearly every class there is
         looks_like_html = content[:1000].removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith(

@@ -14,6 +14,9 @@ from pixelplum.errors import PictureError, PictureTooLarge
 MAX_PIXELS = 100_000_000
 """Pictures above this are refused: 10,000 x 10,000 decodes to 300 MB."""
 
+FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF")
+"""Formats that are decoded. Pillow knows more, some of which start other programs (EPS)."""
+
 # The limit is checked here, with a message of our own, before anything is decoded.
 Image.MAX_IMAGE_PIXELS = None
 
@@ -64,7 +67,7 @@ def decode(content: bytes, width: int, height: int) -> np.ndarray:
     Parameters
     ----------
     content : bytes
-        A file that Pillow can read: JPEG, PNG, GIF, WebP, TIFF, BMP, …
+        A file in one of `FORMATS`.
     width, height : int
         Size of the result in pixels.
 
@@ -93,7 +96,7 @@ def decode(content: bytes, width: int, height: int) -> np.ndarray:
 
 
 def _decode(content: bytes, width: int, height: int) -> np.ndarray:
-    with Image.open(io.BytesIO(content)) as image:
+    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
         if image.width * image.height > MAX_PIXELS:
             raise PictureTooLarge(
                 f"The picture has {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}"

@@ -1,0 +1,290 @@
+"""Extraction: the same vectors as core gives, on all cores, resumable, with failures told."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import psutil
+import psycopg2
+import pytest
+from PIL import Image
+
+from pixelplum.core.networks import Network
+from pixelplum.core.vectors import from_bytes
+from pixload.cluster import Cluster
+from pixload.migration import migrate
+from pixload.models import SHIPPED, import_model
+from pixload.conversion import read_onnx
+
+PROGRESS = "SELECT images, extracted, failed, stale, pending FROM pix.extraction_progress"
+
+
+def fails_with(db, sqlstate: str, sql: str, parameters=None, role: str = "ada") -> psycopg2.Error:
+    with pytest.raises(psycopg2.Error) as caught:
+        db.query(sql, parameters, role)
+    assert caught.value.pgcode == sqlstate
+    assert caught.value.diag.message_hint
+    return caught.value
+
+
+def test_embed_is_what_core_computes(loaded, boots):
+    path = next((boots / "pictures").iterdir())
+    network = Network(SHIPPED["mini_inception"])
+    expected = network.embed(path.read_bytes())
+    for sql in ("pix.embed(content, 'mini_inception')", "pix.embed(content)"):
+        got = loaded.value(f"SELECT {sql} FROM pix.images WHERE item_id = %s", (path.stem,), role="rita")
+        np.testing.assert_array_equal(from_bytes(bytes(got)), expected)
+    numbers = loaded.value("SELECT pix.to_array(pix.embed(content)) FROM pix.images WHERE item_id = %s", (path.stem,))
+    np.testing.assert_allclose(numbers, expected, rtol=1e-6)
+
+
+def test_all_pictures_are_extracted_once(loaded):
+    assert loaded.query(PROGRESS) == [(60, 0, 0, 0, 60)]
+    loaded.query("CALL pix.extract_features(chunk_size => 7)")
+    assert loaded.query(PROGRESS) == [(60, 60, 0, 0, 0)]
+    assert loaded.value("SELECT images_per_second > 0 FROM pix.extraction_progress")
+    first = loaded.query("SELECT item_id, vector, extracted_at FROM pix.features ORDER BY 1")
+    assert loaded.value("SELECT bool_and(f.vector = pix.embed(i.content)) FROM pix.features f JOIN pix.images i USING (item_id)")
+    loaded.query("CALL pix.extract_features()")
+    assert [tuple(map(str, row)) for row in loaded.query("SELECT item_id, extracted_at FROM pix.features ORDER BY 1")] == [
+        (item_id, str(moment)) for item_id, _, moment in first
+    ]
+
+
+def test_command(loaded):
+    result = loaded.pix("extract", "--model", "mini_inception", "--chunk-size", 25)
+    assert result.stdout.startswith("60 extracted, 0 failed, 0 pending, ")
+    assert "images/s" in result.stdout
+    unknown = loaded.pix("extract", "--model", "nope", check=False)
+    assert unknown.returncode == 1
+    assert "'nope' is not known [PX020]" in unknown.stderr
+    assert "Traceback" not in unknown.stderr
+
+
+def test_work_is_shared_by_parallel_workers(loaded):
+    """The processes that ran networks are seen by the files that they restore into an empty cache."""
+    connection = loaded.connect("rita")
+    with connection.cursor() as cursor:
+        cursor.execute("SET max_parallel_workers_per_gather = 2; SET parallel_setup_cost = 0")
+        cursor.execute("EXPLAIN (ANALYZE, FORMAT JSON) SELECT pix.embed(content) FROM pix.images")
+        plan = cursor.fetchone()[0][0]["Plan"]
+    assert plan["Node Type"] == "Gather"
+    assert plan["Workers Launched"] >= 1
+    assert plan["Plans"][0]["Parallel Aware"]
+
+
+def test_chunk_statement_is_parallel(loaded):
+    """The plan that extract_features makes for a chunk, as the server logs it."""
+    connection = loaded.connect()
+    messages = connection.notices
+    owner = psycopg2.connect(loaded.dsn())
+    owner.autocommit = True
+    with owner.cursor() as cursor:
+        cursor.execute(
+            "LOAD 'auto_explain'; SET auto_explain.log_min_duration = 0; SET auto_explain.log_nested_statements = on;"
+            "SET auto_explain.log_analyze = on; SET client_min_messages = log"
+        )
+        cursor.execute("CALL pix.extract_features()")
+    owner.close()
+    plans = [text for text in owner.notices if "CREATE TEMP TABLE pix_chunk" in text]
+    assert len(plans) == 1
+    assert "Parallel Seq Scan on images" in plans[0]
+    assert "Workers Launched: 0" not in plans[0]
+    assert messages == []
+
+
+def test_workers_restore_a_lost_model(loaded, server):
+    cache = Path(server.owner_dsn.split("host=")[1].split()[0]).parent / "cache"
+    for file in cache.iterdir():
+        file.unlink()
+    connection = loaded.connect("rita")
+    with connection.cursor() as cursor:
+        cursor.execute("SET max_parallel_workers_per_gather = 2; SET parallel_leader_participation = off")
+        cursor.execute("SELECT count(pix.embed(content)) FROM pix.images")
+        assert cursor.fetchone() == (60,)
+    assert [file.suffix for file in cache.iterdir()] == [".onnx"]
+
+
+def test_damaged_cache_file_is_restored(loaded, server):
+    cache = Path(server.owner_dsn.split("host=")[1].split()[0]).parent / "cache"
+    loaded.query("SELECT pix.warm_up()")
+    for file in cache.iterdir():
+        file.write_bytes(file.read_bytes()[:1000])
+    assert loaded.value("SELECT pix.warm_up()", role="rita") is True
+    assert loaded.value("SELECT pix.warm_up()", role="rita") is False
+    assert loaded.value("SELECT count(pix.embed(content)) FROM pix.images") == 60
+
+
+def test_bad_pictures_are_told_and_do_not_stop_the_others(loaded):
+    loaded.query("INSERT INTO pix.images (item_id, content) VALUES ('a_page', '<html></html>'), ('z_empty', '')")
+    loaded.query("CALL pix.extract_features(chunk_size => 10)")
+    assert loaded.query(PROGRESS) == [(62, 60, 2, 0, 0)]
+    failures = dict(loaded.query("SELECT item_id, reason FROM pix.extraction_failures", role="rita"))
+    assert failures.keys() == {"a_page", "z_empty"}
+    assert "empty" in failures["z_empty"]
+
+
+def test_failures_are_retried_on_request_and_after_a_change(loaded, boots):
+    good = next((boots / "pictures").iterdir()).read_bytes()
+    loaded.query("INSERT INTO pix.images (item_id, content) VALUES ('bad', '<html></html>')")
+    loaded.query("CALL pix.extract_features()")
+    first = loaded.value("SELECT failed_at FROM pix.extraction_failures")
+    loaded.query("CALL pix.extract_features()")
+    assert loaded.value("SELECT failed_at FROM pix.extraction_failures") == first
+    loaded.query("CALL pix.extract_features(retry_failed => true)")
+    assert loaded.value("SELECT failed_at FROM pix.extraction_failures") > first
+    loaded.query("UPDATE pix.images SET content = %s WHERE item_id = 'bad'", (psycopg2.Binary(good),))
+    assert loaded.query(PROGRESS) == [(61, 60, 0, 0, 1)]
+    loaded.query("CALL pix.extract_features()")
+    assert loaded.query(PROGRESS) == [(61, 61, 0, 0, 0)]
+    assert loaded.value("SELECT count(*) FROM pix.extraction_failures") == 0
+
+
+def test_picture_that_turns_bad_loses_its_old_features(extracted):
+    item_id = extracted.value("SELECT min(item_id) FROM pix.images")
+    extracted.query("UPDATE pix.images SET content = 'no picture' WHERE item_id = %s", (item_id,))
+    extracted.query("CALL pix.extract_features()")
+    assert extracted.query(PROGRESS) == [(60, 59, 1, 0, 0)]
+    assert extracted.value("SELECT count(*) FROM pix.features WHERE item_id = %s", (item_id,)) == 0
+
+
+def test_deleted_picture_leaves_no_features(extracted):
+    item_id = extracted.value("DELETE FROM pix.images WHERE item_id = (SELECT min(item_id) FROM pix.images) RETURNING 1")
+    assert item_id == 1
+    extracted.query("CALL pix.extract_features()")
+    assert extracted.value("SELECT count(*) FROM pix.features") == 59
+
+
+def test_killed_backend_loses_one_chunk_at_most(loaded, until, cluster):
+    in_the_way = loaded.value("SELECT item_id FROM pix.images ORDER BY item_id OFFSET 25 LIMIT 1")
+    blocker = loaded.connect(autocommit=False)
+    blocker.cursor().execute(
+        "INSERT INTO pix.features (item_id, model_name, vector) VALUES (%s, 'mini_inception', '\\x00000000')", (in_the_way,)
+    )
+    with ThreadPoolExecutor(1) as pool:
+        extraction = pool.submit(lambda: loaded.pix("extract", "--chunk-size", 10, check=False))
+        condition = "FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        until(loaded, f"SELECT count(*) = 1 {condition}")
+        os.kill(loaded.value(f"SELECT pid {condition}", role=None), signal.SIGKILL)
+        result = extraction.result()
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    wait_for_recovery(cluster)
+    assert loaded.query(PROGRESS) == [(60, 20, 0, 0, 40)]
+    assert loaded.pix("extract").stdout.startswith("60 extracted, 0 failed, 0 pending")
+
+
+def wait_for_recovery(cluster: Cluster) -> None:
+    """The server ends all sessions when one is killed, and recovers by itself."""
+    subprocess.run(
+        [cluster._binaries() / "pg_isready", "-q", "-t", "30", "-d", cluster.dsn], check=False
+    )
+    for _ in range(1000):
+        try:
+            psycopg2.connect(cluster.dsn).close()
+        except psycopg2.OperationalError:
+            continue
+        return
+    raise AssertionError("the server did not recover")
+
+
+def test_killed_server_loses_one_chunk_at_most(boots, until):
+    with tempfile.TemporaryDirectory(dir=Path(sys.prefix).parent / "tests") as home:
+        cluster = Cluster(Path(home))
+        pix = [Path(sys.executable).parent / "pix", "--home", home]
+        environment = {name: value for name, value in os.environ.items() if name != "PIX_DSN"}
+        run = {"env": environment, "capture_output": True, "text": True}
+        try:
+            cluster.start()
+            migrate(cluster.dsn)
+            connection = psycopg2.connect(cluster.dsn)
+            import_model(connection, "mini_inception", read_onnx(SHIPPED["mini_inception"]))
+            connection.commit()
+            assert subprocess.run([*pix, "load", "images", boots / "pictures"], **run).returncode == 0
+            cursor = connection.cursor()
+            cursor.execute(
+                "INSERT INTO pix.features (item_id, model_name, vector) "
+                "SELECT item_id, 'mini_inception', '\\x00000000' FROM pix.images ORDER BY 1 OFFSET 45 LIMIT 1"
+            )
+            with ThreadPoolExecutor(1) as pool:
+                extraction = pool.submit(lambda: subprocess.run([*pix, "extract", "--chunk-size", "10"], **run))
+                watcher = psycopg2.connect(cluster.dsn)
+                watcher.autocommit = True
+                with watcher.cursor() as watching:
+                    for _ in range(6000):
+                        watching.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+                        if watching.fetchone() == (1,):
+                            break
+                        watching.execute("SELECT pg_sleep(0.01)")
+                postmaster = psutil.Process(int((cluster.data / "postmaster.pid").read_text().split()[0]))
+                family = [postmaster, *postmaster.children()]
+                postmaster.kill()
+                psutil.wait_procs(family, timeout=30)
+                assert extraction.result().returncode == 1
+            cluster.start()
+            assert subprocess.run([*pix, "psql", "--", "-Atc", "SELECT count(*) FROM pix.features"], **run).stdout == "40\n"
+            resumed = subprocess.run([*pix, "extract"], **run)
+            assert resumed.stdout.startswith("60 extracted, 0 failed, 0 pending"), resumed.stderr
+        finally:
+            cluster.destroy()
+
+
+def test_two_extractions_at_once_share_the_work(loaded):
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: loaded.query("CALL pix.extract_features(chunk_size => 5)"), range(2)))
+    assert loaded.query(PROGRESS) == [(60, 60, 0, 0, 0)]
+    assert loaded.value("SELECT sum(extracted)::int FROM pix.extraction_runs") == 60
+
+
+def test_errors_of_embed(loaded):
+    fails_with(loaded, "PX010", "SELECT pix.embed('<html>'::bytea)", role="rita")
+    fails_with(loaded, "PX020", "SELECT pix.embed('x'::bytea, 'nope')", role="rita")
+    fails_with(loaded, "PX050", "CALL pix.extract_features(chunk_size => 0)")
+    assert loaded.value("SELECT pix.embed(NULL) IS NULL", role="rita")
+
+
+def test_oversized_picture(loaded):
+    file = io.BytesIO()
+    Image.new("1", (20_000, 20_000)).save(file, "PNG")
+    fails_with(loaded, "PX011", "SELECT pix.embed(%s)", (psycopg2.Binary(file.getvalue()),))
+
+
+def test_no_model_at_all(bare):
+    migrate(bare.dsn())
+    for sql in ("CALL pix.extract_features()", "SELECT pix.embed('x'::bytea)", "SELECT pix.nearest('x')"):
+        assert "default model" in str(fails_with(bare, "PX020", sql))
+
+
+def test_reader_may_embed_but_not_extract(loaded):
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+        loaded.query("CALL pix.extract_features()", role="rita")
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+        loaded.query("SELECT pix.embed(content) FROM pix.images", role="nobody")
+
+
+def test_vectors_in_sql(db):
+    assert db.value("SELECT pix.from_array(ARRAY[1, 2]::real[])", role="rita").hex() == "0000803f00000040"
+    assert db.value("SELECT pix.to_array('\\x0000803f00000040')", role="rita") == [1.0, 2.0]
+    fails_with(db, "PX030", "SELECT pix.from_array(ARRAY[1, 'NaN']::real[])")
+    fails_with(db, "PX030", "SELECT pix.from_array('{}'::real[])")
+    with pytest.raises(psycopg2.errors.CheckViolation):
+        db.query("SELECT '\\x0000'::bytea::pix.feature_vector")
+
+
+def test_features_as_arrays(extracted):
+    rows = extracted.query("SELECT item_id, features FROM pix.feature_arrays LIMIT 2", role="rita")
+    assert [len(features) for _, features in rows] == [288, 288]
+
+
+def test_extraction_in_a_transaction_block_is_refused_whole(loaded):
+    connection = loaded.connect(autocommit=False)
+    with pytest.raises(psycopg2.Error):
+        connection.cursor().execute("CALL pix.extract_features()")
+    connection.rollback()
+    assert loaded.query(PROGRESS) == [(60, 0, 0, 0, 60)]

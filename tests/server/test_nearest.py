@@ -1,0 +1,143 @@
+"""Look-alikes against scikit-learn, and questions that have no answer."""
+
+import numpy as np
+import psycopg2
+import pytest
+from sklearn.neighbors import NearestNeighbors
+
+from pixelplum.core.vectors import from_bytes, to_bytes
+
+
+def fails_with(db, sqlstate: str, sql: str, parameters=None) -> psycopg2.Error:
+    with pytest.raises(psycopg2.Error) as caught:
+        db.query(sql, parameters, role="rita")
+    assert caught.value.pgcode == sqlstate
+    assert caught.value.diag.message_hint
+    return caught.value
+
+
+@pytest.fixture
+def vectors(db):
+    """200 items with random vectors of a foreign model."""
+    random = np.random.default_rng(7)
+    matrix = random.normal(size=(200, 32)).astype(np.float32)
+    db.query("INSERT INTO pix.models (model_name, dimensions, source) VALUES ('random', 32, 'a test')")
+    connection = db.connect()
+    with connection.cursor() as cursor:
+        for number, row in enumerate(matrix):
+            cursor.execute(
+                "WITH item AS (INSERT INTO pix.items (item_id) VALUES (%(id)s)) "
+                "INSERT INTO pix.features (item_id, model_name, vector) VALUES (%(id)s, 'random', %(v)s)",
+                {"id": f"i{number:03}", "v": psycopg2.Binary(to_bytes(row))},
+            )
+    return matrix
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_agrees_with_scikit_learn(db, vectors, metric):
+    oracle = NearestNeighbors(n_neighbors=11, metric=metric, algorithm="brute").fit(vectors.astype(np.float64))
+    distances, indices = oracle.kneighbors(vectors[:5].astype(np.float64))
+    for item in range(5):
+        rows = db.query("SELECT * FROM pix.nearest(%s, 10, 'random', %s)", (f"i{item:03}", metric), role="rita")
+        assert [rank for rank, *_ in rows] == list(range(1, 11))
+        assert [int(found[1:]) for _, found, _ in rows] == list(indices[item][1:])
+        np.testing.assert_allclose([distance for *_, distance in rows], distances[item][1:], atol=1e-6)
+
+
+def test_dot(db, vectors):
+    products = vectors.astype(np.float64) @ vectors[3]
+    products[3] = -np.inf
+    rows = db.query("SELECT item_id, distance FROM pix.nearest('i003', 5, 'random', 'dot')", role="rita")
+    assert [int(found[1:]) for found, _ in rows] == list(np.argsort(-products)[:5])
+    np.testing.assert_allclose([-distance for _, distance in rows], np.sort(products)[::-1][:5], rtol=1e-5)
+
+
+def test_k_larger_than_the_catalogue(db, vectors):
+    assert len(db.query("SELECT * FROM pix.nearest('i000', 1000, 'random')", role="rita")) == 199
+
+
+def test_ties_are_in_the_order_of_the_ids(db, vectors):
+    db.query("UPDATE pix.features SET vector = (SELECT vector FROM pix.features WHERE item_id = 'i000')")
+    rows = db.query("SELECT item_id FROM pix.nearest('i100', 3, 'random')")
+    assert rows == [("i000",), ("i001",), ("i002",)]
+
+
+def test_zero_vectors(db, vectors):
+    db.query("UPDATE pix.features SET vector = %s WHERE item_id = 'i007'", (psycopg2.Binary(bytes(128)),))
+    rows = dict(db.query("SELECT item_id, distance FROM pix.nearest('i000', 199, 'random')"))
+    assert rows["i007"] == 1
+    fails_with(db, "PX031", "SELECT * FROM pix.nearest('i007', 3, 'random')")
+    assert len(db.query("SELECT * FROM pix.nearest('i007', 3, 'random', 'euclidean')")) == 3
+
+
+def test_questions_without_an_answer(db, vectors):
+    fails_with(db, "PX040", "SELECT * FROM pix.nearest('nope')")
+    fails_with(db, "PX040", "SELECT * FROM pix.nearest(NULL)")
+    fails_with(db, "PX041", "SELECT * FROM pix.nearest('i000')")
+    fails_with(db, "PX020", "SELECT * FROM pix.nearest('i000', 10, 'nope')")
+    fails_with(db, "PX032", "SELECT * FROM pix.nearest('i000', 10, 'random', 'manhattan')")
+    fails_with(db, "PX032", "SELECT * FROM pix.nearest('i000', 10, 'random', NULL)")
+    for k in (0, -1, None):
+        fails_with(db, "PX033", "SELECT * FROM pix.nearest('i000', %s, 'random')", (k,))
+    fails_with(db, "PX010", "SELECT * FROM pix.nearest_to_image(NULL)")
+    fails_with(db, "PX010", "SELECT * FROM pix.nearest_to_image('<html>')")
+    fails_with(db, "PX022", "SELECT * FROM pix.nearest_to_image('x', 10, 'random')")
+
+
+def test_picture_finds_itself_first(extracted):
+    item_id = extracted.value("SELECT max(item_id) FROM pix.images")
+    rows = extracted.query(
+        "SELECT n.item_id, n.distance FROM pix.nearest_to_image((SELECT content FROM pix.images WHERE item_id = %s), 3) n",
+        (item_id,),
+        role="rita",
+    )
+    assert rows[0][0] == item_id
+    assert rows[0][1] == pytest.approx(0, abs=1e-9)
+    assert len(rows) == 3
+
+
+def test_stale_features_are_not_compared(extracted):
+    first, second = (row[0] for row in extracted.query("SELECT item_id FROM pix.features ORDER BY 1 LIMIT 2"))
+    extracted.query("UPDATE pix.features SET model_checksum = 'older' WHERE item_id = %s", (first,))
+    assert first not in dict(extracted.query("SELECT item_id, rank FROM pix.nearest(%s, 60)", (second,)))
+    error = fails_with(extracted, "PX041", "SELECT * FROM pix.nearest(%s)", (first,))
+    assert "extract_features" in error.diag.message_hint
+
+
+def test_vectors_are_features(extracted):
+    vector = from_bytes(bytes(extracted.value("SELECT vector FROM pix.features LIMIT 1")))
+    assert np.isfinite(vector).all()
+
+
+def test_command(extracted, boots):
+    item_id = extracted.value("SELECT min(item_id) FROM pix.images")
+    extracted.query("UPDATE pix.items SET title = 'A boot'")
+    by_item = extracted.pix("nearest", item_id, "-k", 3, role="rita").stdout
+    assert by_item.count("A boot") == 3
+    picture = boots / "pictures" / f"{item_id}.jpg"
+    assert item_id in extracted.pix("nearest", "--image", picture, "-k", 1, role="rita").stdout
+    neither = extracted.pix("nearest", check=False)
+    assert neither.returncode == 1
+    assert "--image" in neither.stderr
+
+
+@pytest.mark.slow
+def test_real_photographs_by_label(db, data):
+    """Precision@10 by folder on 3,068 photographs with MobileNet's features."""
+    graph = data / "models" / "mobilenet_v1_0.25_128" / "frozen_graph.pb"
+    imported = db.pix(
+        "model", "import", "mobilenet", "--graphdef", graph,
+        "--input", "input:0", "--output", "MobilenetV1/Logits/AvgPool_1a/AvgPool:0",
+    )  # fmt: skip
+    assert "256 features a picture" in imported.stdout
+    loaded = db.pix("load", "images", data / "clothing", "--label-set", "kind")
+    assert loaded.stdout == "3,068 new, 0 changed, 0 unchanged, 0 rejected\n"
+    assert db.pix("extract", "--model", "mobilenet").stdout.startswith("3,068 extracted, 0 failed, 0 pending")
+    truth = dict(db.query("SELECT item_id, label FROM pix.labels"))
+    connection = db.connect("rita")
+    same = []
+    with connection.cursor() as cursor:
+        for item_id in sorted(truth)[::5]:
+            cursor.execute("SELECT item_id FROM pix.nearest(%s, 10, 'mobilenet')", (item_id,))
+            same += [truth[found] == truth[item_id] for (found,) in cursor]
+    assert np.mean(same) >= 0.50
