@@ -9,8 +9,6 @@ from rich.console import Console
 from rich.table import Table
 
 from pixload.database import Database
-from pixload.migration import VERSION
-from pixload.migration import migrate as migrate_database
 
 
 @click.command()
@@ -21,6 +19,10 @@ def migrate(database: Database, revision: str) -> None:
 
     Example: pix migrate
     """
+    # Alembic takes a third of a second to import, which every other command would wait for.
+    from pixload.migration import VERSION
+    from pixload.migration import migrate as migrate_database
+
     before, after = migrate_database(database.dsn, revision)
     click.echo(f"revision {before or 'none'} -> {after or 'none'}, functions of version {VERSION}")
 

@@ -17,7 +17,6 @@ from pixload.conversion import read_onnx
 from pixload.database import Database
 from pixload.extraction import extract
 from pixload.merge import Rejects
-from pixload.migration import migrate
 from pixload.models import SHIPPED, import_model
 from pixload.progress import progress_bar
 from pixload.sample import draw_catalogue
@@ -58,6 +57,8 @@ def demo(database: Database, pictures: Path | None) -> None:
 
     Example: pix demo
     """
+    from pixload.migration import migrate  # slow to import
+
     say = Console(highlight=False, soft_wrap=True)
     if not database.is_remote:
         database.cluster.start()

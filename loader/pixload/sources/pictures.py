@@ -22,7 +22,7 @@ from pixload.sources.rows import Known, Picture, Reject, check_item_id, check_te
 
 MAX_BYTES = 64 << 20
 MAX_PIXELS = 100_000_000
-FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF")
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
 """What the server decodes."""
 ENTRIES_PER_QUESTION = 500
 

@@ -14,7 +14,7 @@ from pixelplum.errors import PictureError, PictureTooLarge
 MAX_PIXELS = 100_000_000
 """Pictures above this are refused: 10,000 x 10,000 decodes to 300 MB."""
 
-FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF")
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
 """Formats that are decoded. Pillow knows more, some of which start other programs (EPS)."""
 
 # The limit is checked here, with a message of our own, before anything is decoded.
