@@ -71,7 +71,6 @@ images = Table(
         "sha256",
         Text,
         Computed("encode(sha256(content), 'hex')", persisted=True),
-        nullable=False,
         comment="Tells whether features were computed from this very picture.",
     ),
     Column("format", Text, comment="JPEG, PNG, … as Pillow names it."),

@@ -49,17 +49,17 @@ COMMENT ON FUNCTION pix._network_of(text) IS
 REVOKE ALL ON FUNCTION pix._network_of(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix._network_of(text) TO pix_reader;
 
-CREATE OR REPLACE FUNCTION pix._model_is_ready(checksum text) RETURNS boolean
+CREATE OR REPLACE FUNCTION pix._model_is_ready(checksum text, verify boolean) RETURNS boolean
 LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'features.is_ready', checksum)
+return call(plpy, GD, '@VERSION@', 'features.is_ready', checksum, verify)
 $$;
-COMMENT ON FUNCTION pix._model_is_ready(text) IS
-'Internal: whether this backend or the cache of this host has the model. Runs: either.';
-REVOKE ALL ON FUNCTION pix._model_is_ready(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._model_is_ready(text) TO pix_reader;
+COMMENT ON FUNCTION pix._model_is_ready(text, boolean) IS
+'Internal: whether this backend can load the model from the cache of this host; verify: compare the whole file. Runs: either.';
+REVOKE ALL ON FUNCTION pix._model_is_ready(text, boolean) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._model_is_ready(text, boolean) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._write_model_part(checksum text, part integer, content bytea) RETURNS void
 LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE
@@ -86,14 +86,14 @@ REVOKE ALL ON FUNCTION pix._finish_model(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix._finish_model(text) TO pix_reader;
 
 -- PL/pgSQL reads the parts: its plain SELECT also works in parallel workers and on segments, plpy's does not.
-CREATE OR REPLACE FUNCTION pix._ensure_model(checksum text) RETURNS boolean
+CREATE OR REPLACE FUNCTION pix._ensure_model(checksum text, verify boolean DEFAULT false) RETURNS boolean
 LANGUAGE plpgsql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     piece record;
 BEGIN
-    IF pix._model_is_ready(checksum) THEN
+    IF pix._model_is_ready(checksum, verify) THEN
         RETURN false;
     END IF;
     FOR piece IN
@@ -105,10 +105,10 @@ BEGIN
     RETURN true;
 END
 $$;
-COMMENT ON FUNCTION pix._ensure_model(text) IS
+COMMENT ON FUNCTION pix._ensure_model(text, boolean) IS
 'Internal: restores the model into the cache of this host if it is missing there; tells whether it did. Runs: either.';
-REVOKE ALL ON FUNCTION pix._ensure_model(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._ensure_model(text) TO pix_reader;
+REVOKE ALL ON FUNCTION pix._ensure_model(text, boolean) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._ensure_model(text, boolean) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._inspect_model(
     checksum text, OUT dimensions integer, OUT size_bytes bigint, OUT spec jsonb
@@ -129,7 +129,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     checksum text := pix._network_of(model_name);
-    restored boolean := pix._ensure_model(checksum);
+    restored boolean := pix._ensure_model(checksum, verify => true);
 BEGIN
     PERFORM pix._inspect_model(checksum);
     RETURN restored;
@@ -154,7 +154,7 @@ DECLARE
     description record;
     registered pix.models;
 BEGIN
-    PERFORM pix._ensure_model(checksum);
+    PERFORM pix._ensure_model(checksum, verify => true);
     SELECT * INTO description FROM pix._inspect_model(checksum);
     INSERT INTO pix.models AS m (model_name, checksum, dimensions, size_bytes, spec, source, agreement)
     VALUES (

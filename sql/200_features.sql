@@ -61,7 +61,7 @@ REVOKE ALL ON FUNCTION pix._cores() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix._cores() TO pix_admin;
 
 CREATE OR REPLACE VIEW pix.pending_images AS
-SELECT m.model_name, m.checksum AS model_checksum, i.item_id, i.sha256 AS image_sha256, i.content
+SELECT m.model_name, i.item_id
 FROM pix.models m
 CROSS JOIN pix.images i
 WHERE m.checksum IS NOT NULL
@@ -80,6 +80,34 @@ COMMENT ON VIEW pix.pending_images IS
 REVOKE ALL ON pix.pending_images FROM PUBLIC;
 GRANT SELECT ON pix.pending_images TO pix_reader;
 
+-- One table, and no index: parallel workers share out the few rows of a page, not the hundreds of an index's.
+-- CREATE TABLE AS is planned in parallel, INSERT … SELECT is not.
+CREATE OR REPLACE FUNCTION pix._embed_chunk(item_ids text[], checksum text) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+SET enable_indexscan = off
+SET enable_bitmapscan = off
+SET min_parallel_table_scan_size = 0
+SET parallel_setup_cost = 0
+SET parallel_tuple_cost = 0
+SET jit = off
+AS $$
+BEGIN
+    -- The leader works too.
+    PERFORM set_config('max_parallel_workers_per_gather', (pix._cores() - 1)::text, true);
+    EXECUTE format(
+        'CREATE TEMP TABLE pix_chunk ON COMMIT DROP AS
+         SELECT item_id, sha256, pix._try_embed(content, %L) AS embedding FROM pix.images
+         WHERE item_id = ANY (%L)',
+        checksum, item_ids
+    );
+END
+$$;
+COMMENT ON FUNCTION pix._embed_chunk(text[], text) IS
+'Internal: computes the features of these items into the temporary table pix_chunk. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._embed_chunk(text[], text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._embed_chunk(text[], text) TO pix_admin;
+
 -- A procedure that commits cannot have a SET clause: it runs with its caller's rights and search_path.
 CREATE OR REPLACE PROCEDURE pix.extract_features(
     model_name text DEFAULT NULL, chunk_size integer DEFAULT 1000, retry_failed boolean DEFAULT false
@@ -88,11 +116,9 @@ LANGUAGE plpgsql
 AS $$
 DECLARE
     model pix.models := pix._find_model(model_name);
-    workers integer := pix._cores() - 1;  -- the leader works too
     run bigint;
+    item_ids text[];
     low text := '';
-    high text;
-    in_chunk bigint;
     done bigint;
     begun timestamptz;
 BEGIN
@@ -117,46 +143,32 @@ BEGIN
             pg_catalog.hashtext('pix.extract_features'), pg_catalog.hashtext(model.model_name)
         );
         begun := pg_catalog.clock_timestamp();
-        SELECT pg_catalog.max(c.item_id), pg_catalog.count(*) INTO high, in_chunk
-        FROM (
+        -- Statistics lag behind a table that grows this fast: nested loops over it would be chosen wrongly.
+        PERFORM pg_catalog.set_config('enable_nestloop', 'off', true);
+        item_ids := ARRAY(
             SELECT p.item_id FROM pix.pending_images p
             WHERE p.model_name = model.model_name AND p.item_id > low
             ORDER BY p.item_id LIMIT chunk_size
-        ) c;
-        EXIT WHEN in_chunk = 0;
+        );
+        EXIT WHEN pg_catalog.cardinality(item_ids) = 0;
         IF run IS NULL THEN
             INSERT INTO pix.extraction_runs AS r (model_name) VALUES (model.model_name) RETURNING r.run_id INTO run;
         END IF;
 
-        -- Parallel index scans hand out hundreds of rows at once, sequential ones the few rows of a page.
-        PERFORM
-            pg_catalog.set_config(name, value, true)
-        FROM (VALUES
-            ('max_parallel_workers_per_gather', workers::text), ('min_parallel_table_scan_size', '0'),
-            ('parallel_setup_cost', '0'), ('parallel_tuple_cost', '0'),
-            ('enable_indexscan', 'off'), ('enable_indexonlyscan', 'off'), ('enable_bitmapscan', 'off'),
-            ('jit', 'off')
-        ) AS setting (name, value);
-        -- CREATE TABLE AS is planned in parallel, INSERT … SELECT is not.
-        EXECUTE pg_catalog.format(
-            'CREATE TEMP TABLE pix_chunk ON COMMIT DROP AS
-             SELECT item_id, image_sha256, pix._try_embed(content, %1$L) AS embedding FROM pix.pending_images
-             WHERE model_name = %2$L AND model_checksum = %1$L AND item_id > %3$L AND item_id <= %4$L',
-            model.checksum, model.model_name, low, high
-        );
+        PERFORM pix._embed_chunk(item_ids, model.checksum);
 
-        DELETE FROM pix.extraction_failures x USING pg_temp.pix_chunk c
-        WHERE x.model_name = model.model_name AND x.item_id = c.item_id;
-        DELETE FROM pix.features f USING pg_temp.pix_chunk c
-        WHERE f.model_name = model.model_name AND f.item_id = c.item_id AND (c.embedding).vector IS NULL;
+        DELETE FROM pix.extraction_failures x WHERE x.model_name = model.model_name AND x.item_id = ANY (item_ids);
         INSERT INTO pix.extraction_failures
             (item_id, model_name, model_checksum, image_sha256, sqlstate, reason)
-        SELECT c.item_id, model.model_name, model.checksum, c.image_sha256,
-            (c.embedding).sqlstate, (c.embedding).reason
-        FROM pg_temp.pix_chunk c WHERE (c.embedding).vector IS NULL;
+        SELECT c.item_id, model.model_name, model.checksum, c.sha256, (c.embedding).sqlstate, (c.embedding).reason
+        FROM pg_temp.pix_chunk c WHERE (c.embedding).sqlstate IS NOT NULL;
+        DELETE FROM pix.features f
+        WHERE f.model_name = model.model_name AND f.item_id = ANY (
+            ARRAY(SELECT c.item_id FROM pg_temp.pix_chunk c WHERE (c.embedding).sqlstate IS NOT NULL)
+        );
         INSERT INTO pix.features AS f (item_id, model_name, model_checksum, image_sha256, vector)
-        SELECT c.item_id, model.model_name, model.checksum, c.image_sha256, (c.embedding).vector
-        FROM pg_temp.pix_chunk c WHERE (c.embedding).vector IS NOT NULL
+        SELECT c.item_id, model.model_name, model.checksum, c.sha256, (c.embedding).vector
+        FROM pg_temp.pix_chunk c WHERE (c.embedding).sqlstate IS NULL
         ON CONFLICT ON CONSTRAINT features_pkey DO UPDATE SET
             model_checksum = excluded.model_checksum, image_sha256 = excluded.image_sha256,
             vector = excluded.vector, extracted_at = excluded.extracted_at;
@@ -166,8 +178,8 @@ BEGIN
             failed = r.failed + (SELECT pg_catalog.count(*) FROM pg_temp.pix_chunk) - done,
             seconds = r.seconds + EXTRACT(EPOCH FROM pg_catalog.clock_timestamp() - begun)
         WHERE r.run_id = run;
+        low := item_ids[pg_catalog.cardinality(item_ids)];
         COMMIT;
-        low := high;
     END LOOP;
 END
 $$;

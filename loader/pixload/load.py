@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable
 from functools import partial
 from importlib import metadata
@@ -61,22 +62,23 @@ def load_images(
     target = Target("pix.images", ("item_id",), values, ("sha256",), "loaded_at", ("label",), tuple(also))
     with Merge(connection, target, rejects) as merge:
         downloader = Downloader(user_agent=f"pixelplum/{metadata.version('pixelplum')}")
-        known = partial(_loaded_from, connection)
+        known = partial(_loaded_from, connection, merge)
         for row in read_pictures(paths, already_loaded=known, downloader=downloader):
             if isinstance(row, Reject):
                 merge.reject(row)
             elif isinstance(row, Known):
                 merge.summary.unchanged += 1
             else:
-                merge.add(
-                    row.source, row.item_id, row.content, row.format, row.width, row.height, row.source, row.label
-                )
+                sha256 = hashlib.sha256(row.content).hexdigest()
+                values = (row.content, row.format, row.width, row.height, row.source, sha256, row.label)
+                merge.add(row.source, row.item_id, *values)
             advance(1)
     return merge.summary
 
 
-def _loaded_from(connection, urls: list[tuple[str, str]]) -> set[str]:
+def _loaded_from(connection, merge: Merge, urls: list[tuple[str, str]]) -> set[str]:
     """Return the items whose picture was already loaded from this very URL."""
+    merge.wait()  # it works on the same connection
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT item_id FROM pix.images JOIN unnest(%s, %s) AS wanted (item_id, source) USING (item_id, source)",

@@ -133,7 +133,6 @@ def create_tables() -> None:
             "sha256",
             sa.Text,
             sa.Computed("encode(sha256(content), 'hex')", persisted=True),
-            nullable=False,
             comment="Tells whether features were computed from this very picture.",
         ),
         sa.Column("format", sa.Text, comment="JPEG, PNG, … as Pillow names it."),

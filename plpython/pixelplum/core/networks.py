@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -31,15 +32,11 @@ class Network:
     ----------
     spec : dict
         That spec.
-    dimensions : int
-        Length of a feature vector.
 
     Raises
     ------
     ModelBroken
-        If the file is no ONNX graph, carries no spec, or cannot run.
-    ModelOutput
-        If the output is not one vector per picture.
+        If the file is no ONNX graph, or carries no spec.
     """
 
     def __init__(self, path: Path):
@@ -58,8 +55,20 @@ class Network:
             raise ModelBroken(f"The ONNX file has no metadata property {SPEC_KEY!r}")
         self.spec = json.loads(metadata[SPEC_KEY])
         self._preprocessing = Preprocessing.from_dict(self.spec["preprocessing"])
+
+    @cached_property
+    def dimensions(self) -> int:
+        """Length of a feature vector, found by running the network once.
+
+        Raises
+        ------
+        ModelBroken
+            If the network cannot run.
+        ModelOutput
+            If the output is not one vector per picture.
+        """
         shape = (self._preprocessing.height, self._preprocessing.width, 3)
-        self.dimensions = self._run(np.full(shape, 128, np.uint8)).size
+        return self._run(np.full(shape, 128, np.uint8)).size
 
     def embed(self, content: bytes) -> np.ndarray:
         """Return the features of a picture.

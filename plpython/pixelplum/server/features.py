@@ -6,16 +6,30 @@ from collections import OrderedDict
 
 from pixelplum.core import vectors
 from pixelplum.core.networks import Network
-from pixelplum.errors import ModelMissing, PictureError
+from pixelplum.errors import ModelBroken, ModelMissing, PictureError
 from pixelplum.server import cache as files
 
 NETWORKS_KEPT = 3
 """Networks that a backend keeps loaded; Inception v3 takes about 260 MB."""
 
 
-def is_ready(plpy, cache: dict, checksum: str) -> bool:
-    """Tell whether the model is loaded here, or its file is in this host's cache."""
-    return checksum in cache.get("networks", ()) or files.is_whole(checksum)
+def is_ready(plpy, cache: dict, checksum: str, verify: bool) -> bool:
+    """Tell whether the model can be used here without restoring its file.
+
+    To verify the whole file takes a tenth of a second for Inception v3, too
+    long for every parallel worker: those find out when they load it.
+    """
+    if verify:
+        return files.is_whole(checksum)
+    try:
+        network(cache, checksum)
+    except ModelMissing:
+        return False
+    except ModelBroken:
+        if files.is_whole(checksum):
+            raise
+        return False
+    return True
 
 
 def write_model_part(plpy, cache: dict, checksum: str, part: int, content: bytes) -> None:

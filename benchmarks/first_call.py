@@ -1,0 +1,63 @@
+"""The first pix.embed of a new connection, and what a later call costs beyond inference."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from statistics import median
+
+import psutil
+import psycopg2
+
+from benchmarks.tools import compare, execute, inception, photographs, pix, seconds
+from pixelplum.core.networks import Network
+from pixload.conversion import read_onnx
+from pixload.models import import_model
+
+CONNECTIONS = 5
+PICTURES = 30
+ROUNDS = 7
+
+
+def run(cluster) -> None:
+    with tempfile.TemporaryDirectory(dir=cluster.home) as folder:
+        pictures = photographs(PICTURES, Path(folder) / "pictures")
+        pix(cluster, "load", "images", Path(folder) / "pictures")
+        contents = [path.read_bytes() for path in pictures]
+    connection = psycopg2.connect(cluster.dsn)
+    import_model(connection, "inception_v3", read_onnx(inception()))
+    connection.commit()
+    connection.close()
+
+    def first_call() -> float:
+        connection = psycopg2.connect(cluster.dsn)
+        with connection.cursor() as cursor:
+            taken = seconds(
+                lambda: cursor.execute("SELECT pix.embed(content, 'inception_v3') FROM pix.images LIMIT 1")
+            )
+        connection.close()
+        return taken
+
+    first_call()
+    print(f"  first call {median(first_call() for _ in range(CONNECTIONS)):.2f} s (goal: under 1.5 s)")
+
+    connection = psycopg2.connect(cluster.dsn)
+    cursor = connection.cursor()
+    cursor.execute("SET max_parallel_workers_per_gather = 0")
+    statement = "SELECT count(pix.embed(content, 'inception_v3')) FROM pix.images"
+    network = Network(inception())
+    cursor.execute(statement)
+    [network.embed(content) for content in contents]
+    ours, bare, ratio = compare(
+        lambda: seconds(lambda: cursor.execute(statement)),
+        lambda: seconds(lambda: [network.embed(content) for content in contents]),
+        ROUNDS,
+    )
+    print(
+        f"  later calls {1000 * ours / PICTURES:.2f} ms, inference alone {1000 * bare / PICTURES:.2f} ms, "
+        f"ratio {ratio:.3f}, beyond it {1000 * (ratio - 1) * bare / PICTURES:.2f} ms (goal: under 2 ms)"
+    )
+    memory = psutil.Process(connection.info.backend_pid).memory_full_info()
+    print(f"  a backend with Inception v3: {memory.rss >> 20} MB resident, {memory.uss >> 20} MB of its own")
+    connection.close()
+    execute(cluster, "DELETE FROM pix.images")

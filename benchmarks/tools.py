@@ -1,0 +1,114 @@
+"""A server for the benchmarks, pictures to measure on, and honest timing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from statistics import median
+
+import psycopg2
+
+from pixload.cluster import Cluster
+from pixload.conversion import convert_application, save
+from pixload.migration import migrate
+
+CHECKOUT = Path(__file__).parents[1]
+STATE = CHECKOUT / ".pix" / "benchmarks"
+PHOTOGRAPHS = CHECKOUT.parent / "shared" / "data" / "clothing"
+PIX = Path(sys.executable).parent / "pix"
+CORES = len(os.sched_getaffinity(0))
+
+
+@contextmanager
+def server() -> Iterator[Cluster]:
+    """Run a migrated server for as long as the benchmarks take."""
+    STATE.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=STATE) as home:
+        cluster = Cluster(Path(home))
+        cluster.start()
+        try:
+            migrate(cluster.dsn)
+            yield cluster
+        finally:
+            cluster.destroy()
+
+
+def execute(cluster: Cluster, sql: str, parameters=None) -> list[tuple]:
+    """Run SQL in a connection of its own."""
+    connection = psycopg2.connect(cluster.dsn)
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+        rows = cursor.fetchall() if cursor.description else []
+    connection.close()
+    return rows
+
+
+def pix(cluster: Cluster, *arguments) -> tuple[float, int]:
+    """Run the command; return its seconds and its peak memory in bytes."""
+    begun = time.perf_counter()
+    process = subprocess.Popen(
+        [PIX, *map(str, arguments)], env=os.environ | {"PIX_DSN": cluster.dsn},
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    peak = 0
+    while process.poll() is None:
+        peak = max(peak, _peak_memory(process.pid))
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(0.02)
+    taken = time.perf_counter() - begun
+    if process.returncode:
+        raise RuntimeError(f"pix {' '.join(map(str, arguments))} failed: {process.stderr.read()}")
+    return taken, peak
+
+
+def _peak_memory(pid: int) -> int:
+    """Read the kernel's own mark; wait4 would tell that of the process that started this one."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) << 10
+    return 0
+
+
+def photographs(count: int, folder: Path) -> list[Path]:
+    """Return that many different pictures: photographs, or drawn boots, repeated with a byte appended."""
+    originals = sorted(PHOTOGRAPHS.glob("*/*.jpg"))
+    if not originals:
+        subprocess.run([PIX, "sample", STATE / "boots", "--items", "600"], check=True)
+        originals = sorted((STATE / "boots" / "pictures").iterdir())
+    folder.mkdir()
+    paths = []
+    for number in range(count):
+        path = folder / f"{number:06}.jpg"
+        content = originals[number % len(originals)].read_bytes()
+        path.write_bytes(content + number.to_bytes(4, "big"))  # decoders stop before it
+        paths.append(path)
+    return paths
+
+
+def inception() -> Path:
+    """Return Keras's Inception v3 with random weights as an ONNX file, converted once."""
+    path = STATE / "inception_v3_seed_7.onnx"
+    if not path.exists():
+        save(convert_application("inception_v3", None, seed=7), path)
+    return path
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Time one call."""
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
+
+
+def compare(ours: Callable[[], float], peer: Callable[[], float], rounds: int) -> tuple[float, float, float]:
+    """Measure both in turn; return both medians and the median of the ratios ours / peer."""
+    pairs = [(ours(), peer()) if number % 2 else (peer(), ours())[::-1] for number in range(rounds)]
+    return median(a for a, _ in pairs), median(b for _, b in pairs), median(a / b for a, b in pairs)
