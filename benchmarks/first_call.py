@@ -32,9 +32,7 @@ def run(cluster) -> None:
     def first_call() -> float:
         connection = psycopg2.connect(cluster.dsn)
         with connection.cursor() as cursor:
-            taken = seconds(
-                lambda: cursor.execute("SELECT pix.embed(content, 'inception_v3') FROM pix.images LIMIT 1")
-            )
+            taken = seconds(lambda: cursor.execute("SELECT pix.embed(content, 'inception_v3') FROM pix.images LIMIT 1"))
         connection.close()
         return taken
 

@@ -11,7 +11,23 @@ from benchmarks.tools import compare, execute, pix, seconds
 
 LINES = 100_000
 ROUNDS = 3
-WORDS = "women leather boots ankle suede heel zip slouch western rain winter shoes black brown casual".split()
+WORDS = [
+    "women",
+    "leather",
+    "boots",
+    "ankle",
+    "suede",
+    "heel",
+    "zip",
+    "slouch",
+    "western",
+    "rain",
+    "winter",
+    "shoes",
+    "black",
+    "brown",
+    "casual",
+]
 
 
 def write_lines(path: Path) -> None:

@@ -1,7 +1,6 @@
 """Alembic's entry: runs the migrations on the connection that `pix migrate` opened."""
 
 from alembic import context
-
 from pixload.migrations.tables import SCHEMA, metadata
 
 context.configure(

@@ -122,7 +122,10 @@ def main() -> None:
     keras.utils.set_random_seed(arguments.seed)
     pixels, labels, held_out, names = read_pictures(arguments.pictures)
     network = build_network(len(names))
-    print(f"{network.count_params():,} parameters, {len(pixels)} pictures, {held_out.sum()} held out", flush=True)
+    print(
+        f"{network.count_params():,} parameters, {len(pixels)} pictures, {held_out.sum()} held out",
+        flush=True,
+    )
     train(network, pixels[~held_out], labels[~held_out], arguments.epochs)
     network.save(arguments.out.with_suffix(".keras"))
 

@@ -97,7 +97,10 @@ def convert_application(name: str, weights: str | None, seed: int = 0) -> Conver
     keras.utils.set_random_seed(seed)
     try:
         network = getattr(keras.applications, application.builder)(
-            include_top=False, pooling="avg", weights=weights, input_shape=(application.size, application.size, 3)
+            include_top=False,
+            pooling="avg",
+            weights=weights,
+            input_shape=(application.size, application.size, 3),
         )
     except Exception as error:  # Keras raises a bare Exception for a failed download
         raise PixError(
@@ -153,7 +156,13 @@ def convert_keras(
 
 
 def convert_graphdef(
-    path: Path, input_name: str, output_name: str, size: int | None, mean, std, labels: list[str] | None = None
+    path: Path,
+    input_name: str,
+    output_name: str,
+    size: int | None,
+    mean,
+    std,
+    labels: list[str] | None = None,
 ) -> ConvertedModel:
     """Convert a frozen GraphDef.
 
@@ -222,7 +231,10 @@ def _input_shape(graph, input_name: str, size: int | None) -> tuple[int, int, in
 
 
 def read_onnx(
-    path: Path, input_name: str | None = None, output_name: str | None = None, preprocessing: dict | None = None
+    path: Path,
+    input_name: str | None = None,
+    output_name: str | None = None,
+    preprocessing: dict | None = None,
 ) -> ConvertedModel:
     """Read an ONNX file; one without a spec of its own gets the given one.
 
@@ -263,7 +275,13 @@ def read_onnx(
             raise PixError(f"{path} has no single {option[2:]} {wanted or ''}.".replace(" .", "."),
                            f"Choose {option} from: {', '.join(names)}")  # fmt: skip
     return _with_spec(
-        model, input_name or inputs[0], output_name or outputs[0], preprocessing, None, None, f"ONNX {path.name}"
+        model,
+        input_name or inputs[0],
+        output_name or outputs[0],
+        preprocessing,
+        None,
+        None,
+        f"ONNX {path.name}",
     )
 
 

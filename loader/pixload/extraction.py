@@ -31,7 +31,8 @@ def read_progress(connection, model_name: str | None) -> Progress:
     """Return the progress of a model; None: of the default model."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT * FROM pix.extraction_progress WHERE model_name = (pix._find_model(%s)).model_name", (model_name,)
+            "SELECT * FROM pix.extraction_progress WHERE model_name = (pix._find_model(%s)).model_name",
+            (model_name,),
         )
         row = cursor.fetchone()
     connection.commit()
@@ -39,7 +40,10 @@ def read_progress(connection, model_name: str | None) -> Progress:
 
 
 def extract(
-    database: Database, model_name: str | None = None, chunk_size: int | None = None, retry_failed: bool = False
+    database: Database,
+    model_name: str | None = None,
+    chunk_size: int | None = None,
+    retry_failed: bool = False,
 ) -> Progress:
     """Call pix.extract_features and show a bar until it is done.
 

@@ -144,7 +144,12 @@ def load_features(
     """
     _name_foreign_model(connection, model_name, dimensions, path)
     target = Target(
-        "pix.features", ("item_id", "model_name"), ("vector",), ("vector",), "extracted_at", also=(ADD_TO_CATALOGUE,)
+        "pix.features",
+        ("item_id", "model_name"),
+        ("vector",),
+        ("vector",),
+        "extracted_at",
+        also=(ADD_TO_CATALOGUE,),
     )
     with Merge(connection, target, rejects) as merge:
         for number, row in enumerate(read_features(path, dimensions)):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from importlib import metadata, resources
 
+import psycopg2
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, exc
 
-import psycopg2
 from pixload.errors import PixError, from_database
 
 VERSION = metadata.version("pixelplum")

@@ -85,9 +85,17 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    for table in (
-        "extraction_runs extraction_failures features model_parts models labels images items settings".split()
-    ):
+    for table in [
+        "extraction_runs",
+        "extraction_failures",
+        "features",
+        "model_parts",
+        "models",
+        "labels",
+        "images",
+        "items",
+        "settings",
+    ]:
         op.drop_table(table, schema="pix")
     op.execute("DROP TYPE pix.neighbor; DROP TYPE pix.embedding; DROP DOMAIN pix.feature_vector")
     op.execute(DROP_ROLES)
@@ -126,9 +134,7 @@ def create_tables() -> None:
     op.create_table(
         "images",
         sa.Column("item_id", sa.Text, primary_key=True),
-        sa.Column(
-            "content", postgresql.BYTEA, nullable=False, comment="The picture's file, byte for byte."
-        ),
+        sa.Column("content", postgresql.BYTEA, nullable=False, comment="The picture's file, byte for byte."),
         sa.Column(
             "sha256",
             sa.Text,
@@ -158,9 +164,7 @@ def create_tables() -> None:
     op.create_table(
         "models",
         sa.Column("model_name", sa.Text, primary_key=True),
-        sa.Column(
-            "checksum", sa.Text, comment="sha256 of the ONNX file; NULL where features came from elsewhere."
-        ),
+        sa.Column("checksum", sa.Text, comment="sha256 of the ONNX file; NULL where features came from elsewhere."),
         sa.Column("dimensions", sa.Integer, nullable=False),
         sa.Column("size_bytes", sa.BigInteger, comment="Size of the ONNX file."),
         sa.Column(

@@ -141,7 +141,7 @@ def test_deep_folder_gets_a_socket_that_fits(tmp_path):
 
 
 def test_odd_folder_names(tmp_path):
-    cluster = Cluster(tmp_path / "it's a \"folder\" ü")
+    cluster = Cluster(tmp_path / 'it\'s a "folder" ü')
     try:
         cluster.start()
         assert answers(cluster)
@@ -193,9 +193,7 @@ def test_server_without_plpython(without_plpython):
 
 def test_no_server_at_all(tmp_path):
     pix = Path(sys.executable).parent / "pix"
-    result = subprocess.run(
-        [pix, "--dsn", f"host={tmp_path} dbname=pix", "extract"], capture_output=True, text=True
-    )
+    result = subprocess.run([pix, "--dsn", f"host={tmp_path} dbname=pix", "extract"], capture_output=True, text=True)
     assert result.returncode == 1
     assert "Is the server running" in result.stderr
     assert "Traceback" not in result.stderr

@@ -18,9 +18,9 @@ from PIL import Image
 from pixelplum.core.networks import Network
 from pixelplum.core.vectors import from_bytes
 from pixload.cluster import Cluster
+from pixload.conversion import read_onnx
 from pixload.migration import migrate
 from pixload.models import SHIPPED, import_model
-from pixload.conversion import read_onnx
 
 PROGRESS = "SELECT images, extracted, failed, stale, pending FROM pix.extraction_progress"
 
@@ -50,11 +50,13 @@ def test_all_pictures_are_extracted_once(loaded):
     assert loaded.query(PROGRESS) == [(60, 60, 0, 0, 0)]
     assert loaded.value("SELECT images_per_second > 0 FROM pix.extraction_progress")
     first = loaded.query("SELECT item_id, vector, extracted_at FROM pix.features ORDER BY 1")
-    assert loaded.value("SELECT bool_and(f.vector = pix.embed(i.content)) FROM pix.features f JOIN pix.images i USING (item_id)")
+    assert loaded.value(
+        "SELECT bool_and(f.vector = pix.embed(i.content)) FROM pix.features f JOIN pix.images i USING (item_id)"
+    )
     loaded.query("CALL pix.extract_features()")
-    assert [tuple(map(str, row)) for row in loaded.query("SELECT item_id, extracted_at FROM pix.features ORDER BY 1")] == [
-        (item_id, str(moment)) for item_id, _, moment in first
-    ]
+    assert [
+        tuple(map(str, row)) for row in loaded.query("SELECT item_id, extracted_at FROM pix.features ORDER BY 1")
+    ] == [(item_id, str(moment)) for item_id, _, moment in first]
 
 
 def test_command(loaded):
@@ -155,7 +157,9 @@ def test_picture_that_turns_bad_loses_its_old_features(extracted):
 
 
 def test_deleted_picture_leaves_no_features(extracted):
-    item_id = extracted.value("DELETE FROM pix.images WHERE item_id = (SELECT min(item_id) FROM pix.images) RETURNING 1")
+    item_id = extracted.value(
+        "DELETE FROM pix.images WHERE item_id = (SELECT min(item_id) FROM pix.images) RETURNING 1"
+    )
     assert item_id == 1
     extracted.query("CALL pix.extract_features()")
     assert extracted.value("SELECT count(*) FROM pix.features") == 59
@@ -165,7 +169,8 @@ def test_killed_backend_loses_one_chunk_at_most(loaded, until, cluster):
     in_the_way = loaded.value("SELECT item_id FROM pix.images ORDER BY item_id OFFSET 25 LIMIT 1")
     blocker = loaded.connect(autocommit=False)
     blocker.cursor().execute(
-        "INSERT INTO pix.features (item_id, model_name, vector) VALUES (%s, 'mini_inception', '\\x00000000')", (in_the_way,)
+        "INSERT INTO pix.features (item_id, model_name, vector) VALUES (%s, 'mini_inception', '\\x00000000')",
+        (in_the_way,),
     )
     with ThreadPoolExecutor(1) as pool:
         extraction = pool.submit(lambda: loaded.pix("extract", "--chunk-size", 10, check=False))
@@ -182,9 +187,7 @@ def test_killed_backend_loses_one_chunk_at_most(loaded, until, cluster):
 
 def wait_for_recovery(cluster: Cluster) -> None:
     """The server ends all sessions when one is killed, and recovers by itself."""
-    subprocess.run(
-        [cluster._binaries() / "pg_isready", "-q", "-t", "30", "-d", cluster.dsn], check=False
-    )
+    subprocess.run([cluster._binaries() / "pg_isready", "-q", "-t", "30", "-d", cluster.dsn], check=False)
     for _ in range(1000):
         try:
             psycopg2.connect(cluster.dsn).close()
@@ -228,7 +231,10 @@ def test_killed_server_loses_one_chunk_at_most(boots, until):
                 psutil.wait_procs(family, timeout=30)
                 assert extraction.result().returncode == 1
             cluster.start()
-            assert subprocess.run([*pix, "psql", "--", "-Atc", "SELECT count(*) FROM pix.features"], **run).stdout == "40\n"
+            assert (
+                subprocess.run([*pix, "psql", "--", "-Atc", "SELECT count(*) FROM pix.features"], **run).stdout
+                == "40\n"
+            )
             resumed = subprocess.run([*pix, "extract"], **run)
             assert resumed.stdout.startswith("60 extracted, 0 failed, 0 pending"), resumed.stderr
         finally:

@@ -66,13 +66,13 @@ def test_changed_picture_replaces_the_old_one(extracted, boots, tmp_path):
 
 
 def test_labels_from_folders(db, tmp_path):
-    for label in ("hat", "it's \"odd\" ü"):
+    for label in ("hat", 'it\'s "odd" ü'):
         (tmp_path / label).mkdir()
         (tmp_path / label / f"{label[:2]}1.png").write_bytes(png(1, 2, len(label)))
     db.pix("load", "images", tmp_path, "--label-set", "kind'; DROP TABLE pix.labels; --")
     assert db.query("SELECT item_id, label_set, label FROM pix.labels ORDER BY 1") == [
         ("ha1", "kind'; DROP TABLE pix.labels; --", "hat"),
-        ("it1", "kind'; DROP TABLE pix.labels; --", "it's \"odd\" ü"),
+        ("it1", "kind'; DROP TABLE pix.labels; --", 'it\'s "odd" ü'),
     ]
 
 
@@ -110,7 +110,10 @@ def test_bad_files_are_rejected_and_good_ones_loaded(db, tmp_path):
     (folder / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b""))
     result = db.pix("load", "images", folder, "--rejects", tmp_path / "why.csv")
     assert result.stdout.startswith("2 new, 0 changed, 0 unchanged, 4 rejected")
-    assert db.query("SELECT item_id, format FROM pix.images ORDER BY 1") == [("good", "PNG"), ("wrong_extension", "PNG")]
+    assert db.query("SELECT item_id, format FROM pix.images ORDER BY 1") == [
+        ("good", "PNG"),
+        ("wrong_extension", "PNG"),
+    ]
     reasons = rejects(tmp_path / "why.csv")
     assert reasons["empty.jpg"] == "empty file"
     assert "HTML" in reasons["page.jpg"]
@@ -128,7 +131,8 @@ def test_truncated_picture_fails_at_extraction_alone(loaded, boots, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "item_id", ["it's", 'a "quoted" id', "back\\slash", "tab\tnewline\n", "ünïcødé 靴", "$$; DROP TABLE", "x" * 1000]
+    "item_id",
+    ["it's", 'a "quoted" id', "back\\slash", "tab\tnewline\n", "ünïcødé 靴", "$$; DROP TABLE", "x" * 1000],
 )
 def test_odd_ids(db, tmp_path, item_id):
     import json
@@ -180,11 +184,17 @@ def test_killed_loader_has_lost_nothing_that_was_committed(db, until, tmp_path):
         [Path(os.sys.executable).parent / "pix", "load", "images", folder],
         env=os.environ | {"PIX_DSN": db.dsn("ada")}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    until(db, "SELECT count(*) = 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
+    until(
+        db,
+        "SELECT count(*) = 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
+    )
     loader.send_signal(signal.SIGKILL)
     assert loader.wait() == -signal.SIGKILL
     blocker.rollback()
-    until(db, "SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'pix'")
+    until(
+        db,
+        "SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'pix'",
+    )
     assert db.value("SELECT count(*) FROM pix.images") == 2000
     assert db.pix("load", "images", folder).stdout == "500 new, 0 changed, 2,000 unchanged, 0 rejected\n"
 

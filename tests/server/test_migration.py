@@ -7,11 +7,11 @@ import psycopg2
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from pixload.migrations.tables import metadata
 from sqlalchemy import create_engine
 
 from pixload.errors import PixError
 from pixload.migration import VERSION, migrate
-from pixload.migrations.tables import metadata
 
 
 def dump(db) -> str:

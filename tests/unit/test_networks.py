@@ -22,7 +22,7 @@ def tiny_onnx(path, axes: list[int], value: float = 1.0, spec: dict | None = Non
         nodes,
         "tiny",
         [helper.make_tensor_value_info("picture", TensorProto.FLOAT, [1, 4, 4, 3])],
-        [helper.make_tensor_value_info("features", TensorProto.FLOAT, None)],
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, [None] * (4 - len(axes)))],
         [
             helper.make_tensor("axes", TensorProto.INT64, [len(axes)], axes),
             helper.make_tensor("factor", TensorProto.FLOAT, [], [value]),

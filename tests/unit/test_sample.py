@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
 from pixload.sample import draw_catalogue, item_id
 from pixload.sample_drawing import SIZE, VOCABULARY
 

@@ -152,9 +152,7 @@ def download(site: Site, path: str, max_bytes: int = 10_000, **options) -> bytes
 
 def test_manifest_of_urls(tmp_path, site):
     path = tmp_path / "manifest.csv"
-    path.write_text(
-        f"asin,imUrl,label\nA,{site.url('picture/x')},red\n,{site.url('picture/b%20c.png?d=e')},\n"
-    )
+    path.write_text(f"asin,imUrl,label\nA,{site.url('picture/x')},red\n,{site.url('picture/b%20c.png?d=e')},\n")
     assert count_candidates([path]) == 2
     rows = list(read_pictures([path], downloader=Downloader(user_agent="pixelplum/1.2", **FAST)))
     assert rows == [
@@ -166,9 +164,7 @@ def test_manifest_of_urls(tmp_path, site):
 
 def test_failures_are_rejects_in_the_order_of_the_manifest(tmp_path, site):
     (tmp_path / "local.png").write_bytes(PNG)
-    path = manifest(
-        tmp_path, [site.url(name) for name in ("picture", "missing", "html", "large", "picture/2")]
-    )
+    path = manifest(tmp_path, [site.url(name) for name in ("picture", "missing", "html", "large", "picture/2")])
     with path.open("a") as file:
         file.write('\n{"path": "local.png"}\n{"id": 1}\n')
     rows = list(read_pictures([path], downloader=Downloader(**FAST), max_bytes=10_000))

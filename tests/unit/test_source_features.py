@@ -18,9 +18,7 @@ def record(item_id: bytes, *numbers: float) -> bytes:
 def test_records_of_4096_dimensions(tmp_path):
     path = tmp_path / "image_features.b"
     vectors = np.random.default_rng(0).random((3, 4096), np.float32)
-    path.write_bytes(
-        b"".join(f"B00000000{i}".encode() + v.astype("<f4").tobytes() for i, v in enumerate(vectors))
-    )
+    path.write_bytes(b"".join(f"B00000000{i}".encode() + v.astype("<f4").tobytes() for i, v in enumerate(vectors)))
     assert path.stat().st_size == 3 * 16_394
     rows = list(read_features(path))
     assert [row.item_id for row in rows] == ["B000000000", "B000000001", "B000000002"]

@@ -224,9 +224,7 @@ def test_unknown_escapes_cause_no_warning(tmp_path):
 
 
 def test_infinite_and_missing_numbers_become_nothing(tmp_path):
-    [item] = read(
-        tmp_path, '{"asin": "A", "salesRank": {"a": NaN}, "x": 1e999, "y": null, "z": "", "related": NaN}'
-    )
+    [item] = read(tmp_path, '{"asin": "A", "salesRank": {"a": NaN}, "x": 1e999, "y": null, "z": "", "related": NaN}')
     assert item == Item("A", sales_rank={"a": None})
 
 
@@ -283,9 +281,7 @@ def test_lines_without_the_title_word_are_passed_over_quickly(tmp_path):
 
 
 def test_memory_stays_constant(tmp_path):
-    path = write(
-        tmp_path / "meta", *(repr({**AMAZON, "asin": f"B{i}", "x": "y" * 2000}) for i in range(5000))
-    )
+    path = write(tmp_path / "meta", *(repr({**AMAZON, "asin": f"B{i}", "x": "y" * 2000}) for i in range(5000)))
     tracemalloc.start()
     for _ in itertools.islice(read_metadata(path, "boots"), 500):
         pass

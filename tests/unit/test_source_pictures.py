@@ -35,11 +35,7 @@ def png_header(width: int, height: int) -> bytes:
     """Write a PNG file without pixels."""
     header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return (
-        b"\x89PNG\r\n\x1a\n"
-        + struct.pack(">I", 13)
-        + header
-        + struct.pack(">I", zlib.crc32(header))
-        + b"\0\0\0\0IDAT"
+        b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header)) + b"\0\0\0\0IDAT"
     )
 
 
@@ -131,9 +127,7 @@ def test_single_files_are_tried_whatever_their_name(tmp_path):
 
 
 def test_bad_files_do_not_stop_the_others(tmp_path):
-    folder = fill(
-        tmp_path, {"1.jpg": b"", "2.jpg": b"<html>", "3.jpg": BOMB, "4.jpg": PNG + bytes(2000), "9.jpg": PNG}
-    )
+    folder = fill(tmp_path, {"1.jpg": b"", "2.jpg": b"<html>", "3.jpg": BOMB, "4.jpg": PNG + bytes(2000), "9.jpg": PNG})
     (folder / "5.jpg").symlink_to(folder / "nowhere")
     os.mkfifo(folder / "6.jpg")
     (folder / "7.jpg").symlink_to("7.jpg")
@@ -185,12 +179,8 @@ MEMBERS = {
 
 @pytest.mark.parametrize("name", ["x.tar", "x.tar.gz", "X.TGZ", "x.tar.bz2", "x.tar.xz", "x.zip"])
 def test_archives(tmp_path, name):
-    mode = {"gz": "w:gz", "tgz": "w:gz", "bz2": "w:bz2", "xz": "w:xz"}.get(
-        name.lower().rpartition(".")[2], "w"
-    )
-    archive = (zip_ if name == "x.zip" else tar)(
-        tmp_path / name, MEMBERS, *([mode] if name != "x.zip" else [])
-    )
+    mode = {"gz": "w:gz", "tgz": "w:gz", "bz2": "w:bz2", "xz": "w:xz"}.get(name.lower().rpartition(".")[2], "w")
+    archive = (zip_ if name == "x.zip" else tar)(tmp_path / name, MEMBERS, *([mode] if name != "x.zip" else []))
     rows = read(archive)
     assert brief(rows) == [("a", None), ("b", "Boots"), ("e", "empty file"), ("f", None)]
     assert rows[1].source == f"{archive}!pictures/Boots/b.png"
@@ -222,9 +212,7 @@ def test_truncated_tar(tmp_path, suffix, cut):
     assert reject.reason.startswith("the archive is broken: ")
 
 
-@pytest.mark.parametrize(
-    "damage", [lambda content: content[:1024], lambda content: content[:1024] + b"x" * 4096]
-)
+@pytest.mark.parametrize("damage", [lambda content: content[:1024], lambda content: content[:1024] + b"x" * 4096])
 def test_tar_that_ends_between_members(tmp_path, damage):
     archive = tar(tmp_path / "x.tar", {"a.png": PNG, "b.png": PNG})
     archive.write_bytes(damage(archive.read_bytes()))

@@ -114,7 +114,16 @@ def import_imagenet_model(database: Database) -> str | None:
     """Import Keras's Inception v3 in a process that can be ended; return why it did not work."""
     if os.environ.get("PIX_OFFLINE", "0") not in ("", "0"):
         return "PIX_OFFLINE is set"
-    command = [sys.executable, "-m", "pixload.cli", "model", "import", IMAGENET_MODEL, "--keras", "inception_v3"]
+    command = [
+        sys.executable,
+        "-m",
+        "pixload.cli",
+        "model",
+        "import",
+        IMAGENET_MODEL,
+        "--keras",
+        "inception_v3",
+    ]
     environment = os.environ | {"PIX_DSN": database.dsn}
     try:
         subprocess.run(

@@ -46,7 +46,9 @@ def nearest(
     """
     if (item_id is None) == (image is None):
         raise PixError("One item or one picture is needed.", "Give an ITEM_ID, or --image FILE.")
-    function, query = ("nearest", item_id) if image is None else ("nearest_to_image", psycopg2.Binary(image.read_bytes()))
+    function, query = (
+        ("nearest", item_id) if image is None else ("nearest_to_image", psycopg2.Binary(image.read_bytes()))
+    )
     with database.connect() as connection:
         rows = look_alikes(connection, function, query, k, model_name, metric)
     Console().print(neighbor_table(rows))
@@ -60,7 +62,7 @@ def look_alikes(connection, function: str, query, k: int, model_name: str | None
             SELECT n.rank, n.item_id, n.distance, i.title
             FROM pix.{function}(%s, k => %s, model_name => %s, metric => %s) n LEFT JOIN pix.items i USING (item_id)
             ORDER BY n.rank
-            """,  # noqa: S608 one of two names
+            """,
             (query, k, model_name, metric),
         )
         return cursor.fetchall()

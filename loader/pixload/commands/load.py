@@ -45,7 +45,10 @@ def images(database: Database, paths: tuple[Path, ...], label_set: str | None, r
 
     Example: pix load images pictures/ more.zip manifest.csv
     """
-    with database.connect() as connection, progress_bar("loading pictures", count_candidates(paths)) as advance:
+    with (
+        database.connect() as connection,
+        progress_bar("loading pictures", count_candidates(paths)) as advance,
+    ):
         summary = loading.load_images(connection, paths, Rejects(rejects), label_set, advance)
     report(summary, rejects)
 

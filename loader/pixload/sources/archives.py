@@ -63,9 +63,7 @@ class _StrictMember(tarfile.TarInfo):
             raise tarfile.ReadError(f"no header and no end mark at byte {archive.offset:,}") from fault
 
 
-def _read_tar_member(
-    path: Path, archive: tarfile.TarFile, member: tarfile.TarInfo, max_bytes: int
-) -> Found | Reject:
+def _read_tar_member(path: Path, archive: tarfile.TarFile, member: tarfile.TarInfo, max_bytes: int) -> Found | Reject:
     source, item_id, label = _describe(path, member.name)
     if not member.isreg():
         return Reject(source, item_id, "not a regular file")
@@ -104,9 +102,7 @@ def _candidates(archive: zipfile.ZipFile) -> Iterator[zipfile.ZipInfo]:
     return (m for m in archive.infolist() if not m.is_dir() and _is_candidate(m.filename))
 
 
-def _read_zip_member(
-    path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, max_bytes: int
-) -> Found | Reject:
+def _read_zip_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, max_bytes: int) -> Found | Reject:
     source, item_id, label = _describe(path, member.filename)
     if member.file_size > max_bytes:
         return Reject(source, item_id, too_large(member.file_size, max_bytes))

@@ -46,9 +46,7 @@ def read_features(path: Path, dimensions: int = 4096) -> Iterator[FeatureVector 
             yield Reject(f"{path}:{number}", None, f"the file is broken from here on: {fault}")
             return
     if record:
-        reason = (
-            f"{len(record):,} bytes remain at the end; a record of {dimensions:,} dimensions has {size:,}"
-        )
+        reason = f"{len(record):,} bytes remain at the end; a record of {dimensions:,} dimensions has {size:,}"
         yield Reject(f"{path}:{number}", None, reason)
 
 

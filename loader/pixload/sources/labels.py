@@ -42,4 +42,4 @@ def read_labels(path: Path) -> Iterator[Label | Reject]:
                 reason = "the label_set is empty or longer than 200 bytes"
             if reason is None and (not label or "\0" in label + label_set):
                 reason = "the label is empty or holds a NUL character"
-            yield Label(item_id, label_set, label, source) if reason is None else Reject(source, item_id, reason)
+            yield (Label(item_id, label_set, label, source) if reason is None else Reject(source, item_id, reason))

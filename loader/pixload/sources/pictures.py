@@ -170,9 +170,7 @@ def _read_listed(
                 yield Reject(entry.url, entry.item_id, str(error))
 
 
-def _mark_known(
-    entries: Iterator[Entry | Reject], already_loaded: AlreadyLoaded
-) -> Iterator[Entry | Known | Reject]:
+def _mark_known(entries: Iterator[Entry | Reject], already_loaded: AlreadyLoaded) -> Iterator[Entry | Known | Reject]:
     while batch := list(islice(entries, ENTRIES_PER_QUESTION)):
         asked = [(entry.item_id, url) for entry in batch if (url := _url(entry))]
         known = already_loaded(asked) if asked else ()

@@ -45,9 +45,7 @@ class Network:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         try:
-            self._session = onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
-            )
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises a class of its own per kind of fault
             raise ModelBroken(f"ONNX Runtime cannot load the model: {error}") from error
         metadata = self._session.get_modelmeta().custom_metadata_map

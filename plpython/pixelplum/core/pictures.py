@@ -98,9 +98,7 @@ def decode(content: bytes, width: int, height: int) -> np.ndarray:
 def _decode(content: bytes, width: int, height: int) -> np.ndarray:
     with Image.open(io.BytesIO(content), formats=FORMATS) as image:
         if image.width * image.height > MAX_PIXELS:
-            raise PictureTooLarge(
-                f"The picture has {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}"
-            )
+            raise PictureTooLarge(f"The picture has {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}")
         # A JPEG is decoded at the nearest binary fraction of its size: much faster, no visible loss.
         image.draft("RGB", (2 * width, 2 * height))
         image.load()

@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import tempfile
+from contextlib import suppress
 from importlib import metadata
 
 import numpy
@@ -56,10 +57,8 @@ def _python():
 
 def _packages() -> str:
     found = {"numpy": numpy.__version__, "onnxruntime": onnxruntime.__version__, "pillow": PIL.__version__}
-    try:
+    with suppress(metadata.PackageNotFoundError):  # the server runs without it
         found["tensorflow"] = metadata.version("tensorflow-cpu")
-    except metadata.PackageNotFoundError:
-        pass  # the server runs without it
     return ", ".join(f"{name} {version}" for name, version in found.items())
 
 

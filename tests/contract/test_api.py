@@ -1,0 +1,166 @@
+"""What the SQL API promises: comments, privileges, labels; and that a change of it shows."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+SNAPSHOT = Path(__file__).with_name("api.txt")
+
+ROUTINES = """
+SELECT p.oid::regprocedure::text, p.proname, p.prokind, obj_description(p.oid), p.proacl::text, p.proconfig, l.lanname,
+    p.prosrc, p.provolatile, p.proparallel
+FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang WHERE p.pronamespace = 'pix'::regnamespace ORDER BY 1
+"""
+API = """
+SELECT format('%s %s -> %s, %s, %s, %s', CASE p.prokind WHEN 'p' THEN 'procedure' ELSE 'function' END,
+    p.proname || '(' || replace(pg_get_function_arguments(p.oid), 'IN ', '') || ')', coalesce(pg_get_function_result(p.oid), 'nothing'),
+    CASE p.provolatile WHEN 'i' THEN 'immutable' WHEN 's' THEN 'stable' ELSE 'volatile' END,
+    CASE p.proparallel WHEN 's' THEN 'safe' WHEN 'r' THEN 'restricted' ELSE 'unsafe' END,
+    (SELECT string_agg(r.rolname, ' ') FROM aclexplode(p.proacl) a JOIN pg_roles r ON r.oid = a.grantee
+     WHERE r.rolname LIKE 'pix\\_%'))
+FROM pg_proc p WHERE p.pronamespace = 'pix'::regnamespace AND p.proname NOT LIKE '\\_%' ORDER BY 1
+"""
+RELATIONS = """
+SELECT format('%s %s(%s)', CASE c.relkind WHEN 'v' THEN 'view' ELSE 'table' END, c.relname,
+    (SELECT string_agg(attname || ' ' || format_type(atttypid, atttypmod), ', ' ORDER BY attnum)
+     FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped))
+FROM pg_class c WHERE c.relnamespace = 'pix'::regnamespace AND c.relkind IN ('r', 'v') ORDER BY 1
+"""
+
+
+@pytest.fixture(scope="module")
+def routines(server):
+    import psycopg2
+
+    connection = psycopg2.connect(server.dsn("template"))
+    with connection.cursor() as cursor:
+        cursor.execute(ROUTINES)
+        rows = cursor.fetchall()
+    connection.close()
+    return rows
+
+
+def test_public_api_is_as_recorded(db):
+    """A changed signature shows in the diff of api.txt; write it anew from this test's output."""
+    api = [row for (row,) in db.query(API) + db.query(RELATIONS)]
+    assert "\n".join(api) + "\n" == SNAPSHOT.read_text()
+
+
+def test_every_routine_explains_itself(routines):
+    for signature, name, _, comment, *_ in routines:
+        assert comment, f"{signature} has no COMMENT"
+        assert re.search(r"Runs: \w+", comment), f"{signature} does not say where it runs"
+        if not name.startswith("_"):
+            for part in ("\nArguments: ", "Result: ", "\nExample: "):
+                if part == "Result: " and "CALL" in comment:
+                    continue
+                assert part in comment, f"the COMMENT of {signature} lacks {part.strip()!r}"
+
+
+def test_every_table_and_view_explains_itself(db):
+    rows = db.query(
+        """
+        SELECT relname FROM pg_class WHERE relnamespace = 'pix'::regnamespace AND relkind IN ('r', 'v')
+            AND relname <> 'alembic_version' AND obj_description(oid) IS NULL
+        """
+    )
+    assert rows == []
+
+
+def test_nobody_but_the_roles_may_run_anything(routines):
+    for signature, _, _, _, privileges, *_ in routines:
+        assert "=X" in privileges, f"{signature} is granted to nobody"
+        grantees = re.findall(r'([^{,="]*)=X', privileges)
+        assert "" not in grantees, f"{signature} is granted to PUBLIC"
+        assert set(grantees) - {"postgres"} <= {"pix_reader", "pix_app", "pix_admin"}
+
+
+def test_search_path_is_fixed(routines):
+    for signature, _, kind, _, _, settings, *_ in routines:
+        if kind == "f":
+            assert "search_path=pg_catalog, pg_temp" in (settings or []), signature
+        else:
+            assert settings is None, f"{signature} commits, and so cannot have settings"
+
+
+def test_python_bodies_are_an_import_and_a_call(routines):
+    for signature, name, _, _, _, _, language, body, *_ in routines:
+        if language == "plpython3u" and name != "doctor":
+            lines = body.strip().splitlines()
+            assert lines[0] == "from pixelplum.server import call", signature
+            assert len(lines) == 2, signature
+            assert lines[1].startswith("return call(plpy, GD, "), signature
+
+
+def test_what_parallel_workers_run_is_not_volatile(routines):
+    """A volatile function starts a command, which a parallel worker refuses."""
+    for signature, *_, volatility, parallel in routines:
+        assert not (parallel == "s" and volatility == "v"), signature
+
+
+def test_strangers_may_nothing(db):
+    import psycopg2
+
+    for sql in (
+        "SELECT * FROM pix.items",
+        "SELECT pix.nearest('x')",
+        "SELECT * FROM pix.doctor()",
+        "SELECT pix.embed('x')",
+    ):
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            db.query(sql, role="nobody")
+
+
+def test_readers_may_read_everything_and_write_nothing(db):
+    import psycopg2
+
+    tables = [name for (name,) in db.query("SELECT tablename FROM pg_tables WHERE schemaname = 'pix'")]
+    for table in tables:
+        if table != "alembic_version":
+            db.query(f"SELECT * FROM pix.{table} LIMIT 1", role="rita")
+            with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+                db.query(f"DELETE FROM pix.{table}", role="rita")
+
+
+def test_only_the_owner_creates_functions(db):
+    import psycopg2
+
+    for role in ("rita", "adam", "ada"):
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            db.query("CREATE FUNCTION pix.mine() RETURNS int LANGUAGE sql AS 'SELECT 1'", role=role)
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            db.query("CREATE FUNCTION pg_temp.mine() RETURNS int LANGUAGE plpython3u AS 'return 1'", role=role)
+
+
+def test_examples_run(extracted, boots):
+    """The Example of every public function works on a loaded database."""
+    extracted.pix("load", "metadata", boots / "metadata.json.gz")
+    item_id = extracted.value("SELECT min(item_id) FROM pix.images")
+    examples = extracted.query(
+        "SELECT p.oid::regprocedure::text, obj_description(p.oid) FROM pg_proc p "
+        "WHERE pronamespace = 'pix'::regnamespace AND proname NOT LIKE '\\_%' ORDER BY proname = 'drop_model', 1"
+    )
+    assert len(examples) > 10
+    for signature, comment in examples:
+        example = comment.split("Example: ")[1].replace("B005IYS5ZA", item_id)
+        extracted.query(example)
+        assert example.rstrip().endswith(";"), signature
+
+
+def test_doctor(db, server):
+    rows = db.query('SELECT "check", ok, remedy FROM pix.doctor()', role="rita")
+    assert [check for check, *_ in rows] == ["version", "python", "packages", "cache", "memory", "cores"]
+    assert all(ok for _, ok, _ in rows)
+    assert db.pix("doctor", role="rita").returncode == 0
+
+
+def test_doctor_without_the_package(db):
+    definition = db.value("SELECT pg_get_functiondef('pix.doctor()'::regprocedure)", role=None)
+    db.query(definition.replace("pixelplum.server.doctor", "pixelplum_is_missing"), role=None)
+    rows = db.query('SELECT "check", ok, remedy FROM pix.doctor()')
+    assert rows[0][:2] == ("package", False)
+    assert "python-path" in rows[0][2]
+    failed = db.pix("doctor", check=False)
+    assert failed.returncode == 1
+    assert "wrong" in failed.stdout

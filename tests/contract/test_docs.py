@@ -1,0 +1,178 @@
+"""The documentation says what is true."""
+
+import ast
+import importlib.util
+import re
+import subprocess
+from pathlib import Path
+
+import click
+import psycopg2
+import pytest
+
+from pixload.cli import main as pix
+
+CHECKOUT = Path(__file__).parents[2]
+DOCS = [CHECKOUT / "README.md", CHECKOUT / "CONTRIBUTING.md", *sorted((CHECKOUT / "docs").rglob("*.md"))]
+
+
+def generator():
+    spec = importlib.util.spec_from_file_location("generate_reference", CHECKOUT / "tools" / "generate_reference.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def commands(command=pix, path=("pix",)):
+    yield path, command
+    for name, child in getattr(command, "commands", {}).items():
+        yield from commands(child, (*path, name))
+
+
+def blocks(path: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", path.read_text(), re.DOTALL)
+
+
+def test_every_command_has_help_with_an_example():
+    for path, command in commands():
+        assert command.help, path
+        assert f"Example: {' '.join(path[:2])}" in command.help, path
+        for parameter in command.params:
+            if isinstance(parameter, click.Option):
+                assert parameter.help, (path, parameter.name)
+
+
+def test_examples_in_help_are_commands_with_known_options():
+    known = dict(commands())
+    for path, command in known.items():
+        example = re.search(r"Example: (.*)", command.help).group(1).split(" -- ")[0]
+        for part in example.split(" && "):
+            words = part.split()
+            depth = max(n for n in range(1, len(words) + 1) if tuple(words[:n]) in known)
+            options = {option for parameter in known[tuple(words[:depth])].params for option in parameter.opts}
+            assert {word for word in words[depth:] if word.startswith("-")} <= options, path
+
+
+def test_reference_is_generated_from_what_is_there(server):
+    generate = generator()
+    connection = psycopg2.connect(server.dsn("template"))
+    assert (CHECKOUT / "docs/reference/sql.md").read_text() == generate.sql_reference(connection), "run: make docs"
+    connection.close()
+    assert (CHECKOUT / "docs/reference/commands.md").read_text() == generate.command_reference(), "run: make docs"
+
+
+def test_sql_in_the_docs_runs(extracted, boots):
+    """Every SQL block of README, tutorial and how-to, in a database with boots in it."""
+    extracted.pix("load", "metadata", boots / "metadata.json.gz")
+    extracted.pix("load", "labels", boots / "labels.csv")
+    item_id = extracted.value("SELECT min(item_id) FROM pix.images")
+    ran = 0
+    for path in DOCS:
+        if "reference" in path.parts:
+            continue
+        for block in blocks(path, "sql"):
+            block = block.replace("PXJTJYZVFR", item_id).replace("B005IYS5ZA", item_id)
+            for statement in filter(None, (part.strip() for part in block.split(";\n"))):
+                extracted.query(statement)
+                ran += 1
+    assert ran >= 5
+
+
+def test_commands_in_the_docs_exist():
+    known = {path for path, _ in commands()}
+    targets = set(re.findall(r"^([a-z]+):", (CHECKOUT / "Makefile").read_text(), re.M))
+    for path in DOCS:
+        for block in blocks(path, "sh"):
+            for line in block.splitlines():
+                words = line.split("#")[0].split()
+                if not words:
+                    continue
+                if words[0] == "make":
+                    assert words[1] in targets, (path, line)
+                if words[0].endswith("pix"):
+                    words = [word for word in words[1:] if not word.startswith("-")]
+                    assert ("pix", words[0]) in known, (path, line)
+
+
+def test_links_lead_somewhere():
+    for path in DOCS:
+        for target in re.findall(r"\]\(([^)#]+)", path.read_text()):
+            if "://" not in target:
+                assert (path.parent / target).exists(), (path, target)
+
+
+def test_layers_import_only_downwards():
+    forbidden = {
+        "plpython/pixelplum/core": ("pixelplum.server", "pixload", "plpy"),
+        "plpython/pixelplum/server": ("pixload", "plpy"),
+        "loader/pixload": ("pixelplum",),
+    }
+    for folder, names in forbidden.items():
+        files = list((CHECKOUT / folder).rglob("*.py"))
+        assert files
+        for path in files:
+            for node in ast.walk(ast.parse(path.read_text())):
+                modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+                modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                for module in modules:
+                    assert not any(module == name or module.startswith(f"{name}.") for name in names), (
+                        path,
+                        module,
+                    )
+
+
+def test_public_functions_have_docstrings():
+    for path in [*(CHECKOUT / "plpython").rglob("*.py"), *(CHECKOUT / "loader").rglob("*.py")]:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                is_helper = isinstance(node, ast.FunctionDef) and len(node.body) < 12
+                assert ast.get_docstring(node) or is_helper, f"{path}: {node.name}"
+
+
+def test_model_card_states_what_was_measured():
+    card = (CHECKOUT / "loader/pixload/networks/mini_inception.md").read_text()
+    accuracy = float(re.search(r"10 nearest neighbours\D*(0\.\d+)", card).group(1))
+    assert accuracy >= 0.70
+
+
+def test_install_script_is_sound():
+    script = CHECKOUT / "tools" / "install.sh"
+    subprocess.run(["bash", "-n", script], check=True)
+    dockerfile = (CHECKOUT / "Dockerfile").read_text()
+    assert "tools/install.sh" in dockerfile
+
+
+def test_compose_file_has_no_default_password():
+    compose = (CHECKOUT / "docker-compose.yml").read_text()
+    assert "POSTGRES_PASSWORD:?" in compose
+    assert "healthcheck" in compose
+
+
+@pytest.mark.slow
+def test_shipped_model_is_as_good_as_its_card(data):
+    """10-nearest-neighbour accuracy on the held-out tenth, by the training script's own measure."""
+    import numpy as np
+
+    from pixelplum.core.networks import Network
+    from pixload.models import SHIPPED
+
+    spec = importlib.util.spec_from_file_location("train_mini_model", CHECKOUT / "tools" / "train_mini_model.py")
+    train = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(train)
+    paths = sorted((data / "clothing").glob("*/*.jpg"))
+    network = Network(SHIPPED["mini_inception"])
+    features = np.stack([network.embed(path.read_bytes()) for path in paths])
+    names = sorted({path.parent.name for path in paths})
+    labels = np.array([names.index(path.parent.name) for path in paths])
+    held_out = np.array([train.is_held_out(path) for path in paths])
+    accuracy = train.neighbour_accuracy(features[~held_out], labels[~held_out], features[held_out], labels[held_out])
+    card = (CHECKOUT / "loader/pixload/networks/mini_inception.md").read_text()
+    stated = float(re.search(r"10 nearest neighbours\D*(0\.\d+)", card).group(1))
+    assert accuracy == pytest.approx(stated, abs=0.006)
+
+
+def test_every_error_is_listed():
+    listed = set(re.findall(r"^\| (PX\w{3}) \|", (CHECKOUT / "docs/reference/errors.md").read_text(), re.M))
+    sources = [*(CHECKOUT / "sql").glob("*.sql"), CHECKOUT / "plpython/pixelplum/errors.py"]
+    raised = {code for path in sources for code in re.findall(r"['\"](PX\w{3})['\"]", path.read_text())}
+    assert raised - {"PX000"} == listed

@@ -1,0 +1,172 @@
+"""Models into the database: conversion, replacement, and files that are no models."""
+
+import psycopg2
+import pytest
+
+from pixload.conversion import convert_application, read_onnx, save
+from pixload.models import SHIPPED, import_model
+from tests.unit.test_networks import tiny_onnx
+
+MOBILENET_OUTPUT = "MobilenetV1/Logits/AvgPool_1a/AvgPool:0"
+PROGRESS = "SELECT extracted, stale, pending FROM pix.extraction_progress WHERE model_name = 'mini_inception'"
+
+
+@pytest.fixture
+def graphdef(data):
+    return data / "models" / "mobilenet_v1_0.25_128" / "frozen_graph.pb"
+
+
+def refuses(db, *arguments) -> str:
+    result = db.pix("model", "import", *arguments, check=False)
+    assert result.returncode == 1, result.stdout
+    assert "Traceback" not in result.stderr
+    return result.stderr
+
+
+def test_shipped_model(bare):
+    bare.pix("migrate", role=None)
+    assert bare.pix("model", "import", "mini_inception").stdout == "mini_inception: 288 features a picture\n"
+    listed = bare.pix("model", "list", role="rita").stdout
+    assert "mini_inception" in listed
+    assert "default" in listed
+    size = bare.value("SELECT size_bytes FROM pix.models")
+    assert size == SHIPPED["mini_inception"].stat().st_size
+    assert bare.value("SELECT sum(octet_length(content)) FROM pix.model_parts") == size
+
+
+def test_frozen_graphdef(db, graphdef):
+    said = db.pix(
+        "model",
+        "import",
+        "mobilenet",
+        "--graphdef",
+        graphdef,
+        "--input",
+        "input:0",
+        "--output",
+        MOBILENET_OUTPUT,
+    ).stdout
+    assert said.startswith("mobilenet: 256 features a picture, engines agree to ")
+    row = db.query(
+        "SELECT dimensions, agreement, spec -> 'preprocessing' ->> 'width' FROM pix.models WHERE model_name = 'mobilenet'"
+    )
+    assert row[0][0] == 256
+    assert row[0][1] <= 1e-4
+    assert row[0][2] == "128"
+
+
+@pytest.mark.slow
+def test_keras_with_random_weights(db):
+    said = db.pix("model", "import", "mobile", "--keras", "mobilenet_v2", "--weights", "none", "--seed", 7).stdout
+    assert said.startswith("mobile: 1,280 features a picture, engines agree to ")
+    assert (
+        db.value("SELECT source FROM pix.models WHERE model_name = 'mobile'")
+        == "keras mobilenet_v2, random weights, seed 7"
+    )
+    assert db.value("SELECT agreement <= 1e-4 FROM pix.models WHERE model_name = 'mobile'")
+
+
+@pytest.mark.slow
+def test_seed_decides_random_weights():
+    graphs = [convert_application("mobilenet_v2", None, seed).onnx.graph for seed in (1, 1, 2)]
+    first, again, other = (sorted(tensor.raw_data for tensor in graph.initializer) for graph in graphs)
+    assert first == again
+    assert first != other
+
+
+def test_keras_that_cannot_be_had(db, tmp_path):
+    assert "inception_v3" in refuses(db, "x", "--keras", "inception_v9")
+    (tmp_path / "broken.weights.h5").write_bytes(b"no weights")
+    error = refuses(db, "x", "--keras", "mobilenet_v2", "--weights", tmp_path / "broken.weights.h5")
+    assert "broken.weights.h5" in error
+    assert "--weights none" in error
+
+
+def test_unreadable_graphdef(db, tmp_path, graphdef):
+    path = tmp_path / "graph.pb"
+    path.write_bytes(b"<html>not a graph</html>")
+    assert "not a frozen GraphDef" in refuses(db, "x", "--graphdef", path, "--input", "a:0", "--output", "b:0")
+    path.write_bytes(graphdef.read_bytes()[:1_000_000])
+    refuses(db, "x", "--graphdef", path, "--input", "input:0", "--output", MOBILENET_OUTPUT)
+    path.write_bytes(b"")
+    assert "no tensor" in refuses(db, "x", "--graphdef", path, "--input", "a:0", "--output", "b:0")
+    assert "--input" in refuses(db, "x", "--graphdef", graphdef)
+    assert "no tensor nope:0" in refuses(db, "x", "--graphdef", graphdef, "--input", "input:0", "--output", "nope:0")
+
+
+def test_output_that_is_no_vector(db, graphdef):
+    early = "MobilenetV1/MobilenetV1/Conv2d_0/Relu6:0"
+    error = refuses(db, "x", "--graphdef", graphdef, "--input", "input:0", "--output", early)
+    assert "not one vector" in error
+    assert "[PX023]" in error
+    assert db.value("SELECT count(*) FROM pix.models") == 1
+    assert db.value("SELECT count(DISTINCT checksum) FROM pix.model_parts") == 1
+
+
+def test_onnx_files(db, tmp_path):
+    plain = tiny_onnx(tmp_path / "plain.onnx", [1, 2], spec={})
+    assert "--size" in refuses(db, "tiny", "--onnx", plain)
+    assert "3 features" in db.pix("model", "import", "tiny", "--onnx", plain, "--size", 4).stdout
+    assert "--output from: features" in refuses(db, "tiny", "--onnx", plain, "--size", 4, "--output", "nope")
+    (tmp_path / "broken.onnx").write_bytes(b"no graph")
+    assert "not an ONNX file" in refuses(db, "tiny", "--onnx", tmp_path / "broken.onnx")
+
+
+def test_no_or_two_sources(db, graphdef):
+    assert "mini_inception" in refuses(db, "unheard_of")
+    assert "Only one" in refuses(db, "x", "--keras", "inception_v3", "--graphdef", graphdef)
+
+
+def test_import_under_the_same_name_makes_features_stale(extracted, tmp_path):
+    assert extracted.query(PROGRESS) == [(60, 0, 0)]
+    said = extracted.pix("model", "import", "mini_inception").stdout
+    assert "stale" not in said
+    assert extracted.query(PROGRESS) == [(60, 0, 0)]
+    path = tiny_onnx(tmp_path / "tiny.onnx", [1, 2])
+    said = extracted.pix("model", "import", "mini_inception", "--onnx", path).stdout
+    assert "60 features are stale now" in said
+    assert extracted.query(PROGRESS) == [(0, 60, 60)]
+    assert extracted.value("SELECT count(DISTINCT checksum) FROM pix.model_parts") == 1
+    extracted.query("CALL pix.extract_features()")
+    assert extracted.query(PROGRESS) == [(60, 0, 0)]
+    assert extracted.value("SELECT max(octet_length(vector)) FROM pix.features") == 12
+
+
+def test_open_connection_sees_the_new_model(loaded, tmp_path):
+    connection = loaded.connect("rita")
+    cursor = connection.cursor()
+    cursor.execute("SELECT octet_length(pix.embed(content)) FROM pix.images LIMIT 1")
+    assert cursor.fetchone() == (1152,)
+    loaded.pix("model", "import", "mini_inception", "--onnx", tiny_onnx(tmp_path / "tiny.onnx", [1, 2]))
+    cursor.execute("SELECT octet_length(pix.embed(content)) FROM pix.images LIMIT 1")
+    assert cursor.fetchone() == (12,)
+
+
+def test_default_and_drop(extracted, tmp_path):
+    extracted.pix("model", "import", "tiny", "--onnx", tiny_onnx(tmp_path / "tiny.onnx", [1, 2]))
+    assert extracted.value("SELECT value FROM pix.settings WHERE key = 'default_model'") == "mini_inception"
+    extracted.pix("model", "default", "tiny")
+    assert extracted.value("SELECT value FROM pix.settings WHERE key = 'default_model'") == "tiny"
+    assert extracted.pix("model", "drop", "mini_inception").stdout == "60 features removed\n"
+    assert extracted.value("SELECT count(*) FROM pix.features") == 0
+    assert extracted.value("SELECT count(DISTINCT checksum) FROM pix.model_parts") == 1
+    assert "not known" in extracted.pix("model", "drop", "mini_inception", check=False).stderr
+    with pytest.raises(psycopg2.Error) as caught:
+        extracted.query("SELECT pix.drop_model(NULL)")
+    assert caught.value.pgcode == "PX020"
+
+
+def test_missing_part_is_noticed(db):
+    connection = db.connect(autocommit=False)
+    import_model(connection, "again", read_onnx(SHIPPED["mini_inception"]))
+    connection.cursor().execute("UPDATE pix.models SET checksum = repeat('0', 64) WHERE model_name = 'again'")
+    with pytest.raises(psycopg2.Error) as caught:
+        connection.cursor().execute("SELECT pix.warm_up('again')")
+    assert caught.value.pgcode == "PX022"
+    assert "missing or damaged" in str(caught.value)
+
+
+def test_saved_conversion_is_read_again(tmp_path):
+    converted = read_onnx(SHIPPED["mini_inception"])
+    save(converted, tmp_path / "copy.onnx")
+    assert (tmp_path / "copy.onnx").read_bytes() == SHIPPED["mini_inception"].read_bytes()
