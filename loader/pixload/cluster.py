@@ -209,9 +209,14 @@ class Cluster:
         command = [self._binaries() / program, *arguments]
         try:
             result = subprocess.run(
-                command, env=self._environment(), cwd=self.data if self.data.is_dir() else "/", stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                command,
+                env=self._environment(),
+                cwd=self.data if self.data.is_dir() else "/",
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
                 **user,
-            )  # fmt: skip
+            )
         except KeyError as error:
             raise PixError(f"There is no user {UNPRIVILEGED_USER} to run the server.", INSTALL_HINT) from error
         if check and result.returncode != 0:

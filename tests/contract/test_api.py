@@ -14,7 +14,8 @@ FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang WHERE p.pronamespace = 'p
 """
 API = """
 SELECT format('%s %s -> %s, %s, %s, %s', CASE p.prokind WHEN 'p' THEN 'procedure' ELSE 'function' END,
-    p.proname || '(' || replace(pg_get_function_arguments(p.oid), 'IN ', '') || ')', coalesce(pg_get_function_result(p.oid), 'nothing'),
+    p.proname || '(' || replace(pg_get_function_arguments(p.oid), 'IN ', '') || ')',
+    coalesce(pg_get_function_result(p.oid), 'nothing'),
     CASE p.provolatile WHEN 'i' THEN 'immutable' WHEN 's' THEN 'stable' ELSE 'volatile' END,
     CASE p.proparallel WHEN 's' THEN 'safe' WHEN 'r' THEN 'restricted' ELSE 'unsafe' END,
     (SELECT string_agg(r.rolname, ' ') FROM aclexplode(p.proacl) a JOIN pg_roles r ON r.oid = a.grantee

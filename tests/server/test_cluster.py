@@ -57,10 +57,10 @@ def test_life_of_a_server(own):
 def test_commands(tmp_path):
     pix = [Path(sys.executable).parent / "pix", "--home", tmp_path / "home"]
 
+    environment = {name: value for name, value in os.environ.items() if name != "PIX_DSN"}
+
     def run(*arguments):
-        return subprocess.run(
-            [*pix, *arguments], capture_output=True, text=True, env={k: v for k, v in os.environ.items() if k != "PIX_DSN"}
-        )  # fmt: skip
+        return subprocess.run([*pix, *arguments], capture_output=True, text=True, env=environment)
 
     stopped = run("migrate")
     assert stopped.returncode == 1

@@ -48,7 +48,8 @@ def test_frozen_graphdef(db, graphdef):
     ).stdout
     assert said.startswith("mobilenet: 256 features a picture, engines agree to ")
     row = db.query(
-        "SELECT dimensions, agreement, spec -> 'preprocessing' ->> 'width' FROM pix.models WHERE model_name = 'mobilenet'"
+        "SELECT dimensions, agreement, spec -> 'preprocessing' ->> 'width' FROM pix.models "
+        "WHERE model_name = 'mobilenet'"
     )
     assert row[0][0] == 256
     assert row[0][1] <= 1e-4

@@ -87,7 +87,8 @@ def test_questions_without_an_answer(db, vectors):
 def test_picture_finds_itself_first(extracted):
     item_id = extracted.value("SELECT max(item_id) FROM pix.images")
     rows = extracted.query(
-        "SELECT n.item_id, n.distance FROM pix.nearest_to_image((SELECT content FROM pix.images WHERE item_id = %s), 3) n",
+        "SELECT n.item_id, n.distance "
+        "FROM pix.nearest_to_image((SELECT content FROM pix.images WHERE item_id = %s), 3) n",
         (item_id,),
         role="rita",
     )

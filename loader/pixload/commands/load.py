@@ -26,9 +26,12 @@ def load() -> None:
 
 def rejects_option(command):
     return click.option(
-        "--rejects", type=click.Path(dir_okay=False, path_type=Path), default=Path("pix-rejects.csv"), show_default=True,
+        "--rejects",
+        type=click.Path(dir_okay=False, path_type=Path),
+        default=Path("pix-rejects.csv"),
+        show_default=True,
         help="CSV file that says of each rejected row why; made only if there are any.",
-    )(command)  # fmt: skip
+    )(command)
 
 
 def report(summary: Summary, rejects: Path) -> None:
