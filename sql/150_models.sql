@@ -59,7 +59,6 @@ $$;
 COMMENT ON FUNCTION pix._model_is_ready(text, boolean) IS
 'Internal: whether this backend can load the model from the cache of this host; verify: compare the whole file. Runs: either.';
 REVOKE ALL ON FUNCTION pix._model_is_ready(text, boolean) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._model_is_ready(text, boolean) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._write_model_part(checksum text, part integer, content bytea) RETURNS void
 LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE
@@ -71,7 +70,6 @@ $$;
 COMMENT ON FUNCTION pix._write_model_part(text, integer, bytea) IS
 'Internal: appends a part to the cache file that is being restored. Errors: PX024. Runs: either.';
 REVOKE ALL ON FUNCTION pix._write_model_part(text, integer, bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._write_model_part(text, integer, bytea) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._finish_model(checksum text) RETURNS void
 LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE
@@ -83,11 +81,11 @@ $$;
 COMMENT ON FUNCTION pix._finish_model(text) IS
 'Internal: checks and names the restored cache file. Errors: PX022. Runs: either.';
 REVOKE ALL ON FUNCTION pix._finish_model(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._finish_model(text) TO pix_reader;
 
 -- PL/pgSQL reads the parts: its plain SELECT also works in parallel workers and on segments, plpy's does not.
+-- SECURITY DEFINER: whoever may use a model may have it restored, but not write files by calling the functions above.
 CREATE OR REPLACE FUNCTION pix._ensure_model(checksum text, verify boolean DEFAULT false) RETURNS boolean
-LANGUAGE plpgsql STABLE PARALLEL SAFE
+LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE

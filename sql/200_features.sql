@@ -108,7 +108,7 @@ COMMENT ON FUNCTION pix._embed_chunk(text[], text) IS
 REVOKE ALL ON FUNCTION pix._embed_chunk(text[], text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix._embed_chunk(text[], text) TO pix_admin;
 
--- A procedure that commits cannot have a SET clause: it runs with its caller's rights and search_path.
+-- A procedure that commits cannot have a SET clause: it sets search_path itself, in each transaction.
 CREATE OR REPLACE PROCEDURE pix.extract_features(
     model_name text DEFAULT NULL, chunk_size integer DEFAULT 1000, retry_failed boolean DEFAULT false
 )
@@ -116,14 +116,16 @@ LANGUAGE plpgsql
 AS $$
 DECLARE
     model pix.models := pix._find_model(model_name);
+    model_now pix.models;
     run bigint;
     item_ids text[];
     low text := '';
     done bigint;
     begun timestamptz;
 BEGIN
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     IF chunk_size IS NULL OR chunk_size < 1 THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX050', MESSAGE = pg_catalog.format('chunk_size is %s', chunk_size),
+        RAISE EXCEPTION USING ERRCODE = 'PX050', MESSAGE = format('chunk_size is %s', chunk_size),
             HINT = 'Use a chunk_size of at least 1; 1000 is the default.';
     END IF;
     PERFORM pix.warm_up(model.model_name);
@@ -138,19 +140,23 @@ BEGIN
         AND NOT EXISTS (SELECT FROM pix.images i WHERE i.item_id = x.item_id);
     COMMIT;
     LOOP
+        PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
         -- Two calls at once take turns, chunk by chunk, instead of doing the same work.
-        PERFORM pg_catalog.pg_advisory_xact_lock(
-            pg_catalog.hashtext('pix.extract_features'), pg_catalog.hashtext(model.model_name)
-        );
-        begun := pg_catalog.clock_timestamp();
+        PERFORM pg_advisory_xact_lock(hashtext('pix.extract_features'), hashtext(model.model_name));
+        begun := clock_timestamp();
+        model_now := pix._find_model(model.model_name);
+        IF model_now.checksum IS DISTINCT FROM model.checksum THEN
+            low := '';  -- it was imported again meanwhile: what is done already is stale
+        END IF;
+        model := model_now;
         -- Statistics lag behind a table that grows this fast: nested loops over it would be chosen wrongly.
-        PERFORM pg_catalog.set_config('enable_nestloop', 'off', true);
+        PERFORM set_config('enable_nestloop', 'off', true);
         item_ids := ARRAY(
             SELECT p.item_id FROM pix.pending_images p
             WHERE p.model_name = model.model_name AND p.item_id > low
             ORDER BY p.item_id LIMIT chunk_size
         );
-        EXIT WHEN pg_catalog.cardinality(item_ids) = 0;
+        EXIT WHEN cardinality(item_ids) = 0;
         IF run IS NULL THEN
             INSERT INTO pix.extraction_runs AS r (model_name) VALUES (model.model_name) RETURNING r.run_id INTO run;
         END IF;
@@ -175,10 +181,10 @@ BEGIN
         GET DIAGNOSTICS done = ROW_COUNT;
         UPDATE pix.extraction_runs r SET
             extracted = r.extracted + done,
-            failed = r.failed + (SELECT pg_catalog.count(*) FROM pg_temp.pix_chunk) - done,
-            seconds = r.seconds + EXTRACT(EPOCH FROM pg_catalog.clock_timestamp() - begun)
+            failed = r.failed + (SELECT count(*) FROM pg_temp.pix_chunk) - done,
+            seconds = r.seconds + EXTRACT(EPOCH FROM clock_timestamp() - begun)
         WHERE r.run_id = run;
-        low := item_ids[pg_catalog.cardinality(item_ids)];
+        low := item_ids[cardinality(item_ids)];
         COMMIT;
     END LOOP;
 END

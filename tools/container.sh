@@ -5,7 +5,7 @@ set -euo pipefail
 
 : "${POSTGRES_PASSWORD:?Set POSTGRES_PASSWORD, there is no default password}"
 volume=${PIX_VOLUME:-/var/lib/pixelplum}
-pix="$(dirname "$0")/../.pix/venv/bin/pix"
+pix="$(cd "$(dirname "$0")/.." && pwd)/.pix/venv/bin/pix"
 library=$(find /usr/lib/postgresql -path '*/lib/plpython3.so' | sort -V | tail -n 1)
 export PATH="${library%/lib/plpython3.so}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PYTHONPATH=$("$pix" server python-path)

@@ -78,11 +78,12 @@ def test_nobody_but_the_roles_may_run_anything(routines):
 
 
 def test_search_path_is_fixed(routines):
-    for signature, _, kind, _, _, settings, *_ in routines:
+    for signature, _, kind, _, _, settings, _, body, *_ in routines:
         if kind == "f":
             assert "search_path=pg_catalog, pg_temp" in (settings or []), signature
         else:
             assert settings is None, f"{signature} commits, and so cannot have settings"
+            assert "set_config('search_path', 'pg_catalog, pg_temp', true)" in body, signature
 
 
 def test_python_bodies_are_an_import_and_a_call(routines):
@@ -147,6 +148,30 @@ def test_examples_run(extracted, boots):
         example = comment.split("Example: ")[1].replace("B005IYS5ZA", item_id)
         extracted.query(example)
         assert example.rstrip().endswith(";"), signature
+
+
+def test_readers_cannot_write_files(db):
+    import psycopg2
+
+    for call in ("_write_model_part('x', 0, 'x')", "_finish_model('x')", "_model_is_ready('x', true)"):
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            db.query(f"SELECT pix.{call}", role="ada")
+
+
+def test_hostile_search_path_does_not_reach_the_procedure(loaded):
+    """An operator of somebody else's, first on the caller's path, is not used."""
+    loaded.query("CREATE SCHEMA trap; GRANT USAGE ON SCHEMA trap TO PUBLIC", role=None)
+    loaded.query(
+        "CREATE FUNCTION trap.sprung(text, text) RETURNS boolean LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'sprung'; END $$;"
+        "CREATE OPERATOR trap.= (FUNCTION = trap.sprung, LEFTARG = text, RIGHTARG = text)",
+        role=None,
+    )
+    connection = loaded.connect()
+    cursor = connection.cursor()
+    cursor.execute("SET search_path = trap, pg_catalog")
+    cursor.execute("CALL pix.extract_features(chunk_size => 20)")
+    assert loaded.value("SELECT count(*) FROM pix.features") == 60
 
 
 def test_doctor(db, server):

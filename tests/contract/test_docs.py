@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -146,6 +147,13 @@ def test_compose_file_has_no_default_password():
     compose = (CHECKOUT / "docker-compose.yml").read_text()
     assert "POSTGRES_PASSWORD:?" in compose
     assert "healthcheck" in compose
+
+
+def test_container_refuses_to_start_without_a_password():
+    environment = {name: value for name, value in os.environ.items() if name != "POSTGRES_PASSWORD"}
+    result = subprocess.run([CHECKOUT / "tools" / "container.sh"], env=environment, capture_output=True, text=True)
+    assert result.returncode != 0
+    assert "no default password" in result.stderr
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ from pixload.cluster import Cluster
 from pixload.conversion import read_onnx
 from pixload.migration import migrate
 from pixload.models import SHIPPED, import_model
+from tests.unit.test_networks import tiny_onnx
 
 PROGRESS = "SELECT images, extracted, failed, stale, pending FROM pix.extraction_progress"
 
@@ -239,6 +240,24 @@ def test_killed_server_loses_one_chunk_at_most(boots, until):
             assert resumed.stdout.startswith("60 extracted, 0 failed, 0 pending"), resumed.stderr
         finally:
             cluster.destroy()
+
+
+def test_model_that_is_imported_again_meanwhile(loaded, until, tmp_path):
+    in_the_way = loaded.value("SELECT item_id FROM pix.images ORDER BY item_id OFFSET 25 LIMIT 1")
+    blocker = loaded.connect(autocommit=False)
+    blocker.cursor().execute(
+        "INSERT INTO pix.features (item_id, model_name, vector) VALUES (%s, 'mini_inception', '\\x00000000')",
+        (in_the_way,),
+    )
+    with ThreadPoolExecutor(1) as pool:
+        extraction = pool.submit(lambda: loaded.query("CALL pix.extract_features(chunk_size => 10)"))
+        waiting = "FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        until(loaded, f"SELECT count(*) = 1 {waiting}")
+        loaded.pix("model", "import", "mini_inception", "--onnx", tiny_onnx(tmp_path / "tiny.onnx", [1, 2]))
+        blocker.rollback()
+        extraction.result()
+    assert loaded.query(PROGRESS) == [(60, 60, 0, 0, 0)]
+    assert loaded.value("SELECT count(DISTINCT octet_length(vector)) FROM pix.features") == 1
 
 
 def test_two_extractions_at_once_share_the_work(loaded):

@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
+from contextlib import suppress
 from pathlib import Path
 
 from pixelplum.errors import CacheUnusable, ModelBroken
+
+ABANDONED_SECONDS = 3600
 
 
 def folder() -> Path:
@@ -65,6 +69,15 @@ def finish(checksum: str) -> None:
         unfinished.unlink(missing_ok=True)
         raise ModelBroken(f"The stored parts of model {checksum[:12]}… are missing or damaged")
     unfinished.replace(path(checksum))
+    _remove_abandoned()
+
+
+def _remove_abandoned() -> None:
+    """Remove what backends left that were killed while they wrote."""
+    for file in folder().glob("*.[0-9]*"):
+        with suppress(FileNotFoundError):  # somebody else removed or finished it
+            if time.time() - file.stat().st_mtime > ABANDONED_SECONDS:
+                file.unlink()
 
 
 def _unfinished(checksum: str) -> Path:
