@@ -18,7 +18,9 @@ from pixload.sources.pictures import read_pictures
 from pixload.sources.rows import Known, Reject
 
 # The catalogue lists whatever has a picture or features, with or without metadata.
-ADD_TO_CATALOGUE = b"INSERT INTO pix.items (item_id) SELECT item_id FROM pg_temp.staging ON CONFLICT DO NOTHING"
+ADD_TO_CATALOGUE = b"""
+INSERT INTO pix.items (item_id) SELECT item_id FROM pg_temp.staging ORDER BY item_id ON CONFLICT DO NOTHING
+"""
 
 ITEM_COLUMNS = (
     "title", "brand", "price", "image_url", "categories", "sales_rank", "related", "description", "attributes",

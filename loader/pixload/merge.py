@@ -212,6 +212,7 @@ class Merge:
             UPDATE pg_temp.staging s SET is_new = false, is_changed = ROW({staged}) IS DISTINCT FROM ROW({stored})
             FROM {target.table} t WHERE {" AND ".join(f"t.{c} = s.{c}" for c in target.key)};
             INSERT INTO {target.table} ({columns}) SELECT {columns} FROM pg_temp.staging WHERE is_new OR is_changed
+            ORDER BY {key}  -- two loads at once lock rows in the same order
             ON CONFLICT ({key}) DO UPDATE SET {", ".join(f"{c} = excluded.{c}" for c in written)}
             """
         )

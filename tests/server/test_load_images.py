@@ -8,6 +8,7 @@ import struct
 import subprocess
 import zipfile
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg2
@@ -174,6 +175,17 @@ def test_duplicates_in_different_batches(db, tmp_path):
     (tmp_path / "more" / "item00003.png").write_bytes(png(9, 9, 9))
     result = db.pix("load", "images", "many", "more", cwd=tmp_path)
     assert result.stdout.startswith("2,100 new, 0 changed, 0 unchanged, 1 rejected")
+
+
+def test_two_loads_at_once(db, tmp_path):
+    """The same pictures in opposite orders: neither load waits for the other for ever."""
+    numbered(tmp_path / "many", 3000)
+    names = [f"many/item{number:05}.png" for number in range(3000)]
+    (tmp_path / "up.csv").write_text("path\n" + "\n".join(names))
+    (tmp_path / "down.csv").write_text("path\n" + "\n".join(reversed(names)))
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda name: db.pix("load", "images", tmp_path / name), ("up.csv", "down.csv")))
+    assert db.value("SELECT count(*) FROM pix.images") == 3000
 
 
 def test_killed_loader_has_lost_nothing_that_was_committed(db, until, tmp_path):
