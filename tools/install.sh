@@ -2,6 +2,7 @@
 # Installs what is missing, and nothing the second time: PostgreSQL and PL/Python from the distribution,
 # and a virtual environment (.pix/venv) of the very Python that PL/Python is linked against.
 set -euo pipefail
+umask 022  # the server's user reads the virtual environment
 cd "$(dirname "$0")/.."
 
 stamp=.pix/installed
@@ -12,6 +13,12 @@ fi
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+updated=
+update_lists() {
+    [ -n "$updated" ] || as_root apt-get update -qq
+    updated=yes
 }
 
 plpython_library() {
@@ -25,6 +32,7 @@ install_packages() {
     done
     if [ ${#missing[@]} -gt 0 ]; then
         echo "Installing ${missing[*]}"
+        update_lists
         as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
             "${missing[@]}" >/dev/null
     fi
@@ -37,7 +45,7 @@ if ! command -v apt-get >/dev/null; then
 fi
 
 if [ -z "$(plpython_library)" ]; then
-    as_root apt-get update -qq
+    update_lists
     # The distribution would create and start a cluster of the system; only ours is wanted.
     if ! dpkg-query -W postgresql-common >/dev/null 2>&1; then
         as_root mkdir -p /etc/postgresql-common/createcluster.d
@@ -65,7 +73,7 @@ if [ -x .pix/venv/bin/python ] && ! .pix/venv/bin/python -c "import sys; sys.exi
     echo "The virtual environment is of another Python than $version: making it anew"
     rm -rf .pix/venv
 fi
-[ -x .pix/venv/bin/python ] || "$python" -m venv .pix/venv
+.pix/venv/bin/python -m pip --version >/dev/null 2>&1 || "$python" -m venv --clear .pix/venv
 echo "Installing Python packages into .pix/venv (a few minutes the first time)"
 .pix/venv/bin/python -m pip install --quiet --disable-pip-version-check \
     --constraint requirements.lock --editable '.[server,loader,tensorflow,dev]'

@@ -8,6 +8,7 @@ touches a cluster of the system. Started by root, it drops to `postgres`.
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import secrets
 import shutil
@@ -65,7 +66,10 @@ class Cluster:
 
     def is_running(self) -> bool:
         """Tell whether the postmaster is alive (a stale pid file does not count)."""
-        return self.data.is_dir() and self._run("pg_ctl", "status", "-D", ".", check=False).returncode == 0
+        if not self.data.is_dir():
+            return False
+        self._check_owner()
+        return self._run("pg_ctl", "status", "-D", ".", check=False).returncode == 0
 
     def start(self) -> None:
         """Create the server if there is none, start it, and wait until it answers.
@@ -161,6 +165,7 @@ class Cluster:
             f"listen_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = '{folder}'\n"
             "unix_socket_permissions = 0700\n"
         )
+        address.chmod(0o644)  # for the server, whatever root's umask; the folder is closed
 
     def _port(self) -> int:
         return int(re.search(r"^port = (\d+)$", (self.data / "address.conf").read_text(), re.M).group(1))
@@ -186,20 +191,36 @@ class Cluster:
             shutil.chown(path, UNPRIVILEGED_USER, UNPRIVILEGED_USER)
 
     def _open_to_unprivileged_user(self) -> None:
-        """Let `postgres` pass through the folders above the checkout, if root starts the server there."""
+        """Let `postgres` reach the checkout and read the package, if root starts the server there."""
         self.home.mkdir(parents=True, exist_ok=True)
         if os.geteuid() != 0:
             return
-        closed = [folder for folder in (self.home, *self.home.parents) if not folder.stat().st_mode & 0o001]
-        for folder in reversed(closed):
-            print(f"Letting the user {UNPRIVILEGED_USER} pass through {folder}", file=sys.stderr)
-            try:
-                subprocess.run(["setfacl", "-m", f"u:{UNPRIVILEGED_USER}:--x", folder], check=True, capture_output=True)
-            except (OSError, subprocess.CalledProcessError) as error:
-                raise PixError(
-                    f"The server runs as {UNPRIVILEGED_USER}, who cannot enter {folder}.",
-                    f"Run: chmod o+x {folder}, or use a checkout elsewhere.",
-                ) from error
+        for folder in reversed([self.home, *self.home.parents]):
+            if not folder.stat().st_mode & 0o001:
+                self._grant("--x", folder)
+        package = Path(util.find_spec("pixelplum").origin)
+        if not package.stat().st_mode & 0o004:
+            self._grant("rX", package.parent, "-R")
+
+    def _grant(self, rights: str, folder: Path, *options: str) -> None:
+        command = ["setfacl", *options, "-m", f"u:{UNPRIVILEGED_USER}:{rights}", folder]
+        print(f"The server runs as {UNPRIVILEGED_USER}: {' '.join(map(str, command))}", file=sys.stderr)
+        try:
+            subprocess.run(command, check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise PixError(
+                f"The server runs as {UNPRIVILEGED_USER}, who cannot enter {folder}.",
+                f"Run: chmod o+x {folder}, or use a checkout elsewhere.",
+            ) from error
+
+    def _check_owner(self) -> None:
+        """Refuse the server of another user: pg_ctl would not see that it runs."""
+        owner = self.data.stat().st_uid
+        if owner != (pwd.getpwnam(UNPRIVILEGED_USER).pw_uid if os.geteuid() == 0 else os.geteuid()):
+            raise PixError(
+                f"The server in {self.data} belongs to another user (number {owner}).",
+                f"Work as the user who made it (root's belongs to {UNPRIVILEGED_USER}), or choose another --home.",
+            )
 
     def _run(self, program: str, *arguments, check: bool = True) -> subprocess.CompletedProcess:
         user = {}

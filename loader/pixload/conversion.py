@@ -21,7 +21,9 @@ SPEC_KEY = "pixelplum"
 AGREEMENT_LIMIT = 1e-4
 """Largest difference between the engines, relative to the largest feature."""
 
+# Looked at when TensorFlow and ONNX Runtime are imported: no chatter, no reports to their makers.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 @dataclass(frozen=True)

@@ -4,4 +4,9 @@
 `pixelplum.server` holds the bodies of the SQL functions.
 """
 
+import os
+
+# ONNX Runtime looks at this when it is imported; without it, a thread reports to its makers.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 __version__ = "0.1.0"

@@ -1,6 +1,9 @@
 """Networks in ONNX Runtime: the one that ships, and broken ones."""
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import onnx
@@ -48,6 +51,23 @@ def test_shipped_network_tells_pictures_apart(boots):
     assert features.dtype == np.float32
     np.testing.assert_array_equal(features, network.embed(first))
     assert not np.allclose(features, network.embed(second))
+
+
+def test_nothing_is_reported_to_anybody():
+    """ONNX Runtime starts a telemetry thread unless it is told not to before its import."""
+    code = (
+        "import os, pixelplum, onnxruntime;"
+        "assert os.environ['ORT_DISABLE_TELEMETRY'] == '1'; print(len(os.listdir('/proc/self/task')))"
+    )
+    run = {"capture_output": True, "text": True, "check": True}
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    ours = subprocess.run([sys.executable, "-c", code], env=environment, **run).stdout
+    bare = subprocess.run(
+        [sys.executable, "-c", "import onnxruntime, os; print(len(os.listdir('/proc/self/task')))"],
+        env=environment | {"ORT_DISABLE_TELEMETRY": "1"},
+        **run,
+    ).stdout
+    assert ours == bare
 
 
 def test_shipped_network_is_small():
