@@ -32,5 +32,5 @@ lock: install   ## Renew requirements.lock
 		--output-file requirements.lock pyproject.toml
 
 clean:          ## Stop the private server and remove .pix
-	@if [ -x $(PIX) ]; then $(PIX) --home .pix server destroy --yes; fi
+	@if [ -x $(PYTHON) ]; then PYTHONPATH=loader:plpython $(PYTHON) -m pixload.cli --home .pix server destroy --yes; fi
 	@rm -rf .pix

@@ -212,6 +212,8 @@ BEGIN
             HINT = 'Name the model to drop: the default model is never dropped by omission.';
     END IF;
     model := pix._find_model(model_name);
+    -- A chunk that is being extracted would leave features behind.
+    PERFORM pg_advisory_xact_lock(hashtext('pix.extract_features'), hashtext(model.model_name));
     DELETE FROM pix.features f WHERE f.model_name = model.model_name;
     GET DIAGNOSTICS dropped = ROW_COUNT;
     DELETE FROM pix.extraction_failures x WHERE x.model_name = model.model_name;

@@ -91,16 +91,16 @@ SET min_parallel_table_scan_size = 0
 SET parallel_setup_cost = 0
 SET parallel_tuple_cost = 0
 SET jit = off
+SET client_min_messages = warning
 AS $$
 BEGIN
     -- The leader works too.
     PERFORM set_config('max_parallel_workers_per_gather', (pix._cores() - 1)::text, true);
-    EXECUTE format(
+    DROP TABLE IF EXISTS pg_temp.pix_chunk;
+    EXECUTE
         'CREATE TEMP TABLE pix_chunk ON COMMIT DROP AS
-         SELECT item_id, sha256, pix._try_embed(content, %L) AS embedding FROM pix.images
-         WHERE item_id = ANY (%L)',
-        checksum, item_ids
-    );
+         SELECT item_id, sha256, pix._try_embed(content, $1) AS embedding FROM pix.images WHERE item_id = ANY ($2)'
+    USING checksum, item_ids;
 END
 $$;
 COMMENT ON FUNCTION pix._embed_chunk(text[], text) IS

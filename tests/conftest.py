@@ -20,6 +20,8 @@ from pixload.database import Database
 from pixload.migration import migrate
 from pixload.models import SHIPPED, import_model
 
+os.umask(0o022)  # the server runs as another user than root, and reads what tests write
+
 CHECKOUT = Path(__file__).parents[1]
 DATA = CHECKOUT.parent / "shared" / "data"
 PIX = Path(sys.executable).parent / "pix"
@@ -53,6 +55,7 @@ class Server:
     """A server, as its superuser and as others see it."""
 
     owner_dsn: str
+    cache: Path
 
     def dsn(self, database: str, role: str | None = None) -> str:
         parameters = psycopg2.extensions.parse_dsn(self.owner_dsn) | {"dbname": database}
@@ -68,7 +71,7 @@ class Server:
 
 @pytest.fixture(scope="session")
 def server(cluster) -> Server:
-    server = Server(cluster.dsn)
+    server = Server(cluster.dsn, cluster.home / "cache")
     server.run("CREATE DATABASE bare")
     server.run("CREATE DATABASE template")
     migrate(server.dsn("template"))

@@ -54,6 +54,7 @@ if [ -z "$(plpython_library)" ]; then
     fi
     major=$(apt-cache depends postgresql | sed -n 's/.*Depends: postgresql-\([0-9]*\)$/\1/p' | head -n 1)
     install_packages "postgresql-$major" "postgresql-plpython3-$major"
+    as_root rm -f /etc/postgresql-common/createcluster.d/pixelplum.conf
 fi
 
 library=$(plpython_library)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from pixload.commands.load import load
 from pixload.commands.model import model
 from pixload.commands.server import psql, server
 from pixload.database import Database
+from pixload.errors import PixError
 
 
 def default_home() -> Path:
@@ -24,7 +26,21 @@ def default_home() -> Path:
     return home if home.name == ".pix" else Path.cwd() / ".pix"
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Commands(click.Group):
+    """Commands whose trouble with files is told like any other failure."""
+
+    def invoke(self, context: click.Context):
+        # SIGTERM ends a command as Ctrl-C does: what it runs in the server is cancelled.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+        try:
+            return super().invoke(context)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise PixError(f"{error.filename or 'A file'}: {error.strerror or error}") from error
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="pixelplum", prog_name="pix")
 @click.option("--dsn", envvar="PIX_DSN", help="Connection string or URL; default: the private server.")
 @click.option(

@@ -7,6 +7,8 @@ touches a cluster of the system. Started by root, it drops to `postgres`.
 
 from __future__ import annotations
 
+import fcntl
+import inspect
 import os
 import pwd
 import re
@@ -79,10 +81,14 @@ class Cluster:
         PixError
             If PostgreSQL is missing, or does not start: with the last lines of its log.
         """
-        if self.is_running():
-            return
         self._open_to_unprivileged_user()
-        if not (self.data / "PG_VERSION").exists():
+        with (self.home / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # two starts at once: the second finds it running
+            if not self.is_running():
+                self._start()
+
+    def _start(self) -> None:
+        if not self.data.is_dir():
             self._initialise()
         self._write_address()
         started = self._run("pg_ctl", "start", "-w", "-t", "60", "-D", ".", "-l", self.log.name, check=False)
@@ -98,11 +104,12 @@ class Cluster:
 
     def destroy(self) -> None:
         """Stop it and remove its data and cache."""
+        shutil.rmtree(self.home / "pgdata.new", ignore_errors=True)
+        if not self.data.is_dir():
+            return
         self.stop()
-        if self.data.is_dir():
-            shutil.rmtree(self._socket_folder(), ignore_errors=True)
-        for path in (self.data, self.home / "cache"):
-            shutil.rmtree(path, ignore_errors=True)
+        for folder in (self._socket_folder(), self.data, self.home / "cache"):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def status(self) -> str:
         """Say in a few lines whether and where it runs."""
@@ -116,18 +123,17 @@ class Cluster:
         major = int(re.search(r"(\d+)", self._run("postgres", "--version").stdout).group())
         if major < MIN_VERSION:
             raise PixError(f"PostgreSQL {major} is too old.", f"Install PostgreSQL {MIN_VERSION} or later.")
-        shutil.rmtree(self.data, ignore_errors=True)  # of an initdb that was killed: there is no PG_VERSION
-        self._make_folder(self.data)
+        new = self.home / "pgdata.new"  # gets its name when it is complete
+        shutil.rmtree(new, ignore_errors=True)
+        self._make_folder(new)
         self._make_folder(self.home / "cache")
         self._run(
             "initdb", "-D", ".", "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8",
-            "--auth-local=trust", "--auth-host=scram-sha-256",
+            "--auth-local=trust", "--auth-host=scram-sha-256", folder=new,
         )  # fmt: skip
         # trust: the socket is in a folder that nobody else can enter.
         cores = len(os.sched_getaffinity(0))
-        self._append_configuration(
-            "postgresql.conf",
-            f"""
+        configuration = f"""
             include = 'address.conf'
             cluster_name = 'pixelplum'
             max_connections = 50
@@ -140,13 +146,10 @@ class Cluster:
             max_parallel_workers = {cores + 4}
             max_parallel_workers_per_gather = {max(cores - 1, 1)}
             jit = off
-            """,
-        )
-
-    def _append_configuration(self, name: str, text: str) -> None:
-        lines = "\n".join(line.strip() for line in text.strip().splitlines())
-        with (self.data / name).open("a") as file:
-            file.write(f"\n{lines}\n")
+        """
+        with (new / "postgresql.conf").open("a") as file:
+            file.write(inspect.cleandoc(configuration) + "\n")
+        new.rename(self.data)
 
     def _write_address(self) -> None:
         """Keep the port while it is free, so that a BI tool's settings last; else choose another."""
@@ -200,7 +203,7 @@ class Cluster:
                 self._grant("--x", folder)
         package = Path(util.find_spec("pixelplum").origin)
         if not package.stat().st_mode & 0o004:
-            self._grant("rX", package.parent, "-R")
+            self._grant("rX", package.parents[1], "-R")
 
     def _grant(self, rights: str, folder: Path, *options: str) -> None:
         command = ["setfacl", *options, "-m", f"u:{UNPRIVILEGED_USER}:{rights}", folder]
@@ -222,7 +225,9 @@ class Cluster:
                 f"Work as the user who made it (root's belongs to {UNPRIVILEGED_USER}), or choose another --home.",
             )
 
-    def _run(self, program: str, *arguments, check: bool = True) -> subprocess.CompletedProcess:
+    def _run(
+        self, program: str, *arguments, check: bool = True, folder: Path | None = None
+    ) -> subprocess.CompletedProcess:
         user = {}
         if os.geteuid() == 0:
             user = {"user": UNPRIVILEGED_USER, "group": UNPRIVILEGED_USER, "extra_groups": []}
@@ -232,7 +237,7 @@ class Cluster:
             result = subprocess.run(
                 command,
                 env=self._environment(),
-                cwd=self.data if self.data.is_dir() else "/",
+                cwd=folder or (self.data if self.data.is_dir() else "/"),
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,

@@ -200,14 +200,17 @@ def convert_graphdef(
         definition.ParseFromString(path.read_bytes())
     except DecodeError as error:
         raise PixError(f"{path} is not a frozen GraphDef: {error}", "Give the .pb file of a frozen graph.") from error
-    nodes = {node.name for node in definition.node}
-    for tensor in (input_name, output_name):
-        if tensor.split(":")[0] not in nodes:
-            ends = ", ".join(f"{node.name}:0" for node in definition.node[-3:])
-            raise PixError(f"{path} has no tensor {tensor}.", f"Its last ones are {ends or 'none: it is empty'}.")
     graph = tf.Graph()
     with graph.as_default():
         tf.import_graph_def(definition, name="")
+    for tensor in (input_name, output_name):
+        try:
+            graph.get_tensor_by_name(tensor)
+        except (KeyError, ValueError) as error:
+            ends = ", ".join(f"{node.name}:0" for node in definition.node[-3:])
+            raise PixError(
+                f"{path} has no tensor {tensor}.", f"Its last ones are {ends or 'none: it is empty'}."
+            ) from error
     _, height, width, _ = _input_shape(graph, input_name, size)
     spec = preprocessing(width, height, mean, std)
     model, _ = tf2onnx.convert.from_graph_def(

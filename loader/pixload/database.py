@@ -43,10 +43,7 @@ class Database:
     @contextmanager
     def connect(self, autocommit: bool = False):
         """Open a connection; leave it committed, or rolled back after an error."""
-        try:
-            connection = psycopg2.connect(self.dsn, application_name="pix")
-        except psycopg2.OperationalError as error:
-            raise PixError(str(error).strip(), "Is the server running, and is --dsn right?") from error
+        connection = connect(self.dsn)
         try:
             connection.autocommit = autocommit
             yield connection
@@ -55,3 +52,17 @@ class Database:
             raise from_database(error) from error
         finally:
             connection.close()
+
+
+def connect(dsn: str):
+    """Open a connection that speaks UTF-8, whatever the environment says.
+
+    Raises
+    ------
+    PixError
+        If there is no server, or the connection string is wrong.
+    """
+    try:
+        return psycopg2.connect(dsn, application_name="pix", client_encoding="UTF8")
+    except psycopg2.Error as error:
+        raise PixError(str(error).strip(), "Is the server running, and is --dsn right?") from error

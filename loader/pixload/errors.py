@@ -22,6 +22,11 @@ REMEDIES = {
     "3F000": "The database is not prepared. Run: pix migrate",
     "42P01": "The database is not prepared. Run: pix migrate",
     "42883": "The SQL functions are missing or old. Run: pix migrate",
+    "2BP01": "Something of yours uses what would be removed. Drop or move it first.",
+    "40001": "Another command worked on the same rows. Run the command again: what was committed stays.",
+    "40P01": "Another command worked on the same rows. Run the command again: what was committed stays.",
+    "57P01": "The server was stopped. Run the command again: what was committed stays.",
+    "57P02": "The server crashed. Run the command again: what was committed stays.",
     "42501": "Ask the owner of the database for membership in pix_reader, pix_app or pix_admin.",
 }
 """What to do about PostgreSQL's own errors, by SQLSTATE; class PX brings its own hints."""

@@ -13,6 +13,11 @@ from pixload.progress import progress_bar
 
 SECONDS_BETWEEN_LOOKS = 0.5
 
+# A server that can (PostgreSQL 14) notices within seconds that this process was killed, and stops working for it.
+CANCEL_WHEN_ALONE = """
+SELECT set_config(name, '2s', false) FROM pg_catalog.pg_settings WHERE name = 'client_connection_check_interval'
+"""
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -31,7 +36,8 @@ def read_progress(connection, model_name: str | None) -> Progress:
     """Return the progress of a model; None: of the default model."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT * FROM pix.extraction_progress WHERE model_name = (pix._find_model(%s)).model_name",
+            "SELECT model_name, images, extracted, failed, stale, pending, images_per_second "
+            "FROM pix.extraction_progress WHERE model_name = (pix._find_model(%s)).model_name",
             (model_name,),
         )
         row = cursor.fetchone()
@@ -68,6 +74,7 @@ def extract(
         arguments["chunk_size"] = chunk_size
     call = f"CALL pix.extract_features({', '.join(f'{name} => %({name})s' for name in arguments)})"
     with database.connect(autocommit=True) as working, database.connect() as watching:
+        working.cursor().execute(CANCEL_WHEN_ALONE)
         before = read_progress(watching, model_name)
         with progress_bar("extracting features", before.images) as advance, ThreadPoolExecutor(1) as pool:
             running = pool.submit(lambda: working.cursor().execute(call, arguments))

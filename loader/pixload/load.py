@@ -15,7 +15,7 @@ from pixload.sources.features import read_features
 from pixload.sources.labels import read_labels
 from pixload.sources.metadata import read_metadata
 from pixload.sources.pictures import read_pictures
-from pixload.sources.rows import Known, Reject
+from pixload.sources.rows import Known, Reject, printable
 
 # The catalogue lists whatever has a picture or features, with or without metadata.
 ADD_TO_CATALOGUE = b"""
@@ -29,7 +29,7 @@ ITEMS = Target("pix.items", ("item_id",), ITEM_COLUMNS, compared=ITEM_COLUMNS, m
 
 STORE_LABELS = """
 INSERT INTO pix.labels AS l (item_id, label_set, label)
-SELECT item_id, %s, label FROM pg_temp.staging WHERE label IS NOT NULL
+SELECT item_id, %s, label FROM pg_temp.staging WHERE label IS NOT NULL ORDER BY item_id
 ON CONFLICT (item_id, label_set) DO UPDATE SET label = excluded.label WHERE l.label <> excluded.label
 """
 
@@ -105,7 +105,7 @@ def load_metadata(
                 merge.reject(row)
             else:
                 values = (getattr(row, column) for column in ITEM_COLUMNS)
-                merge.add(f"{path.name}, item {number}", row.item_id, *values)
+                merge.add(f"{printable(path.name)}, item {number}", row.item_id, *values)
     return merge.summary
 
 
@@ -158,7 +158,7 @@ def load_features(
             if isinstance(row, Reject):
                 merge.reject(row)
             else:
-                merge.add(f"{path.name}:{number}", row.item_id, model_name, row.vector)
+                merge.add(f"{printable(path.name)}:{number}", row.item_id, model_name, row.vector)
             advance(1)
     return merge.summary
 
@@ -167,7 +167,7 @@ def _name_foreign_model(connection, model_name: str, dimensions: int, path: Path
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO pix.models (model_name, dimensions, source) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
-            (model_name, dimensions, f"features file {path.name}"),
+            (model_name, dimensions, f"features file {printable(path.name)}"),
         )
         cursor.execute("SELECT checksum, dimensions FROM pix.models WHERE model_name = %s", (model_name,))
         checksum, known_dimensions = cursor.fetchone()

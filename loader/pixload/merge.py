@@ -14,11 +14,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
+from pixload.errors import PixError
 from pixload.sources.rows import Reject
 
 BATCH_ROWS = 2000
 BATCH_BYTES = 16 << 20
 COPY_BYTES = 1 << 20
+REJECTS_HEADER = ",".join(field.name for field in fields(Reject))
 
 
 @dataclass(frozen=True)
@@ -230,25 +232,39 @@ class Merge:
 
 
 class Rejects:
-    """A CSV file of what could not be loaded; it is made when the first row comes.
+    """A CSV file of what could not be loaded; after a load without rejects there is none.
 
     Parameters
     ----------
     path : pathlib.Path
-        Where it goes; one of an earlier load is replaced.
+        Where it goes; that of an earlier load is replaced.
+
+    Raises
+    ------
+    PixError
+        If there is another file of this name, or no such folder.
     """
 
     def __init__(self, path: Path):
         self.path = path
-        path.unlink(missing_ok=True)
         self._file = None
+        if not path.parent.is_dir():
+            raise PixError(f"There is no folder {path.parent}.", "Name another file with --rejects.")
+        if path.exists() and not self._is_ours():
+            raise PixError(f"{path} is not a file of rejects.", "Name another file with --rejects.")
+
+    def _is_ours(self) -> bool:
+        if not self.path.is_file():
+            return False
+        with self.path.open("rb") as file:
+            return file.readline(100).strip() == REJECTS_HEADER.encode()
 
     def write(self, reject: Reject) -> None:
         """Add a row: source, item_id, reason."""
         if self._file is None:
             self._file = self.path.open("w", newline="", encoding="utf-8", errors="backslashreplace")
             self._writer = csv.writer(self._file)
-            self._writer.writerow([field.name for field in fields(Reject)])
+            self._writer.writerow(REJECTS_HEADER.split(","))
         self._writer.writerow(astuple(reject))
         self._file.flush()
 
@@ -258,6 +274,8 @@ class Rejects:
     def __exit__(self, kind, error, trace) -> None:
         if self._file is not None:
             self._file.close()
+        elif kind is None:
+            self.path.unlink(missing_ok=True)
 
 
 ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})

@@ -11,14 +11,24 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, exc
 
+from pixload.database import connect
 from pixload.errors import PixError, from_database
 
 VERSION = metadata.version("pixelplum")
 
 PREPARE = """
-SELECT pg_advisory_xact_lock(hashtext('pix migrate'));
 SET LOCAL client_min_messages = warning;
 CREATE SCHEMA IF NOT EXISTS pix;
+"""
+
+REMOVE_SCHEMA = """
+DROP TABLE pix.alembic_version;
+DROP SCHEMA pix;
+DO $$
+BEGIN
+    EXECUTE format('REVOKE TEMPORARY ON DATABASE %I FROM pix_admin', current_database());
+END
+$$
 """
 
 # What a replay has written carries this transaction's number; what is left over is of an older version.
@@ -65,7 +75,7 @@ def migrate(dsn: str, target: str = "head") -> tuple[str | None, str | None]:
     PixError
         If PL/Python is missing, the role may not use it, or the revision is unknown.
     """
-    engine = create_engine("postgresql+psycopg2://", creator=lambda: psycopg2.connect(dsn))
+    engine = create_engine("postgresql+psycopg2://", creator=lambda: connect(dsn))
     try:
         with engine.begin() as connection:
             return _migrate(connection, target)
@@ -78,6 +88,8 @@ def migrate(dsn: str, target: str = "head") -> tuple[str | None, str | None]:
 
 
 def _migrate(connection: Connection, target: str) -> tuple[str | None, str | None]:
+    _execute(connection, "SELECT pg_advisory_xact_lock(hashtext('pix migrate'))")
+    _check_encoding(connection)
     _create_language(connection)
     _execute(connection, PREPARE)
     configuration = Config()
@@ -99,7 +111,7 @@ def _migrate(connection: Connection, target: str) -> tuple[str | None, str | Non
     else:
         command.upgrade(configuration, target)
     if wanted is None:
-        _execute(connection, "DROP SCHEMA pix CASCADE")
+        _execute(connection, REMOVE_SCHEMA)
     elif wanted == scripts.get_current_head():
         replay(connection)
     return before, wanted
@@ -115,6 +127,16 @@ def replay(connection: Connection) -> None:
 
 def _revision(connection: Connection) -> str | None:
     return MigrationContext.configure(connection, opts={"version_table_schema": "pix"}).get_current_revision()
+
+
+def _check_encoding(connection: Connection) -> None:
+    with connection.connection.cursor() as cursor:
+        cursor.execute("SHOW server_encoding")
+        (encoding,) = cursor.fetchone()
+    if encoding != "UTF8":
+        raise PixError(
+            f"The database has the encoding {encoding}.", "Create one for UTF-8: CREATE DATABASE … ENCODING 'UTF8'"
+        )
 
 
 def _create_language(connection: Connection) -> None:

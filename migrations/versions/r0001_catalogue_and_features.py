@@ -24,45 +24,9 @@ CREATE TYPE pix.neighbor AS (rank integer, item_id text, distance double precisi
 COMMENT ON TYPE pix.neighbor IS 'A look-alike: rank 1 is the nearest.';
 """
 
-# Roles belong to the whole server: another database may have made them, or still need them.
-CREATE_ROLES = """
-DO $$
-DECLARE
-    role_name text;
-BEGIN
-    FOREACH role_name IN ARRAY ARRAY['pix_reader', 'pix_app', 'pix_admin'] LOOP
-        IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = role_name) THEN
-            EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', role_name);
-        END IF;
-    END LOOP;
-END
-$$;
-GRANT pix_reader TO pix_app;
-GRANT pix_app TO pix_admin;
-GRANT USAGE ON SCHEMA pix TO pix_reader;
-"""
-
-DROP_ROLES = """
-DO $$
-DECLARE
-    role_name text;
-BEGIN
-    FOREACH role_name IN ARRAY ARRAY['pix_admin', 'pix_app', 'pix_reader'] LOOP
-        EXECUTE pg_catalog.format('DROP OWNED BY %I', role_name);
-        BEGIN
-            EXECUTE pg_catalog.format('DROP ROLE %I', role_name);
-        EXCEPTION WHEN dependent_objects_still_exist THEN
-            RAISE NOTICE 'role % is still used by another database, and stays', role_name;
-        END;
-    END LOOP;
-END
-$$;
-"""
-
 
 def upgrade() -> None:
     op.execute(TYPES)
-    op.execute(CREATE_ROLES)
     create_tables()
     # Pictures are compressed already. Few rows a page let parallel workers share them out evenly,
     # and parallel_workers overrides the planner, to whom a table of TOASTed pictures looks tiny.
@@ -72,14 +36,6 @@ def upgrade() -> None:
         ALTER TABLE pix.images SET (fillfactor = 10, parallel_workers = 64);
         ALTER TABLE pix.model_parts ALTER COLUMN content SET STORAGE EXTERNAL;
         ALTER TABLE pix.features ALTER COLUMN vector SET STORAGE EXTERNAL
-        """
-    )
-    op.execute(
-        """
-        GRANT SELECT ON ALL TABLES IN SCHEMA pix TO pix_reader;
-        GRANT INSERT, UPDATE, DELETE ON
-            pix.settings, pix.items, pix.images, pix.labels, pix.models, pix.model_parts, pix.features,
-            pix.extraction_failures, pix.extraction_runs TO pix_admin
         """
     )
 
@@ -98,7 +54,6 @@ def downgrade() -> None:
     ]:
         op.drop_table(table, schema="pix")
     op.execute("DROP TYPE pix.neighbor; DROP TYPE pix.embedding; DROP DOMAIN pix.feature_vector")
-    op.execute(DROP_ROLES)
 
 
 def moment(name: str) -> sa.Column:

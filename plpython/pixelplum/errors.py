@@ -61,16 +61,17 @@ class ModelOutput(ModelBroken):
 
 
 class CacheUnusable(PixelplumError):
-    """The cache folder of this host cannot be written."""
+    """The cache folder of this host cannot be used."""
 
     sqlstate = "PX024"
-    hint = "Set PIX_CACHE in the environment of the postmaster to a folder it may write, and restart it."
+    hint = "Make room in it, or set PIX_CACHE for the postmaster to a folder that it may write, and restart it."
 
 
 class VectorError(PixelplumError):
     """The feature vectors cannot be compared."""
 
     sqlstate = "PX030"
+    hint = "A vector is at least one number, and all its numbers are finite."
 
 
 class ZeroVector(VectorError):

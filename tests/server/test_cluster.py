@@ -6,6 +6,7 @@ import socket
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -92,6 +93,21 @@ def test_killed_server_starts_again_and_has_lost_nothing(own):
         cursor.execute("SELECT answer FROM kept")
         assert cursor.fetchone() == (42,)
     connection.close()
+
+
+def test_start_that_was_killed_is_made_good(own):
+    leftover = own.home / "pgdata.new"
+    leftover.mkdir(parents=True)
+    (leftover / "PG_VERSION").write_text("15\n")  # what initdb writes first
+    own.start()
+    assert answers(own)
+    assert not leftover.exists()
+
+
+def test_two_starts_at_once(own):
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: own.start(), range(2)))
+    assert answers(own)
 
 
 def test_taken_port_is_replaced(own):

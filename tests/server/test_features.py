@@ -22,6 +22,7 @@ from pixload.cluster import Cluster
 from pixload.conversion import read_onnx
 from pixload.migration import migrate
 from pixload.models import SHIPPED, import_model
+from tests.conftest import PIX
 from tests.unit.test_networks import tiny_onnx
 
 PROGRESS = "SELECT images, extracted, failed, stale, pending FROM pix.extraction_progress"
@@ -104,7 +105,7 @@ def test_chunk_statement_is_parallel(loaded):
 
 
 def test_workers_restore_a_lost_model(loaded, server):
-    cache = Path(server.owner_dsn.split("host=")[1].split()[0]).parent / "cache"
+    cache = server.cache
     for file in cache.iterdir():
         file.unlink()
     connection = loaded.connect("rita")
@@ -116,7 +117,7 @@ def test_workers_restore_a_lost_model(loaded, server):
 
 
 def test_damaged_cache_file_is_restored(loaded, server):
-    cache = Path(server.owner_dsn.split("host=")[1].split()[0]).parent / "cache"
+    cache = server.cache
     loaded.query("SELECT pix.warm_up()")
     for file in cache.iterdir():
         file.write_bytes(file.read_bytes()[:1000])
@@ -260,6 +261,47 @@ def test_model_that_is_imported_again_meanwhile(loaded, until, tmp_path):
         extraction.result()
     assert loaded.query(PROGRESS) == [(60, 60, 0, 0, 0)]
     assert loaded.value("SELECT count(DISTINCT octet_length(vector)) FROM pix.features") == 1
+
+
+def test_model_that_is_dropped_meanwhile(loaded, until):
+    in_the_way = loaded.value("SELECT item_id FROM pix.images ORDER BY item_id OFFSET 25 LIMIT 1")
+    blocker = loaded.connect(autocommit=False)
+    blocker.cursor().execute(
+        "INSERT INTO pix.features (item_id, model_name, vector) VALUES (%s, 'mini_inception', '\\x00000000')",
+        (in_the_way,),
+    )
+    waiting = "FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with ThreadPoolExecutor(2) as pool:
+        extraction = pool.submit(lambda: loaded.query("CALL pix.extract_features(chunk_size => 10)"))
+        until(loaded, f"SELECT count(*) = 1 {waiting}")
+        drop = pool.submit(lambda: loaded.query("SELECT pix.drop_model('mini_inception')"))
+        until(loaded, f"SELECT count(*) = 2 {waiting}")
+        blocker.rollback()
+        drop.result()
+        with pytest.raises(psycopg2.Error, match="not known"):
+            extraction.result()
+    for table in ("models", "features", "extraction_failures", "extraction_runs", "model_parts"):
+        assert loaded.value(f"SELECT count(*) FROM pix.{table}") == 0, table
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_ended_command_ends_the_work(loaded, until, number):
+    blocker = loaded.connect(autocommit=False)
+    blocker.cursor().execute("LOCK TABLE pix.extraction_runs")
+    command = subprocess.Popen(
+        [PIX, "extract"],
+        env=os.environ | {"PIX_DSN": loaded.dsn("ada")},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    sessions = "FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'CALL%'"
+    until(loaded, f"SELECT count(*) = 1 {sessions} AND wait_event_type = 'Lock'")
+    command.send_signal(number)
+    assert command.wait(60) != 0
+    assert b"Traceback" not in command.stderr.read()
+    until(loaded, f"SELECT count(*) = 0 {sessions}")
+    blocker.rollback()
+    assert loaded.query(PROGRESS) == [(60, 0, 0, 0, 60)]
 
 
 def test_two_extractions_at_once_share_the_work(loaded):

@@ -249,6 +249,37 @@ def test_full_disk_on_copy(db, server, small_tablespace, tmp_path):
     assert db.pix("load", "images", folder).stdout.startswith("4 new")
 
 
+def test_rejects_never_replace_another_file(db, tmp_path):
+    (tmp_path / "labels.csv").write_text("item_id,label_set,label\na,b,\n")
+    refused = db.pix("load", "labels", "labels.csv", "--rejects", "labels.csv", cwd=tmp_path, check=False)
+    assert refused.returncode == 1
+    assert "not a file of rejects" in refused.stderr
+    assert (tmp_path / "labels.csv").read_text().startswith("item_id")
+    refused = db.pix("load", "labels", "labels.csv", "--rejects", "none/x.csv", cwd=tmp_path, check=False)
+    assert "no folder none" in refused.stderr
+    db.pix("load", "labels", "labels.csv", cwd=tmp_path)
+    assert (tmp_path / "pix-rejects.csv").exists()
+    (tmp_path / "labels.csv").write_text("item_id,label_set,label\na,b,c\n")
+    db.pix("load", "labels", "labels.csv", cwd=tmp_path)
+    assert not (tmp_path / "pix-rejects.csv").exists()
+
+
+def test_text_does_not_depend_on_the_client_encoding(db, tmp_path, monkeypatch):
+    (tmp_path / "u.csv").write_text("item_id,title\nänn,Größe €\n")
+    monkeypatch.setenv("PGCLIENTENCODING", "latin1")
+    db.pix("load", "metadata", tmp_path / "u.csv")
+    monkeypatch.undo()
+    assert db.query("SELECT item_id, title FROM pix.items") == [("änn", "Größe €")]
+
+
+def test_pipe(db, boots):
+    from subprocess import PIPE, Popen
+
+    with Popen(["zcat", boots / "metadata.json.gz"], stdout=PIPE) as pipe:
+        result = db.pix("load", "metadata", "/dev/stdin", stdin=pipe.stdout)
+    assert result.stdout == "60 new, 0 changed, 0 unchanged, 0 rejected\n"
+
+
 def test_reader_may_not_load(db, tmp_path):
     (tmp_path / "a.png").write_bytes(png())
     refused = db.pix("load", "images", tmp_path, role="rita", check=False)

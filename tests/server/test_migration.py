@@ -1,6 +1,7 @@
 """Migrating up, down, again; from an older version; with the wrong role."""
 
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg2
@@ -41,7 +42,7 @@ def test_down_and_up_again(bare):
 
 def test_command(bare):
     assert "none -> 0001" in bare.pix("migrate", role=None).stdout
-    assert "0001 -> none" in bare.pix("migrate", "--to", "base", role=None).stdout
+    assert "0001 -> none" in bare.pix("migrate", "--to", "base", "--yes", role=None).stdout
     refused = bare.pix("migrate", "--to", "9999", role=None, check=False)
     assert refused.returncode == 1
     assert "no revision 9999" in refused.stderr
@@ -128,7 +129,48 @@ def test_sql_of_another_version_says_what_mends_it(db):
         assert remedy in caught.value.diag.message_hint
 
 
-def test_base_keeps_roles_that_another_database_uses(bare, db):
+def test_base_leaves_the_rights_in_other_databases(bare, db):
     migrate(bare.dsn())
     migrate(bare.dsn(), "base")
-    assert db.value("SELECT count(*) FROM pix.models", role="rita") == 1
+    for role in ("rita", "adam", "ada"):
+        assert db.value("SELECT count(*) FROM pix.models", role=role) == 1
+    db.query("INSERT INTO pix.items (item_id) VALUES ('still allowed')", role="ada")
+
+
+def test_migrating_again_repairs_rights(db):
+    db.query("REVOKE ALL ON ALL TABLES IN SCHEMA pix FROM pix_reader, pix_admin", role=None)
+    migrate(db.dsn())
+    db.query("INSERT INTO pix.items (item_id) VALUES ('allowed again')", role="ada")
+
+
+def test_base_removes_nothing_of_others(bare):
+    migrate(bare.dsn())
+    bare.query("CREATE TABLE public.kept (n int); ALTER TABLE public.kept OWNER TO pix_admin", role=None)
+    migrate(bare.dsn(), "base")
+    assert bare.value("SELECT count(*) FROM public.kept", role=None) == 0
+    migrate(bare.dsn())
+    bare.query("CREATE TABLE pix.mine (n int)", role=None)
+    with pytest.raises(PixError, match="cannot drop schema pix"):
+        migrate(bare.dsn(), "base")
+    assert bare.value("SELECT count(*) FROM pix.items", role=None) == 0
+    bare.query("DROP TABLE public.kept", role=None)
+
+
+def test_first_migrations_at_once(bare):
+    with ThreadPoolExecutor(3) as pool:
+        results = list(pool.map(lambda _: migrate(bare.dsn()), range(3)))
+    assert sorted(results, key=str) == [("0001", "0001"), ("0001", "0001"), (None, "0001")]
+
+
+def test_other_encodings_are_refused(server, clone):
+    server.run("CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'")
+    with pytest.raises(PixError, match="LATIN1"):
+        migrate(server.dsn("latin"))
+    server.run("DROP DATABASE latin")
+
+
+def test_base_asks_first(bare):
+    migrate(bare.dsn())
+    refused = bare.pix("migrate", "--to", "base", role=None, check=False, input="n\n")
+    assert refused.returncode == 1
+    assert bare.value("SELECT count(*) FROM pix.items", role=None) == 0

@@ -99,6 +99,34 @@ def test_output_that_is_not_finite(tmp_path, boots):
         Network(tiny_onnx(tmp_path / "tiny.onnx", [1, 2], value=float("inf"))).embed(png)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [{"preprocessing": {}}, {"preprocessing": None}, {"preprocessing": {"width": 10**7, "height": 4}}, {"x": 1}],
+)
+def test_specs_that_cannot_be_used(tmp_path, wrong):
+    complete = {"mean": [0, 0, 0], "std": [1, 1, 1]}
+    if wrong.get("preprocessing"):
+        wrong = {"preprocessing": wrong["preprocessing"] | complete}
+    spec = {"input": "picture", "output": "features"} | wrong
+    with pytest.raises(ModelBroken, match="not a spec"):
+        Network(tiny_onnx(tmp_path / "tiny.onnx", [1, 2], spec=spec))
+
+
+def test_graph_that_names_another_file_is_refused(tmp_path):
+    """Weights outside of the graph would let it read files of the server."""
+    (tmp_path / "secret").write_bytes(bytes(64))
+    (tmp_path / "models").mkdir()
+    path = tiny_onnx(tmp_path / "models" / "tiny.onnx", [1, 2])
+    model = onnx.load(path)
+    factor = next(tensor for tensor in model.graph.initializer if tensor.name == "factor")
+    factor.ClearField("float_data")
+    factor.data_location = TensorProto.EXTERNAL
+    factor.external_data.add(key="location", value="../secret")
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ModelBroken):
+        Network(path)
+
+
 def test_files_that_are_no_network(tmp_path):
     path = tmp_path / "broken.onnx"
     path.write_bytes(b"not a network")

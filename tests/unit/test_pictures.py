@@ -2,6 +2,8 @@
 
 import io
 import struct
+import subprocess
+import sys
 import zlib
 
 import numpy as np
@@ -116,6 +118,22 @@ def test_large_jpeg_scales_like_a_full_decode():
     expected = np.asarray(image.resize((100, 75), Image.Resampling.BILINEAR)).astype(int)
     got = decode(encode(image, "JPEG", quality=95), 100, 75).astype(int)
     assert np.abs(got - expected).max() <= 4
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "I", "L", "P", "1"])
+def test_large_picture_of_any_mode_takes_little_more_than_its_pixels(mode):
+    code = f"""
+import io, resource
+from PIL import Image
+from pixelplum.core.pictures import decode
+file = io.BytesIO()
+Image.new({mode!r}, (5000, 5000)).save(file, "TIFF" if {mode!r} == "I" else "PNG")
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+assert decode(file.getvalue(), 96, 96).shape == (96, 96, 3)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    grown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert int(grown) < 330_000  # kB; 25 million pixels of four bytes are 98,000
 
 
 def test_tensor_layouts():

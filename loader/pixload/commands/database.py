@@ -13,8 +13,9 @@ from pixload.database import Database
 
 @click.command()
 @click.option("--to", "revision", default="head", help="An alembic revision, or 'base' to remove everything.")
+@click.option("--yes", is_flag=True, help="For --to base: do not ask.")
 @click.pass_obj
-def migrate(database: Database, revision: str) -> None:
+def migrate(database: Database, revision: str, yes: bool) -> None:
     """Create or upgrade tables, types, roles and functions; all or nothing.
 
     Example: pix migrate
@@ -23,6 +24,8 @@ def migrate(database: Database, revision: str) -> None:
     from pixload.migration import VERSION
     from pixload.migration import migrate as migrate_database
 
+    if revision == "base" and not yes:
+        click.confirm("Delete the schema pix with all pictures, features and models?", abort=True)
     before, after = migrate_database(database.dsn, revision)
     click.echo(f"revision {before or 'none'} -> {after or 'none'}, functions of version {VERSION}")
 

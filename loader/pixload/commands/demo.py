@@ -75,18 +75,22 @@ def demo(database: Database, pictures: Path | None) -> None:
 def load_catalogue(database: Database, pictures: Path | None) -> str:
     """Load the given or the drawn catalogue, and return the label set of its truth."""
     home = database.cluster.home
-    rejects = Rejects(home / "demo-rejects.csv")
+    home.mkdir(parents=True, exist_ok=True)
+
+    def rejects(kind: str) -> Rejects:
+        return Rejects(home / f"demo-rejects-{kind}.csv")
+
     if pictures is not None:
         with database.connect() as connection, progress_bar("loading pictures", None) as advance:
-            loading.load_images(connection, [pictures], rejects, "folder", advance)
+            loading.load_images(connection, [pictures], rejects("images"), "folder", advance)
         return "folder"
     folder = home / "sample"
     if not (folder / "labels.csv").exists():
         draw(folder, DEMO_ITEMS, DEMO_SEED)
     with database.connect() as connection, progress_bar("loading pictures", DEMO_ITEMS) as advance:
-        loading.load_images(connection, [folder / "pictures"], rejects, advance=advance)
-        loading.load_metadata(connection, folder / "metadata.json.gz", rejects)
-        loading.load_labels(connection, folder / "labels.csv", rejects)
+        loading.load_images(connection, [folder / "pictures"], rejects("images"), advance=advance)
+        loading.load_metadata(connection, folder / "metadata.json.gz", rejects("metadata"))
+        loading.load_labels(connection, folder / "labels.csv", rejects("labels"))
     return "style"
 
 
@@ -100,6 +104,7 @@ def choose_model(database: Database, say: Console) -> str:
         known = cursor.fetchone()
     if known:
         return known[0]
+    say.print("Trying to import Inception v3 with ImageNet weights from Keras …")
     why = import_imagenet_model(database)
     if why is None:
         return IMAGENET_MODEL
@@ -124,7 +129,8 @@ def import_imagenet_model(database: Database) -> str | None:
         "--keras",
         "inception_v3",
     ]
-    environment = os.environ | {"PIX_DSN": database.dsn}
+    weights = database.cluster.home / "keras"
+    environment = {"KERAS_HOME": str(weights)} | os.environ | {"PIX_DSN": database.dsn}
     try:
         subprocess.run(
             command, env=environment, timeout=IMAGENET_SECONDS, check=True, capture_output=True, text=True,

@@ -14,10 +14,13 @@ from pixload.database import Database
 from pixload.errors import PixError
 from pixload.extraction import extract as run_extraction
 
+INT_MAX = 2**31 - 1
+"""The largest integer that SQL takes."""
+
 
 @click.command()
 @click.option("--model", "model_name", help="Default: the database's default model.")
-@click.option("--chunk-size", type=click.IntRange(1), help="Pictures per commit; default: as SQL has it.")
+@click.option("--chunk-size", type=click.IntRange(1, INT_MAX), help="Pictures per commit; default: as SQL has it.")
 @click.option("--retry-failed", is_flag=True, help="Try again the pictures that failed before.")
 @click.pass_obj
 def extract(database: Database, model_name: str | None, chunk_size: int | None, retry_failed: bool) -> None:
@@ -28,12 +31,14 @@ def extract(database: Database, model_name: str | None, chunk_size: int | None, 
     after = run_extraction(database, model_name, chunk_size, retry_failed)
     speed = f", {after.images_per_second:.1f} images/s" if after.images_per_second else ""
     click.echo(f"{after.extracted:,} extracted, {after.failed:,} failed, {after.pending:,} pending{speed}")
+    if after.pending:
+        raise PixError("Pictures or the model changed meanwhile.", "Run pix extract again.")
 
 
 @click.command()
 @click.argument("item_id", required=False)
 @click.option("--image", type=EXISTING_FILE, help="A picture file, instead of an item.")
-@click.option("-k", default=10, show_default=True, help="How many.")
+@click.option("-k", type=click.IntRange(1, INT_MAX), default=10, show_default=True, help="How many.")
 @click.option("--model", "model_name", help="Default: the database's default model.")
 @click.option("--metric", default="cosine", show_default=True, help="cosine, euclidean, or dot.")
 @click.pass_obj

@@ -32,6 +32,13 @@ def numbers(context, parameter, text: str) -> tuple[float, ...]:
     return values if len(values) == 3 else values * 3
 
 
+def _class_names(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise PixError(f"{path} is not a text file in UTF-8.", "Give a file with one class name a line.") from error
+
+
 @model.command("import")
 @click.argument("name")
 @click.option("--keras", help="A network of keras.applications, such as inception_v3.")
@@ -67,7 +74,7 @@ def import_(
     elif graphdef:
         if not input_name or not output_name:
             raise PixError("A GraphDef needs its tensors named.", "Give --input and --output, such as input:0.")
-        names = labels.read_text().splitlines() if labels else None
+        names = _class_names(labels) if labels else None
         converted = conversion.convert_graphdef(graphdef, input_name, output_name, size, mean, std, names)
     elif onnx:
         preprocessing = conversion.preprocessing(size, size, mean, std) if size else None

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from http.client import HTTPException
-from threading import Lock
+from threading import Event, Lock
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -59,6 +59,7 @@ class Downloader:
 
     def __post_init__(self):
         self._pace = Pace(self.per_second)
+        self._stopped = Event()
         attempts = {"connect": 3, "read": 3, "status": 3, "redirect": 5, "other": 0}
         self._pool = PoolManager(
             maxsize=self.simultaneous,
@@ -82,6 +83,7 @@ class Downloader:
             None if it has no URL.
         """
         window = deque()
+        self._stopped.clear()
         executor = ThreadPoolExecutor(self.simultaneous, thread_name_prefix="download")
         try:
             for entry in entries:
@@ -92,6 +94,7 @@ class Downloader:
             while window:
                 yield window.popleft()
         finally:
+            self._stopped.set()  # Python waits for threads before it ends
             executor.shutdown(wait=False, cancel_futures=True)
 
     def download(self, url: str, max_bytes: int) -> bytes:
@@ -107,9 +110,24 @@ class Downloader:
             with self._pool.request("GET", url, preload_content=False) as response:
                 if response.status != 200:
                     raise DownloadError(f"HTTP {response.status} {response.reason or ''}".strip())
-                return _read(response, max_bytes)
+                return self._read(response, max_bytes)
         except (faults.HTTPError, HTTPException, OSError, ValueError) as error:
             raise DownloadError(_reason(error)) from error
+
+    def _read(self, response: HTTPResponse, max_bytes: int) -> bytes:
+        if (response.length_remaining or 0) > max_bytes:
+            raise DownloadError(too_large(response.length_remaining, max_bytes))
+        deadline = time.monotonic() + MAX_SECONDS
+        content = io.BytesIO()
+        while chunk := response.read1(CHUNK):
+            if content.tell() + len(chunk) > max_bytes:
+                raise DownloadError(f"more than {max_bytes:,} bytes")
+            if self._stopped.is_set():
+                raise DownloadError("stopped")
+            if time.monotonic() > deadline:
+                raise DownloadError(f"not complete after {MAX_SECONDS} s")
+            content.write(chunk)
+        return content.getvalue()
 
 
 class Pace:
@@ -141,20 +159,6 @@ class _Retry(Retry):
     def get_retry_after(self, response: HTTPResponse) -> float | None:
         seconds = super().get_retry_after(response)
         return None if seconds is None else min(seconds, MAX_RETRY_AFTER)
-
-
-def _read(response: HTTPResponse, max_bytes: int) -> bytes:
-    if (response.length_remaining or 0) > max_bytes:
-        raise DownloadError(too_large(response.length_remaining, max_bytes))
-    deadline = time.monotonic() + MAX_SECONDS
-    content = io.BytesIO()
-    while chunk := response.read1(CHUNK):
-        if content.tell() + len(chunk) > max_bytes:
-            raise DownloadError(f"more than {max_bytes:,} bytes")
-        if time.monotonic() > deadline:
-            raise DownloadError(f"not complete after {MAX_SECONDS} s")
-        content.write(chunk)
-    return content.getvalue()
 
 
 def _reason(error: Exception) -> str:

@@ -141,7 +141,9 @@ def _count(path: Path) -> int | None:
         return None
     if is_zip(path):
         return count_zip(path)
-    return count_records(path) if is_manifest(path) else 1
+    if is_manifest(path):
+        return count_records(path) if path.is_file() else None  # a pipe can be read only once
+    return 1
 
 
 def _read_folder(folder: Path, max_bytes: int) -> Iterator[Found | Reject]:

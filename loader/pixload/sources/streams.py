@@ -90,7 +90,7 @@ class Lines:
             line = self._stream.readline(MAX_LINE)
 
     def _report(self) -> None:
-        if self._on_bytes is not None and not self._file.closed:
+        if self._on_bytes is not None and not self._file.closed and self._file.seekable():
             position = self._file.tell()
             self._on_bytes(position - self._reported)
             self._reported = position

@@ -51,8 +51,12 @@ class Network:
         metadata = self._session.get_modelmeta().custom_metadata_map
         if SPEC_KEY not in metadata:
             raise ModelBroken(f"The ONNX file has no metadata property {SPEC_KEY!r}")
-        self.spec = json.loads(metadata[SPEC_KEY])
-        self._preprocessing = Preprocessing.from_dict(self.spec["preprocessing"])
+        try:
+            self.spec = json.loads(metadata[SPEC_KEY])
+            self._names = str(self.spec["input"]), str(self.spec["output"])
+            self._preprocessing = Preprocessing.from_dict(self.spec["preprocessing"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelBroken(f"The metadata property {SPEC_KEY!r} is not a spec: {error!r}") from error
 
     @cached_property
     def dimensions(self) -> int:
@@ -92,15 +96,14 @@ class Network:
 
     def _run(self, pixels: np.ndarray) -> np.ndarray:
         tensor = to_tensor(pixels, self._preprocessing)
+        input_name, output_name = self._names
         try:
-            (output,) = self._session.run([self.spec["output"]], {self.spec["input"]: tensor})
+            (output,) = self._session.run([output_name], {input_name: tensor})
         except Exception as error:  # see above
             raise ModelBroken(f"ONNX Runtime cannot run the model: {error}") from error
         output = np.asarray(output)
         if output.ndim < 1 or output.size < 2 or output.size != max(output.shape):
-            raise ModelOutput(
-                f"The output {self.spec['output']!r} has the shape {output.shape}, which is not one vector"
-            )
+            raise ModelOutput(f"The output {output_name!r} has the shape {output.shape}, which is not one vector")
         if not np.isfinite(output).all():
             raise ModelBroken("The model gives numbers that are not finite")
         return output.reshape(-1).astype(np.float32)

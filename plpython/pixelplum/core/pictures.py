@@ -7,12 +7,15 @@ import warnings
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pixelplum.errors import PictureError, PictureTooLarge
 
 MAX_PIXELS = 100_000_000
-"""Pictures above this are refused: 10,000 x 10,000 decodes to 300 MB."""
+"""Pictures above this are refused: 10,000 x 10,000 takes 400 MB while it is decoded."""
+
+MAX_SIDE = 4096
+"""No network takes larger pictures."""
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
 """Formats that are decoded. Pillow knows more, some of which start other programs (EPS)."""
@@ -44,6 +47,14 @@ class Preprocessing:
     std: tuple[float, float, float] = (127.5, 127.5, 127.5)
     channels: str = "RGB"
     layout: str = "NHWC"
+
+    def __post_init__(self):
+        if not (1 <= self.width <= MAX_SIDE and 1 <= self.height <= MAX_SIDE):
+            raise ValueError(f"an input of {self.width} x {self.height} pixels")
+        if self.channels not in ("RGB", "BGR") or self.layout not in ("NHWC", "NCHW"):
+            raise ValueError(f"channels {self.channels!r}, layout {self.layout!r}")
+        if not np.isfinite([*self.mean, *self.std]).all() or not all(self.std):
+            raise ValueError(f"mean {self.mean}, std {self.std}")
 
     @classmethod
     def from_dict(cls, fields: dict) -> Preprocessing:
@@ -89,8 +100,10 @@ def decode(content: bytes, width: int, height: int) -> np.ndarray:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # remarks on metadata that do not concern the pixels
             return _decode(content, width, height)
-    except PictureError:
+    except (PictureError, MemoryError):
         raise
+    except UnidentifiedImageError as error:
+        raise PictureError("The bytes are not a picture in a known format") from error
     except Exception as error:  # Pillow's plugins raise nearly every class there is
         raise PictureError(f"The bytes are not a picture that can be read: {error}") from error
 
@@ -102,7 +115,11 @@ def _decode(content: bytes, width: int, height: int) -> np.ndarray:
         # A JPEG is decoded at the nearest binary fraction of its size: much faster, no visible loss.
         image.draft("RGB", (2 * width, 2 * height))
         image.load()
-        picture = _to_rgb(ImageOps.exif_transpose(image))
+        ImageOps.exif_transpose(image, in_place=True)
+        factor = min(image.width // (2 * width), image.height // (2 * height))
+        if factor > 1 and image.mode not in ("1", "P", "PA"):  # palette entries have no average
+            image = image.reduce(factor)
+        picture = _to_rgb(image)
     return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
 
 

@@ -54,7 +54,8 @@ def call(plpy, cache: dict, sql_version: str, function: str, *arguments):
         return getattr(import_module(f"pixelplum.server.{module}"), name)(plpy, cache, *arguments)
     except PixelplumError as error:
         failure = error
-    plpy.error(str(failure), sqlstate=failure.sqlstate, hint=failure.hint)
+    hint = {"hint": failure.hint} if failure.hint else {}  # None would be shown as such
+    plpy.error(str(failure), sqlstate=failure.sqlstate, **hint)
 
 
 def check_version(sql_version: str) -> None:

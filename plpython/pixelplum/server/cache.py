@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pixelplum.errors import CacheUnusable, ModelBroken
 
 ABANDONED_SECONDS = 3600
+UNFINISHED = re.compile(r"[0-9a-f]{64}\.\d+")
 
 
 def folder() -> Path:
@@ -30,13 +33,17 @@ def path(checksum: str) -> Path:
     return folder() / f"{checksum}.onnx"
 
 
+def is_there(checksum: str) -> bool:
+    """Tell whether there is a file of this name."""
+    with _told():
+        return path(checksum).is_file()
+
+
 def is_whole(checksum: str) -> bool:
     """Tell whether the file is there and has the right content."""
-    file = path(checksum)
-    if not file.is_file():
-        return False
-    with file.open("rb") as stream:
+    with suppress(FileNotFoundError), _told(), path(checksum).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest() == checksum
+    return False
 
 
 def write_part(checksum: str, part: int, content: bytes) -> None:
@@ -47,12 +54,14 @@ def write_part(checksum: str, part: int, content: bytes) -> None:
     CacheUnusable
         If the folder cannot be written.
     """
-    try:
+    with _told():
         folder().mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _unfinished(checksum).open("wb" if part == 0 else "ab") as stream:
-            stream.write(content)
-    except OSError as error:
-        raise CacheUnusable(f"The cache folder {folder()} cannot be written: {error.strerror}") from error
+        try:
+            with _unfinished(checksum).open("wb" if part == 0 else "ab") as stream:
+                stream.write(content)
+        except OSError:
+            _unfinished(checksum).unlink(missing_ok=True)  # it would keep a full disk full
+            raise
 
 
 def finish(checksum: str) -> None:
@@ -68,16 +77,28 @@ def finish(checksum: str) -> None:
     if hashlib.sha256(content).hexdigest() != checksum:
         unfinished.unlink(missing_ok=True)
         raise ModelBroken(f"The stored parts of model {checksum[:12]}… are missing or damaged")
-    unfinished.replace(path(checksum))
+    with _told():
+        unfinished.replace(path(checksum))
     _remove_abandoned()
 
 
 def _remove_abandoned() -> None:
     """Remove what backends left that were killed while they wrote."""
-    for file in folder().glob("*.[0-9]*"):
-        with suppress(FileNotFoundError):  # somebody else removed or finished it
-            if time.time() - file.stat().st_mtime > ABANDONED_SECONDS:
+    for file in folder().iterdir():
+        with suppress(OSError):  # somebody else removed or finished it
+            if UNFINISHED.fullmatch(file.name) and time.time() - file.stat().st_mtime > ABANDONED_SECONDS:
                 file.unlink()
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turn trouble with files into an error that names the folder."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise CacheUnusable(f"The cache folder {folder()} cannot be used: {error.strerror}") from error
 
 
 def _unfinished(checksum: str) -> Path:

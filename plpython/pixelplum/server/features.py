@@ -59,7 +59,7 @@ def network(cache: dict, checksum: str) -> Network:
     """Return the loaded network, the most recently used ones being kept."""
     networks = cache.setdefault("networks", OrderedDict())
     if checksum not in networks:
-        if not files.path(checksum).is_file():
+        if not files.is_there(checksum):
             raise ModelMissing(f"Model {checksum[:12]}… is not in the cache of this host")
         networks[checksum] = Network(files.path(checksum))
         while len(networks) > NETWORKS_KEPT:
