@@ -91,12 +91,13 @@ SET min_parallel_table_scan_size = 0
 SET parallel_setup_cost = 0
 SET parallel_tuple_cost = 0
 SET jit = off
-SET client_min_messages = warning
 AS $$
 BEGIN
     -- The leader works too.
     PERFORM set_config('max_parallel_workers_per_gather', (pix._cores() - 1)::text, true);
-    DROP TABLE IF EXISTS pg_temp.pix_chunk;
+    IF to_regclass('pg_temp.pix_chunk') IS NOT NULL THEN
+        DROP TABLE pg_temp.pix_chunk;
+    END IF;
     EXECUTE
         'CREATE TEMP TABLE pix_chunk ON COMMIT DROP AS
          SELECT item_id, sha256, pix._try_embed(content, $1) AS embedding FROM pix.images WHERE item_id = ANY ($2)'

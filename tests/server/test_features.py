@@ -287,7 +287,9 @@ def test_model_that_is_dropped_meanwhile(loaded, until):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_ended_command_ends_the_work(loaded, until, number):
     blocker = loaded.connect(autocommit=False)
-    blocker.cursor().execute("LOCK TABLE pix.extraction_runs")
+    blocker.cursor().execute(
+        "SELECT pg_advisory_xact_lock(hashtext('pix.extract_features'), hashtext('mini_inception'))"
+    )
     command = subprocess.Popen(
         [PIX, "extract"],
         env=os.environ | {"PIX_DSN": loaded.dsn("ada")},
