@@ -180,6 +180,19 @@ def until():
     return wait
 
 
+def wait_for_recovery(cluster: Cluster) -> None:
+    """The server ends all sessions when one is killed, and recovers by itself; it tells nobody when it is done."""
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            psycopg2.connect(cluster.dsn).close()
+        except psycopg2.OperationalError:
+            assert time.monotonic() < deadline, "the server did not recover"
+            time.sleep(0.05)
+        else:
+            return
+
+
 @pytest.fixture(scope="session")
 def boots(tmp_path_factory) -> Path:
     """A drawn catalogue of 60 boots."""

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from pixload.cluster import Cluster
 from pixload.conversion import read_onnx
 from pixload.migration import migrate
 from pixload.models import SHIPPED, import_model
-from tests.conftest import PIX
+from tests.conftest import PIX, wait_for_recovery
 from tests.unit.test_networks import tiny_onnx
 
 PROGRESS = "SELECT images, extracted, failed, stale, pending FROM pix.extraction_progress"
@@ -34,6 +33,17 @@ def fails_with(db, sqlstate: str, sql: str, parameters=None, role: str = "ada") 
     assert caught.value.pgcode == sqlstate
     assert caught.value.diag.message_hint
     return caught.value
+
+
+def block_third_chunk(loaded):
+    """Hold a row that an extraction in chunks of ten wants to write; return the connection that holds it."""
+    in_the_way = loaded.value("SELECT item_id FROM pix.images ORDER BY item_id OFFSET 25 LIMIT 1")
+    blocker = loaded.connect(autocommit=False)
+    blocker.cursor().execute(
+        "INSERT INTO pix.features (item_id, model_name, vector) VALUES (%s, 'mini_inception', '\\x00000000')",
+        (in_the_way,),
+    )
+    return blocker
 
 
 def test_embed_is_what_core_computes(loaded, boots):
@@ -169,12 +179,7 @@ def test_deleted_picture_leaves_no_features(extracted):
 
 
 def test_killed_backend_loses_one_chunk_at_most(loaded, until, cluster):
-    in_the_way = loaded.value("SELECT item_id FROM pix.images ORDER BY item_id OFFSET 25 LIMIT 1")
-    blocker = loaded.connect(autocommit=False)
-    blocker.cursor().execute(
-        "INSERT INTO pix.features (item_id, model_name, vector) VALUES (%s, 'mini_inception', '\\x00000000')",
-        (in_the_way,),
-    )
+    block_third_chunk(loaded)
     with ThreadPoolExecutor(1) as pool:
         extraction = pool.submit(lambda: loaded.pix("extract", "--chunk-size", 10, check=False))
         condition = "FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -186,19 +191,6 @@ def test_killed_backend_loses_one_chunk_at_most(loaded, until, cluster):
     wait_for_recovery(cluster)
     assert loaded.query(PROGRESS) == [(60, 20, 0, 0, 40)]
     assert loaded.pix("extract").stdout.startswith("60 extracted, 0 failed, 0 pending")
-
-
-def wait_for_recovery(cluster: Cluster) -> None:
-    """The server ends all sessions when one is killed, and recovers by itself; it tells nobody when it is done."""
-    deadline = time.monotonic() + 120
-    while True:
-        try:
-            psycopg2.connect(cluster.dsn).close()
-        except psycopg2.OperationalError:
-            assert time.monotonic() < deadline, "the server did not recover"
-            time.sleep(0.05)
-        else:
-            return
 
 
 def test_killed_server_loses_one_chunk_at_most(boots, until):
@@ -246,12 +238,7 @@ def test_killed_server_loses_one_chunk_at_most(boots, until):
 
 
 def test_model_that_is_imported_again_meanwhile(loaded, until, tmp_path):
-    in_the_way = loaded.value("SELECT item_id FROM pix.images ORDER BY item_id OFFSET 25 LIMIT 1")
-    blocker = loaded.connect(autocommit=False)
-    blocker.cursor().execute(
-        "INSERT INTO pix.features (item_id, model_name, vector) VALUES (%s, 'mini_inception', '\\x00000000')",
-        (in_the_way,),
-    )
+    blocker = block_third_chunk(loaded)
     with ThreadPoolExecutor(1) as pool:
         extraction = pool.submit(lambda: loaded.query("CALL pix.extract_features(chunk_size => 10)"))
         waiting = "FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -264,12 +251,7 @@ def test_model_that_is_imported_again_meanwhile(loaded, until, tmp_path):
 
 
 def test_model_that_is_dropped_meanwhile(loaded, until):
-    in_the_way = loaded.value("SELECT item_id FROM pix.images ORDER BY item_id OFFSET 25 LIMIT 1")
-    blocker = loaded.connect(autocommit=False)
-    blocker.cursor().execute(
-        "INSERT INTO pix.features (item_id, model_name, vector) VALUES (%s, 'mini_inception', '\\x00000000')",
-        (in_the_way,),
-    )
+    blocker = block_third_chunk(loaded)
     waiting = "FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     with ThreadPoolExecutor(2) as pool:
         extraction = pool.submit(lambda: loaded.query("CALL pix.extract_features(chunk_size => 10)"))

@@ -15,6 +15,8 @@ import psycopg2
 import pytest
 from PIL import Image
 
+from tests.conftest import wait_for_recovery
+
 
 def png(*tones: int, size: int = 8) -> bytes:
     file = io.BytesIO()
@@ -207,6 +209,23 @@ def test_killed_loader_has_lost_nothing_that_was_committed(db, until, tmp_path):
         db,
         "SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'pix'",
     )
+    assert db.value("SELECT count(*) FROM pix.images") == 2000
+    assert db.pix("load", "images", folder).stdout == "500 new, 0 changed, 2,000 unchanged, 0 rejected\n"
+
+
+def test_killed_backend_has_lost_nothing_that_was_committed(db, until, cluster, tmp_path):
+    folder = numbered(tmp_path / "many", 2500)
+    blocker = db.connect(autocommit=False)
+    blocker.cursor().execute("INSERT INTO pix.images (item_id, content) VALUES ('item02300', 'in the way')")
+    waiting = "FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with ThreadPoolExecutor(1) as pool:
+        load = pool.submit(lambda: db.pix("load", "images", folder, check=False))
+        until(db, f"SELECT count(*) = 1 {waiting}")
+        os.kill(db.value(f"SELECT pid {waiting}", role=None), signal.SIGKILL)
+        result = load.result()
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    wait_for_recovery(cluster)
     assert db.value("SELECT count(*) FROM pix.images") == 2000
     assert db.pix("load", "images", folder).stdout == "500 new, 0 changed, 2,000 unchanged, 0 rejected\n"
 
