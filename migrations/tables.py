@@ -21,6 +21,11 @@ from sqlalchemy.dialects.postgresql import BYTEA, DOMAIN, DOUBLE_PRECISION, JSON
 
 SCHEMA = "pix"
 
+# How a cluster (Greenplum, Cloudberry) lays a table out; `distribution.py` makes clauses of it. What belongs to an
+# item is on that item's segment, whatever has to be read on every segment is on all of them.
+BY_ITEM = {"distributed_by": ("item_id",)}
+REPLICATED = {"distributed_by": ()}
+
 metadata = MetaData(schema=SCHEMA)
 
 # A key must fit into an index entry (2,704 bytes) together with a model's or label set's name.
@@ -41,6 +46,7 @@ settings = Table(
     metadata,
     Column("key", Text, primary_key=True),
     Column("value", Text, nullable=False),
+    info=REPLICATED,
     comment="Settings of this database, one a row: default_model.",
 )
 
@@ -59,6 +65,7 @@ items = Table(
     Column("attributes", JSONB, comment="Whatever else the source said of the item."),
     _moment("loaded_at"),
     CheckConstraint(ITEM_ID_CHECK, name="items_item_id_length"),
+    info=BY_ITEM,
     comment="The catalogue: one row per item, with or without a picture.",
 )
 
@@ -79,6 +86,7 @@ images = Table(
     Column("source", Text, comment="The path or URL that the picture was loaded from."),
     _moment("loaded_at"),
     CheckConstraint(ITEM_ID_CHECK, name="images_item_id_length"),
+    info=BY_ITEM,
     comment="One picture per item.",
 )
 
@@ -91,6 +99,7 @@ labels = Table(
     PrimaryKeyConstraint("item_id", "label_set"),
     CheckConstraint(ITEM_ID_CHECK, name="labels_item_id_length"),
     CheckConstraint(LABEL_SET_CHECK, name="labels_label_set_length"),
+    info=BY_ITEM,
     comment="What people say an item is: one label per item and label set.",
 )
 
@@ -106,6 +115,7 @@ models = Table(
     Column("agreement", REAL, comment="Largest difference to the original engine, relative to the features."),
     _moment("imported_at"),
     CheckConstraint(MODEL_NAME_CHECK, name="models_model_name_length"),
+    info=REPLICATED,
     comment="The networks (and foreign sources) that features come from.",
 )
 
@@ -116,6 +126,7 @@ model_parts = Table(
     Column("part", Integer),
     Column("content", BYTEA, nullable=False),
     PrimaryKeyConstraint("checksum", "part"),
+    info=REPLICATED,
     comment="ONNX files in parts, addressed by their sha256.",
 )
 
@@ -130,6 +141,7 @@ features = Table(
     _moment("extracted_at"),
     PrimaryKeyConstraint("item_id", "model_name"),
     CheckConstraint(ITEM_ID_CHECK, name="features_item_id_length"),
+    info=BY_ITEM,
     comment="One vector per item and model.",
 )
 
@@ -144,6 +156,7 @@ extraction_failures = Table(
     Column("reason", Text, nullable=False),
     _moment("failed_at"),
     PrimaryKeyConstraint("item_id", "model_name"),
+    info=BY_ITEM,
     comment="Pictures that could not be read, and why; retried when the picture or the model changes.",
 )
 
@@ -156,5 +169,6 @@ extraction_runs = Table(
     Column("extracted", BigInteger, nullable=False, server_default="0"),
     Column("failed", BigInteger, nullable=False, server_default="0"),
     Column("seconds", DOUBLE_PRECISION, nullable=False, server_default="0"),
+    info=REPLICATED,
     comment="Calls of pix.extract_features: pictures done and seconds taken so far.",
 )

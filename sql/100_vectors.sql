@@ -48,14 +48,28 @@ Example: SELECT pix.distance(a.vector, b.vector) FROM pix.features a, pix.featur
 REVOKE ALL ON FUNCTION pix.distance(pix.feature_vector, pix.feature_vector, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix.distance(pix.feature_vector, pix.feature_vector, text) TO pix_reader;
 
-CREATE OR REPLACE FUNCTION pix._check_query(vector pix.feature_vector, metric text) RETURNS void
+CREATE OR REPLACE FUNCTION pix._distances(
+    vector pix.feature_vector, queries bytea, metric text
+) RETURNS double precision[]
+LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+from pixelplum.server import call
+return call(plpy, GD, '@VERSION@', 'vectors.distances', vector, queries, metric)
+$$;
+COMMENT ON FUNCTION pix._distances(pix.feature_vector, bytea, text) IS
+'Internal: distances of a vector to several, one after another in queries. Errors: PX030, PX032. Runs: either.';
+REVOKE ALL ON FUNCTION pix._distances(pix.feature_vector, bytea, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._distances(pix.feature_vector, bytea, text) TO pix_reader;
+
+CREATE OR REPLACE FUNCTION pix._check_queries(queries bytea, number integer, metric text) RETURNS void
 LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'vectors.check_query', vector, metric)
+return call(plpy, GD, '@VERSION@', 'vectors.check_queries', queries, number, metric)
 $$;
-COMMENT ON FUNCTION pix._check_query(pix.feature_vector, text) IS
-'Internal: raises PX031 or PX032 for a query without meaningful neighbours. Runs: either.';
-REVOKE ALL ON FUNCTION pix._check_query(pix.feature_vector, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._check_query(pix.feature_vector, text) TO pix_reader;
+COMMENT ON FUNCTION pix._check_queries(bytea, integer, text) IS
+'Internal: raises PX031 or PX032 if one of the vectors in queries has no meaningful neighbours. Runs: either.';
+REVOKE ALL ON FUNCTION pix._check_queries(bytea, integer, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._check_queries(bytea, integer, text) TO pix_reader;

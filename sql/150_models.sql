@@ -121,22 +121,49 @@ COMMENT ON FUNCTION pix._inspect_model(text) IS
 REVOKE ALL ON FUNCTION pix._inspect_model(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix._inspect_model(text) TO pix_reader;
 
+-- VOLATILE, or a cluster would compute it once, on the coordinator, instead of on each segment.
+CREATE OR REPLACE FUNCTION pix._ensure_model_here(checksum text) RETURNS boolean
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN pix._ensure_model(checksum, verify => true);
+END
+$$;
+COMMENT ON FUNCTION pix._ensure_model_here(text) IS
+'Internal: verifies or restores the model''s file on the host it runs on; tells whether it was restored. Runs: either.';
+REVOKE ALL ON FUNCTION pix._ensure_model_here(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._ensure_model_here(text) TO pix_reader;
+
 CREATE OR REPLACE FUNCTION pix.warm_up(model_name text DEFAULT NULL) RETURNS boolean
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    checksum text := pix._network_of(model_name);
-    restored boolean := pix._ensure_model(checksum, verify => true);
+    checksum text;
+    restored boolean;
+    restored_there boolean;
 BEGIN
+    PERFORM pix._require_coordinator('pix.warm_up', 'Call it alone: SELECT pix.warm_up()');
+    PERFORM pix._require_fit_hosts();
+    checksum := pix._network_of(model_name);
+    restored := pix._ensure_model_here(checksum);
     PERFORM pix._inspect_model(checksum);
+    IF pix._is_cluster() THEN
+        FOR restored_there IN EXECUTE 'SELECT pix._ensure_model_here($1) FROM gp_dist_random(''gp_id'')' USING checksum
+        LOOP
+            restored := restored OR restored_there;
+        END LOOP;
+    END IF;
     RETURN restored;
 END
 $$;
 COMMENT ON FUNCTION pix.warm_up(text) IS
-'Makes a model ready on this host: restores its file from the database if need be, and loads it into this connection.
-Arguments: model_name (NULL: the default model). Result: whether the file had to be restored.
-Errors: PX020 unknown model, PX022 a model without a network, PX024 a cache folder that cannot be written.
+'Makes a model ready on this host, and on every host of a cluster: restores its file from the database if need be, and
+loads it into this connection.
+Arguments: model_name (NULL: the default model). Result: whether a file had to be restored.
+Errors: PX002 a host that lacks what networks need, PX020 unknown model, PX022 a model without a network,
+PX024 a cache folder that cannot be written, PX060 a call for the rows of a table on a cluster.
 Runs: coordinator.
 Example: SELECT pix.warm_up(''mini_inception'');';
 REVOKE ALL ON FUNCTION pix.warm_up(text) FROM PUBLIC;

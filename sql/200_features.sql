@@ -93,14 +93,17 @@ SET parallel_tuple_cost = 0
 SET jit = off
 AS $$
 BEGIN
-    -- The leader works too.
-    PERFORM set_config('max_parallel_workers_per_gather', (pix._cores() - 1)::text, true);
+    -- The leader works too; on a cluster, the segments share the work instead.
+    PERFORM set_config(
+        'max_parallel_workers_per_gather', CASE WHEN pix._is_cluster() THEN 0 ELSE pix._cores() - 1 END::text, true
+    );
     IF to_regclass('pg_temp.pix_chunk') IS NOT NULL THEN
         DROP TABLE pg_temp.pix_chunk;
     END IF;
     EXECUTE
         'CREATE TEMP TABLE pix_chunk ON COMMIT DROP AS
          SELECT item_id, sha256, pix._try_embed(content, $1) AS embedding FROM pix.images WHERE item_id = ANY ($2)'
+        || pix._distributed_by('item_id')
     USING checksum, item_ids;
 END
 $$;
@@ -121,8 +124,10 @@ DECLARE
     run bigint;
     item_ids text[];
     low text := '';
+    tried bigint;
     done bigint;
     begun timestamptz;
+    taken double precision;
 BEGIN
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     IF chunk_size IS NULL OR chunk_size < 1 THEN
@@ -152,12 +157,13 @@ BEGIN
         model := model_now;
         -- Statistics lag behind a table that grows this fast: nested loops over it would be chosen wrongly.
         PERFORM set_config('enable_nestloop', 'off', true);
-        item_ids := ARRAY(
-            SELECT p.item_id FROM pix.pending_images p
-            WHERE p.model_name = model.model_name AND p.item_id > low
-            ORDER BY p.item_id LIMIT chunk_size
-        );
-        EXIT WHEN cardinality(item_ids) = 0;
+        SELECT array_agg(p.item_id ORDER BY p.item_id) INTO item_ids
+        FROM (
+            SELECT item_id FROM pix.pending_images
+            WHERE pending_images.model_name = model.model_name AND item_id > low
+            ORDER BY item_id LIMIT chunk_size
+        ) p;
+        EXIT WHEN item_ids IS NULL;
         IF run IS NULL THEN
             INSERT INTO pix.extraction_runs AS r (model_name) VALUES (model.model_name) RETURNING r.run_id INTO run;
         END IF;
@@ -180,10 +186,10 @@ BEGIN
             model_checksum = excluded.model_checksum, image_sha256 = excluded.image_sha256,
             vector = excluded.vector, extracted_at = excluded.extracted_at;
         GET DIAGNOSTICS done = ROW_COUNT;
-        UPDATE pix.extraction_runs r SET
-            extracted = r.extracted + done,
-            failed = r.failed + (SELECT count(*) FROM pg_temp.pix_chunk) - done,
-            seconds = r.seconds + EXTRACT(EPOCH FROM clock_timestamp() - begun)
+        SELECT count(*) INTO tried FROM pg_temp.pix_chunk;
+        taken := EXTRACT(EPOCH FROM clock_timestamp() - begun);
+        UPDATE pix.extraction_runs r
+        SET extracted = r.extracted + done, failed = r.failed + tried - done, seconds = r.seconds + taken
         WHERE r.run_id = run;
         low := item_ids[cardinality(item_ids)];
         COMMIT;
@@ -196,7 +202,8 @@ It can be stopped at any moment and called again: at most one chunk is lost. A p
 row of pix.extraction_failures; pix.extraction_progress tells how far it is.
 Arguments: model_name (NULL: the default model); chunk_size, pictures per commit; retry_failed, whether to try again
 the pictures that failed before (they are tried again anyway when the picture or the model changes).
-Errors: PX020 unknown model, PX022 a network that does not work, PX050 a chunk_size below 1.
+Errors: PX002 a host that lacks what networks need, PX020 unknown model, PX022 a network that does not work,
+PX050 a chunk_size below 1.
 Runs: coordinator, outside a transaction block; the work is done in parallel workers or on the segments.
 Example: CALL pix.extract_features(''mini_inception'');';
 REVOKE ALL ON PROCEDURE pix.extract_features(text, integer, boolean) FROM PUBLIC;

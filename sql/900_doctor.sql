@@ -1,21 +1,114 @@
--- What the server has, and what it lacks.
+-- What the server has, and what it lacks; on a cluster, what each of its hosts has and lacks.
 
 -- The one body that is more than an import and a call: it has to work where the import does not.
-CREATE OR REPLACE FUNCTION pix.doctor()
-RETURNS TABLE ("check" text, ok boolean, found text, remedy text)
-LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE ROWS 6
+CREATE OR REPLACE FUNCTION pix._examine(segment integer, networks integer, model_bytes bigint) RETURNS pix.finding[]
+LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
+import socket
+import sys
 try:
+    import pixelplum
+    if pixelplum.__version__ != '@VERSION@':
+        raise ImportError(f'SQL has version @VERSION@, the package on this host {pixelplum.__version__}')
     from pixelplum.server.doctor import examine
-except ImportError as error:
-    return [('package', False, str(error), 'Put what `pix server python-path` prints into PYTHONPATH of the postmaster')]
-return examine(plpy, GD, '@VERSION@')
+    checks = examine(plpy, GD, networks, model_bytes)
+except Exception as error:
+    found = f'{error} (Python {sys.version.split()[0]})'
+    remedy = ('Install pixelplum @VERSION@ for this Python, put what `pix server python-path` prints into PYTHONPATH '
+              'of the postmaster, and restart it')
+    checks = [('package', False, found, remedy)]
+return [(socket.gethostname(), segment, *check) for check in checks]
+$$;
+COMMENT ON FUNCTION pix._examine(integer, integer, bigint) IS
+'Internal: checks the host it runs on, for so many networks of this size at once. Runs: either.';
+REVOKE ALL ON FUNCTION pix._examine(integer, integer, bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._examine(integer, integer, bigint) TO pix_reader;
+
+CREATE OR REPLACE FUNCTION pix._doctor() RETURNS pix.finding[]
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    model_bytes bigint;
+    primaries integer[];
+    here pix.finding[];
+    there pix.finding[];
+    found pix.finding[];
+BEGIN
+    PERFORM pix._require_coordinator('pix.doctor', 'Call it alone: SELECT * FROM pix.doctor()');
+    SELECT coalesce(max(m.size_bytes), 0) INTO model_bytes FROM pix.models m;
+    IF NOT pix._is_cluster() THEN
+        RETURN pix._examine(NULL, NULL, model_bytes);
+    END IF;
+    -- How many primaries share a segment's host: each runs a network of its own. The coordinator runs one.
+    EXECUTE
+        'SELECT array_agg(s.primaries ORDER BY s.content)
+         FROM (
+             SELECT content, count(*) OVER (PARTITION BY hostname) AS primaries
+             FROM pg_catalog.gp_segment_configuration WHERE role = ''p'' AND content >= 0
+         ) s'
+    INTO primaries;
+    here := pix._examine(NULL, 1, model_bytes);
+    found := here;
+    FOR there IN EXECUTE
+        'SELECT pix._examine(s.number, $1[s.number + 1], $2)
+         FROM (SELECT gp_execution_segment() AS number FROM gp_dist_random(''gp_id'')) s'
+    USING primaries, model_bytes
+    LOOP
+        found := found || ARRAY(
+            SELECT (
+                t.host, t.segment, t."check", t.ok AND agrees, t.found,
+                CASE WHEN agrees THEN t.remedy ELSE format('Install what the coordinator has: %s', h.found) END
+            )::pix.finding
+            FROM unnest(there) t
+            LEFT JOIN unnest(here) h ON h."check" = t."check" AND t."check" IN ('python', 'packages')
+            CROSS JOIN LATERAL (SELECT coalesce(h.found = t.found, true)) a (agrees)
+        );
+    END LOOP;
+    RETURN found;
+END
+$$;
+COMMENT ON FUNCTION pix._doctor() IS 'Internal: pix.doctor as an array. Errors: PX060. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._doctor() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._doctor() TO pix_reader;
+
+CREATE OR REPLACE FUNCTION pix.doctor() RETURNS SETOF pix.finding
+LANGUAGE sql VOLATILE PARALLEL UNSAFE ROWS 10
+SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT * FROM unnest(pix._doctor()) f ORDER BY f.segment NULLS FIRST
 $$;
 COMMENT ON FUNCTION pix.doctor() IS
-'Checks the server: version, Python, packages, cache folder, memory, cores.
-Arguments: none. Result: a row a check: check, ok, found, remedy (NULL where nothing is wrong).
-Runs: coordinator.
+'Checks the server, on a cluster the coordinator and every segment: package and version, Python, packages (the same on
+every host), cache folder, memory for as many networks as run there at once, cores.
+Arguments: none. Result: a row a check: host, segment (NULL: the coordinator, or a server without segments), check, ok,
+found, remedy (NULL where nothing is wrong). Errors: PX060 a call for the rows of a table on a cluster.
+Runs: coordinator, alone in its query.
 Example: SELECT * FROM pix.doctor();';
 REVOKE ALL ON FUNCTION pix.doctor() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix.doctor() TO pix_reader;
+
+CREATE OR REPLACE FUNCTION pix._require_fit_hosts() RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    fault pix.finding;
+BEGIN
+    SELECT * INTO fault FROM unnest(pix._doctor()) f
+    WHERE NOT f.ok AND f."check" IN ('package', 'python', 'packages') ORDER BY f.segment NULLS FIRST LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX002',
+            MESSAGE = format(
+                'Host %s%s cannot run networks: %s', fault.host,
+                coalesce(format(' (segment %s)', fault.segment), ''), fault.found
+            ),
+            HINT = fault.remedy;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pix._require_fit_hosts() IS
+'Internal: refuses to go on while a host lacks what networks need. Errors: PX002. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._require_fit_hosts() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._require_fit_hosts() TO pix_reader;

@@ -64,34 +64,81 @@ def distance(a: bytes, b: bytes, metric: str = "cosine") -> float:
     UnknownMetric
         If the metric is none of the three.
     """
-    if metric not in METRICS:
-        raise UnknownMetric(f"The metric {metric!r} is not known")
     if len(a) != len(b):
         raise VectorError(
             f"The vectors have {len(a) // 4} and {len(b) // 4} dimensions",
             hint="Compare vectors of one model only.",
         )
-    x, y = from_bytes(a).astype(np.float64), from_bytes(b).astype(np.float64)
+    return float(distances(a, b, metric)[0])
+
+
+def distances(vector: bytes, queries: bytes, metric: str = "cosine") -> np.ndarray:
+    """Distances of one packed vector to several; see `distance`.
+
+    Parameters
+    ----------
+    vector : bytes
+        A packed vector.
+    queries : bytes
+        Packed vectors of the same dimensions, one after another.
+    metric : {'cosine', 'euclidean', 'dot'}, default 'cosine'
+        As for `distance`.
+
+    Returns
+    -------
+    numpy.ndarray
+        float64, shape (number of queries,).
+
+    Raises
+    ------
+    VectorError
+        If the queries are no whole number of such vectors.
+    UnknownMetric
+        If the metric is none of the three.
+    """
+    if metric not in METRICS:
+        raise UnknownMetric(f"The metric {metric!r} is not known")
+    x = from_bytes(vector).astype(np.float64)
+    y = _matrix(queries, len(x)).astype(np.float64)
     if metric == "euclidean":
-        difference = x - y
-        return float(np.sqrt(difference @ difference))
+        return np.linalg.norm(y - x, axis=1)
+    products = y @ x
     if metric == "dot":
-        return float(-(x @ y))
-    norms = np.sqrt((x @ x) * (y @ y))
-    return float(1 - (x @ y) / norms) if norms > 0 else 1.0
+        return -products
+    norms = np.sqrt(np.einsum("ij,ij->i", y, y) * (x @ x))
+    return 1 - np.divide(products, norms, out=np.zeros_like(products), where=norms > 0)
 
 
-def check_query(vector: bytes, metric: str) -> None:
-    """Refuse a query that has no meaningful neighbours.
+def check_queries(queries: bytes, number: int, metric: str) -> None:
+    """Refuse queries that have no meaningful neighbours.
+
+    Parameters
+    ----------
+    queries : bytes
+        Packed vectors of the same dimensions, one after another.
+    number : int
+        How many vectors there are.
+    metric : str
+        As for `distance`.
 
     Raises
     ------
     UnknownMetric
         If the metric is not known.
     ZeroVector
-        If the metric is cosine and the vector is all zeros.
+        If the metric is cosine and a vector is all zeros.
     """
     if metric not in METRICS:
         raise UnknownMetric(f"The metric {metric!r} is not known")
-    if metric == "cosine" and not from_bytes(vector).any():
+    if metric == "cosine" and not _matrix(queries, len(queries) // 4 // number).any(axis=1).all():
         raise ZeroVector
+
+
+def _matrix(vectors: bytes, dimensions: int) -> np.ndarray:
+    """Unpack vectors that follow one another: float32, shape (vectors, dimensions), read-only, no copy."""
+    if len(vectors) % (4 * dimensions):
+        raise VectorError(
+            f"{len(vectors) // 4} numbers are no whole number of vectors of {dimensions} dimensions",
+            hint="Compare vectors of one model only.",
+        )
+    return from_bytes(vectors).reshape(-1, dimensions)

@@ -8,20 +8,36 @@ import sys
 import tempfile
 from contextlib import suppress
 from importlib import metadata
+from pathlib import Path
 
 import numpy
 import onnxruntime
 import PIL
 
+import pixelplum
 from pixelplum import __version__
 from pixelplum.server import cache as files
 
 ROOM_WANTED = 1 << 30
-"""Bytes of memory and of cache that two loaded networks need with room to spare."""
+"""Bytes of room in the cache folder, for a few large networks."""
+
+BACKEND_BYTES, LOADED_PER_STORED = 64 << 20, 3
+"""A backend with Python and its libraries; a loaded network against its file (260 MB against 87 for Inception v3)."""
 
 
-def examine(plpy, cache: dict, sql_version: str) -> list[tuple[str, bool, str, str | None]]:
+def examine(plpy, cache: dict, networks: int | None, model_bytes: int) -> list[tuple[str, bool, str, str | None]]:
     """Check this host.
+
+    Parameters
+    ----------
+    plpy : module
+        PL/Python's access to the database.
+    cache : dict
+        The backend's GD.
+    networks : int, optional
+        Networks that run at once on this host. None: one a core.
+    model_bytes : int
+        Size of the largest model's file.
 
     Returns
     -------
@@ -29,11 +45,11 @@ def examine(plpy, cache: dict, sql_version: str) -> list[tuple[str, bool, str, s
         ``(check, ok, found, remedy)``, a row a check.
     """
     return [
-        _version(sql_version),
+        ("package", True, f"pixelplum {__version__} in {Path(pixelplum.__file__).parents[1]}", None),
         _python(),
         ("packages", True, _packages(), None),
         _cache_folder(),
-        _memory(),
+        _memory(networks or cores(plpy, cache), model_bytes),
         ("cores", True, str(cores(plpy, cache)), None),
     ]
 
@@ -41,11 +57,6 @@ def examine(plpy, cache: dict, sql_version: str) -> list[tuple[str, bool, str, s
 def cores(plpy, cache: dict) -> int:
     """Return the number of CPU cores that this server may use."""
     return len(os.sched_getaffinity(0))
-
-
-def _version(sql_version: str):
-    remedy = None if sql_version == __version__ else "Run: pix migrate, or install the version SQL has"
-    return "version", remedy is None, f"SQL {sql_version}, Python {__version__}", remedy
 
 
 def _python():
@@ -74,8 +85,10 @@ def _cache_folder():
     return "cache", ok, f"{folder}, {free >> 20} MB free", None if ok else "Make room in this folder"
 
 
-def _memory():
+def _memory(networks: int, model_bytes: int):
     with open("/proc/meminfo") as lines:
         available = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) << 10
-    ok = available >= ROOM_WANTED
-    return "memory", ok, f"{available >> 20} MB available", None if ok else "Free memory, or add some"
+    wanted = networks * (BACKEND_BYTES + LOADED_PER_STORED * model_bytes)
+    found = f"{available >> 20} MB available, {wanted >> 20} MB for {networks} networks at once"
+    ok = available >= wanted
+    return "memory", ok, found, None if ok else "Add memory, run fewer segments on this host, or use a smaller model"

@@ -20,6 +20,11 @@ def distance(plpy, cache: dict, a: bytes, b: bytes, metric: str) -> float:
     return vectors.distance(a, b, metric)
 
 
-def check_query(plpy, cache: dict, vector: bytes, metric: str) -> None:
-    """Refuse a query vector or metric that has no meaningful neighbours."""
-    vectors.check_query(vector, metric)
+def distances(plpy, cache: dict, vector: bytes, queries: bytes, metric: str) -> list[float]:
+    """Distances of a feature vector to several, packed one after another."""
+    return vectors.distances(vector, queries, metric).tolist()
+
+
+def check_queries(plpy, cache: dict, queries: bytes, number: int, metric: str) -> None:
+    """Refuse query vectors or a metric that have no meaningful neighbours."""
+    vectors.check_queries(queries, number, metric)

@@ -1,0 +1,35 @@
+-- What differs on a cluster (Greenplum, Cloudberry), which is known by what it can do: it has distribution policies.
+
+CREATE OR REPLACE FUNCTION pix._is_cluster() RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$SELECT to_regclass('pg_catalog.gp_distribution_policy') IS NOT NULL$$;
+COMMENT ON FUNCTION pix._is_cluster() IS 'Internal: whether this server spreads tables over segments. Runs: either.';
+REVOKE ALL ON FUNCTION pix._is_cluster() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._is_cluster() TO pix_reader;
+
+CREATE OR REPLACE FUNCTION pix._distributed_by(columns text) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$SELECT CASE WHEN pix._is_cluster() THEN format(' DISTRIBUTED BY (%s)', columns) ELSE '' END$$;
+COMMENT ON FUNCTION pix._distributed_by(text) IS
+'Internal: what a cluster wants at the end of CREATE TABLE; elsewhere nothing. Runs: either.';
+REVOKE ALL ON FUNCTION pix._distributed_by(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._distributed_by(text) TO pix_admin;
+
+-- A function that queries tables cannot run on a segment: there the server would say only which relation is in the way.
+CREATE OR REPLACE FUNCTION pix._require_coordinator(function text, remedy text) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF current_setting('gp_role', true) = 'execute' THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX060',
+            MESSAGE = format('%s cannot be called for the rows of a table on a cluster', function), HINT = remedy;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pix._require_coordinator(text, text) IS
+'Internal: refuses to run on a segment. Errors: PX060. Runs: either.';
+REVOKE ALL ON FUNCTION pix._require_coordinator(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._require_coordinator(text, text) TO pix_reader;
