@@ -6,11 +6,10 @@ On PostgreSQL the clauses vanish.
 
 from __future__ import annotations
 
+from pixload.migrations.tables import metadata
 from sqlalchemy import Connection
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import CreateTable
-
-from pixload.migrations.tables import metadata
 
 IS_CLUSTER = "SELECT to_regclass('pg_catalog.gp_distribution_policy') IS NOT NULL"
 

@@ -150,10 +150,11 @@ BEGIN
     restored := pix._ensure_model_here(checksum);
     PERFORM pix._inspect_model(checksum);
     IF pix._is_cluster() THEN
-        FOR restored_there IN EXECUTE 'SELECT pix._ensure_model_here($1) FROM gp_dist_random(''gp_id'')' USING checksum
-        LOOP
-            restored := restored OR restored_there;
-        END LOOP;
+        EXECUTE
+            'SELECT bool_or(s.restored)
+             FROM (SELECT pix._ensure_model_here($1) AS restored FROM gp_dist_random(''gp_id'')) s'
+        INTO restored_there USING checksum;
+        restored := restored OR restored_there;
     END IF;
     RETURN restored;
 END
@@ -179,6 +180,7 @@ DECLARE
     description record;
     registered pix.models;
 BEGIN
+    PERFORM pix._require_fit_hosts();
     PERFORM pix._ensure_model(checksum, verify => true);
     SELECT * INTO description FROM pix._inspect_model(checksum);
     INSERT INTO pix.models AS m (model_name, checksum, dimensions, size_bytes, spec, source, agreement)
@@ -201,7 +203,7 @@ COMMENT ON FUNCTION pix.register_model(text, text, text, real) IS
 'Names a network whose ONNX file is in pix.model_parts; pix model import calls it. The first model becomes the default.
 Under a name that is taken, the model is replaced, and its features are stale until the next extraction.
 Arguments: model_name; checksum, the sha256 of the whole file; source, in words; agreement with the original engine.
-Result: the row of pix.models. Errors: PX022 or PX023 for a network that does not run or gives no vector.
+Result: the row of pix.models. Errors: PX002 a host that lacks what networks need, PX022 or PX023 a network that does not run or gives no vector.
 Runs: coordinator.
 Example: SELECT * FROM pix.register_model(''mine'', (SELECT min(checksum) FROM pix.model_parts), ''by hand'');';
 REVOKE ALL ON FUNCTION pix.register_model(text, text, text, real) FROM PUBLIC;

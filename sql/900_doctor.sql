@@ -9,10 +9,13 @@ import socket
 import sys
 try:
     import pixelplum
-    if pixelplum.__version__ != '@VERSION@':
-        raise ImportError(f'SQL has version @VERSION@, the package on this host {pixelplum.__version__}')
-    from pixelplum.server.doctor import examine
-    checks = examine(plpy, GD, networks, model_bytes)
+    if pixelplum.__version__ == '@VERSION@':
+        from pixelplum.server.doctor import examine
+        checks = examine(plpy, GD, networks, model_bytes)
+    else:
+        found = f'SQL has version @VERSION@, the package on this host {pixelplum.__version__}'
+        remedy = 'Run pix migrate where SQL is older; else install pixelplum @VERSION@ here, and open a new connection'
+        checks = [('package', False, found, remedy)]
 except Exception as error:
     found = f'{error} (Python {sys.version.split()[0]})'
     remedy = ('Install pixelplum @VERSION@ for this Python, put what `pix server python-path` prints into PYTHONPATH '
@@ -34,7 +37,6 @@ DECLARE
     primaries integer[];
     here pix.finding[];
     there pix.finding[];
-    found pix.finding[];
 BEGIN
     PERFORM pix._require_coordinator('pix.doctor', 'Call it alone: SELECT * FROM pix.doctor()');
     SELECT coalesce(max(m.size_bytes), 0) INTO model_bytes FROM pix.models m;
@@ -50,23 +52,22 @@ BEGIN
          ) s'
     INTO primaries;
     here := pix._examine(NULL, 1, model_bytes);
-    found := here;
-    FOR there IN EXECUTE
-        'SELECT pix._examine(s.number, $1[s.number + 1], $2)
-         FROM (SELECT gp_execution_segment() AS number FROM gp_dist_random(''gp_id'')) s'
-    USING primaries, model_bytes
-    LOOP
-        found := found || ARRAY(
-            SELECT (
-                t.host, t.segment, t."check", t.ok AND agrees, t.found,
-                CASE WHEN agrees THEN t.remedy ELSE format('Install what the coordinator has: %s', h.found) END
-            )::pix.finding
-            FROM unnest(there) t
-            LEFT JOIN unnest(here) h ON h."check" = t."check" AND t."check" IN ('python', 'packages')
-            CROSS JOIN LATERAL (SELECT coalesce(h.found = t.found, true)) a (agrees)
-        );
-    END LOOP;
-    RETURN found;
+    EXECUTE
+        'SELECT array_agg(s.found)
+         FROM (
+             SELECT unnest(pix._examine(g.number, $1[g.number + 1], $2)) AS found
+             FROM (SELECT gp_execution_segment() AS number FROM gp_dist_random(''gp_id'')) g
+         ) s'
+    INTO there USING primaries, model_bytes;
+    SELECT array_agg(
+        (
+            t.host, t.segment, t."check", t.ok AND h.found IS NULL, t.found,
+            CASE WHEN h.found IS NULL THEN t.remedy ELSE format('Install what the coordinator has: %s', h.found) END
+        )::pix.finding
+    ) INTO there
+    FROM unnest(there) t
+    LEFT JOIN unnest(here) h ON h."check" = t."check" AND h."check" IN ('python', 'packages') AND h.found <> t.found;
+    RETURN here || there;
 END
 $$;
 COMMENT ON FUNCTION pix._doctor() IS 'Internal: pix.doctor as an array. Errors: PX060. Runs: coordinator.';
@@ -77,7 +78,9 @@ CREATE OR REPLACE FUNCTION pix.doctor() RETURNS SETOF pix.finding
 LANGUAGE sql VOLATILE PARALLEL UNSAFE ROWS 10
 SET search_path = pg_catalog, pg_temp
 AS $$
-SELECT * FROM unnest(pix._doctor()) f ORDER BY f.segment NULLS FIRST
+SELECT f.host, f.segment, f."check", f.ok, f.found, f.remedy
+FROM unnest(pix._doctor()) WITH ORDINALITY f (host, segment, "check", ok, found, remedy, number)
+ORDER BY f.segment NULLS FIRST, f.number
 $$;
 COMMENT ON FUNCTION pix.doctor() IS
 'Checks the server, on a cluster the coordinator and every segment: package and version, Python, packages (the same on

@@ -1,14 +1,20 @@
-"""One real server for the session, one migrated template database, a clone of it for each test."""
+"""One real server for the session, one migrated template database, a clone of it for each test.
+
+The server is a private one, or that of `--dsn`, where tests make databases and roles of their own and drop them.
+"""
 
 from __future__ import annotations
 
 import itertools
 import os
+import secrets
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import psycopg2
@@ -30,6 +36,10 @@ ROLES = {"rita": "pix_reader", "adam": "pix_app", "ada": "pix_admin", "nobody": 
 """Login roles that tests work as, and the role each is a member of."""
 
 
+def pytest_addoption(parser) -> None:
+    parser.addoption("--dsn", help="Test on this server, as its superuser, in databases that are dropped afterwards.")
+
+
 @pytest.fixture(scope="session")
 def data() -> Path:
     """Real pictures, metadata and models beside the checkout."""
@@ -38,50 +48,126 @@ def data() -> Path:
     return DATA
 
 
+@dataclass
+class Server:
+    """A server, as its superuser and as others see it.
+
+    Databases and roles of tests have names of their own: tests may share a server with others.
+    """
+
+    owner_dsn: str
+    token: str = field(default_factory=lambda: f"test_{secrets.token_hex(3)}")
+    password: str = field(default_factory=lambda: secrets.token_hex(16))
+
+    def name(self, short: str) -> str:
+        """The name of a database or role."""
+        return f"{self.token}_{short}"
+
+    def dsn(self, database: str, role: str | None = None) -> str:
+        parameters = psycopg2.extensions.parse_dsn(self.owner_dsn) | {"dbname": database}
+        login = {"user": self.name(role), "password": self.password} if role else {}
+        return psycopg2.extensions.make_dsn(**parameters | login)
+
+    def connect(self):
+        connection = psycopg2.connect(self.owner_dsn)
+        connection.autocommit = True
+        return connection
+
+    def run(self, sql: str, parameters=None) -> list[tuple]:
+        """Run SQL as the superuser, outside the databases of tests."""
+        connection = self.connect()
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(sql, parameters)
+                return cursor.fetchall() if cursor.description else []
+        finally:
+            connection.close()
+
+    def drop(self, database: str) -> None:
+        """Drop a database, ending its sessions."""
+        self.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (database,))
+        self.run(f"DROP DATABASE IF EXISTS {database}")
+
+    def wait_for_recovery(self) -> None:
+        """A server that lost a process to a signal ends its sessions, and recovers by itself; it tells nobody when."""
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                self.run("SELECT count(*) FROM gp_dist_random('gp_id')" if self.is_cluster else "SELECT 1")
+            except psycopg2.Error:
+                assert time.monotonic() < deadline, "the server did not recover"
+                time.sleep(0.05)
+            else:
+                return
+
+    @cached_property
+    def is_cluster(self) -> bool:
+        """Whether it spreads tables over segments."""
+        return self.run("SELECT to_regclass('pg_catalog.gp_distribution_policy') IS NOT NULL") == [(True,)]
+
+
 @pytest.fixture(scope="session")
-def cluster() -> Cluster:
-    """A server that runs until the tests are done."""
+def server(request):
+    """The server of `--dsn`, or one that runs until the tests are done."""
+    given = request.config.getoption("--dsn")
+    if given:
+        yield from prepared(Server(given))
+        return
     folder = CHECKOUT / ".pix" / "tests"
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as home:
         cluster = Cluster(Path(home))
         cluster.start()
-        yield cluster
+        yield from prepared(Server(cluster.dsn))
         cluster.destroy()
 
 
-@dataclass(frozen=True)
-class Server:
-    """A server, as its superuser and as others see it."""
-
-    owner_dsn: str
-    cache: Path
-
-    def dsn(self, database: str, role: str | None = None) -> str:
-        parameters = psycopg2.extensions.parse_dsn(self.owner_dsn) | {"dbname": database}
-        return psycopg2.extensions.make_dsn(**parameters | ({"user": role} if role else {}))
-
-    def run(self, sql: str) -> None:
-        connection = psycopg2.connect(self.dsn("postgres"))
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute(sql)
+def prepared(server: Server):
+    """Create the roles and the databases that tests clone; drop them afterwards."""
+    groups = {group for (group,) in server.run("SELECT rolname FROM pg_roles WHERE rolname LIKE 'pix\\_%'")}
+    try:
+        for database in ("bare", "template"):
+            server.run(f"CREATE DATABASE {server.name(database)} ENCODING 'UTF8' TEMPLATE template0")
+        migrate(server.dsn(server.name("template")))
+        for role, group in ROLES.items():
+            membership = f"IN ROLE {group}" if group else ""
+            server.run(f"CREATE ROLE {server.name(role)} LOGIN PASSWORD '{server.password}' {membership}")
+        connection = psycopg2.connect(server.dsn(server.name("template"), "ada"))
+        import_model(connection, "mini_inception", read_onnx(SHIPPED["mini_inception"]))
+        connection.commit()
         connection.close()
+        yield server
+    finally:
+        for (database,) in server.run("SELECT datname FROM pg_database WHERE datname LIKE %s", (f"{server.token}%",)):
+            server.drop(database)
+        for role in ROLES:
+            server.run(f"DROP ROLE IF EXISTS {server.name(role)}")
+        for role in ("pix_admin", "pix_app", "pix_reader"):
+            if role not in groups:
+                server.run(f"DROP ROLE IF EXISTS {role}")
 
 
-@pytest.fixture(scope="session")
-def server(cluster) -> Server:
-    server = Server(cluster.dsn, cluster.home / "cache")
-    server.run("CREATE DATABASE bare")
-    server.run("CREATE DATABASE template")
-    migrate(server.dsn("template"))
-    for role, group in ROLES.items():
-        server.run(f"CREATE ROLE {role} LOGIN {f'IN ROLE {group}' if group else ''}")
-    connection = psycopg2.connect(server.dsn("template", "ada"))
-    import_model(connection, "mini_inception", read_onnx(SHIPPED["mini_inception"]))
-    connection.commit()
-    connection.close()
-    return server
+@pytest.fixture
+def segments(server) -> int:
+    """Number of segments; the test is about them."""
+    if not server.is_cluster:
+        pytest.skip("this server has no segments")
+    return server.run("SELECT count(*) FROM gp_segment_configuration WHERE role = 'p' AND content >= 0")[0][0]
+
+
+@pytest.fixture
+def parallel_workers(server) -> None:
+    """The test is about parallel workers."""
+    if server.is_cluster:
+        pytest.skip("a cluster shares work among segments, not parallel workers")
+
+
+@pytest.fixture
+def same_host(server) -> None:
+    """The test kills processes of the server, or shares files with it."""
+    host = psycopg2.extensions.parse_dsn(server.owner_dsn).get("host", "/")
+    if not host.startswith("/") and host not in ("localhost", "127.0.0.1", "::1"):
+        pytest.skip("the server runs on another host")
 
 
 numbers = itertools.count(1)
@@ -93,9 +179,7 @@ class Clone:
 
     server: Server
     name: str
-
-    def __post_init__(self):
-        self._open = []
+    _open: list = field(default_factory=list)
 
     def dsn(self, role: str | None = None) -> str:
         return self.server.dsn(self.name, role)
@@ -144,15 +228,15 @@ def clone(server):
     clones = []
 
     def make(template: str) -> Clone:
-        clone = Clone(server, f"test_{next(numbers)}")
-        server.run(f"CREATE DATABASE {clone.name} TEMPLATE {template}")
+        clone = Clone(server, server.name(f"{next(numbers)}"))
+        server.run(f"CREATE DATABASE {clone.name} TEMPLATE {server.name(template)}")
         clones.append(clone)
         return clone
 
     yield make
     for clone in clones:
         clone.close()
-        server.run(f"DROP DATABASE IF EXISTS {clone.name} WITH (FORCE)")
+        server.drop(clone.name)
 
 
 @pytest.fixture
@@ -180,17 +264,57 @@ def until():
     return wait
 
 
-def wait_for_recovery(cluster: Cluster) -> None:
-    """The server ends all sessions when one is killed, and recovers by itself; it tells nobody when it is done."""
-    deadline = time.monotonic() + 120
-    while True:
-        try:
-            psycopg2.connect(cluster.dsn).close()
-        except psycopg2.OperationalError:
-            assert time.monotonic() < deadline, "the server did not recover"
-            time.sleep(0.05)
-        else:
-            return
+class Barrier:
+    """Holds up whoever writes a certain row, until it is released: a trigger that reads from a pipe.
+
+    Locks would do on PostgreSQL, but Greenplum locks the whole table for some statements.
+    """
+
+    def __init__(self, db: Clone, table: str, item_id: str, folder: Path):
+        self._pipe, self._pid_file, self._end = folder / "pipe", folder / "pid", None
+        os.mkfifo(self._pipe)
+        self._pid_file.touch()
+        for path in (self._pipe, self._pid_file):
+            path.chmod(0o666)
+        db.query(
+            f"""
+            CREATE FUNCTION public.hold() RETURNS trigger LANGUAGE plpython3u AS $$
+            import os
+            with open('{self._pid_file}', 'w') as file:
+                file.write(str(os.getpid()))
+            with open('{self._pipe}') as pipe:
+                pipe.read()
+            $$;
+            CREATE TRIGGER hold BEFORE INSERT ON {table} FOR EACH ROW WHEN (NEW.item_id = '{item_id}')
+            EXECUTE FUNCTION public.hold()
+            """,
+            role=None,
+        )
+
+    def wait(self) -> int:
+        """Wait until a process of the server is held up; return its id."""
+        with ThreadPoolExecutor(1) as pool:
+            opening = pool.submit(os.open, self._pipe, os.O_WRONLY)
+            try:
+                self._end = opening.result(120)
+            except TimeoutError:
+                os.close(os.open(self._pipe, os.O_RDONLY | os.O_NONBLOCK))
+                raise
+        return int(self._pid_file.read_text())
+
+    def release(self) -> None:
+        """Let it go on, and whoever comes after it."""
+        self._pipe.unlink()
+        self._pipe.touch()
+        os.close(self._end)
+
+
+@pytest.fixture
+def barrier(same_host):
+    """Return a function that makes a barrier in a database."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield lambda db, table, item_id: Barrier(db, table, item_id, Path(folder))
 
 
 @pytest.fixture(scope="session")

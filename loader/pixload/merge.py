@@ -112,7 +112,7 @@ class Merge:
     def add(self, source: str, *values) -> None:
         """Add a row: where it comes from, then a value per column of the target."""
         try:
-            line = "\t".join(map(copy_text, (source, *values))).encode()
+            line = "\t".join(map(copy_text, (self._rows, source, *values))).encode()
         except ValueError as error:  # half a surrogate pair, or NaN in JSON
             self.reject(Reject(source, values[0], f"cannot be stored: {error}"))
             return
@@ -149,7 +149,7 @@ class Merge:
         self.summary.unchanged += unchanged
 
     def _merge(self, batch: io.BytesIO) -> tuple[list[Reject], int, int, int]:
-        columns = ", ".join(("source_of_row", *self._target.columns))
+        columns = ", ".join(("position", "source_of_row", *self._target.columns))
         self._cursor.copy_expert(f"COPY pg_temp.staging ({columns}) FROM STDIN", batch, COPY_BYTES)
         duplicates = self._remove_duplicates()
         counts = self._merge_staging()
@@ -160,15 +160,18 @@ class Merge:
         target = self._target
         key = ", ".join(target.key)
         extra = "".join(f", {column} text" for column in target.extra)
+        self._cursor.execute("SELECT pix._distributed_by(%s)", (target.key[0],))
+        (distributed,) = self._cursor.fetchone()
         self._cursor.execute(
             f"""
             DROP TABLE IF EXISTS pg_temp.staging, pg_temp.seen;
             CREATE TEMP TABLE staging (
-                position bigint GENERATED ALWAYS AS IDENTITY, source_of_row text,
+                position bigint, source_of_row text,
                 is_new boolean DEFAULT true, is_changed boolean DEFAULT false{extra},
                 LIKE {target.table} INCLUDING DEFAULTS INCLUDING STORAGE
-            );
-            CREATE TEMP TABLE seen AS SELECT {key}, ''::text AS source_of_row FROM {target.table} WITH NO DATA;
+            ){distributed};
+            CREATE TEMP TABLE seen AS
+            SELECT {key}, ''::text AS source_of_row FROM {target.table} WITH NO DATA{distributed};
             CREATE INDEX ON pg_temp.seen ({key});
             """
         )

@@ -56,7 +56,7 @@ def test_examples_in_help_are_commands_with_known_options():
 
 def test_reference_is_generated_from_what_is_there(server):
     generate = generator()
-    connection = psycopg2.connect(server.dsn("template"))
+    connection = psycopg2.connect(server.dsn(server.name("template")))
     assert (CHECKOUT / "docs/reference/sql.md").read_text() == generate.sql_reference(connection), "run: make docs"
     connection.close()
     assert (CHECKOUT / "docs/reference/commands.md").read_text() == generate.command_reference(), "run: make docs"

@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import shutil
 import signal
 import struct
 import subprocess
@@ -14,8 +15,6 @@ from pathlib import Path
 import psycopg2
 import pytest
 from PIL import Image
-
-from tests.conftest import wait_for_recovery
 
 
 def png(*tones: int, size: int = 8) -> bytes:
@@ -190,21 +189,17 @@ def test_two_loads_at_once(db, tmp_path):
     assert db.value("SELECT count(*) FROM pix.images") == 3000
 
 
-def test_killed_loader_has_lost_nothing_that_was_committed(db, until, tmp_path):
+def test_killed_loader_has_lost_nothing_that_was_committed(db, until, barrier, tmp_path):
     folder = numbered(tmp_path / "many", 2500)
-    blocker = db.connect(autocommit=False)
-    blocker.cursor().execute("INSERT INTO pix.images (item_id, content) VALUES ('item02300', 'in the way')")
+    held = barrier(db, "pix.images", "item02300")
     loader = subprocess.Popen(
         [Path(os.sys.executable).parent / "pix", "load", "images", folder],
         env=os.environ | {"PIX_DSN": db.dsn("ada")}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    until(
-        db,
-        "SELECT count(*) = 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
-    )
+    held.wait()
     loader.send_signal(signal.SIGKILL)
     assert loader.wait() == -signal.SIGKILL
-    blocker.rollback()
+    held.release()
     until(
         db,
         "SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'pix'",
@@ -213,58 +208,57 @@ def test_killed_loader_has_lost_nothing_that_was_committed(db, until, tmp_path):
     assert db.pix("load", "images", folder).stdout == "500 new, 0 changed, 2,000 unchanged, 0 rejected\n"
 
 
-def test_killed_backend_has_lost_nothing_that_was_committed(db, until, cluster, tmp_path):
+def test_killed_backend_has_lost_nothing_that_was_committed(db, barrier, server, tmp_path):
     folder = numbered(tmp_path / "many", 2500)
-    blocker = db.connect(autocommit=False)
-    blocker.cursor().execute("INSERT INTO pix.images (item_id, content) VALUES ('item02300', 'in the way')")
-    waiting = "FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    held = barrier(db, "pix.images", "item02300")
     with ThreadPoolExecutor(1) as pool:
         load = pool.submit(lambda: db.pix("load", "images", folder, check=False))
-        until(db, f"SELECT count(*) = 1 {waiting}")
-        os.kill(db.value(f"SELECT pid {waiting}", role=None), signal.SIGKILL)
+        os.kill(held.wait(), signal.SIGKILL)
+        held.release()
         result = load.result()
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
-    wait_for_recovery(cluster)
+    server.wait_for_recovery()
     assert db.value("SELECT count(*) FROM pix.images") == 2000
     assert db.pix("load", "images", folder).stdout == "500 new, 0 changed, 2,000 unchanged, 0 rejected\n"
 
 
 @pytest.fixture
-def small_tablespace(server, tmp_path):
-    """A tablespace of 2 MB for temporary tables of ada."""
+def small_disk(server, same_host, tmp_path):
+    """A disk of 2 MB for temporary tables of ada."""
     folder = tmp_path / "small"
     folder.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m,mode=0777", "none", folder], capture_output=True)
     if mounted.returncode != 0:
         pytest.skip("only root can mount a small disk")
+    [(data,)] = server.run("SHOW data_directory")
+    owner = Path(data).owner()
     for parent in (folder, *folder.parents):
         if not parent.stat().st_mode & 0o001:
-            subprocess.run(["setfacl", "-m", "u:postgres:--x", parent], check=True)
-    import shutil
-
-    shutil.chown(folder, "postgres")
-    server.run(f"CREATE TABLESPACE small LOCATION '{folder}'")
-    server.run("GRANT CREATE ON TABLESPACE small TO ada")
-    yield "small"
-    server.run("ALTER ROLE ada RESET temp_tablespaces")
-    server.run("DROP TABLESPACE small")
+            subprocess.run(["setfacl", "-m", f"u:{owner}:--x", parent], check=True)
+    shutil.chown(folder, owner)
+    name, ada = server.name("small"), server.name("ada")
+    server.run(f"CREATE TABLESPACE {name} LOCATION '{folder}'")
+    server.run(f"GRANT CREATE ON TABLESPACE {name} TO {ada}")
+    server.run(f"ALTER ROLE {ada} SET temp_tablespaces = {name}")
+    yield folder
+    server.run(f"ALTER ROLE {ada} RESET temp_tablespaces")
+    server.run(f"DROP TABLESPACE {name}")
     subprocess.run(["umount", folder], check=True)
 
 
-def test_full_disk_on_copy(db, server, small_tablespace, tmp_path):
+def test_full_disk_on_copy(db, server, small_disk, tmp_path):
     folder = tmp_path / "large"
     folder.mkdir()
     for number in range(4):
         (folder / f"large{number}.png").write_bytes(png(number) + os.urandom(1_000_000))
-    server.run(f"ALTER ROLE ada SET temp_tablespaces = {small_tablespace}")
     full = db.pix("load", "images", folder, check=False)
     assert full.returncode == 1
     assert "No space left" in full.stderr
     assert "[53100]" in full.stderr
     assert "make room" in full.stderr
     assert "Traceback" not in full.stderr
-    server.run("ALTER ROLE ada RESET temp_tablespaces")
+    server.run(f"ALTER ROLE {server.name('ada')} RESET temp_tablespaces")
     assert db.pix("load", "images", folder).stdout.startswith("4 new")
 
 

@@ -22,14 +22,9 @@ def vectors(db):
     random = np.random.default_rng(7)
     matrix = random.normal(size=(200, 32)).astype(np.float32)
     db.query("INSERT INTO pix.models (model_name, dimensions, source) VALUES ('random', 32, 'a test')")
-    connection = db.connect()
-    with connection.cursor() as cursor:
-        for number, row in enumerate(matrix):
-            cursor.execute(
-                "WITH item AS (INSERT INTO pix.items (item_id) VALUES (%(id)s)) "
-                "INSERT INTO pix.features (item_id, model_name, vector) VALUES (%(id)s, 'random', %(v)s)",
-                {"id": f"i{number:03}", "v": psycopg2.Binary(to_bytes(row))},
-            )
+    db.query("INSERT INTO pix.items (item_id) SELECT 'i' || to_char(g, 'FM000') FROM generate_series(0, 199) g")
+    values = ", ".join(f"('i{number:03}', 'random', '\\x{to_bytes(row).hex()}')" for number, row in enumerate(matrix))
+    db.query(f"INSERT INTO pix.features (item_id, model_name, vector) VALUES {values}")
     return matrix
 
 
@@ -42,6 +37,24 @@ def test_agrees_with_scikit_learn(db, vectors, metric):
         assert [rank for rank, *_ in rows] == list(range(1, 11))
         assert [int(found[1:]) for _, found, _ in rows] == list(indices[item][1:])
         np.testing.assert_allclose([distance for *_, distance in rows], distances[item][1:], atol=1e-6)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean", "dot"])
+def test_many_are_answered_as_each_is(db, vectors, metric):
+    item_ids = ["i005", "i000", "i199", "i005"]
+    rows = db.query("SELECT * FROM pix.nearest_many(%s, 7, 'random', %s)", (item_ids, metric), role="rita")
+    assert [row[:2] for row in rows] == [
+        (item_id, rank) for item_id in ("i000", "i005", "i199") for rank in range(1, 8)
+    ]
+    for item_id in set(item_ids):
+        alone = db.query("SELECT * FROM pix.nearest(%s, 7, 'random', %s)", (item_id, metric), role="rita")
+        together = [row[1:] for row in rows if row[0] == item_id]
+        assert [row[:2] for row in together] == [row[:2] for row in alone]
+        np.testing.assert_allclose([row[2] for row in together], [row[2] for row in alone], atol=1e-12)
+
+
+def test_many_without_any(db, vectors):
+    assert db.query("SELECT * FROM pix.nearest_many('{}', 7, 'random')") == []
 
 
 def test_dot(db, vectors):
@@ -67,6 +80,7 @@ def test_zero_vectors(db, vectors):
     rows = dict(db.query("SELECT item_id, distance FROM pix.nearest('i000', 199, 'random')"))
     assert rows["i007"] == 1
     fails_with(db, "PX031", "SELECT * FROM pix.nearest('i007', 3, 'random')")
+    fails_with(db, "PX031", "SELECT * FROM pix.nearest_many(ARRAY['i000', 'i007'], 3, 'random')")
     assert len(db.query("SELECT * FROM pix.nearest('i007', 3, 'random', 'euclidean')")) == 3
 
 
@@ -79,6 +93,13 @@ def test_questions_without_an_answer(db, vectors):
     fails_with(db, "PX032", "SELECT * FROM pix.nearest('i000', 10, 'random', NULL)")
     for k in (0, -1, None):
         fails_with(db, "PX033", "SELECT * FROM pix.nearest('i000', %s, 'random')", (k,))
+    fails_with(db, "PX040", "SELECT * FROM pix.nearest_many(ARRAY['i000', 'nope'], 3, 'random')")
+    fails_with(db, "PX040", "SELECT * FROM pix.nearest_many(ARRAY['i000', NULL], 3, 'random')")
+    fails_with(db, "PX040", "SELECT * FROM pix.nearest_many(NULL, 3, 'random')")
+    fails_with(db, "PX041", "SELECT * FROM pix.nearest_many(ARRAY['i000'])")
+    fails_with(db, "PX020", "SELECT * FROM pix.nearest_many(ARRAY['i000'], 3, 'nope')")
+    fails_with(db, "PX032", "SELECT * FROM pix.nearest_many(ARRAY['i000'], 3, 'random', 'manhattan')")
+    fails_with(db, "PX033", "SELECT * FROM pix.nearest_many(ARRAY['i000'], 0, 'random')")
     fails_with(db, "PX010", "SELECT * FROM pix.nearest_to_image(NULL)")
     fails_with(db, "PX010", "SELECT * FROM pix.nearest_to_image('<html>')")
     fails_with(db, "PX022", "SELECT * FROM pix.nearest_to_image('x', 10, 'random')")

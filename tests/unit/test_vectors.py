@@ -41,8 +41,8 @@ def test_zero_vector_is_unlike_everything():
     zero, one = vectors.to_bytes([0, 0]), vectors.to_bytes([1, 0])
     assert vectors.distance(zero, one) == 1
     with pytest.raises(ZeroVector):
-        vectors.check_query(zero, "cosine")
-    vectors.check_query(zero, "euclidean")
+        vectors.check_queries(one + zero, 2, "cosine")
+    vectors.check_queries(one + zero, 2, "euclidean")
 
 
 def test_errors_name_the_remedy():
@@ -53,4 +53,4 @@ def test_errors_name_the_remedy():
     with pytest.raises(UnknownMetric, match="manhattan"):
         vectors.distance(a, a, "manhattan")
     with pytest.raises(UnknownMetric, match="manhattan"):
-        vectors.check_query(a, "manhattan")
+        vectors.check_queries(a, 1, "manhattan")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import sys
 import tempfile
@@ -61,7 +62,7 @@ def cores(plpy, cache: dict) -> int:
 
 def _python():
     """The package may have been installed by another Python than the server links."""
-    found = f"{sys.version_info.major}.{sys.version_info.minor}.{sys.version_info.micro}"
+    found = platform.python_version()
     ok = sys.version_info >= (3, 11)
     return "python", ok, found, None if ok else "PostgreSQL's PL/Python must link Python 3.11 or later"
 
