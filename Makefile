@@ -14,11 +14,11 @@ install:        ## Install what is missing: PostgreSQL with PL/Python, a virtual
 demo: install   ## Load a catalogue, extract features, show look-alikes
 	@$(PIX) demo
 
-test: install   ## Run all tests, on a server of their own
-	@$(PYTHON) -m pytest $(TESTS)
+test: install   ## Run all tests, on a server of their own or in databases of their own on that of DSN=postgresql://…
+	@$(PYTHON) -m pytest $(if $(DSN),--dsn '$(DSN)') $(TESTS)
 
-bench: install  ## Measure speed against peers
-	@$(PYTHON) -m benchmarks
+bench: install  ## Measure speed against peers, on a server of its own or on that of DSN=postgresql://…
+	@$(PYTHON) -m benchmarks $(if $(DSN),--dsn '$(DSN)') $(BENCHMARKS)
 
 lint: install   ## Check style
 	@$(PYTHON) -m ruff check .

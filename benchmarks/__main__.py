@@ -1,8 +1,8 @@
-"""Run all benchmarks, or the named ones: python -m benchmarks [extraction] [first_call] [loading] [metadata]."""
+"""Run all benchmarks, or the named ones: python -m benchmarks [--dsn DSN] [extraction] [first_call] …"""
 
 from __future__ import annotations
 
-import sys
+import argparse
 
 from benchmarks import extraction, first_call, loading, metadata
 from benchmarks.tools import server
@@ -10,15 +10,19 @@ from benchmarks.tools import server
 ALL = {"extraction": extraction, "first_call": first_call, "loading": loading, "metadata": metadata}
 
 
-def main(names: list[str]) -> None:
-    unknown = set(names) - set(ALL)
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="benchmarks", description="Measure speed against peers.")
+    parser.add_argument("--dsn", help="Use a database of its own on this server, as its superuser.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"Which: {', '.join(ALL)}; default: all.")
+    arguments = parser.parse_args()
+    unknown = set(arguments.names) - set(ALL)
     if unknown:
-        sys.exit(f"No benchmark {', '.join(sorted(unknown))}; there are: {', '.join(ALL)}")
-    with server() as cluster:
-        for name in names or ALL:
+        parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are: {', '.join(ALL)}")
+    with server(arguments.dsn) as bench:
+        for name in arguments.names or ALL:
             print(f"\n{name}: {ALL[name].__doc__.splitlines()[0]}", flush=True)
-            ALL[name].run(cluster)
+            ALL[name].run(bench)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -1,7 +1,8 @@
-"""pix.extract_features with Inception v3, against a bare ONNX Runtime loop in as many processes as cores.
+"""pix.extract_features with Inception v3, against a bare ONNX Runtime loop in as many processes as work here.
 
 Ours: the whole CALL, with model loading, planning, writing and committing.
-Peer: decoding and inference alone, timed after every process has loaded the model.
+Peer: decoding and inference alone, in a process for each core, timed after every process has loaded the model; on a
+cluster in a process for each segment, loading included, since each of its sessions has to load it too.
 """
 
 from __future__ import annotations
@@ -24,29 +25,34 @@ PICTURES = 1000
 ROUNDS = 3
 
 
-def bare_loop(model: Path, pictures: list[Path], ready, done) -> None:
+def bare_loop(model: Path, pictures: list[Path], load_is_timed: bool, ready, done) -> None:
     import onnxruntime
 
+    contents = [path.read_bytes() for path in pictures]
+    if load_is_timed:
+        ready.wait()
+        begun = time.perf_counter()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
     spec = json.loads(session.get_modelmeta().custom_metadata_map[SPEC_KEY])
     preprocessing = Preprocessing.from_dict(spec["preprocessing"])
-    contents = [path.read_bytes() for path in pictures]
-    ready.wait()
-    begun = time.perf_counter()
+    if not load_is_timed:
+        ready.wait()
+        begun = time.perf_counter()
     for content in contents:
         tensor = to_tensor(decode(content, preprocessing.width, preprocessing.height), preprocessing)
         session.run([spec["output"]], {spec["input"]: tensor})
     done.put((begun, time.perf_counter()))
 
 
-def peer_speed(model: Path, pictures: list[Path]) -> float:
+def peer_speed(model: Path, pictures: list[Path], workers: int, load_is_timed: bool) -> float:
     context = multiprocessing.get_context("spawn")
-    ready, done = context.Barrier(CORES), context.Queue()
+    ready, done = context.Barrier(workers), context.Queue()
     processes = [
-        context.Process(target=bare_loop, args=(model, pictures[core::CORES], ready, done)) for core in range(CORES)
+        context.Process(target=bare_loop, args=(model, pictures[number::workers], load_is_timed, ready, done))
+        for number in range(workers)
     ]
     for process in processes:
         process.start()
@@ -56,20 +62,24 @@ def peer_speed(model: Path, pictures: list[Path]) -> float:
     return len(pictures) / (max(end for _, end in times) - min(begin for begin, _ in times))
 
 
-def run(cluster) -> None:
-    with tempfile.TemporaryDirectory(dir=cluster.home) as folder:
+def run(bench) -> None:
+    with tempfile.TemporaryDirectory(dir=bench.home) as folder:
         pictures = photographs(PICTURES, Path(folder) / "pictures")
-        pix(cluster, "load", "images", Path(folder) / "pictures")
-        connection = psycopg2.connect(cluster.dsn)
+        pix(bench, "load", "images", Path(folder) / "pictures")
+        connection = psycopg2.connect(bench.dsn)
         import_model(connection, "inception_v3", read_onnx(inception()))
         connection.commit()
         connection.close()
 
         def our_speed() -> float:
-            execute(cluster, "DELETE FROM pix.features")
-            return PICTURES / seconds(lambda: execute(cluster, "CALL pix.extract_features('inception_v3')"))
+            execute(bench, "DELETE FROM pix.features")
+            return PICTURES / seconds(lambda: execute(bench, "CALL pix.extract_features('inception_v3')"))
 
-        ours, peer, ratio = compare(our_speed, lambda: peer_speed(inception(), pictures), ROUNDS)
-    print(f"  ours {ours:.2f} images/s, bare loop {peer:.2f} images/s on {CORES} cores, {PICTURES} pictures")
-    print(f"  ratio {ratio:.3f} (goal: at least 0.95)")
-    execute(cluster, "DELETE FROM pix.features; DELETE FROM pix.images")
+        segments = bench.segments
+        workers = segments or CORES
+        ours, peer, ratio = compare(
+            our_speed, lambda: peer_speed(inception(), pictures, workers, load_is_timed=segments > 0), ROUNDS
+        )
+    print(f"  ours {ours:.2f} images/s, {workers} bare processes {peer:.2f}, on {CORES} cores, {PICTURES} pictures")
+    print(f"  ratio {ratio:.3f} (goal: at least {0.90 if segments else 0.95})")
+    execute(bench, "DELETE FROM pix.features; DELETE FROM pix.images")

@@ -14,8 +14,8 @@ FEW, MANY = 1_000, 20_000
 ROUNDS = 3
 
 
-def run(cluster) -> None:
-    with tempfile.TemporaryDirectory(dir=cluster.home) as home:
+def run(bench) -> None:
+    with tempfile.TemporaryDirectory(dir=bench.home) as home:
         folder = Path(home) / "pictures"
         rows = Path(home) / "rows.txt"
         pictures = photographs(PICTURES, folder)
@@ -24,25 +24,25 @@ def run(cluster) -> None:
                 file.write(f"{path.stem}\t\\\\x{path.read_bytes().hex()}\tJPEG\t400\t533\t{path}\n")
 
         def ours() -> float:
-            execute(cluster, "TRUNCATE pix.images, pix.items")
-            return PICTURES / pix(cluster, "load", "images", folder)[0]
+            execute(bench, "TRUNCATE pix.images, pix.items")
+            return PICTURES / pix(bench, "load", "images", folder)[0]
 
         def peer() -> float:
-            execute(cluster, "DROP TABLE IF EXISTS peer; CREATE TABLE peer (LIKE pix.images INCLUDING ALL)")
+            execute(bench, "DROP TABLE IF EXISTS peer; CREATE TABLE peer (LIKE pix.images INCLUDING ALL)")
             copy = f"\\copy peer (item_id, content, format, width, height, source) FROM '{rows}'"
-            command = ["psql", "-Xqc", copy, cluster.dsn]
+            command = ["psql", "-Xqc", copy, bench.dsn]
             return PICTURES / seconds(lambda: subprocess.run(command, check=True))
 
         speed, peer_speed, ratio = compare(ours, peer, ROUNDS)
         size = sum(path.stat().st_size for path in pictures) / PICTURES / 1000
         print(f"  ours {speed:.0f} pictures/s, \\copy {peer_speed:.0f} pictures/s ({size:.0f} kB each)")
         print(f"  ratio {ratio:.2f} (goal: at least 0.5)")
-        execute(cluster, "DROP TABLE peer")
+        execute(bench, "DROP TABLE peer")
     for count in (FEW, MANY):
-        with tempfile.TemporaryDirectory(dir=cluster.home) as home:
+        with tempfile.TemporaryDirectory(dir=bench.home) as home:
             photographs(count, Path(home) / "pictures")
-            execute(cluster, "TRUNCATE pix.images, pix.items")
-            taken, memory = pix(cluster, "load", "images", Path(home) / "pictures")
+            execute(bench, "TRUNCATE pix.images, pix.items")
+            taken, memory = pix(bench, "load", "images", Path(home) / "pictures")
         print(f"  {count:,} pictures: peak memory {memory >> 20} MB, {taken:.1f} s (goal: under 250 MB, flat)")
-    execute(cluster, "TRUNCATE pix.images, pix.items")
+    execute(bench, "TRUNCATE pix.images, pix.items")
     os.sync()

@@ -51,14 +51,14 @@ def write_lines(path: Path) -> None:
             file.write(f"{item!r}\n")
 
 
-def run(cluster) -> None:
-    with tempfile.TemporaryDirectory(dir=cluster.home) as home:
+def run(bench) -> None:
+    with tempfile.TemporaryDirectory(dir=bench.home) as home:
         path = Path(home) / "meta.json"
         write_lines(path)
 
         def ours() -> float:
-            execute(cluster, "TRUNCATE pix.items")
-            return pix(cluster, "load", "metadata", path, "--where-title", "boots")[0]
+            execute(bench, "TRUNCATE pix.items")
+            return pix(bench, "load", "metadata", path, "--where-title", "boots")[0]
 
         def peer() -> float:
             with path.open() as lines:
@@ -66,6 +66,6 @@ def run(cluster) -> None:
 
         taken, parsing, ratio = compare(ours, peer, ROUNDS)
         size = path.stat().st_size // LINES
-    (loaded,) = execute(cluster, "SELECT count(*) FROM pix.items")[0]
+    (loaded,) = execute(bench, "SELECT count(*) FROM pix.items")[0]
     print(f"  ours {taken:.1f} s for {LINES:,} lines of {size:,} bytes, {loaded:,} loaded (goal: under 20 s)")
     print(f"  literal_eval alone {parsing:.1f} s; ratio {ratio:.2f}")

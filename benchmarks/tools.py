@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import secrets
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 import psycopg2
+from psycopg2.extensions import make_dsn, parse_dsn
 
 from pixload.cluster import Cluster
 from pixload.conversion import convert_application, save
@@ -25,23 +28,45 @@ PIX = Path(sys.executable).parent / "pix"
 CORES = len(os.sched_getaffinity(0))
 
 
+@dataclass(frozen=True)
+class Bench:
+    """A migrated database for as long as the benchmarks take, and a folder for their files."""
+
+    dsn: str
+    home: Path
+
+    @property
+    def segments(self) -> int:
+        """Number of a cluster's segments; 0 where there are none."""
+        if execute(self, "SELECT pix._is_cluster()") == [(False,)]:
+            return 0
+        return execute(self, "SELECT count(*) FROM gp_dist_random('gp_id')")[0][0]
+
+
 @contextmanager
-def server() -> Iterator[Cluster]:
-    """Run a migrated server for as long as the benchmarks take."""
+def server(dsn: str | None) -> Iterator[Bench]:
+    """Migrate a database of its own on the server of `dsn`, or on a private one; drop it afterwards."""
     STATE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=STATE) as home:
         cluster = Cluster(Path(home))
-        cluster.start()
+        if dsn is None:
+            cluster.start()
+        owner = Bench(dsn or cluster.dsn, cluster.home)
+        database = f"pix_bench_{secrets.token_hex(3)}"
+        execute(owner, f"CREATE DATABASE {database} ENCODING 'UTF8' TEMPLATE template0")
         try:
-            migrate(cluster.dsn)
-            yield cluster
+            bench = Bench(make_dsn(**parse_dsn(owner.dsn) | {"dbname": database}), cluster.home)
+            migrate(bench.dsn)
+            yield bench
         finally:
+            execute(owner, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (database,))
+            execute(owner, f"DROP DATABASE {database}")
             cluster.destroy()
 
 
-def execute(cluster: Cluster, sql: str, parameters=None) -> list[tuple]:
+def execute(bench: Bench, sql: str, parameters=None) -> list[tuple]:
     """Run SQL in a connection of its own."""
-    connection = psycopg2.connect(cluster.dsn)
+    connection = psycopg2.connect(bench.dsn)
     connection.autocommit = True
     with connection.cursor() as cursor:
         cursor.execute(sql, parameters)
@@ -50,11 +75,11 @@ def execute(cluster: Cluster, sql: str, parameters=None) -> list[tuple]:
     return rows
 
 
-def pix(cluster: Cluster, *arguments) -> tuple[float, int]:
+def pix(bench: Bench, *arguments) -> tuple[float, int]:
     """Run the command; return its seconds and its peak memory in bytes."""
     begun = time.perf_counter()
     process = subprocess.Popen(
-        [PIX, *map(str, arguments)], env=os.environ | {"PIX_DSN": cluster.dsn},
+        [PIX, *map(str, arguments)], env=os.environ | {"PIX_DSN": bench.dsn},
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     peak = 0

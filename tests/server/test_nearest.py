@@ -138,6 +138,10 @@ def test_command(extracted, boots):
     assert by_item.count("A boot") == 3
     picture = boots / "pictures" / f"{item_id}.jpg"
     assert item_id in extracted.pix("nearest", "--image", picture, "-k", 1, role="rita").stdout
+    other = extracted.value("SELECT max(item_id) FROM pix.images")
+    both = extracted.pix("nearest", item_id, other, "-k", 2, role="rita").stdout
+    assert both.count("A boot") == 4
+    assert f"look-alikes of {other}" in both
     neither = extracted.pix("nearest", check=False)
     assert neither.returncode == 1
     assert "--image" in neither.stderr

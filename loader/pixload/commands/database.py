@@ -33,15 +33,16 @@ def migrate(database: Database, revision: str, yes: bool) -> None:
 @click.command()
 @click.pass_obj
 def doctor(database: Database) -> None:
-    """Check the server; exit status 1 if something is wrong.
+    """Check the server, on a cluster every host; exit status 1 if something is wrong.
 
     Example: pix doctor
     """
     with database.connect() as connection, connection.cursor() as cursor:
-        cursor.execute('SELECT "check", ok, found, remedy FROM pix.doctor()')
+        cursor.execute("SELECT * FROM pix.doctor()")
         checks = cursor.fetchall()
-    table = Table("check", "", "found", "remedy", box=None)
-    for check, ok, found, remedy in checks:
-        table.add_row(check, "[green]ok[/]" if ok else "[red]wrong[/]", found, remedy)
+    table = Table("host", "segment", "check", "", "found", "remedy", box=None)
+    for host, segment, check, ok, found, remedy in checks:
+        where = "" if segment is None else str(segment)
+        table.add_row(host, where, check, "[green]ok[/]" if ok else "[red]wrong[/]", found, remedy)
     Console().print(table)
-    sys.exit(0 if all(ok for _, ok, *_ in checks) else 1)
+    sys.exit(0 if all(ok for _, _, _, ok, *_ in checks) else 1)

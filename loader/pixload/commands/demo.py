@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 
 from pixload import load as loading
-from pixload.commands.features import look_alikes, neighbor_table
+from pixload.commands.features import look_alikes_of_items, neighbor_table
 from pixload.conversion import read_onnx
 from pixload.database import Database
 from pixload.extraction import extract
@@ -167,7 +167,7 @@ def tell_story(say: Console, connection, after, label_set: str) -> None:
         return
     shown = random.Random(DEMO_SEED).choice(list(truth))  # noqa: S311 not for secrets
     say.print(f"\nWhat looks like {shown} ({label_set}: {truth[shown]})?  SELECT * FROM pix.nearest('{shown}');\n")
-    say.print(neighbor_table(look_alikes(connection, "nearest", shown, 10, after.model_name)))
+    say.print(neighbor_table(look_alikes_of_items(connection, [shown], 10, after.model_name)[shown]))
     precision, chance = precision_at_10(connection, truth, after.model_name)
     say.print(
         f"\nprecision@10 by {label_set}: {precision:.2f} (chance {chance:.2f}), "
@@ -180,8 +180,8 @@ def precision_at_10(connection, truth: dict[str, str], model_name: str) -> tuple
     queries = random.Random(DEMO_SEED).sample(list(truth), min(QUERIES, len(truth)))  # noqa: S311 not for secrets
     same = [
         truth.get(neighbor) == truth[query]
-        for query in queries
-        for _, neighbor, *_ in look_alikes(connection, "nearest", query, 10, model_name)
+        for query, found in look_alikes_of_items(connection, queries, 10, model_name).items()
+        for _, neighbor, *_ in found
     ]
     labels = list(truth.values())
     chance = sum((labels.count(label) / len(labels)) ** 2 for label in set(labels))
