@@ -13,14 +13,14 @@ cd "$(dirname "$0")/.."
 gphome=${GPHOME:-/usr/local/greenplum-db}
 folder=${1:-/opt/pixelplum}
 
-library=$(find -L "$gphome/lib" -name plpython3.so 2>/dev/null | head -n 1)
+library=$(find -L "$gphome/lib" -name plpython3.so 2>/dev/null | head -n 1 || true)
 if [ -z "$library" ]; then
     echo "There is no PL/Python (plpython3.so) under $gphome/lib: set GPHOME to where Greenplum is installed." >&2
     exit 1
 fi
-version=$(LD_LIBRARY_PATH="$gphome/lib" ldd "$library" | sed -n 's/.*libpython\(3\.[0-9]*\)\.so.*/\1/p' | head -n 1)
+version=$(LD_LIBRARY_PATH="$gphome/lib" ldd "$library" | sed -n 's/.*libpython\(3\.[0-9]*\)\.so.*/\1/p' | head -n 1 || true)
 if [ "$(printf '3.11\n%s\n' "$version" | sort -V | head -n 1)" != 3.11 ]; then
-    echo "Greenplum's PL/Python ($library) links Python $version; Pixelplum needs 3.11 or later." >&2
+    echo "Greenplum's PL/Python ($library) links Python ${version:-of an unknown version}; Pixelplum needs 3.11 or later." >&2
     exit 1
 fi
 for python in "$gphome/bin/python$version" "$gphome/ext/python/bin/python$version" "/usr/bin/python$version" \

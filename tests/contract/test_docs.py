@@ -4,12 +4,14 @@ import ast
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
 import click
 import psycopg2
 import pytest
+import yaml
 
 from pixload.cli import main as pix
 
@@ -136,17 +138,41 @@ def test_model_card_states_what_was_measured():
     assert accuracy >= 0.70
 
 
-def test_install_script_is_sound():
-    script = CHECKOUT / "tools" / "install.sh"
-    subprocess.run(["bash", "-n", script], check=True)
-    dockerfile = (CHECKOUT / "Dockerfile").read_text()
-    assert "tools/install.sh" in dockerfile
+def test_scripts_are_sound_and_there():
+    for script in (CHECKOUT / "tools").glob("*.sh"):
+        subprocess.run(["bash", "-n", script], check=True)
+        assert os.access(script, os.X_OK), script
+    for dockerfile in CHECKOUT.glob("Dockerfile*"):
+        named = re.findall(r"tools/\w+\.sh", dockerfile.read_text())
+        assert named
+        for script in named:
+            assert (CHECKOUT / script).exists(), (dockerfile, script)
 
 
 def test_compose_file_has_no_default_password():
-    compose = (CHECKOUT / "docker-compose.yml").read_text()
-    assert "POSTGRES_PASSWORD:?" in compose
-    assert "healthcheck" in compose
+    services = yaml.safe_load((CHECKOUT / "docker-compose.yml").read_text())["services"]
+    assert set(services) == {"db", "greenplum"}
+    for service in services.values():
+        passwords = [value for name, value in service["environment"].items() if "PASSWORD" in name]
+        assert passwords
+        assert all(value.startswith("${POSTGRES_PASSWORD:?") for value in passwords)
+        assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+    assert services["greenplum"]["profiles"] == ["greenplum"]
+
+
+def test_installation_on_a_greenplum_host_names_what_is_missing(tmp_path):
+    """Without a Greenplum there, and with one whose PL/Python links too old a Python."""
+    script = CHECKOUT / "tools" / "install_greenplum.sh"
+    environment = os.environ | {"GPHOME": str(tmp_path)}
+    missing = subprocess.run([script, tmp_path / "venv"], env=environment, capture_output=True, text=True)
+    assert missing.returncode == 1
+    assert f"plpython3.so) under {tmp_path}/lib" in missing.stderr
+    (tmp_path / "lib").mkdir()
+    shutil.copy(shutil.which("true"), tmp_path / "lib" / "plpython3.so")
+    other = subprocess.run([script, tmp_path / "venv"], env=environment, capture_output=True, text=True)
+    assert other.returncode == 1
+    assert "needs 3.11 or later" in other.stderr
+    assert not (tmp_path / "etc").exists()
 
 
 def test_container_refuses_to_start_without_a_password():
