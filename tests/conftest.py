@@ -48,6 +48,18 @@ def data() -> Path:
     return DATA
 
 
+def execute(dsn: str, sql: str, parameters=None) -> list[tuple]:
+    """Run SQL in a connection of its own, and return the rows."""
+    connection = psycopg2.connect(dsn)
+    connection.autocommit = True
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(sql, parameters)
+            return cursor.fetchall() if cursor.description else []
+    finally:
+        connection.close()
+
+
 @dataclass
 class Server:
     """A server, as its superuser and as others see it.
@@ -68,20 +80,9 @@ class Server:
         login = {"user": self.name(role), "password": self.password} if role else {}
         return psycopg2.extensions.make_dsn(**parameters | login)
 
-    def connect(self):
-        connection = psycopg2.connect(self.owner_dsn)
-        connection.autocommit = True
-        return connection
-
     def run(self, sql: str, parameters=None) -> list[tuple]:
         """Run SQL as the superuser, outside the databases of tests."""
-        connection = self.connect()
-        try:
-            with connection.cursor() as cursor:
-                cursor.execute(sql, parameters)
-                return cursor.fetchall() if cursor.description else []
-        finally:
-            connection.close()
+        return execute(self.owner_dsn, sql, parameters)
 
     def drop(self, database: str) -> None:
         """Drop a database, ending its sessions."""
@@ -192,14 +193,7 @@ class Clone:
 
     def query(self, sql: str, parameters=None, role: str = "ada") -> list[tuple]:
         """Run SQL as a role, and return the rows."""
-        connection = psycopg2.connect(self.dsn(role))
-        connection.autocommit = True
-        try:
-            with connection.cursor() as cursor:
-                cursor.execute(sql, parameters)
-                return cursor.fetchall() if cursor.description else []
-        finally:
-            connection.close()
+        return execute(self.dsn(role), sql, parameters)
 
     def value(self, sql: str, parameters=None, role: str = "ada"):
         return self.query(sql, parameters, role)[0][0]
