@@ -175,13 +175,17 @@ BEGIN
     PERFORM pix._require_coordinator('pix.nearest_many', 'Call it once, with an array of all the items.');
     model := pix._find_model(model_name);
     PERFORM pix._check_search(k);
+    -- Asked first: Greenplum 7.0's optimizer crashes where a column is compared with an array of nothing but NULL.
+    IF item_ids IS NULL OR array_position(item_ids, NULL) IS NOT NULL THEN
+        PERFORM pix._raise_no_features(NULL, model.model_name);
+    END IF;
     SELECT array_agg(f.item_id ORDER BY f.item_id), string_agg(f.vector, ''::bytea ORDER BY f.item_id)
     INTO queries, vectors
     FROM pix.features f
     WHERE f.model_name = model.model_name AND f.model_checksum IS NOT DISTINCT FROM model.checksum
         AND f.item_id = ANY (item_ids);
-    FOREACH missing IN ARRAY coalesce(item_ids, '{NULL}') LOOP
-        IF missing IS NULL OR queries IS NULL OR missing <> ALL (queries) THEN
+    FOREACH missing IN ARRAY item_ids LOOP
+        IF queries IS NULL OR missing <> ALL (queries) THEN
             PERFORM pix._raise_no_features(missing, model.model_name);
         END IF;
     END LOOP;

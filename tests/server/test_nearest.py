@@ -95,6 +95,7 @@ def test_questions_without_an_answer(db, vectors):
         fails_with(db, "PX033", "SELECT * FROM pix.nearest('i000', %s, 'random')", (k,))
     fails_with(db, "PX040", "SELECT * FROM pix.nearest_many(ARRAY['i000', 'nope'], 3, 'random')")
     fails_with(db, "PX040", "SELECT * FROM pix.nearest_many(ARRAY['i000', NULL], 3, 'random')")
+    fails_with(db, "PX040", "SELECT * FROM pix.nearest_many(ARRAY[NULL]::text[], 3, 'random')")
     fails_with(db, "PX040", "SELECT * FROM pix.nearest_many(NULL, 3, 'random')")
     fails_with(db, "PX041", "SELECT * FROM pix.nearest_many(ARRAY['i000'])")
     fails_with(db, "PX020", "SELECT * FROM pix.nearest_many(ARRAY['i000'], 3, 'nope')")
