@@ -24,8 +24,8 @@ GRANT pix_app TO pix_admin;
 
 REVOKE ALL ON SCHEMA pix FROM PUBLIC;
 GRANT USAGE ON SCHEMA pix TO pix_reader;
-REVOKE ALL ON TYPE pix.feature_vector, pix.embedding, pix.neighbor FROM PUBLIC;
-GRANT USAGE ON TYPE pix.feature_vector, pix.embedding, pix.neighbor TO pix_reader;
+REVOKE ALL ON TYPE pix.feature_vector, pix.embedding, pix.neighbor, pix.neighbor_pair, pix.finding FROM PUBLIC;
+GRANT USAGE ON TYPE pix.feature_vector, pix.embedding, pix.neighbor, pix.neighbor_pair, pix.finding TO pix_reader;
 GRANT SELECT ON
     pix.settings, pix.items, pix.images, pix.labels, pix.models, pix.model_parts, pix.features,
     pix.extraction_failures, pix.extraction_runs

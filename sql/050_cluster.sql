@@ -15,9 +15,10 @@ AS $$SELECT CASE WHEN pix._is_cluster() THEN format(' DISTRIBUTED BY (%s)', colu
 COMMENT ON FUNCTION pix._distributed_by(text) IS
 'Internal: what a cluster wants at the end of CREATE TABLE; elsewhere nothing. Runs: either.';
 REVOKE ALL ON FUNCTION pix._distributed_by(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._distributed_by(text) TO pix_admin;
+GRANT EXECUTE ON FUNCTION pix._distributed_by(text) TO pix_reader;
 
--- A function that queries tables cannot run on a segment: there the server would say only which relation is in the way.
+-- A function that queries tables cannot run in a part of a query that a cluster has handed out, on a segment or beside
+-- the coordinator: there the server would say only which relation is in the way.
 CREATE OR REPLACE FUNCTION pix._require_coordinator(function text, remedy text) RETURNS void
 LANGUAGE plpgsql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
@@ -25,11 +26,25 @@ AS $$
 BEGIN
     IF current_setting('gp_role', true) = 'execute' THEN
         RAISE EXCEPTION USING ERRCODE = 'PX060',
-            MESSAGE = format('%s cannot be called for the rows of a table on a cluster', function), HINT = remedy;
+            MESSAGE = format('%s cannot run as a part of this query on a cluster', function), HINT = remedy;
     END IF;
 END
 $$;
 COMMENT ON FUNCTION pix._require_coordinator(text, text) IS
-'Internal: refuses to run on a segment. Errors: PX060. Runs: either.';
+'Internal: refuses to run anywhere but in the coordinator''s own part of a query. Errors: PX060. Runs: either.';
 REVOKE ALL ON FUNCTION pix._require_coordinator(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix._require_coordinator(text, text) TO pix_reader;
+
+CREATE OR REPLACE FUNCTION pix._use_planner() RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM set_config(name, 'off', true) FROM pg_settings WHERE name = 'optimizer';
+END
+$$;
+COMMENT ON FUNCTION pix._use_planner() IS
+'Internal: for this transaction, has Greenplum use the planner, which needs milliseconds where its other optimizer needs
+seconds: for a column compared with an array of a thousand keys. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._use_planner() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._use_planner() TO pix_reader;

@@ -164,11 +164,21 @@ COMMENT ON FUNCTION pix.warm_up(text) IS
 loads it into this connection.
 Arguments: model_name (NULL: the default model). Result: whether a file had to be restored.
 Errors: PX002 a host that lacks what networks need, PX020 unknown model, PX022 a model without a network,
-PX024 a cache folder that cannot be written, PX060 a call for the rows of a table on a cluster.
+PX024 a cache folder that cannot be written, PX060 a call as a part of a larger query on a cluster.
 Runs: coordinator.
 Example: SELECT pix.warm_up(''mini_inception'');';
 REVOKE ALL ON FUNCTION pix.warm_up(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix.warm_up(text) TO pix_reader;
+
+CREATE OR REPLACE FUNCTION pix._lock_models() RETURNS void
+LANGUAGE sql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$SELECT pg_advisory_xact_lock(hashtext('pix.models'))$$;
+COMMENT ON FUNCTION pix._lock_models() IS
+'Internal: who imports or drops a model takes turns, until the end of the transaction; a cluster locks whole tables, and
+two at once would be a deadlock. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._lock_models() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._lock_models() TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.register_model(
     model_name text, checksum text, source text, agreement real DEFAULT NULL
@@ -180,6 +190,7 @@ DECLARE
     description record;
     registered pix.models;
 BEGIN
+    PERFORM pix._lock_models();
     PERFORM pix._require_fit_hosts();
     PERFORM pix._ensure_model(checksum, verify => true);
     SELECT * INTO description FROM pix._inspect_model(checksum);
@@ -240,12 +251,13 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'PX020', MESSAGE = 'No model is named',
             HINT = 'Name the model to drop: the default model is never dropped by omission.';
     END IF;
+    PERFORM pix._lock_models();
     model := pix._find_model(model_name);
     -- A chunk that is being extracted would leave features behind.
     PERFORM pg_advisory_xact_lock(hashtext('pix.extract_features'), hashtext(model.model_name));
+    DELETE FROM pix.extraction_failures x WHERE x.model_name = model.model_name;
     DELETE FROM pix.features f WHERE f.model_name = model.model_name;
     GET DIAGNOSTICS dropped = ROW_COUNT;
-    DELETE FROM pix.extraction_failures x WHERE x.model_name = model.model_name;
     DELETE FROM pix.extraction_runs r WHERE r.model_name = model.model_name;
     DELETE FROM pix.models m WHERE m.model_name = model.model_name;
     DELETE FROM pix.model_parts p

@@ -135,20 +135,21 @@ BEGIN
             HINT = 'Use a chunk_size of at least 1; 1000 is the default.';
     END IF;
     PERFORM pix.warm_up(model.model_name);
-    IF retry_failed THEN
-        DELETE FROM pix.extraction_failures x WHERE x.model_name = model.model_name;
-    END IF;
+    -- Two calls at once take turns, chunk by chunk, instead of doing the same work. Whoever writes does so in the order
+    -- failures, features, runs: a cluster locks whole tables, and another order would be a deadlock.
+    PERFORM pg_advisory_xact_lock(hashtext('pix.extract_features'), hashtext(model.model_name));
+    PERFORM pix._use_planner();
+    DELETE FROM pix.extraction_failures x
+    WHERE x.model_name = model.model_name
+        AND (retry_failed OR NOT EXISTS (SELECT FROM pix.images i WHERE i.item_id = x.item_id));
     DELETE FROM pix.features f
     WHERE f.model_name = model.model_name
         AND NOT EXISTS (SELECT FROM pix.images i WHERE i.item_id = f.item_id);
-    DELETE FROM pix.extraction_failures x
-    WHERE x.model_name = model.model_name
-        AND NOT EXISTS (SELECT FROM pix.images i WHERE i.item_id = x.item_id);
     COMMIT;
     LOOP
         PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-        -- Two calls at once take turns, chunk by chunk, instead of doing the same work.
         PERFORM pg_advisory_xact_lock(hashtext('pix.extract_features'), hashtext(model.model_name));
+        PERFORM pix._use_planner();
         begun := clock_timestamp();
         model_now := pix._find_model(model.model_name);
         IF model_now.checksum IS DISTINCT FROM model.checksum THEN
@@ -164,10 +165,6 @@ BEGIN
             ORDER BY item_id LIMIT chunk_size
         ) p;
         EXIT WHEN item_ids IS NULL;
-        IF run IS NULL THEN
-            INSERT INTO pix.extraction_runs AS r (model_name) VALUES (model.model_name) RETURNING r.run_id INTO run;
-        END IF;
-
         PERFORM pix._embed_chunk(item_ids, model.checksum);
 
         DELETE FROM pix.extraction_failures x WHERE x.model_name = model.model_name AND x.item_id = ANY (item_ids);
@@ -188,9 +185,14 @@ BEGIN
         GET DIAGNOSTICS done = ROW_COUNT;
         SELECT count(*) INTO tried FROM pg_temp.pix_chunk;
         taken := EXTRACT(EPOCH FROM clock_timestamp() - begun);
-        UPDATE pix.extraction_runs r
-        SET extracted = r.extracted + done, failed = r.failed + tried - done, seconds = r.seconds + taken
-        WHERE r.run_id = run;
+        IF run IS NULL THEN
+            INSERT INTO pix.extraction_runs AS r (model_name, extracted, failed, seconds)
+            VALUES (model.model_name, done, tried - done, taken) RETURNING r.run_id INTO run;
+        ELSE
+            UPDATE pix.extraction_runs r
+            SET extracted = r.extracted + done, failed = r.failed + tried - done, seconds = r.seconds + taken
+            WHERE r.run_id = run;
+        END IF;
         low := item_ids[cardinality(item_ids)];
         COMMIT;
     END LOOP;

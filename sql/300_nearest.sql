@@ -83,7 +83,8 @@ DECLARE
     query pix.features;
 BEGIN
     PERFORM pix._require_coordinator(
-        'pix.nearest', 'For many items, use: SELECT * FROM pix.nearest_many(ARRAY(SELECT item_id FROM …))'
+        'pix.nearest',
+        'Give it one item, where its result is joined or stored as a value or variable; for many, use pix.nearest_many.'
     );
     model := pix._find_model(model_name);
     SELECT f.* INTO query FROM pix.features f
@@ -111,8 +112,8 @@ COMMENT ON FUNCTION pix.nearest(text, integer, text, text) IS
 Arguments: item_id; k; model_name (NULL: the default model); metric: cosine, euclidean, or dot.
 Result: rank (from 1), item_id, distance (as pix.distance), fewer than k rows only if there are fewer items.
 Errors: PX020 unknown model, PX031 a vector of zeros, PX032 unknown metric, PX033 k below 1,
-PX040 unknown item, PX041 an item without features, PX060 a call for the rows of a table on a cluster.
-Runs: coordinator; on a cluster for one item at a time, given as a value where the result is joined.
+PX040 unknown item, PX041 an item without features, PX060 a call as a part of a larger query on a cluster.
+Runs: coordinator; on a cluster for one item at a time, given as a value where the result is joined or stored.
 Example: SELECT n.rank, n.distance, i.title FROM pix.nearest(''B005IYS5ZA'', k => 10) n JOIN pix.items i USING (item_id) ORDER BY n.rank;';
 REVOKE ALL ON FUNCTION pix.nearest(text, integer, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix.nearest(text, integer, text, text) TO pix_reader;
@@ -126,7 +127,8 @@ DECLARE
     model pix.models;
 BEGIN
     PERFORM pix._require_coordinator(
-        'pix.nearest_to_image', 'Call it for one picture at a time; for items of the catalogue, use pix.nearest_many.'
+        'pix.nearest_to_image',
+        'Give it one picture, where its result is joined or stored as a value or variable; or use pix.nearest_many.'
     );
     IF content IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'PX010', MESSAGE = 'The picture is NULL',
@@ -153,8 +155,8 @@ COMMENT ON FUNCTION pix.nearest_to_image(bytea, integer, text, text) IS
 Arguments: content, the bytes of a picture file; k; model_name (NULL: the default model); metric: cosine, euclidean, or dot.
 Result: rank (from 1), item_id, distance (as pix.distance).
 Errors: those of pix.embed, PX031 a vector of zeros, PX032 unknown metric, PX033 k below 1,
-PX060 a call for the rows of a table on a cluster.
-Runs: coordinator; on a cluster for one picture at a time, given as a value where the result is joined.
+PX060 a call as a part of a larger query on a cluster.
+Runs: coordinator; on a cluster for one picture at a time, given as a value where the result is joined or stored.
 Example: SELECT * FROM pix.nearest_to_image((SELECT content FROM pix.images LIMIT 1), k => 5);';
 REVOKE ALL ON FUNCTION pix.nearest_to_image(bytea, integer, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix.nearest_to_image(bytea, integer, text, text) TO pix_reader;
@@ -172,11 +174,14 @@ DECLARE
     missing text;
     found pix.neighbor_pair[];
 BEGIN
-    PERFORM pix._require_coordinator('pix.nearest_many', 'Call it once, with an array of all the items.');
+    PERFORM pix._require_coordinator(
+        'pix.nearest_many',
+        'Call it once for all items; where its result is joined or stored, give it a value or variable, not a subquery.'
+    );
     model := pix._find_model(model_name);
     PERFORM pix._check_search(k);
     -- Asked first: Greenplum 7.0's optimizer crashes where a column is compared with an array of nothing but NULL.
-    IF item_ids IS NULL OR array_position(item_ids, NULL) IS NOT NULL THEN
+    IF item_ids IS NULL OR EXISTS (SELECT FROM unnest(item_ids) i WHERE i IS NULL) THEN
         PERFORM pix._raise_no_features(NULL, model.model_name);
     END IF;
     SELECT array_agg(f.item_id ORDER BY f.item_id), string_agg(f.vector, ''::bytea ORDER BY f.item_id)
@@ -184,11 +189,10 @@ BEGIN
     FROM pix.features f
     WHERE f.model_name = model.model_name AND f.model_checksum IS NOT DISTINCT FROM model.checksum
         AND f.item_id = ANY (item_ids);
-    FOREACH missing IN ARRAY item_ids LOOP
-        IF queries IS NULL OR missing <> ALL (queries) THEN
-            PERFORM pix._raise_no_features(missing, model.model_name);
-        END IF;
-    END LOOP;
+    SELECT unnest(item_ids) EXCEPT SELECT unnest(queries) ORDER BY 1 LIMIT 1 INTO missing;
+    IF missing IS NOT NULL THEN
+        PERFORM pix._raise_no_features(missing, model.model_name);
+    END IF;
     IF queries IS NULL THEN
         RETURN found;  -- nothing was asked for
     END IF;
@@ -229,8 +233,8 @@ Arguments: item_ids (one that is named twice is answered once); k; model_name (N
 metric: cosine, euclidean, or dot.
 Result: item_id, rank (from 1), neighbor_id, distance (as pix.distance), in the order of item_id and rank.
 Errors: PX020 unknown model, PX031 a vector of zeros, PX032 unknown metric, PX033 k below 1,
-PX040 unknown item, PX041 an item without features, PX060 a call for the rows of a table on a cluster.
-Runs: coordinator.
+PX040 unknown item, PX041 an item without features, PX060 a call as a part of a larger query on a cluster.
+Runs: coordinator; on a cluster with the array given as a value where the result is joined or stored.
 Example: SELECT * FROM pix.nearest_many(ARRAY(SELECT item_id FROM pix.features ORDER BY item_id LIMIT 3), k => 2);';
 REVOKE ALL ON FUNCTION pix.nearest_many(text[], integer, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix.nearest_many(text[], integer, text, text) TO pix_reader;

@@ -86,7 +86,7 @@ COMMENT ON FUNCTION pix.doctor() IS
 'Checks the server, on a cluster the coordinator and every segment: package and version, Python, packages (the same on
 every host), cache folder, memory for as many networks as run there at once, cores.
 Arguments: none. Result: a row a check: host, segment (NULL: the coordinator, or a server without segments), check, ok,
-found, remedy (NULL where nothing is wrong). Errors: PX060 a call for the rows of a table on a cluster.
+found, remedy (NULL where nothing is wrong). Errors: PX060 a call as a part of a larger query on a cluster.
 Runs: coordinator, alone in its query.
 Example: SELECT * FROM pix.doctor();';
 REVOKE ALL ON FUNCTION pix.doctor() FROM PUBLIC;

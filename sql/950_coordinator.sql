@@ -1,16 +1,25 @@
--- On a cluster, functions that return rows are planned for the coordinator: see 300_nearest.sql for why they are SQL.
--- The planner that knows this is chosen by itself, whatever the setting optimizer says.
+-- What runs on the coordinator of a cluster.
 DO $$
 DECLARE
-    routine regprocedure;
+    routine record;
 BEGIN
-    IF pix._is_cluster() THEN
-        FOR routine IN
-            SELECT p.oid FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang
-            WHERE p.pronamespace = 'pix'::pg_catalog.regnamespace AND p.proretset AND l.lanname = 'sql'
-        LOOP
-            EXECUTE pg_catalog.format('ALTER FUNCTION %s EXECUTE ON COORDINATOR', routine);
-        END LOOP;
+    IF NOT pix._is_cluster() THEN
+        RETURN;
     END IF;
+    FOR routine IN
+        SELECT p.oid::pg_catalog.regprocedure AS name, l.lanname, p.proretset, p.proparallel
+        FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+        WHERE p.pronamespace = 'pix'::pg_catalog.regnamespace AND p.prokind = 'f'
+    LOOP
+        IF routine.lanname = 'sql' AND routine.proretset THEN
+            -- 300_nearest.sql says why these are SQL. So marked, they get the planner that inlines them.
+            EXECUTE pg_catalog.format('ALTER FUNCTION %s EXECUTE ON COORDINATOR', routine.name);
+        ELSIF routine.lanname = 'plpgsql' AND routine.proparallel <> 's'
+            AND routine.name <> 'pix._use_planner()'::pg_catalog.regprocedure
+        THEN
+            -- As pix._use_planner does for procedures, which cannot have settings.
+            EXECUTE pg_catalog.format('ALTER FUNCTION %s SET optimizer = off', routine.name);
+        END IF;
+    END LOOP;
 END
 $$;

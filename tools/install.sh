@@ -6,7 +6,7 @@ umask 022  # the server's user reads the virtual environment
 cd "$(dirname "$0")/.."
 
 stamp=.pix/installed
-wanted=$(cat pyproject.toml requirements.lock tools/install.sh | sha256sum)
+wanted=$(cat pyproject.toml requirements.lock tools/install.sh plpython/pixelplum/__init__.py | sha256sum)
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && .pix/venv/bin/pix --version >/dev/null 2>&1; then
     exit 0
 fi

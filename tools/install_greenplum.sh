@@ -32,9 +32,14 @@ if [ ! -x "$python" ]; then
     exit 1
 fi
 
+# Building leaves files behind, which a checkout should not have.
+source=$(mktemp -d)
+trap 'rm -rf "$source"' EXIT
+cp -r pyproject.toml README.md loader plpython sql migrations "$source"
+
 "$folder/bin/python" -m pip --version >/dev/null 2>&1 || env -u PYTHONPATH -u PYTHONHOME "$python" -m venv --clear "$folder"
 env -u PYTHONPATH -u PYTHONHOME "$folder/bin/python" -m pip install --quiet --disable-pip-version-check \
-    --constraint requirements.lock '.[server,loader]'
+    --constraint requirements.lock "$source[server,loader]"
 mkdir -p "$gphome/etc/environment.d"
 path=$(env -u PYTHONPATH "$folder/bin/pix" server python-path)
 echo "PYTHONPATH=\"$path\${PYTHONPATH:+:\$PYTHONPATH}\"" > "$gphome/etc/environment.d/50-pixelplum.conf"

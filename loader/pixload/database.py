@@ -55,7 +55,7 @@ class Database:
 
 
 def connect(dsn: str):
-    """Open a connection that speaks UTF-8, whatever the environment says.
+    """Open a connection that speaks UTF-8 and finds nothing of others' by a search_path, whatever the environment says.
 
     Raises
     ------
@@ -63,6 +63,9 @@ def connect(dsn: str):
         If there is no server, or the connection string is wrong.
     """
     try:
-        return psycopg2.connect(dsn, application_name="pix", client_encoding="UTF8")
+        connection = psycopg2.connect(dsn, application_name="pix", client_encoding="UTF8")
+        with connection, connection.cursor() as cursor:
+            cursor.execute("SET search_path = pg_catalog, pg_temp")
     except psycopg2.Error as error:
         raise PixError(str(error).strip(), "Is the server running, and is --dsn right?") from error
+    return connection

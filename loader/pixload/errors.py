@@ -36,4 +36,6 @@ def from_database(error: psycopg2.Error) -> PixError:
     """Say what the database said, with its hint or ours."""
     message = (error.diag.message_primary or str(error).strip()).removeprefix("plpy.Error: ")
     code = f" [{error.pgcode}]" if error.pgcode else ""
+    if error.pgcode == "2BP01":  # only the detail says of what it is
+        message = f"{message}: {error.diag.message_detail}"
     return PixError(f"{message}{code}", REMEDIES.get(error.pgcode) or error.diag.message_hint)

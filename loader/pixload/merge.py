@@ -20,6 +20,9 @@ from pixload.sources.rows import Reject
 BATCH_ROWS = 2000
 BATCH_BYTES = 16 << 20
 COPY_BYTES = 1 << 20
+
+# Greenplum's other optimizer needs seconds for a column that is compared with an array of a thousand values.
+USE_PLANNER = "SELECT set_config(name, 'off', false) FROM pg_catalog.pg_settings WHERE name = 'optimizer'"
 REJECTS_HEADER = ",".join(field.name for field in fields(Reject))
 
 
@@ -160,6 +163,7 @@ class Merge:
         target = self._target
         key = ", ".join(target.key)
         extra = "".join(f", {column} text" for column in target.extra)
+        self._cursor.execute(USE_PLANNER)
         self._cursor.execute("SELECT pix._distributed_by(%s)", (target.key[0],))
         (distributed,) = self._cursor.fetchone()
         self._cursor.execute(

@@ -51,6 +51,7 @@ def import_model(connection, name: str, converted: ConvertedModel) -> Registered
     content = converted.serialize()
     checksum = hashlib.sha256(content).hexdigest()
     with connection.cursor() as cursor:
+        cursor.execute("SELECT pix._lock_models()")
         for part, start in enumerate(range(0, len(content), PART_BYTES)):
             cursor.execute(
                 "INSERT INTO pix.model_parts VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",

@@ -305,6 +305,21 @@ def test_two_extractions_at_once_share_the_work(loaded):
     assert loaded.value("SELECT sum(extracted)::int FROM pix.extraction_runs") == 60
 
 
+def test_two_models_at_once(loaded, tmp_path):
+    loaded.pix("model", "import", "tiny", "--onnx", tiny_onnx(tmp_path / "tiny.onnx", [1, 2]))
+    with ThreadPoolExecutor(2) as pool:
+        calls = ("CALL pix.extract_features('mini_inception', 5)", "CALL pix.extract_features('tiny', 5)")
+        list(pool.map(loaded.query, calls))
+    assert loaded.query("SELECT extracted, pending FROM pix.extraction_progress") == [(60, 0), (60, 0)]
+
+
+def test_many_short_extractions_at_once(loaded):
+    """They begin with cleaning up, while others are in the middle of a chunk."""
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda _: loaded.query("CALL pix.extract_features(chunk_size => 10)"), range(12)))
+    assert loaded.query(PROGRESS) == [(60, 60, 0, 0, 0)]
+
+
 def test_errors_of_embed(loaded):
     fails_with(loaded, "PX010", "SELECT pix.embed('<html>'::bytea)", role="rita")
     fails_with(loaded, "PX020", "SELECT pix.embed('x'::bytea, 'nope')", role="rita")

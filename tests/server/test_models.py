@@ -1,5 +1,7 @@
 """Models into the database: conversion, replacement, and files that are no models."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import psycopg2
 import pytest
 
@@ -155,6 +157,16 @@ def test_default_and_drop(extracted, tmp_path):
     with pytest.raises(psycopg2.Error) as caught:
         extracted.query("SELECT pix.drop_model(NULL)")
     assert caught.value.pgcode == "PX020"
+
+
+def test_imports_and_drops_at_once(db, tmp_path):
+    path = tiny_onnx(tmp_path / "tiny.onnx", [1, 2])
+    with ThreadPoolExecutor(4) as pool:
+        imports = [pool.submit(db.pix, "model", "import", name, "--onnx", path) for name in ("a", "b", "c")]
+        drop = pool.submit(db.query, "SELECT pix.drop_model('mini_inception')")
+        for future in (*imports, drop):
+            future.result()
+    assert db.query("SELECT model_name FROM pix.models ORDER BY 1") == [("a",), ("b",), ("c",)]
 
 
 def test_missing_part_is_noticed(db):

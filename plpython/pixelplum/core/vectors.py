@@ -96,8 +96,7 @@ def distances(vector: bytes, queries: bytes, metric: str = "cosine") -> np.ndarr
     UnknownMetric
         If the metric is none of the three.
     """
-    if metric not in METRICS:
-        raise UnknownMetric(f"The metric {metric!r} is not known")
+    _check_metric(metric)
     x = from_bytes(vector).astype(np.float64)
     y = _matrix(queries, len(x)).astype(np.float64)
     if metric == "euclidean":
@@ -106,7 +105,8 @@ def distances(vector: bytes, queries: bytes, metric: str = "cosine") -> np.ndarr
     if metric == "dot":
         return -products
     norms = np.sqrt(np.einsum("ij,ij->i", y, y) * (x @ x))
-    return 1 - np.divide(products, norms, out=np.zeros_like(products), where=norms > 0)
+    cosines = np.divide(products, norms, out=np.zeros_like(products), where=norms > 0)
+    return np.clip(1 - cosines, 0, 2)  # rounding must not make a distance negative
 
 
 def check_queries(queries: bytes, number: int, metric: str) -> None:
@@ -128,10 +128,14 @@ def check_queries(queries: bytes, number: int, metric: str) -> None:
     ZeroVector
         If the metric is cosine and a vector is all zeros.
     """
-    if metric not in METRICS:
-        raise UnknownMetric(f"The metric {metric!r} is not known")
+    _check_metric(metric)
     if metric == "cosine" and not _matrix(queries, len(queries) // 4 // number).any(axis=1).all():
         raise ZeroVector
+
+
+def _check_metric(metric: str) -> None:
+    if metric not in METRICS:
+        raise UnknownMetric(f"The metric {metric!r} is not known")
 
 
 def _matrix(vectors: bytes, dimensions: int) -> np.ndarray:

@@ -90,6 +90,6 @@ def _memory(networks: int, model_bytes: int):
     with open("/proc/meminfo") as lines:
         available = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) << 10
     wanted = networks * (BACKEND_BYTES + LOADED_PER_STORED * model_bytes)
-    found = f"{available >> 20} MB available, {wanted >> 20} MB for {networks} networks at once"
+    found = f"{available >> 20} MB available, {wanted >> 20} MB wanted ({networks} at once)"
     ok = available >= wanted
     return "memory", ok, found, None if ok else "Add memory, run fewer segments on this host, or use a smaller model"
