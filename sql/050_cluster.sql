@@ -40,7 +40,9 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    PERFORM set_config(name, 'off', true) FROM pg_settings WHERE name = 'optimizer';
+    IF current_setting('optimizer', true) IS NOT NULL THEN
+        PERFORM set_config('optimizer', 'off', true);
+    END IF;
 END
 $$;
 COMMENT ON FUNCTION pix._use_planner() IS

@@ -22,7 +22,7 @@ BATCH_BYTES = 16 << 20
 COPY_BYTES = 1 << 20
 
 # Greenplum's other optimizer needs seconds for a column that is compared with an array of a thousand values.
-USE_PLANNER = "SELECT set_config(name, 'off', false) FROM pg_catalog.pg_settings WHERE name = 'optimizer'"
+USE_PLANNER = "SELECT set_config('optimizer', 'off', false) WHERE current_setting('optimizer', true) IS NOT NULL"
 REJECTS_HEADER = ",".join(field.name for field in fields(Reject))
 
 
