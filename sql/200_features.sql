@@ -199,7 +199,8 @@ BEGIN
 END
 $$;
 COMMENT ON PROCEDURE pix.extract_features(text, integer, boolean) IS
-'Computes the features of every picture that has none yet, or stale ones, on all CPU cores, and commits after each chunk.
+'Computes the features of every picture that has none yet, or stale ones, on all CPU cores or segments, and commits after
+each chunk.
 It can be stopped at any moment and called again: at most one chunk is lost. A picture that cannot be read becomes a
 row of pix.extraction_failures; pix.extraction_progress tells how far it is.
 Arguments: model_name (NULL: the default model); chunk_size, pictures per commit; retry_failed, whether to try again

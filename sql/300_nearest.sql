@@ -5,7 +5,7 @@
 -- table, where a function that queries tables in its own right could only be called alone. Inlining is also why it
 -- has no SET clause; it names everything in full.
 
-CREATE OR REPLACE FUNCTION pix._check_search(k integer) RETURNS void
+CREATE OR REPLACE FUNCTION pix._check_k(k integer) RETURNS void
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -16,9 +16,9 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION pix._check_search(integer) IS 'Internal: refuses a k below 1. Errors: PX033. Runs: either.';
-REVOKE ALL ON FUNCTION pix._check_search(integer) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._check_search(integer) TO pix_reader;
+COMMENT ON FUNCTION pix._check_k(integer) IS 'Internal: refuses a k below 1. Errors: PX033. Runs: either.';
+REVOKE ALL ON FUNCTION pix._check_k(integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._check_k(integer) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._search(
     query pix.feature_vector, model pix.models, k integer, metric text, excluded text
@@ -29,7 +29,7 @@ AS $$
 DECLARE
     found pix.neighbor[];
 BEGIN
-    PERFORM pix._check_search(k);
+    PERFORM pix._check_k(k);
     PERFORM pix._check_queries(query, 1, coalesce(metric, ''));
     SELECT array_agg((c.rank, c.item_id, c.distance)::pix.neighbor ORDER BY c.rank) INTO found
     FROM (
@@ -179,7 +179,7 @@ BEGIN
         'Call it once for all items; where its result is joined or stored, give it a value or variable, not a subquery.'
     );
     model := pix._find_model(model_name);
-    PERFORM pix._check_search(k);
+    PERFORM pix._check_k(k);
     -- Asked first: Greenplum 7.0's optimizer crashes where a column is compared with an array of nothing but NULL.
     IF item_ids IS NULL OR EXISTS (SELECT FROM unnest(item_ids) i WHERE i IS NULL) THEN
         PERFORM pix._raise_no_features(NULL, model.model_name);

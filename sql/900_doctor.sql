@@ -17,7 +17,7 @@ try:
         remedy = 'Run pix migrate where SQL is older; else install pixelplum @VERSION@ here, and open a new connection'
         checks = [('package', False, found, remedy)]
 except Exception as error:
-    found = f'{error} (Python {sys.version.split()[0]})'
+    found = f'{" ".join(str(error).split())[:200]} (Python {sys.version.split()[0]})'  # numpy's error fills a page
     remedy = ('Install pixelplum @VERSION@ for this Python, put what `pix server python-path` prints into PYTHONPATH '
               'of the postmaster, and restart it')
     checks = [('package', False, found, remedy)]

@@ -4,4 +4,3 @@ set -euo pipefail
 unset PYTHONPATH # Greenplum's own, which the command line does not need
 pix migrate
 pix model import mini_inception
-pix doctor

@@ -20,9 +20,6 @@ from pixload.sources.rows import Reject
 BATCH_ROWS = 2000
 BATCH_BYTES = 16 << 20
 COPY_BYTES = 1 << 20
-
-# Greenplum's other optimizer needs seconds for a column that is compared with an array of a thousand values.
-USE_PLANNER = "SELECT set_config('optimizer', 'off', false) WHERE current_setting('optimizer', true) IS NOT NULL"
 REJECTS_HEADER = ",".join(field.name for field in fields(Reject))
 
 
@@ -152,6 +149,7 @@ class Merge:
         self.summary.unchanged += unchanged
 
     def _merge(self, batch: io.BytesIO) -> tuple[list[Reject], int, int, int]:
+        self._cursor.execute("SELECT pix._use_planner()")
         columns = ", ".join(("position", "source_of_row", *self._target.columns))
         self._cursor.copy_expert(f"COPY pg_temp.staging ({columns}) FROM STDIN", batch, COPY_BYTES)
         duplicates = self._remove_duplicates()
@@ -163,7 +161,6 @@ class Merge:
         target = self._target
         key = ", ".join(target.key)
         extra = "".join(f", {column} text" for column in target.extra)
-        self._cursor.execute(USE_PLANNER)
         self._cursor.execute("SELECT pix._distributed_by(%s)", (target.key[0],))
         (distributed,) = self._cursor.fetchone()
         self._cursor.execute(
