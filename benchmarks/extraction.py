@@ -18,7 +18,7 @@ import psycopg2
 from benchmarks.tools import CORES, compare, execute, inception, photographs, pix, seconds
 from pixelplum.core.networks import SPEC_KEY
 from pixelplum.core.pictures import Preprocessing, decode, to_tensor
-from pixload.conversion import read_onnx
+from pixload.conversion.onnx_files import read_onnx
 from pixload.models import import_model
 
 PICTURES = 1000

@@ -11,7 +11,7 @@ import psycopg2
 
 from benchmarks.tools import compare, execute, inception, photographs, pix, seconds
 from pixelplum.core.networks import Network
-from pixload.conversion import read_onnx
+from pixload.conversion.onnx_files import read_onnx
 from pixload.models import import_model
 
 CONNECTIONS = 5

@@ -18,7 +18,9 @@ import psycopg2
 from psycopg2.extensions import make_dsn, parse_dsn
 
 from pixload.cluster import Cluster
-from pixload.conversion import convert_application, save
+from pixload.conversion.converted import Wishes, save
+from pixload.conversion.keras_models import load_application
+from pixload.conversion.tensorflow_graphs import convert
 from pixload.migration import migrate
 
 CHECKOUT = Path(__file__).parents[1]
@@ -122,7 +124,7 @@ def inception() -> Path:
     """Return Keras's Inception v3 with random weights as an ONNX file, converted once."""
     path = STATE / "inception_v3_seed_7.onnx"
     if not path.exists():
-        save(convert_application("inception_v3", None, seed=7), path)
+        save(convert(load_application("inception_v3", None, seed=7), Wishes()), path)
     return path
 
 

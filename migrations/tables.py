@@ -32,6 +32,7 @@ metadata = MetaData(schema=SCHEMA)
 ITEM_ID_CHECK = "octet_length(item_id) BETWEEN 1 AND 2000"
 MODEL_NAME_CHECK = "octet_length(model_name) BETWEEN 1 AND 200"
 LABEL_SET_CHECK = "octet_length(label_set) BETWEEN 1 AND 200"
+CLASSIFIER_CHECK = "octet_length(classifier) BETWEEN 1 AND 200"
 VECTOR_CHECK = "octet_length(VALUE) > 0 AND octet_length(VALUE) % 4 = 0"
 
 feature_vector = DOMAIN("feature_vector", BYTEA, schema=SCHEMA, create_type=False)
@@ -47,7 +48,8 @@ settings = Table(
     Column("key", Text, primary_key=True),
     Column("value", Text, nullable=False),
     info=REPLICATED,
-    comment="Settings of this database, one a row: default_model.",
+    comment="Settings of this database, one a row: default_model, network_memory_mb, tensorflow_threads, "
+    "tensorflow_memory_mb.",
 )
 
 items = Table(
@@ -114,6 +116,7 @@ models = Table(
     Column("source", Text, nullable=False, comment="What the model was made from."),
     Column("agreement", REAL, comment="Largest difference to the original engine, relative to the features."),
     _moment("imported_at"),
+    Column("tensorflow_checksum", Text, comment="sha256 of the TensorFlow graph, where it was kept."),
     CheckConstraint(MODEL_NAME_CHECK, name="models_model_name_length"),
     info=REPLICATED,
     comment="The networks (and foreign sources) that features come from.",
@@ -127,7 +130,7 @@ model_parts = Table(
     Column("content", BYTEA, nullable=False),
     PrimaryKeyConstraint("checksum", "part"),
     info=REPLICATED,
-    comment="ONNX files in parts, addressed by their sha256.",
+    comment="ONNX files and TensorFlow graphs in parts, addressed by their sha256.",
 )
 
 features = Table(
@@ -171,4 +174,124 @@ extraction_runs = Table(
     Column("seconds", DOUBLE_PRECISION, nullable=False, server_default="0"),
     info=REPLICATED,
     comment="Calls of pix.extract_features: pictures done and seconds taken so far.",
+)
+
+quantizations = Table(
+    "quantizations",
+    metadata,
+    Column("model_name", Text, primary_key=True),
+    Column("quantized_from", Text, nullable=False),
+    Column("model_checksum", Text, nullable=False, comment="Of the INT8 network that was measured."),
+    Column("float_checksum", Text, nullable=False, comment="Of the network that it was made from."),
+    Column("calibrated_on", Integer, nullable=False, comment="Pictures."),
+    Column("compared_on", Integer, nullable=False, comment="Other pictures, where there are enough."),
+    Column(
+        "overlap", DOUBLE_PRECISION, nullable=False, comment="Share of the ten nearest neighbours that stay the same."
+    ),
+    Column("classifier", Text, comment="The classifier whose accuracy was compared, if there is one."),
+    Column("float_accuracy", DOUBLE_PRECISION, comment="Of the classifier on compared pictures of its test part."),
+    Column("int8_accuracy", DOUBLE_PRECISION, comment="The same with features of the INT8 network."),
+    Column("float_ms", DOUBLE_PRECISION, nullable=False, comment="Milliseconds per picture on one core."),
+    Column("int8_ms", DOUBLE_PRECISION, nullable=False),
+    Column("float_mb", DOUBLE_PRECISION, nullable=False, comment="What a process grows by to run it, in MiB."),
+    Column("int8_mb", DOUBLE_PRECISION, nullable=False),
+    _moment("quantized_at"),
+    info=REPLICATED,
+    comment="What quantizing a network to INT8 costs, and what it gains.",
+)
+
+classifiers = Table(
+    "classifiers",
+    metadata,
+    Column("classifier", Text, primary_key=True),
+    Column("checksum", Text, nullable=False, comment="sha256 of labels, weights and intercepts."),
+    Column("label_set", Text, comment="What it was trained on; NULL for classes that came with a network."),
+    Column("model_name", Text, nullable=False, comment="Whose features it takes."),
+    Column("model_checksum", Text, comment="It is out of date unless this equals the model's checksum."),
+    Column("dimensions", Integer, nullable=False),
+    Column("algorithm", Text, nullable=False, comment="softmax, lda, or imported."),
+    Column(
+        "parameters", JSONB, nullable=False, comment="balanced, folds, and the strength of the penalty that was chosen."
+    ),
+    Column("fingerprint", Text, comment="sha256 of the items, their labels and pictures that it was trained on."),
+    Column("items", Integer, comment="Labelled items with features."),
+    Column("left_out", Integer, comment="Labelled items without features: no picture, or one that cannot be read."),
+    Column("seconds", DOUBLE_PRECISION, comment="What the training took."),
+    _moment("trained_at"),
+    CheckConstraint(CLASSIFIER_CHECK, name="classifiers_classifier_length"),
+    info=REPLICATED,
+    comment="Final layers on stored features: class probabilities are softmax(weights · features + intercepts).",
+)
+
+classifier_classes = Table(
+    "classifier_classes",
+    metadata,
+    Column("classifier", Text),
+    Column("class", Integer, comment="From 1."),
+    Column("label", Text, nullable=False),
+    Column("intercept", DOUBLE_PRECISION, nullable=False),
+    Column("weights", feature_vector, nullable=False, comment="pix.to_array reads it."),
+    PrimaryKeyConstraint("classifier", "class"),
+    info=REPLICATED,
+    comment="The classes of a classifier, and their weights.",
+)
+
+EVALUATION = "validation, test, or fold 1, fold 2, … of the cross-validation."
+
+classifier_metrics = Table(
+    "classifier_metrics",
+    metadata,
+    Column("classifier", Text),
+    Column("evaluation", Text, comment=EVALUATION),
+    Column("items", Integer, nullable=False),
+    Column("accuracy", DOUBLE_PRECISION, nullable=False),
+    Column(
+        "log_loss", DOUBLE_PRECISION, nullable=False, comment="Mean negative logarithm of the true class's probability."
+    ),
+    Column("auc", DOUBLE_PRECISION, comment="Mean over classes, each against the rest."),
+    PrimaryKeyConstraint("classifier", "evaluation"),
+    info=REPLICATED,
+    comment="How good a classifier is on items that it was not trained on.",
+)
+
+classifier_class_metrics = Table(
+    "classifier_class_metrics",
+    metadata,
+    Column("classifier", Text),
+    Column("evaluation", Text, comment=EVALUATION),
+    Column("label", Text),
+    Column("items", Integer, nullable=False, comment="Items of this class."),
+    Column("precision", DOUBLE_PRECISION, comment="Share of those called so that are; NULL if none is called so."),
+    Column("recall", DOUBLE_PRECISION, comment="Share of its items that are called so; NULL if there are none."),
+    Column("auc", DOUBLE_PRECISION, comment="Against all other classes; NULL without items of both kinds."),
+    PrimaryKeyConstraint("classifier", "evaluation", "label"),
+    info=REPLICATED,
+    comment="How good a classifier is for each class.",
+)
+
+classifier_confusion = Table(
+    "classifier_confusion",
+    metadata,
+    Column("classifier", Text),
+    Column("evaluation", Text, comment=EVALUATION),
+    Column("actual", Text),
+    Column("predicted", Text),
+    Column("items", Integer, nullable=False),
+    PrimaryKeyConstraint("classifier", "evaluation", "actual", "predicted"),
+    info=REPLICATED,
+    comment="The confusion matrix of a classifier, cells with items only.",
+)
+
+predictions = Table(
+    "predictions",
+    metadata,
+    Column("item_id", Text),
+    Column("classifier", Text),
+    Column("label", Text, nullable=False),
+    Column("score", REAL, nullable=False, comment="Probability of the label, as the classifier has it."),
+    _moment("classified_at"),
+    PrimaryKeyConstraint("item_id", "classifier"),
+    CheckConstraint(ITEM_ID_CHECK, name="predictions_item_id_length"),
+    info=BY_ITEM,
+    comment="The most probable class of each item, as pix.classify_all left it.",
 )

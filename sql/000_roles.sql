@@ -24,13 +24,21 @@ GRANT pix_app TO pix_admin;
 
 REVOKE ALL ON SCHEMA pix FROM PUBLIC;
 GRANT USAGE ON SCHEMA pix TO pix_reader;
-REVOKE ALL ON TYPE pix.feature_vector, pix.embedding, pix.neighbor, pix.neighbor_pair, pix.finding FROM PUBLIC;
-GRANT USAGE ON TYPE pix.feature_vector, pix.embedding, pix.neighbor, pix.neighbor_pair, pix.finding TO pix_reader;
+REVOKE ALL ON TYPE
+    pix.feature_vector, pix.embedding, pix.neighbor, pix.neighbor_pair, pix.finding, pix.class_score, pix.layer,
+    pix.feature_map
+FROM PUBLIC;
+GRANT USAGE ON TYPE
+    pix.feature_vector, pix.embedding, pix.neighbor, pix.neighbor_pair, pix.finding, pix.class_score, pix.layer,
+    pix.feature_map
+TO pix_reader;
 GRANT SELECT ON
     pix.settings, pix.items, pix.images, pix.labels, pix.models, pix.model_parts, pix.features,
-    pix.extraction_failures, pix.extraction_runs
+    pix.extraction_failures, pix.extraction_runs, pix.quantizations, pix.classifiers, pix.classifier_classes,
+    pix.classifier_metrics, pix.classifier_class_metrics, pix.classifier_confusion, pix.predictions
 TO pix_reader;
 GRANT INSERT, UPDATE, DELETE ON
     pix.settings, pix.items, pix.images, pix.labels, pix.models, pix.model_parts, pix.features,
-    pix.extraction_failures, pix.extraction_runs
+    pix.extraction_failures, pix.extraction_runs, pix.quantizations, pix.classifiers, pix.classifier_classes,
+    pix.classifier_metrics, pix.classifier_class_metrics, pix.classifier_confusion, pix.predictions
 TO pix_admin;

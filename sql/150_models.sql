@@ -29,7 +29,7 @@ COMMENT ON FUNCTION pix._find_model(text) IS
 REVOKE ALL ON FUNCTION pix._find_model(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix._find_model(text) TO pix_reader;
 
-CREATE OR REPLACE FUNCTION pix._network_of(model_name text) RETURNS text
+CREATE OR REPLACE FUNCTION pix._network_of(model_name text, engine text DEFAULT 'onnxruntime') RETURNS text
 LANGUAGE plpgsql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -41,24 +41,47 @@ BEGIN
             MESSAGE = format('Model %L has no network: its features were loaded from a file', model.model_name),
             HINT = 'Name a model that was imported with: pix model import';
     END IF;
-    RETURN model.checksum;
+    IF engine = 'onnxruntime' THEN
+        RETURN model.checksum;
+    ELSIF engine = 'tensorflow' THEN
+        IF model.tensorflow_checksum IS NULL THEN
+            RAISE EXCEPTION USING ERRCODE = 'PX027',
+                MESSAGE = format('Model %L was imported without its TensorFlow graph', model.model_name),
+                HINT = 'Import it again with: pix model import … --keep-tensorflow';
+        END IF;
+        RETURN model.tensorflow_checksum;
+    END IF;
+    RAISE EXCEPTION USING ERRCODE = 'PX026', MESSAGE = format('The engine %L is not known', engine),
+        HINT = 'Use one of: onnxruntime, tensorflow.';
 END
 $$;
-COMMENT ON FUNCTION pix._network_of(text) IS
-'Internal: the checksum of a model''s network. Errors: PX020, PX022. Runs: either.';
-REVOKE ALL ON FUNCTION pix._network_of(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._network_of(text) TO pix_reader;
+COMMENT ON FUNCTION pix._network_of(text, text) IS
+'Internal: the checksum of a model''s network, in the format of an engine. Errors: PX020, PX022, PX026, PX027. Runs: either.';
+REVOKE ALL ON FUNCTION pix._network_of(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._network_of(text, text) TO pix_reader;
 
-CREATE OR REPLACE FUNCTION pix._model_is_ready(checksum text, verify boolean) RETURNS boolean
+CREATE OR REPLACE FUNCTION pix._network_is_loaded(checksum text) RETURNS boolean
 LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'features.is_ready', checksum, verify)
+return call(plpy, GD, '@VERSION@', 'features.is_loaded', checksum)
 $$;
-COMMENT ON FUNCTION pix._model_is_ready(text, boolean) IS
-'Internal: whether this backend can load the model from the cache of this host; verify: compare the whole file. Runs: either.';
-REVOKE ALL ON FUNCTION pix._model_is_ready(text, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION pix._network_is_loaded(text) IS
+'Internal: whether this backend has the network in memory. Runs: either.';
+REVOKE ALL ON FUNCTION pix._network_is_loaded(text) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION pix._model_is_ready(checksum text, engine text, verify boolean, settings jsonb) RETURNS boolean
+LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+from pixelplum.server import call
+return call(plpy, GD, '@VERSION@', 'features.is_ready', checksum, engine, verify, settings)
+$$;
+COMMENT ON FUNCTION pix._model_is_ready(text, text, boolean, jsonb) IS
+'Internal: whether this backend can load the model from the cache of this host; verify: compare the whole file.
+Errors: PX022, PX026, PX028. Runs: either.';
+REVOKE ALL ON FUNCTION pix._model_is_ready(text, text, boolean, jsonb) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION pix._write_model_part(checksum text, part integer, content bytea) RETURNS void
 LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE
@@ -84,14 +107,21 @@ REVOKE ALL ON FUNCTION pix._finish_model(text) FROM PUBLIC;
 
 -- PL/pgSQL reads the parts: its plain SELECT also works in parallel workers and on segments, plpy's does not.
 -- SECURITY DEFINER: whoever may use a model may have it restored, but not write files by calling the functions above.
-CREATE OR REPLACE FUNCTION pix._ensure_model(checksum text, verify boolean DEFAULT false) RETURNS boolean
+CREATE OR REPLACE FUNCTION pix._ensure_model(
+    checksum text, engine text DEFAULT 'onnxruntime', verify boolean DEFAULT false
+) RETURNS boolean
 LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+    settings jsonb;
     piece record;
 BEGIN
-    IF pix._model_is_ready(checksum, verify) THEN
+    IF NOT verify AND pix._network_is_loaded(checksum) THEN
+        RETURN false;  -- for every picture but a backend's first
+    END IF;
+    SELECT coalesce(jsonb_object_agg(s.key, s.value), '{}') INTO settings FROM pix.settings s;
+    IF pix._model_is_ready(checksum, engine, verify, settings) THEN
         RETURN false;
     END IF;
     FOR piece IN
@@ -103,39 +133,52 @@ BEGIN
     RETURN true;
 END
 $$;
-COMMENT ON FUNCTION pix._ensure_model(text, boolean) IS
+COMMENT ON FUNCTION pix._ensure_model(text, text, boolean) IS
 'Internal: restores the model into the cache of this host if it is missing there; tells whether it did. Runs: either.';
-REVOKE ALL ON FUNCTION pix._ensure_model(text, boolean) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._ensure_model(text, boolean) TO pix_reader;
+REVOKE ALL ON FUNCTION pix._ensure_model(text, text, boolean) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._ensure_model(text, text, boolean) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._inspect_model(
-    checksum text, OUT dimensions integer, OUT size_bytes bigint, OUT spec jsonb
+    checksum text, engine text, OUT dimensions integer, OUT size_bytes bigint, OUT spec jsonb
 ) LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'models.inspect', checksum)
+return call(plpy, GD, '@VERSION@', 'models.inspect', checksum, engine)
 $$;
-COMMENT ON FUNCTION pix._inspect_model(text) IS
-'Internal: loads a model and says what it is. Errors: PX021, PX022, PX023. Runs: either.';
-REVOKE ALL ON FUNCTION pix._inspect_model(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._inspect_model(text) TO pix_reader;
+COMMENT ON FUNCTION pix._inspect_model(text, text) IS
+'Internal: loads a model into an engine and says what it is. Errors: PX021, PX022, PX023, PX026. Runs: either.';
+REVOKE ALL ON FUNCTION pix._inspect_model(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._inspect_model(text, text) TO pix_reader;
+
+CREATE OR REPLACE FUNCTION pix._check_sight(checksum text) RETURNS void
+LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+from pixelplum.server import call
+return call(plpy, GD, '@VERSION@', 'models.check_sight', checksum)
+$$;
+COMMENT ON FUNCTION pix._check_sight(text) IS
+'Internal: refuses a network that does not tell two pictures apart, or sees two pictures where there is one.
+Errors: PX021, PX022, PX025. Runs: either.';
+REVOKE ALL ON FUNCTION pix._check_sight(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._check_sight(text) TO pix_reader;
 
 -- VOLATILE, or a cluster would compute it once, on the coordinator, instead of on each segment.
-CREATE OR REPLACE FUNCTION pix._ensure_model_here(checksum text) RETURNS boolean
+CREATE OR REPLACE FUNCTION pix._ensure_model_here(checksum text, engine text) RETURNS boolean
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    RETURN pix._ensure_model(checksum, verify => true);
+    RETURN pix._ensure_model(checksum, engine, verify => true);
 END
 $$;
-COMMENT ON FUNCTION pix._ensure_model_here(text) IS
+COMMENT ON FUNCTION pix._ensure_model_here(text, text) IS
 'Internal: verifies or restores the model''s file on the host it runs on; tells whether it was restored. Runs: either.';
-REVOKE ALL ON FUNCTION pix._ensure_model_here(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._ensure_model_here(text) TO pix_reader;
+REVOKE ALL ON FUNCTION pix._ensure_model_here(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._ensure_model_here(text, text) TO pix_reader;
 
-CREATE OR REPLACE FUNCTION pix.warm_up(model_name text DEFAULT NULL) RETURNS boolean
+CREATE OR REPLACE FUNCTION pix.warm_up(model_name text DEFAULT NULL, engine text DEFAULT 'onnxruntime') RETURNS boolean
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -146,29 +189,30 @@ DECLARE
 BEGIN
     PERFORM pix._require_coordinator('pix.warm_up', 'Call it alone: SELECT pix.warm_up()');
     PERFORM pix._require_fit_hosts();
-    checksum := pix._network_of(model_name);
-    restored := pix._ensure_model_here(checksum);
-    PERFORM pix._inspect_model(checksum);
+    checksum := pix._network_of(model_name, engine);
+    restored := pix._ensure_model_here(checksum, engine);
+    PERFORM pix._inspect_model(checksum, engine);
     IF pix._is_cluster() THEN
         EXECUTE
             'SELECT bool_or(s.restored)
-             FROM (SELECT pix._ensure_model_here($1) AS restored FROM gp_dist_random(''gp_id'')) s'
-        INTO restored_there USING checksum;
+             FROM (SELECT pix._ensure_model_here($1, $2) AS restored FROM gp_dist_random(''gp_id'')) s'
+        INTO restored_there USING checksum, engine;
         restored := restored OR restored_there;
     END IF;
     RETURN restored;
 END
 $$;
-COMMENT ON FUNCTION pix.warm_up(text) IS
+COMMENT ON FUNCTION pix.warm_up(text, text) IS
 'Makes a model ready on this host, and on every host of a cluster: restores its file from the database if need be, and
 loads it into this connection.
-Arguments: model_name (NULL: the default model). Result: whether a file had to be restored.
+Arguments: model_name (NULL: the default model); engine, onnxruntime or tensorflow. Result: whether a file had to be restored.
 Errors: PX002 a host that lacks what networks need, PX020 unknown model, PX022 a model without a network,
-PX024 a cache folder that cannot be written, PX060 a call as a part of a larger query on a cluster.
+PX024 a cache folder that cannot be written, PX026 an engine that is not known or not installed, PX027 a model without a
+TensorFlow graph, PX028 a setting that cannot be used, PX060 a call as a part of a larger query on a cluster.
 Runs: coordinator.
 Example: SELECT pix.warm_up(''mini_inception'');';
-REVOKE ALL ON FUNCTION pix.warm_up(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix.warm_up(text) TO pix_reader;
+REVOKE ALL ON FUNCTION pix.warm_up(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix.warm_up(text, text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._lock_models() RETURNS void
 LANGUAGE sql VOLATILE PARALLEL UNSAFE
@@ -180,8 +224,19 @@ two at once would be a deadlock. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._lock_models() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix._lock_models() TO pix_admin;
 
+CREATE OR REPLACE FUNCTION pix._remove_unused_parts() RETURNS void
+LANGUAGE sql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DELETE FROM pix.model_parts p
+WHERE NOT EXISTS (SELECT FROM pix.models m WHERE p.checksum IN (m.checksum, m.tensorflow_checksum))
+$$;
+COMMENT ON FUNCTION pix._remove_unused_parts() IS 'Internal: removes files that no model uses any more. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._remove_unused_parts() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._remove_unused_parts() TO pix_admin;
+
 CREATE OR REPLACE FUNCTION pix.register_model(
-    model_name text, checksum text, source text, agreement real DEFAULT NULL
+    model_name text, checksum text, source text, agreement real DEFAULT NULL, tensorflow_checksum text DEFAULT NULL
 ) RETURNS pix.models
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
@@ -193,32 +248,37 @@ BEGIN
     PERFORM pix._lock_models();
     PERFORM pix._require_fit_hosts();
     PERFORM pix._ensure_model(checksum, verify => true);
-    SELECT * INTO description FROM pix._inspect_model(checksum);
-    INSERT INTO pix.models AS m (model_name, checksum, dimensions, size_bytes, spec, source, agreement)
+    SELECT * INTO description FROM pix._inspect_model(checksum, 'onnxruntime');
+    PERFORM pix._check_sight(checksum);
+    INSERT INTO pix.models AS m
+        (model_name, checksum, dimensions, size_bytes, spec, source, agreement, tensorflow_checksum)
     VALUES (
         register_model.model_name, register_model.checksum, description.dimensions, description.size_bytes,
-        description.spec, register_model.source, register_model.agreement
+        description.spec, register_model.source, register_model.agreement, register_model.tensorflow_checksum
     )
     ON CONFLICT ON CONSTRAINT models_pkey DO UPDATE SET
         checksum = excluded.checksum, dimensions = excluded.dimensions, size_bytes = excluded.size_bytes,
         spec = excluded.spec, source = excluded.source, agreement = excluded.agreement,
-        imported_at = now();
-    DELETE FROM pix.model_parts p
-    WHERE NOT EXISTS (SELECT FROM pix.models m WHERE m.checksum = p.checksum);
+        tensorflow_checksum = excluded.tensorflow_checksum, imported_at = now();
+    DELETE FROM pix.quantizations q
+    WHERE q.model_name = register_model.model_name AND q.model_checksum <> register_model.checksum;
+    PERFORM pix._remove_unused_parts();
     INSERT INTO pix.settings VALUES ('default_model', register_model.model_name) ON CONFLICT DO NOTHING;
     SELECT m.* INTO registered FROM pix.models m WHERE m.model_name = register_model.model_name;
     RETURN registered;
 END
 $$;
-COMMENT ON FUNCTION pix.register_model(text, text, text, real) IS
+COMMENT ON FUNCTION pix.register_model(text, text, text, real, text) IS
 'Names a network whose ONNX file is in pix.model_parts; pix model import calls it. The first model becomes the default.
 Under a name that is taken, the model is replaced, and its features are stale until the next extraction.
-Arguments: model_name; checksum, the sha256 of the whole file; source, in words; agreement with the original engine.
-Result: the row of pix.models. Errors: PX002 a host that lacks what networks need, PX022 or PX023 a network that does not run or gives no vector.
+Arguments: model_name; checksum, the sha256 of the whole file; source, in words; agreement with the original engine;
+tensorflow_checksum, of the TensorFlow graph, if that is in pix.model_parts too.
+Result: the row of pix.models. Errors: PX002 a host that lacks what networks need, PX022 or PX023 a network that does not run
+or gives no vector, PX025 one that does not tell pictures apart.
 Runs: coordinator.
 Example: SELECT * FROM pix.register_model(''mine'', (SELECT min(checksum) FROM pix.model_parts), ''by hand'');';
-REVOKE ALL ON FUNCTION pix.register_model(text, text, text, real) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix.register_model(text, text, text, real) TO pix_admin;
+REVOKE ALL ON FUNCTION pix.register_model(text, text, text, real, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix.register_model(text, text, text, real, text) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.set_default_model(model_name text) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -259,15 +319,15 @@ BEGIN
     DELETE FROM pix.features f WHERE f.model_name = model.model_name;
     GET DIAGNOSTICS dropped = ROW_COUNT;
     DELETE FROM pix.extraction_runs r WHERE r.model_name = model.model_name;
+    DELETE FROM pix.quantizations q WHERE q.model_name = model.model_name;
     DELETE FROM pix.models m WHERE m.model_name = model.model_name;
-    DELETE FROM pix.model_parts p
-    WHERE NOT EXISTS (SELECT FROM pix.models m WHERE m.checksum = p.checksum);
+    PERFORM pix._remove_unused_parts();
     DELETE FROM pix.settings s WHERE s.key = 'default_model' AND s.value = model.model_name;
     RETURN dropped;
 END
 $$;
 COMMENT ON FUNCTION pix.drop_model(text) IS
-'Removes a model, its network and all its features.
+'Removes a model, its network and all its features. Classifiers on these features stay, but cannot be used.
 Arguments: model_name. Result: the number of features removed. Errors: PX020 for an unknown model.
 Runs: coordinator.
 Example: SELECT pix.drop_model(''mini_inception'');';

@@ -1,37 +1,39 @@
 -- Pictures to features: one picture with pix.embed, all of them with pix.extract_features.
 
-CREATE OR REPLACE FUNCTION pix._run_network(content bytea, checksum text) RETURNS pix.embedding
+CREATE OR REPLACE FUNCTION pix._run_network(content bytea, checksum text, engine text) RETURNS pix.embedding
 LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE COST 1000000
 SET search_path = pg_catalog, pg_temp
 AS $$
 from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'features.embed', content, checksum)
+return call(plpy, GD, '@VERSION@', 'features.embed', content, checksum, engine)
 $$;
-COMMENT ON FUNCTION pix._run_network(bytea, text) IS
+COMMENT ON FUNCTION pix._run_network(bytea, text, text) IS
 'Internal: features, or why the picture has none. Errors: PX021, PX022 for a network that does not work. Runs: either.';
-REVOKE ALL ON FUNCTION pix._run_network(bytea, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._run_network(bytea, text) TO pix_reader;
+REVOKE ALL ON FUNCTION pix._run_network(bytea, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._run_network(bytea, text, text) TO pix_reader;
 
-CREATE OR REPLACE FUNCTION pix._try_embed(content bytea, checksum text) RETURNS pix.embedding
+CREATE OR REPLACE FUNCTION pix._try_embed(content bytea, checksum text, engine text) RETURNS pix.embedding
 LANGUAGE plpgsql STABLE PARALLEL SAFE COST 1000000
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    PERFORM pix._ensure_model(checksum);
-    RETURN pix._run_network(content, checksum);
+    PERFORM pix._ensure_model(checksum, engine);
+    RETURN pix._run_network(content, checksum, engine);
 END
 $$;
-COMMENT ON FUNCTION pix._try_embed(bytea, text) IS
+COMMENT ON FUNCTION pix._try_embed(bytea, text, text) IS
 'Internal: features by a network, restored on this host if need be, or why the picture has none. Runs: either.';
-REVOKE ALL ON FUNCTION pix._try_embed(bytea, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._try_embed(bytea, text) TO pix_reader;
+REVOKE ALL ON FUNCTION pix._try_embed(bytea, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._try_embed(bytea, text, text) TO pix_reader;
 
-CREATE OR REPLACE FUNCTION pix.embed(content bytea, model_name text DEFAULT NULL) RETURNS pix.feature_vector
+CREATE OR REPLACE FUNCTION pix.embed(
+    content bytea, model_name text DEFAULT NULL, engine text DEFAULT 'onnxruntime'
+) RETURNS pix.feature_vector
 LANGUAGE plpgsql STABLE PARALLEL SAFE COST 1000000
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    embedding pix.embedding := pix._try_embed(content, pix._network_of(model_name));
+    embedding pix.embedding := pix._try_embed(content, pix._network_of(model_name, engine), engine);
 BEGIN
     IF embedding.sqlstate IS NOT NULL THEN
         RAISE EXCEPTION USING ERRCODE = embedding.sqlstate, MESSAGE = embedding.reason, HINT = embedding.hint;
@@ -39,15 +41,17 @@ BEGIN
     RETURN embedding.vector;
 END
 $$;
-COMMENT ON FUNCTION pix.embed(bytea, text) IS
+COMMENT ON FUNCTION pix.embed(bytea, text, text) IS
 'Runs a network on a picture, and returns its features.
-Arguments: content, the bytes of a picture file; model_name (NULL: the default model).
+Arguments: content, the bytes of a picture file; model_name (NULL: the default model); engine: onnxruntime, or tensorflow
+for a model that was imported with its TensorFlow graph (the same features within 1e-4, slower and in more memory).
 Result: the feature vector; NULL for NULL.
-Errors: PX010 not a picture, PX011 too many pixels, PX020 unknown model, PX022 a model that cannot run.
+Errors: PX010 not a picture, PX011 too many pixels, PX020 unknown model, PX022 a model that cannot run, PX026 an engine that
+is not known or not installed, PX027 a model without a TensorFlow graph, PX028 a setting that cannot be used.
 Runs: either (in parallel workers too, and on the segments that hold the pictures).
 Example: SELECT item_id, pix.embed(content) FROM pix.images LIMIT 3;';
-REVOKE ALL ON FUNCTION pix.embed(bytea, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix.embed(bytea, text) TO pix_reader;
+REVOKE ALL ON FUNCTION pix.embed(bytea, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix.embed(bytea, text, text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._cores() RETURNS integer
 LANGUAGE plpython3u STABLE PARALLEL SAFE
@@ -82,7 +86,7 @@ GRANT SELECT ON pix.pending_images TO pix_reader;
 
 -- One table, and no index: parallel workers share out the few rows of a page, not the hundreds of an index's.
 -- CREATE TABLE AS is planned in parallel, INSERT … SELECT is not.
-CREATE OR REPLACE FUNCTION pix._embed_chunk(item_ids text[], checksum text) RETURNS void
+CREATE OR REPLACE FUNCTION pix._embed_chunk(item_ids text[], checksum text, engine text) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 SET enable_indexscan = off
@@ -102,19 +106,20 @@ BEGIN
     END IF;
     EXECUTE
         'CREATE TEMP TABLE pix_chunk ON COMMIT DROP AS
-         SELECT item_id, sha256, pix._try_embed(content, $1) AS embedding FROM pix.images WHERE item_id = ANY ($2)'
+         SELECT item_id, sha256, pix._try_embed(content, $1, $3) AS embedding FROM pix.images WHERE item_id = ANY ($2)'
         || pix._distributed_by('item_id')
-    USING checksum, item_ids;
+    USING checksum, item_ids, engine;
 END
 $$;
-COMMENT ON FUNCTION pix._embed_chunk(text[], text) IS
+COMMENT ON FUNCTION pix._embed_chunk(text[], text, text) IS
 'Internal: computes the features of these items into the temporary table pix_chunk. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._embed_chunk(text[], text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._embed_chunk(text[], text) TO pix_admin;
+REVOKE ALL ON FUNCTION pix._embed_chunk(text[], text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._embed_chunk(text[], text, text) TO pix_admin;
 
 -- A procedure that commits cannot have a SET clause: it sets search_path itself, in each transaction.
 CREATE OR REPLACE PROCEDURE pix.extract_features(
-    model_name text DEFAULT NULL, chunk_size integer DEFAULT 1000, retry_failed boolean DEFAULT false
+    model_name text DEFAULT NULL, chunk_size integer DEFAULT 1000, retry_failed boolean DEFAULT false,
+    engine text DEFAULT 'onnxruntime'
 )
 LANGUAGE plpgsql
 AS $$
@@ -134,7 +139,7 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'PX050', MESSAGE = format('chunk_size is %s', chunk_size),
             HINT = 'Use a chunk_size of at least 1; 1000 is the default.';
     END IF;
-    PERFORM pix.warm_up(model.model_name);
+    PERFORM pix.warm_up(model.model_name, engine);
     -- Two calls at once take turns, chunk by chunk, instead of doing the same work. Whoever writes does so in the order
     -- failures, features, runs: a cluster locks whole tables, and another order would be a deadlock.
     PERFORM pg_advisory_xact_lock(hashtext('pix.extract_features'), hashtext(model.model_name));
@@ -165,7 +170,7 @@ BEGIN
             ORDER BY item_id LIMIT chunk_size
         ) p;
         EXIT WHEN item_ids IS NULL;
-        PERFORM pix._embed_chunk(item_ids, model.checksum);
+        PERFORM pix._embed_chunk(item_ids, pix._network_of(model.model_name, engine), engine);
 
         DELETE FROM pix.extraction_failures x WHERE x.model_name = model.model_name AND x.item_id = ANY (item_ids);
         INSERT INTO pix.extraction_failures
@@ -198,19 +203,19 @@ BEGIN
     END LOOP;
 END
 $$;
-COMMENT ON PROCEDURE pix.extract_features(text, integer, boolean) IS
+COMMENT ON PROCEDURE pix.extract_features(text, integer, boolean, text) IS
 'Computes the features of every picture that has none yet, or stale ones, on all CPU cores or segments, and commits after
 each chunk.
 It can be stopped at any moment and called again: at most one chunk is lost. A picture that cannot be read becomes a
 row of pix.extraction_failures; pix.extraction_progress tells how far it is.
 Arguments: model_name (NULL: the default model); chunk_size, pictures per commit; retry_failed, whether to try again
-the pictures that failed before (they are tried again anyway when the picture or the model changes).
-Errors: PX002 a host that lacks what networks need, PX020 unknown model, PX022 a network that does not work,
-PX050 a chunk_size below 1.
+the pictures that failed before (they are tried again anyway when the picture or the model changes); engine, as for pix.embed.
+Errors: PX002 a host that lacks what networks need, PX020 unknown model, PX022 a network that does not work, PX026 to PX028
+an engine that cannot be used, PX050 a chunk_size below 1.
 Runs: coordinator, outside a transaction block; the work is done in parallel workers or on the segments.
 Example: CALL pix.extract_features(''mini_inception'');';
-REVOKE ALL ON PROCEDURE pix.extract_features(text, integer, boolean) FROM PUBLIC;
-GRANT EXECUTE ON PROCEDURE pix.extract_features(text, integer, boolean) TO pix_admin;
+REVOKE ALL ON PROCEDURE pix.extract_features(text, integer, boolean, text) FROM PUBLIC;
+GRANT EXECUTE ON PROCEDURE pix.extract_features(text, integer, boolean, text) TO pix_admin;
 
 CREATE OR REPLACE VIEW pix.extraction_progress AS
 SELECT

@@ -21,7 +21,7 @@ import psycopg2
 import pytest
 
 from pixload.cluster import Cluster
-from pixload.conversion import read_onnx
+from pixload.conversion.onnx_files import read_onnx
 from pixload.database import Database
 from pixload.migration import migrate
 from pixload.models import SHIPPED, import_model

@@ -21,11 +21,13 @@ from keras import layers
 
 sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in ("plpython", "loader")]
 
-from pixelplum.core.pictures import Preprocessing, decode  # noqa: E402
-from pixload.conversion import convert_keras, save  # noqa: E402
+from pixelplum.core.pictures import decode  # noqa: E402
+from pixload.conversion.converted import Wishes, save  # noqa: E402
+from pixload.conversion.keras_models import freeze_keras  # noqa: E402
+from pixload.conversion.onnx_files import append_head  # noqa: E402
+from pixload.conversion.tensorflow_graphs import convert  # noqa: E402
 
 SIZE = 96
-PREPROCESSING = Preprocessing(width=SIZE, height=SIZE)
 
 
 def is_held_out(path: Path) -> bool:
@@ -137,8 +139,10 @@ def main() -> None:
         ),
     }
     print(json.dumps(measured), flush=True)
-    model = convert_keras(network, PREPROCESSING.to_dict(), output="features", classes="classes", labels=names)
-    save(model, arguments.out)
+    classifier = keras.Model(network.inputs, network.outputs[1])
+    converted = convert(freeze_keras(classifier, "mini_inception"), Wishes(labels=names))
+    append_head(converted)
+    save(converted, arguments.out)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from pixload.cluster import Cluster
+from pixload.commands.classifier import classifier, classify
 from pixload.commands.database import doctor, migrate
 from pixload.commands.demo import demo, sample
 from pixload.commands.features import extract, nearest
@@ -56,7 +57,7 @@ def main(context: click.Context, dsn: str | None, home: Path) -> None:
     context.obj = Database(dsn or None, Cluster(Path(os.path.abspath(home))))
 
 
-for command in (server, psql, migrate, doctor, sample, load, model, extract, nearest, demo):
+for command in (server, psql, migrate, doctor, sample, load, model, extract, nearest, classifier, classify, demo):
     main.add_command(command)
 
 if __name__ == "__main__":

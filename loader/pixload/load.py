@@ -110,9 +110,10 @@ def load_metadata(
 
 
 def load_labels(
-    connection, path: Path, rejects: Rejects, advance: Callable[[int], None] = lambda labels: None
-) -> Summary:
-    """Load labels from a CSV file; see `read_labels`.
+    connection, path: Path, rejects: Rejects, label_set: str | None = None,
+    advance: Callable[[int], None] = lambda labels: None,
+) -> Summary:  # fmt: skip
+    """Load labels from a CSV file or JSON lines; see `read_labels`.
 
     Returns
     -------
@@ -120,7 +121,7 @@ def load_labels(
     """
     target = Target("pix.labels", ("item_id", "label_set"), ("label",), ("label",))
     with Merge(connection, target, rejects) as merge:
-        for row in read_labels(path):
+        for row in read_labels(path, label_set):
             if isinstance(row, Reject):
                 merge.reject(row)
             else:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import psycopg2
 
-from pixload.conversion import ConvertedModel
+from pixload.conversion.converted import ConvertedModel
+from pixload.errors import PixError
 
 PART_BYTES = 4 << 20
 
@@ -26,8 +27,8 @@ class RegisteredModel:
     stale: int
 
 
-def import_model(connection, name: str, converted: ConvertedModel) -> RegisteredModel:
-    """Store a network and register it, in one transaction.
+def import_model(connection, name: str, converted: ConvertedModel, keep_tensorflow: bool = False) -> RegisteredModel:
+    """Store a network and register it, and its classes as a classifier of the same name, in one transaction.
 
     Parameters
     ----------
@@ -37,6 +38,8 @@ def import_model(connection, name: str, converted: ConvertedModel) -> Registered
         A model of this name is replaced.
     converted : ConvertedModel
         The network.
+    keep_tensorflow : bool, default False
+        Whether to store the TensorFlow graph too, for engine => 'tensorflow'.
 
     Returns
     -------
@@ -45,26 +48,43 @@ def import_model(connection, name: str, converted: ConvertedModel) -> Registered
 
     Raises
     ------
+    PixError
+        If the TensorFlow graph is wanted, and there is none.
     psycopg2.Error
-        SQLSTATE PX022 or PX023 if the network does not run or gives no vector.
+        SQLSTATE PX022, PX023 or PX025 if the network does not run, gives no
+        vector, or does not tell pictures apart.
     """
-    content = converted.serialize()
-    checksum = hashlib.sha256(content).hexdigest()
+    if keep_tensorflow and converted.frozen is None:
+        raise PixError("There is no TensorFlow graph to keep.", "Leave --keep-tensorflow out.")
     with connection.cursor() as cursor:
         cursor.execute("SELECT pix._lock_models()")
-        for part, start in enumerate(range(0, len(content), PART_BYTES)):
-            cursor.execute(
-                "INSERT INTO pix.model_parts VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
-                (checksum, part, psycopg2.Binary(content[start : start + PART_BYTES])),
-            )
+        checksum = _store(cursor, converted.serialize())
+        tensorflow_checksum = _store(cursor, converted.frozen) if keep_tensorflow else None
         cursor.execute(
-            "SELECT dimensions, agreement FROM pix.register_model(%s, %s, %s, %s)",
-            (name, checksum, converted.source, converted.agreement),
+            "SELECT dimensions, agreement FROM pix.register_model(%s, %s, %s, %s, %s)",
+            (name, checksum, converted.source, converted.agreement, tensorflow_checksum),
         )
         dimensions, agreement = cursor.fetchone()
+        if (head := converted.head) is not None:
+            weights = psycopg2.Binary(head.weights.astype("<f4").tobytes())
+            cursor.execute(
+                "SELECT pix.register_classifier(%s, %s, %s, %s, %s)",
+                (name, name, head.labels, weights, head.intercepts.tolist()),
+            )
         cursor.execute(
             "SELECT count(*) FROM pix.features WHERE model_name = %s AND model_checksum IS DISTINCT FROM %s",
             (name, checksum),
         )
         (stale,) = cursor.fetchone()
     return RegisteredModel(dimensions, agreement, stale)
+
+
+def _store(cursor, content: bytes) -> str:
+    """Store a file in parts, and return its checksum."""
+    checksum = hashlib.sha256(content).hexdigest()
+    for part, start in enumerate(range(0, len(content), PART_BYTES)):
+        cursor.execute(
+            "INSERT INTO pix.model_parts VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
+            (checksum, part, psycopg2.Binary(content[start : start + PART_BYTES])),
+        )
+    return checksum

@@ -67,6 +67,34 @@ class CacheUnusable(PixelplumError):
     hint = "Make room in it, or set PIX_CACHE for the postmaster to a folder that it may write, and restart it."
 
 
+class ModelBlind(ModelBroken):
+    """The model does not tell pictures apart."""
+
+    sqlstate = "PX025"
+    hint = "Say how pixels are scaled for it with --mean and --std, or name another layer with --output."
+
+
+class EngineMissing(PixelplumError):
+    """The engine is not installed on this host."""
+
+    sqlstate = "PX026"
+    hint = "Install TensorFlow for the server's Python: pip install 'pixelplum[tensorflow]'"
+
+
+class SettingUnusable(PixelplumError):
+    """A row of pix.settings holds what is no number."""
+
+    sqlstate = "PX028"
+    hint = "Correct it: UPDATE pix.settings SET value = … WHERE key = …"
+
+
+class UnknownLayer(PixelplumError):
+    """The network has no layer of this name, or one without maps."""
+
+    sqlstate = "PX029"
+    hint = "SELECT * FROM pix.model_layers(model_name) lists the layers: those with four axes have maps."
+
+
 class VectorError(PixelplumError):
     """The feature vectors cannot be compared."""
 

@@ -18,7 +18,7 @@ from PIL import Image
 from pixelplum.core.networks import Network
 from pixelplum.core.vectors import from_bytes
 from pixload.cluster import Cluster
-from pixload.conversion import read_onnx
+from pixload.conversion.onnx_files import read_onnx
 from pixload.migration import migrate
 from pixload.models import SHIPPED, import_model
 from tests.conftest import PIX

@@ -5,7 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg2
 import pytest
 
-from pixload.conversion import convert_application, read_onnx, save
+from pixload.conversion.converted import Wishes, save
+from pixload.conversion.keras_models import load_application
+from pixload.conversion.onnx_files import read_onnx
+from pixload.conversion.tensorflow_graphs import convert
 from pixload.models import SHIPPED, import_model
 from tests.unit.test_networks import tiny_onnx
 
@@ -71,7 +74,7 @@ def test_keras_with_random_weights(db):
 
 @pytest.mark.slow
 def test_seed_decides_random_weights():
-    graphs = [convert_application("mobilenet_v2", None, seed).onnx.graph for seed in (1, 1, 2)]
+    graphs = [convert(load_application("mobilenet_v2", None, seed), Wishes()).onnx.graph for seed in (1, 1, 2)]
     first, again, other = (sorted(tensor.raw_data for tensor in graph.initializer) for graph in graphs)
     assert first == again
     assert first != other

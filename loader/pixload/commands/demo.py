@@ -13,7 +13,7 @@ from rich.console import Console
 
 from pixload import load as loading
 from pixload.commands.features import look_alikes_of_items, neighbor_table
-from pixload.conversion import read_onnx
+from pixload.conversion.onnx_files import read_onnx
 from pixload.database import Database
 from pixload.extraction import extract
 from pixload.merge import Rejects

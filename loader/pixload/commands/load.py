@@ -76,15 +76,16 @@ def metadata(database: Database, file: Path, title_word: str | None, rejects: Pa
 
 @load.command()
 @click.argument("file", type=EXISTING_FILE)
+@click.option("--label-set", help="Of rows that name none, and of JSON lines {item_id: label}.")
 @rejects_option
 @click.pass_obj
-def labels(database: Database, file: Path, rejects: Path) -> None:
-    """Load labels from a CSV file with the header item_id,label_set,label.
+def labels(database: Database, file: Path, label_set: str | None, rejects: Path) -> None:
+    """Load labels from a CSV file with the header item_id,label_set,label, or from JSON lines.
 
-    Example: pix load labels labels.csv
+    Example: pix load labels colours.jsonl --label-set colour
     """
     with database.connect() as connection, progress_bar("loading labels", None) as advance:
-        summary = loading.load_labels(connection, file, Rejects(rejects), advance)
+        summary = loading.load_labels(connection, file, Rejects(rejects), label_set, advance)
     report(summary, rejects)
 
 

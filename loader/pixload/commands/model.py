@@ -5,13 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+import psycopg2
 from rich.console import Console
 from rich.table import Table
 
 from pixload.commands.load import EXISTING_FILE
+from pixload.conversion import frozen_graphs, keras_models, saved_models
+from pixload.conversion.converted import Wishes
+from pixload.conversion.onnx_files import read_onnx
 from pixload.database import Database
 from pixload.errors import PixError
 from pixload.models import SHIPPED, import_model
+
+EXISTING_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
 @click.group()
@@ -22,7 +28,9 @@ def model() -> None:
     """
 
 
-def numbers(context, parameter, text: str) -> tuple[float, ...]:
+def numbers(context, parameter, text: str | None) -> tuple[float, ...] | None:
+    if text is None:
+        return None
     try:
         values = tuple(float(part) for part in text.split(","))
     except ValueError:
@@ -32,63 +40,149 @@ def numbers(context, parameter, text: str) -> tuple[float, ...]:
     return values if len(values) == 3 else values * 3
 
 
-def _class_names(path: Path) -> list[str]:
+def _class_names(path: Path | None) -> list[str] | None:
+    if path is None:
+        return None
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        names = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
         raise PixError(f"{path} is not a text file in UTF-8.", "Give a file with one class name a line.") from error
+    return [name for name in names if name.strip()]
 
 
 @model.command("import")
 @click.argument("name")
-@click.option("--keras", help="A network of keras.applications, such as inception_v3.")
+@click.option("--keras", help="A network of keras.applications, such as inception_v3, or a .keras file.")
 @click.option("--weights", default="imagenet", show_default=True, help="For --keras: imagenet, a file, or none.")
 @click.option("--seed", default=7, show_default=True, help="For --weights none: seed of the random weights.")
+@click.option("--savedmodel", type=EXISTING_FOLDER, help="A TensorFlow SavedModel (folder).")
 @click.option("--graphdef", type=EXISTING_FILE, help="A frozen TensorFlow graph (.pb).")
 @click.option("--onnx", type=EXISTING_FILE, help="An ONNX file.")
-@click.option("--input", "input_name", help="The tensor that takes the picture, such as input:0.")
-@click.option("--output", "output_name", help="The tensor that gives the features, such as pool_3:0.")
-@click.option("--labels", type=EXISTING_FILE, help="Names of the graph's classes, one a line.")
+@click.option("--input", "input_name", help="The tensor that takes the picture, such as Mul:0.")
+@click.option("--output", "output_name", help="The tensor or layer that gives the features, such as pool_3:0.")
+@click.option("--classes", help="The tensor that gives class probabilities, such as final_result:0.")
+@click.option("--labels", type=EXISTING_FILE, help="Names of the classes, one a line: makes a classifier of them.")
 @click.option("--size", type=click.IntRange(1), help="Width and height of the input, if the graph does not say.")
-@click.option("--mean", default="127.5", callback=numbers, show_default=True, help="Subtracted from pixels (0-255).")
-@click.option("--std", default="127.5", callback=numbers, show_default=True, help="Divides the difference.")
+@click.option("--mean", callback=numbers, help="Subtracted from pixels (0-255): one number, or three.")
+@click.option("--std", callback=numbers, help="Divides the difference: one number, or three.")
+@click.option("--keep-tensorflow", is_flag=True, help="Store the TensorFlow graph too, for engine => 'tensorflow'.")
 @click.pass_obj
 def import_(
-    database: Database, name: str, keras: str | None, weights: str, seed: int, graphdef: Path | None,
-    onnx: Path | None, input_name: str | None, output_name: str | None, labels: Path | None, size: int | None,
-    mean: tuple[float, ...], std: tuple[float, ...],
+    database: Database, name: str, keras: str | None, weights: str, seed: int, savedmodel: Path | None,
+    graphdef: Path | None, onnx: Path | None, input_name: str | None, output_name: str | None, classes: str | None,
+    labels: Path | None, size: int | None, mean: tuple[float, ...] | None, std: tuple[float, ...] | None,
+    keep_tensorflow: bool,
 ) -> None:  # fmt: skip
     """Convert a network to ONNX, check that both engines agree, and store it under NAME.
 
-    Without a source, NAME is a network that comes with Pixelplum: mini_inception.
+    Input, output and scaling of pixels are read off the graph where they are not given, and told. Without a source,
+    NAME is a network that comes with Pixelplum: mini_inception.
 
     Example: pix model import inception_v3 --keras inception_v3
     """
-    from pixload import conversion
-
-    sources = [source for source in (keras, graphdef, onnx) if source]
+    wishes = Wishes(input_name, output_name, classes, size, mean, std, _class_names(labels))
+    sources = [source for source in (keras, savedmodel, graphdef, onnx) if source]
     if len(sources) > 1:
-        raise PixError("Only one source can be imported.", "Give one of --keras, --graphdef, --onnx.")
-    if keras:
-        converted = conversion.convert_application(keras, None if weights == "none" else weights, seed)
-    elif graphdef:
-        if not input_name or not output_name:
-            raise PixError("A GraphDef needs its tensors named.", "Give --input and --output, such as input:0.")
-        names = _class_names(labels) if labels else None
-        converted = conversion.convert_graphdef(graphdef, input_name, output_name, size, mean, std, names)
+        raise PixError("Only one source can be imported.", "Give one of --keras, --savedmodel, --graphdef, --onnx.")
+    if keras or savedmodel or graphdef:
+        from pixload.conversion.tensorflow_graphs import convert  # TensorFlow takes seconds to import
+
+        if keras:
+            frozen = _keras_graph(keras, weights, seed, output_name)
+        else:
+            frozen = saved_models.load(savedmodel) if savedmodel else frozen_graphs.read_graph(graphdef)
+        converted = convert(frozen, wishes)
     elif onnx:
-        preprocessing = conversion.preprocessing(size, size, mean, std) if size else None
-        converted = conversion.read_onnx(onnx, input_name, output_name, preprocessing)
+        converted = read_onnx(onnx, wishes)
     elif name in SHIPPED:
-        converted = conversion.read_onnx(SHIPPED[name])
+        converted = read_onnx(SHIPPED[name])
     else:
         raise PixError(f"No network called {name!r} comes with Pixelplum.",
-                       f"Give --keras, --graphdef or --onnx, or one of: {', '.join(SHIPPED)}")  # fmt: skip
+                       f"Give a source (see --help), or one of: {', '.join(SHIPPED)}")  # fmt: skip
+    for proposal in converted.proposals:
+        click.echo(f"  {proposal}")
     with database.connect() as connection:
-        registered = import_model(connection, name, converted)
+        registered = import_model(connection, name, converted, keep_tensorflow)
     agreement = "" if registered.agreement is None else f", engines agree to {registered.agreement:.1g}"
+    named = "" if converted.head is None else f"; classifier {name}: {len(converted.head.labels):,} classes"
     stale = f"; {registered.stale:,} features are stale now" if registered.stale else ""
-    click.echo(f"{name}: {registered.dimensions:,} features a picture{agreement}{stale}")
+    click.echo(f"{name}: {registered.dimensions:,} features a picture{agreement}{named}{stale}")
+
+
+def _keras_graph(keras: str, weights: str, seed: int, layer: str | None):
+    if keras not in keras_models.APPLICATIONS and Path(keras).suffix in (".keras", ".h5"):
+        if not Path(keras).is_file():
+            raise PixError(f"There is no file {keras}.", "Give a .keras file, or the name of a Keras application.")
+        return keras_models.load_file(Path(keras), layer)
+    return keras_models.load_application(keras, None if weights == "none" else weights, seed, layer)
+
+
+@model.command("layers")
+@click.argument("name")
+@click.pass_obj
+def layers(database: Database, name: str) -> None:
+    """List what the network NAME computes: each can be imported as features, with --output.
+
+    Example: pix model layers mini_inception
+    """
+    with database.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT layer, operation, array_to_string(shape, ' × ') FROM pix.model_layers(%s)", (name,))
+        table = Table("layer", "operation", "shape", box=None)
+        for row in cursor:
+            table.add_row(*row)
+    Console(soft_wrap=True).print(table)
+
+
+@model.command("feature-maps")
+@click.argument("name")
+@click.argument("image", type=EXISTING_FILE)
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--layer", required=True, help="One of those that pix model layers lists, with maps.")
+@click.option("--top", default=8, show_default=True, type=click.IntRange(1), help="How many channels.")
+@click.pass_obj
+def feature_maps(database: Database, name: str, image: Path, folder: Path, layer: str, top: int) -> None:
+    """Show where in IMAGE the channels of a layer of NAME are active: PNG files in FOLDER, the strongest first.
+
+    Example: pix model feature-maps mini_inception boot.jpg maps/ --layer features
+    """
+    with database.connect() as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT rank, channel, strength, picture FROM pix.feature_maps(%s, %s, %s, top => %s) ORDER BY rank",
+            (psycopg2.Binary(image.read_bytes()), name, layer, top),
+        )
+        rows = cursor.fetchall()
+    folder.mkdir(parents=True, exist_ok=True)
+    for rank, channel, strength, picture in rows:
+        path = folder / f"{rank:03}-channel-{channel}.png"
+        path.write_bytes(picture)
+        click.echo(f"{path} (strength {strength:.4g})")
+
+
+@model.command("quantize")
+@click.argument("name")
+@click.option("--as", "as_name", required=True, help="Name of the INT8 model.")
+@click.option("--calibrate", default=100, show_default=True, type=click.IntRange(1), help="On how many pictures.")
+@click.option("--force", is_flag=True, help="Store it even if fewer than 90 % of the nearest neighbours stay the same.")
+@click.pass_obj
+def quantize(database: Database, name: str, as_name: str, calibrate: int, force: bool) -> None:
+    """Make a second model of NAME, in INT8, and report what it costs.
+
+    Example: pix model quantize inception_v3 --as inception_v3_int8 --calibrate 100
+    """
+    with database.connect() as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT overlap, compared_on, classifier, float_accuracy, int8_accuracy, float_ms, int8_ms, float_mb, "
+            "int8_mb FROM pix.quantize_model(%s, %s, calibrate => %s, force => %s)",
+            (name, as_name, calibrate, force),
+        )
+        overlap, compared, classifier, *numbers = cursor.fetchone()
+    before, after, float_ms, int8_ms, float_mb, int8_mb = numbers
+    click.echo(f"{as_name}: {overlap:.1%} of the ten nearest neighbours stay the same ({compared:,} pictures)")
+    if classifier is not None:
+        click.echo(f"  accuracy of {classifier}: {after:.3f}, with {name} {before:.3f}")
+    click.echo(
+        f"  {int8_ms:.1f} ms a picture instead of {float_ms:.1f}, {int8_mb:.0f} MB of memory instead of {float_mb:.0f}"
+    )
 
 
 @model.command("list")

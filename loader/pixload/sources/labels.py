@@ -1,4 +1,4 @@
-"""Labels from a CSV file: item_id, label_set, label."""
+"""Labels from CSV or JSON lines: item_id, label_set, label; or one key a line, {item_id: label}."""
 
 from __future__ import annotations
 
@@ -11,15 +11,19 @@ from pixload.sources.rows import Label, Reject, check_item_id, check_text
 
 COLUMNS = ("item_id", "label_set", "label")
 MAX_LABEL_SET_BYTES = 200
+HINT = "Begin it with the header item_id,label_set,label; with --label-set, the label set may be left out."
 
 
-def read_labels(path: Path) -> Iterator[Label | Reject]:
+def read_labels(path: Path, label_set: str | None = None) -> Iterator[Label | Reject]:
     """Read a CSV file with the header item_id,label_set,label, or JSON lines with these keys.
 
     Parameters
     ----------
     path : Path
         The file, UTF-8; it may be compressed.
+    label_set : str, optional
+        The label set of rows that name none. Lines may then also be of the
+        form ``{"item_id": "label"}``.
 
     Yields
     ------
@@ -35,13 +39,18 @@ def read_labels(path: Path) -> Iterator[Label | Reject]:
         if isinstance(record, Reject):
             yield record
             continue
-        missing = [column for column in COLUMNS if column not in record.fields]
+        fields = record.fields
+        if label_set is not None:
+            if len(fields) == 1 and not set(fields) & set(COLUMNS):
+                fields = dict(zip(("item_id", "label"), *fields.items(), strict=True))
+            fields = {"label_set": label_set} | fields
+        missing = [column for column in COLUMNS if column not in fields]
         if missing:
-            raise PixError(f"{path} has no column {missing[0]}.", f"Begin it with the header {','.join(COLUMNS)}")
-        item_id, label_set, label = (str(record.fields[column] or "") for column in COLUMNS)
-        reason = check_item_id(item_id) or check_text(label_set + label)
-        if not reason and not 1 <= len(label_set.encode()) <= MAX_LABEL_SET_BYTES:
+            raise PixError(f"{path} has no column {missing[0]}.", HINT)
+        item_id, row_set, label = (str(fields[column] or "") for column in COLUMNS)
+        reason = check_item_id(item_id) or check_text(row_set + label)
+        if not reason and not 1 <= len(row_set.encode()) <= MAX_LABEL_SET_BYTES:
             reason = f"the label_set is empty or longer than {MAX_LABEL_SET_BYTES} bytes"
         if not reason and not label:
             reason = "the label is empty"
-        yield Reject(record.source, item_id, reason) if reason else Label(item_id, label_set, label, record.source)
+        yield Reject(record.source, item_id, reason) if reason else Label(item_id, row_set, label, record.source)

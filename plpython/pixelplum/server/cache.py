@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pixelplum.errors import CacheUnusable, ModelBroken
+from pixelplum.errors import CacheUnusable, ModelBroken, ModelMissing
 
 ABANDONED_SECONDS = 3600
 UNFINISHED = re.compile(r"[0-9a-f]{64}\.\d+")
@@ -30,13 +30,26 @@ def path(checksum: str) -> Path:
     """Return where the file of this sha256 (64 hexadecimal digits) belongs."""
     if len(checksum) != 64 or not set(checksum) <= set("0123456789abcdef"):
         raise ModelBroken(f"{checksum!r} is not a sha256 checksum")
-    return folder() / f"{checksum}.onnx"
+    return folder() / f"{checksum}.network"
 
 
 def is_there(checksum: str) -> bool:
     """Tell whether there is a file of this name."""
     with _told():
         return path(checksum).is_file()
+
+
+def existing(checksum: str) -> Path:
+    """Return the path of the file.
+
+    Raises
+    ------
+    ModelMissing
+        If there is none.
+    """
+    if not is_there(checksum):
+        raise ModelMissing(f"Model {checksum[:12]}… is not in the cache of this host")
+    return path(checksum)
 
 
 def is_whole(checksum: str) -> bool:

@@ -17,13 +17,14 @@ import PIL
 
 import pixelplum
 from pixelplum import __version__
+from pixelplum.core.networks import LOADED_PER_STORED
 from pixelplum.server import cache as files
 
 ROOM_WANTED = 1 << 30
 """Bytes of room in the cache folder, for a few large networks."""
 
-BACKEND_BYTES, LOADED_PER_STORED = 64 << 20, 3
-"""A backend with Python and its libraries; a loaded network against its file (260 MB against 87 for Inception v3)."""
+BACKEND_BYTES = 64 << 20
+"""A backend with Python and its libraries."""
 
 
 def examine(plpy, cache: dict, networks: int | None, model_bytes: int) -> list[tuple[str, bool, str, str | None]]:
@@ -69,8 +70,10 @@ def _python():
 
 def _packages() -> str:
     found = {"numpy": numpy.__version__, "onnxruntime": onnxruntime.__version__, "pillow": PIL.__version__}
-    with suppress(metadata.PackageNotFoundError):  # the server runs without it
-        found["tensorflow"] = metadata.version("tensorflow-cpu")
+    found |= {name: metadata.version(name) for name in ("onnx", "scikit-learn")}  # slow to import
+    for name in ("tensorflow-cpu", "tensorflow"):  # the server runs without it
+        with suppress(metadata.PackageNotFoundError):
+            found["tensorflow"] = metadata.version(name)
     return ", ".join(f"{name} {version}" for name, version in found.items())
 
 

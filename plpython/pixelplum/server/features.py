@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import json
 from collections import OrderedDict
 
 from pixelplum.core import vectors
-from pixelplum.core.networks import Network
-from pixelplum.errors import ModelBroken, ModelMissing, PictureError
+from pixelplum.core.networks import LOADED_PER_STORED, Network
+from pixelplum.errors import EngineMissing, ModelBroken, ModelMissing, PictureError, SettingUnusable
 from pixelplum.server import cache as files
 
-NETWORKS_KEPT = 3
-"""Networks that a backend keeps loaded; Inception v3 takes about 260 MB."""
+DEFAULTS = {"network_memory_mb": 1024, "tensorflow_threads": 1, "tensorflow_memory_mb": 2048}
+"""What holds where pix.settings says nothing."""
 
 
-def is_ready(plpy, cache: dict, checksum: str, verify: bool) -> bool:
-    """Tell whether the model can be used here without restoring its file.
+def is_loaded(plpy, cache: dict, checksum: str) -> bool:
+    """Tell whether this backend has the network in memory."""
+    return checksum in cache.get("networks", ())
+
+
+def is_ready(plpy, cache: dict, checksum: str, engine: str, verify: bool, settings: str) -> bool:
+    """Tell whether the model can be used here without restoring its file; remember the settings.
 
     To verify the whole file takes a tenth of a second for Inception v3, too
     long for every parallel worker: those find out when they load it.
     """
+    cache["settings"] = json.loads(settings)
     if verify:
         return files.is_whole(checksum)
     try:
-        network(cache, checksum)
+        network(cache, checksum, engine)
     except ModelMissing:
         return False
     except ModelBroken:
@@ -42,27 +49,68 @@ def finish_model(plpy, cache: dict, checksum: str) -> None:
     files.finish(checksum)
 
 
-def embed(plpy, cache: dict, content: bytes, checksum: str) -> dict:
+def embed(plpy, cache: dict, content: bytes, checksum: str, engine: str) -> dict:
     """Return a `pix.embedding`: the vector, or why the picture has none.
 
     Only a bad picture is an answer. A broken model is an error: it would
     otherwise be told once per picture.
     """
     try:
-        vector = network(cache, checksum).embed(content)
+        vector = network(cache, checksum, engine).embed(content)
     except PictureError as error:
         return {"vector": None, "sqlstate": error.sqlstate, "reason": str(error), "hint": error.hint}
     return {"vector": vectors.to_bytes(vector), "sqlstate": None, "reason": None, "hint": None}
 
 
-def network(cache: dict, checksum: str) -> Network:
-    """Return the loaded network, the most recently used ones being kept."""
-    networks = cache.setdefault("networks", OrderedDict())
+def network(cache: dict, checksum: str, engine: str) -> Network:
+    """Return the loaded network; those used most recently are kept, as many as memory is set for."""
+    networks: OrderedDict[str, Network] = cache.setdefault("networks", OrderedDict())
     if checksum not in networks:
-        if not files.is_there(checksum):
-            raise ModelMissing(f"Model {checksum[:12]}… is not in the cache of this host")
-        networks[checksum] = Network(files.path(checksum))
-        while len(networks) > NETWORKS_KEPT:
-            networks.popitem(last=False)
+        path = files.existing(checksum)
+        make_room(networks, LOADED_PER_STORED * path.stat().st_size, setting(cache, "network_memory_mb") << 20)
+        networks[checksum] = _load(path, engine, cache)
     networks.move_to_end(checksum)
     return networks[checksum]
+
+
+def make_room(networks: OrderedDict[str, Network], size: int, limit: int) -> None:
+    """Unload the networks that were used longest ago, until one more fits, or none is left.
+
+    Parameters
+    ----------
+    networks : OrderedDict
+        By checksum, the one that was used last at the end.
+    size : int
+        Bytes that the network takes that is going to be loaded.
+    limit : int
+        Bytes that loaded networks may take.
+    """
+    while networks and sum(network.loaded_bytes for network in networks.values()) + size > limit:
+        networks.popitem(last=False)
+
+
+def setting(cache: dict, key: str) -> int:
+    """Return a number of pix.settings, or its default.
+
+    Raises
+    ------
+    SettingUnusable
+        If it is no number above zero.
+    """
+    text = cache.get("settings", {}).get(key, str(DEFAULTS[key]))
+    if not text.isdecimal() or not int(text):
+        raise SettingUnusable(
+            f"The setting {key} is {text!r}, not a number above zero",
+            hint=f"UPDATE pix.settings SET value = '{DEFAULTS[key]}' WHERE key = '{key}'",
+        )
+    return int(text)
+
+
+def _load(path, engine: str, cache: dict) -> Network:
+    if engine == "onnxruntime":
+        return Network(path)
+    if engine == "tensorflow":
+        from pixelplum.core.tensorflow_networks import TensorFlowNetwork
+
+        return TensorFlowNetwork(path, setting(cache, "tensorflow_threads"), setting(cache, "tensorflow_memory_mb"))
+    raise EngineMissing(f"The engine {engine!r} is not known", hint="Use one of: onnxruntime, tensorflow.")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 
+from pixelplum.core.sight import check_sight as check
 from pixelplum.server import cache as files
 from pixelplum.server.features import network
 
 
-def inspect(plpy, cache: dict, checksum: str) -> dict:
+def inspect(plpy, cache: dict, checksum: str, engine: str) -> dict:
     """Load a model from this host's cache and describe it.
 
     Returns
@@ -16,9 +17,14 @@ def inspect(plpy, cache: dict, checksum: str) -> dict:
     dict
         ``dimensions`` (int), ``size_bytes`` (int) and ``spec`` (JSON text).
     """
-    model = network(cache, checksum)
+    model = network(cache, checksum, engine)
     return {
         "dimensions": model.dimensions,
         "size_bytes": files.path(checksum).stat().st_size,
         "spec": json.dumps(model.spec),
     }
+
+
+def check_sight(plpy, cache: dict, checksum: str) -> None:
+    """Refuse a network that does not tell pictures apart."""
+    check(network(cache, checksum, "onnxruntime"))

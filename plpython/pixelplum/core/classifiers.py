@@ -1,0 +1,70 @@
+"""A softmax layer over features: what every classifier is, however it was trained."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pixelplum.core.vectors import FLOAT32, from_bytes
+from pixelplum.errors import VectorError
+
+
+class SoftmaxLayer:
+    """Class probabilities are ``softmax(weights @ features + intercepts)``.
+
+    Parameters
+    ----------
+    labels : list of str
+        Names of the classes.
+    weights : bytes
+        Little-endian float32, one vector per class, one after another.
+    intercepts : list of float
+        One per class.
+
+    Attributes
+    ----------
+    dimensions : int
+        Number of features.
+
+    Raises
+    ------
+    VectorError
+        If these do not fit together.
+    """
+
+    def __init__(self, labels: list[str], weights: bytes, intercepts: list[float]):
+        if not labels or len(labels) != len(intercepts) or len(weights) % (4 * len(labels)):
+            raise VectorError(
+                f"{len(labels)} labels, {len(intercepts)} intercepts, {len(weights) // 4} weights make no classifier",
+                hint="Train the classifier again.",
+            )
+        self.labels = labels
+        self._weights = np.ascontiguousarray(from_bytes(weights).reshape(len(labels), -1))
+        self._intercepts = np.asarray(intercepts, FLOAT32)
+        self.dimensions = self._weights.shape[1]
+
+    def scores(self, vector: bytes) -> np.ndarray:
+        """Return what goes into the softmax: float32, shape (classes,).
+
+        Raises
+        ------
+        VectorError
+            If the vector has other dimensions.
+        """
+        if len(vector) != 4 * self.dimensions:
+            raise VectorError(
+                f"The vector has {len(vector) // 4} dimensions, the classifier {self.dimensions}",
+                hint="Extract features of the classifier's own model.",
+            )
+        return self._weights @ from_bytes(vector) + self._intercepts
+
+    def probabilities(self, vector: bytes) -> np.ndarray:
+        """Return float64, shape (classes,), that sum to 1; errors as for `scores`."""
+        scores = self.scores(vector).astype(np.float64)
+        exponentials = np.exp(scores - scores.max())
+        return exponentials / exponentials.sum()
+
+    def best(self, vector: bytes) -> tuple[str, float]:
+        """Return the most probable class and its probability; errors as for `scores`."""
+        scores = self.scores(vector)
+        place = scores.argmax()
+        return self.labels[place], 1 / float(np.exp(scores - scores[place]).sum())

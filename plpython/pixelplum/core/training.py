@@ -1,0 +1,210 @@
+"""Training the final layer on stored features, and measuring it."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import StratifiedKFold
+
+ALGORITHMS = ("softmax", "lda")
+PENALTIES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
+"""Strengths of the L2 penalty that are tried, per item, on features of unit variance."""
+
+USUAL_PENALTY = 0.03
+MAX_ITERATIONS = 300
+SEED = 7
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A trained softmax layer.
+
+    Parameters
+    ----------
+    weights : numpy.ndarray
+        float32, shape (classes, dimensions).
+    intercepts : numpy.ndarray
+        float64, shape (classes,).
+    """
+
+    weights: np.ndarray
+    intercepts: np.ndarray
+
+    def probabilities(self, vectors: np.ndarray) -> np.ndarray:
+        """Return float64, shape (items, classes), rows that sum to 1."""
+        scores = vectors @ self.weights.T + self.intercepts
+        exponentials = np.exp(scores - scores.max(axis=1, keepdims=True))
+        return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
+def fit(
+    vectors: np.ndarray, classes: np.ndarray, algorithm: str, balanced: bool, penalty: float = USUAL_PENALTY
+) -> Layer:
+    """Train a softmax layer.
+
+    Parameters
+    ----------
+    vectors : numpy.ndarray
+        float32, shape (items, dimensions).
+    classes : numpy.ndarray
+        int, shape (items,): 0 to the number of classes - 1, each at least once.
+    algorithm : {'softmax', 'lda'}
+        Multinomial logistic regression with an L2 penalty, or linear
+        discriminant analysis, whose covariance is shrunk as Ledoit and Wolf
+        do [1]_; its posterior is a softmax too.
+    balanced : bool
+        Whether all classes weigh the same, however many items they have.
+    penalty : float
+        Strength of the penalty per item; softmax only.
+
+    Returns
+    -------
+    Layer
+
+    References
+    ----------
+    .. [1] O. Ledoit and M. Wolf, "Honey, I Shrunk the Sample Covariance
+       Matrix", The Journal of Portfolio Management 30(4), 2004.
+    """
+    mean, deviation = vectors.mean(axis=0, dtype=np.float64), vectors.std(axis=0, dtype=np.float64)
+    deviation[deviation == 0] = 1
+    standard = ((vectors - mean) / deviation).astype(np.float32)
+    number = int(classes.max()) + 1
+    if algorithm == "softmax":
+        model = LogisticRegression(
+            C=1 / (penalty * len(vectors)), class_weight="balanced" if balanced else None, max_iter=MAX_ITERATIONS
+        )
+    else:
+        priors = np.full(number, 1 / number) if balanced else None
+        model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto", priors=priors)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # weak penalties need not win
+        model.fit(standard, classes)
+    weights, intercepts = model.coef_.astype(np.float64), model.intercept_.astype(np.float64)
+    if number == 2:  # one row: the second class against the first
+        weights, intercepts = np.vstack([np.zeros_like(weights), weights]), np.append(0, intercepts)
+    weights = weights / deviation
+    return Layer(weights.astype(np.float32), intercepts - weights @ mean)
+
+
+def choose_penalty(
+    vectors: np.ndarray, classes: np.ndarray, held_out: np.ndarray, held_out_classes: np.ndarray, balanced: bool
+) -> tuple[float, Layer]:
+    """Try penalties from strong to weak, until the log loss of held-out items has risen twice.
+
+    Parameters
+    ----------
+    vectors, classes, balanced
+        As for `fit`.
+    held_out, held_out_classes : numpy.ndarray
+        Items to measure on, of the same form. If there are none, the usual
+        penalty is taken.
+
+    Returns
+    -------
+    tuple of (float, Layer)
+        The best penalty, and the layer that was trained with it.
+    """
+    if not len(held_out):
+        return USUAL_PENALTY, fit(vectors, classes, "softmax", balanced)
+    tried = []
+    for penalty in PENALTIES:
+        layer = fit(vectors, classes, "softmax", balanced, penalty)
+        tried.append((log_loss(layer.probabilities(held_out), held_out_classes), penalty, layer))
+        best = min(range(len(tried)), key=lambda number: tried[number][0])
+        if best <= len(tried) - 3:
+            break
+    _, penalty, layer = tried[best]
+    return penalty, layer
+
+
+def log_loss(probabilities: np.ndarray, classes: np.ndarray) -> float:
+    """Return the mean negative logarithm of the true classes' probabilities."""
+    true = probabilities[np.arange(len(classes)), classes]
+    return float(-np.log(np.maximum(true, np.finfo(float).tiny)).mean())
+
+
+def evaluate(probabilities: np.ndarray, classes: np.ndarray, labels: list[str]) -> dict:
+    """Measure predictions.
+
+    Parameters
+    ----------
+    probabilities : numpy.ndarray
+        Shape (items, classes).
+    classes : numpy.ndarray
+        The true ones: int, shape (items,), at least one.
+    labels : list of str
+        Names of the classes.
+
+    Returns
+    -------
+    dict
+        ``items``, ``accuracy``, ``log_loss``, ``auc``; ``classes``, a list
+        of ``label``, ``items``, ``precision``, ``recall``, ``auc``; and
+        ``confusion``, a list of ``actual``, ``predicted``, ``items``. What
+        is not defined is None: see the tables of these names.
+    """
+    predicted = probabilities.argmax(axis=1)
+    confusion = np.zeros((len(labels), len(labels)), int)
+    np.add.at(confusion, (classes, predicted), 1)
+    by_class = []
+    for number, label in enumerate(labels):
+        is_it = classes == number
+        right = int(confusion[number, number])
+        by_class.append(
+            {
+                "label": label,
+                "items": int(is_it.sum()),
+                "precision": _share(right, int(confusion[:, number].sum())),
+                "recall": _share(right, int(is_it.sum())),
+                "auc": float(roc_auc_score(is_it, probabilities[:, number])) if 0 < is_it.sum() < len(is_it) else None,
+            }
+        )
+    aucs = [row["auc"] for row in by_class if row["auc"] is not None]
+    cells = zip(*confusion.nonzero(), strict=True)
+    return {
+        "items": len(classes),
+        "accuracy": float((predicted == classes).mean()),
+        "log_loss": log_loss(probabilities, classes),
+        "auc": float(np.mean(aucs)) if aucs else None,
+        "classes": by_class,
+        "confusion": [{"actual": labels[a], "predicted": labels[p], "items": int(confusion[a, p])} for a, p in cells],
+    }
+
+
+def cross_validate(
+    vectors: np.ndarray, classes: np.ndarray, labels: list[str], algorithm: str, balanced: bool, penalty: float,
+    folds: int,
+) -> list[dict]:  # fmt: skip
+    """Train and measure once per fold; each item is measured once, each fold has its share of each class.
+
+    Parameters
+    ----------
+    vectors, classes, algorithm, balanced, penalty
+        As for `fit`.
+    labels : list of str
+        Names of the classes.
+    folds : int
+        At least 2; no class may have fewer items.
+
+    Returns
+    -------
+    list of dict
+        As `evaluate` returns, one per fold.
+    """
+    splits = StratifiedKFold(folds, shuffle=True, random_state=SEED).split(vectors, classes)
+    found = []
+    for train, test in splits:
+        layer = fit(vectors[train], classes[train], algorithm, balanced, penalty)
+        found.append(evaluate(layer.probabilities(vectors[test]), classes[test], labels))
+    return found
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None

@@ -1,0 +1,94 @@
+"""Classifiers on stored features."""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+
+import numpy as np
+
+from pixelplum.core.classifiers import SoftmaxLayer
+from pixelplum.core.vectors import from_bytes
+
+LAYERS_KEPT = 16
+
+
+def load(plpy, cache: dict, checksum: str, labels: list[str], weights: bytes, intercepts: list[float]) -> None:
+    """Keep a classifier in this backend, under its checksum; those used most recently are kept."""
+    layers = cache.setdefault("classifiers", OrderedDict())
+    layers[checksum] = SoftmaxLayer(labels, weights, intercepts)
+    while len(layers) > LAYERS_KEPT:
+        layers.popitem(last=False)
+
+
+def best(plpy, cache: dict, vector: bytes, checksum: str) -> tuple[int, str, float] | None:
+    """Return the most probable class of a vector as a `pix.class_score`; None if this backend lacks the classifier."""
+    layer = cache.get("classifiers", {}).get(checksum)
+    return None if layer is None else (1, *layer.best(vector))
+
+
+def probabilities(plpy, cache: dict, vector: bytes, checksum: str) -> list[float] | None:
+    """Return the probability of each class; None if this backend lacks the classifier."""
+    layer = cache.get("classifiers", {}).get(checksum)
+    return None if layer is None else layer.probabilities(vector).tolist()
+
+
+def fit(
+    plpy, cache: dict, labels: list[str], splits: list[str], vectors: bytes, algorithm: str, balanced: bool, folds: int
+) -> dict:
+    """Train and measure a classifier.
+
+    Parameters
+    ----------
+    plpy : module
+        PL/Python's access to the database.
+    cache : dict
+        The backend's GD.
+    labels, splits : list of str
+        Per item: its label, and its split (train, validation, test).
+    vectors : bytes
+        The items' vectors, one after another.
+    algorithm : str
+        See `pixelplum.core.training.fit`.
+    balanced : bool
+        Whether all classes weigh the same.
+    folds : int
+        Of the cross-validation; 0: none.
+
+    Returns
+    -------
+    dict
+        ``labels`` (list), ``weights`` (bytes), ``intercepts`` (list), and as
+        JSON texts ``parameters`` and ``evaluations``.
+    """
+    from pixelplum.core import training  # scikit-learn takes a second to import, which classifying does without
+
+    matrix = from_bytes(vectors).reshape(len(labels), -1)
+    names, classes = np.unique(labels, return_inverse=True)
+    names = names.tolist()
+    parts = {split: np.array(splits) == split for split in ("train", "validation", "test")}
+    train, validation = parts["train"], parts["validation"]
+    parameters = {"balanced": balanced, "folds": folds}
+    penalty = training.USUAL_PENALTY
+    if algorithm == "softmax":
+        penalty, layer = training.choose_penalty(
+            matrix[train], classes[train], matrix[validation], classes[validation], balanced
+        )
+        parameters["penalty"] = penalty
+    else:
+        layer = training.fit(matrix[train], classes[train], algorithm, balanced)
+    evaluations = {
+        split: training.evaluate(layer.probabilities(matrix[parts[split]]), classes[parts[split]], names)
+        for split in ("validation", "test")
+        if parts[split].any()
+    }
+    if folds:
+        found = training.cross_validate(matrix, classes, names, algorithm, balanced, penalty, folds)
+        evaluations |= {f"fold {number}": measured for number, measured in enumerate(found, 1)}
+    return {
+        "labels": names,
+        "weights": layer.weights.astype("<f4").tobytes(),
+        "intercepts": layer.intercepts.tolist(),
+        "parameters": json.dumps(parameters),
+        "evaluations": json.dumps([{"evaluation": name, **measured} for name, measured in evaluations.items()]),
+    }

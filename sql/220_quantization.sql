@@ -1,0 +1,187 @@
+-- INT8 networks: made from a network and some pictures, and offered only with what they cost.
+
+CREATE OR REPLACE FUNCTION pix._quantize(checksum text, contents bytea[]) RETURNS bytea
+LANGUAGE plpython3u STABLE STRICT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+from pixelplum.server import call
+return call(plpy, GD, '@VERSION@', 'quantization.quantize', checksum, contents)
+$$;
+COMMENT ON FUNCTION pix._quantize(text, bytea[]) IS
+'Internal: the ONNX file of a network in INT8, calibrated on pictures. Errors: PX021, PX022, PX081. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._quantize(text, bytea[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._quantize(text, bytea[]) TO pix_admin;
+
+CREATE OR REPLACE FUNCTION pix._overlap(a bytea, b bytea, number integer, k integer) RETURNS double precision
+LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+from pixelplum.server import call
+return call(plpy, GD, '@VERSION@', 'quantization.overlap', a, b, number, k)
+$$;
+COMMENT ON FUNCTION pix._overlap(bytea, bytea, integer, integer) IS
+'Internal: mean share of the k nearest neighbours that a number of items have in common by their vectors a and b. Runs: either.';
+REVOKE ALL ON FUNCTION pix._overlap(bytea, bytea, integer, integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._overlap(bytea, bytea, integer, integer) TO pix_admin;
+
+CREATE OR REPLACE FUNCTION pix._measure_networks(
+    float_checksum text, int8_checksum text, contents bytea[],
+    OUT float_ms double precision, OUT int8_ms double precision, OUT float_mb double precision, OUT int8_mb double precision
+)
+LANGUAGE plpython3u VOLATILE STRICT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+from pixelplum.server import call
+return call(plpy, GD, '@VERSION@', 'quantization.measure', float_checksum, int8_checksum, contents)
+$$;
+COMMENT ON FUNCTION pix._measure_networks(text, text, bytea[]) IS
+'Internal: time per picture and memory of two networks, in turn, on one core. Errors: PX021, PX022. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._measure_networks(text, text, bytea[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._measure_networks(text, text, bytea[]) TO pix_admin;
+
+CREATE OR REPLACE FUNCTION pix._test_accuracy(classifier pix.classifiers) RETURNS double precision
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    accuracy double precision;
+BEGIN
+    SELECT avg(CASE WHEN l.label = (pix._best_class((c.embedding).vector, classifier.classifier, classifier.checksum)).label
+        THEN 1.0 ELSE 0.0 END) INTO accuracy
+    FROM pg_temp.pix_chunk c
+    JOIN pix.labels l ON l.item_id = c.item_id AND l.label_set = classifier.label_set
+    WHERE (c.embedding).sqlstate IS NULL AND pix.split_of(c.item_id) = 'test';
+    RETURN accuracy;
+END
+$$;
+COMMENT ON FUNCTION pix._test_accuracy(pix.classifiers) IS
+'Internal: accuracy of a classifier on the pictures of its test part that pix._embed_chunk has left in pix_chunk. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._test_accuracy(pix.classifiers) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._test_accuracy(pix.classifiers) TO pix_admin;
+
+-- Pictures are taken in the order of a hash, the one that splits items for training: a random order, and the same each
+-- time. The first are of the test part, and are compared; the last calibrate.
+CREATE OR REPLACE FUNCTION pix.quantize_model(
+    model_name text, as_name text, calibrate integer DEFAULT 100, force boolean DEFAULT false
+) RETURNS pix.quantizations
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    compared_at_most CONSTANT integer := 500;
+    timed CONSTANT integer := 20;
+    part_bytes CONSTANT integer := 4194304;
+    model pix.models;
+    trained pix.classifiers;
+    calibration text[];
+    sample text[];
+    contents bytea[];
+    file bytea;
+    key text;
+    float_side record;
+    int8_side record;
+    float_accuracy double precision;
+    int8_accuracy double precision;
+    report pix.quantizations;
+    costs record;
+BEGIN
+    PERFORM pix._require_coordinator('pix.quantize_model', 'Call it alone: SELECT * FROM pix.quantize_model(…)');
+    PERFORM pix._lock_models();
+    PERFORM pix._use_planner();
+    model := pix._find_model(model_name);
+    IF coalesce(octet_length(as_name), 0) NOT BETWEEN 1 AND 200 OR as_name = model.model_name THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX077',
+            MESSAGE = format('%s cannot name the INT8 model', coalesce(quote_literal(as_name), 'NULL')),
+            HINT = format('Use another name than the model''s own, such as %L.', left(model.model_name, 190) || '_int8');
+    END IF;
+    IF EXISTS (SELECT FROM pix.quantizations q WHERE q.model_name = model.model_name) THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX077', MESSAGE = format('Model %L is quantized already', model.model_name),
+            HINT = 'Quantize the model that it was made from.';
+    END IF;
+    IF calibrate IS NULL OR calibrate NOT BETWEEN 1 AND 1000 THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX077', MESSAGE = format('calibrate is %s', coalesce(calibrate::text, 'NULL')),
+            HINT = 'Calibrate on 1 to 1000 pictures; 100 are usual.';
+    END IF;
+    PERFORM pix._ensure_model(pix._network_of(model.model_name), verify => true);
+    sample := ARRAY(
+        SELECT i.item_id FROM pix.images i
+        WHERE NOT EXISTS (SELECT FROM pix.extraction_failures x WHERE x.item_id = i.item_id)
+        ORDER BY sha256(convert_to(i.item_id, 'UTF8')) LIMIT compared_at_most
+    );
+    calibration := ARRAY(
+        SELECT i.item_id FROM pix.images i
+        WHERE NOT EXISTS (SELECT FROM pix.extraction_failures x WHERE x.item_id = i.item_id)
+        ORDER BY sha256(convert_to(i.item_id, 'UTF8')) DESC LIMIT calibrate
+    );
+    IF coalesce(cardinality(sample), 0) < 20 THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX081',
+            MESSAGE = format('There are %s pictures, too few to calibrate and compare on', coalesce(cardinality(sample), 0)),
+            HINT = 'Load at least 20 pictures; a few hundred tell more.';
+    END IF;
+
+    SELECT array_agg(i.content) INTO contents FROM pix.images i WHERE i.item_id = ANY (calibration);
+    file := pix._quantize(model.checksum, contents);
+    key := encode(sha256(file), 'hex');
+    INSERT INTO pix.model_parts (checksum, part, content)
+    SELECT key, n, substr(file, n * part_bytes + 1, part_bytes)
+    FROM generate_series(0, (octet_length(file) - 1) / part_bytes) n
+    ON CONFLICT DO NOTHING;
+    PERFORM pix.register_model(
+        as_name, key, format('INT8 of %s, calibrated on %s pictures', model.model_name, cardinality(calibration))
+    );
+
+    SELECT c.* INTO trained FROM pix.classifiers c
+    WHERE c.model_name = model.model_name AND c.model_checksum = model.checksum AND c.label_set IS NOT NULL
+    ORDER BY c.trained_at DESC LIMIT 1;
+    PERFORM pix._embed_chunk(sample, model.checksum, 'onnxruntime');
+    SELECT count(*) AS number, string_agg((c.embedding).vector, ''::bytea ORDER BY c.item_id) AS vectors
+    INTO float_side FROM pg_temp.pix_chunk c WHERE (c.embedding).sqlstate IS NULL;
+    IF trained.classifier IS NOT NULL THEN
+        float_accuracy := pix._test_accuracy(trained);
+    END IF;
+    PERFORM pix._embed_chunk(sample, key, 'onnxruntime');
+    SELECT string_agg((c.embedding).vector, ''::bytea ORDER BY c.item_id) AS vectors
+    INTO int8_side FROM pg_temp.pix_chunk c WHERE (c.embedding).sqlstate IS NULL;
+    IF trained.classifier IS NOT NULL THEN
+        int8_accuracy := pix._test_accuracy(trained);
+    END IF;
+    SELECT array_agg(i.content) INTO contents FROM pix.images i WHERE i.item_id = ANY (sample[1:timed]);
+    SELECT * INTO costs FROM pix._measure_networks(model.checksum, key, contents);
+
+    DELETE FROM pix.quantizations q WHERE q.model_name = as_name;
+    INSERT INTO pix.quantizations (
+        model_name, quantized_from, model_checksum, float_checksum, calibrated_on, compared_on, overlap, classifier,
+        float_accuracy, int8_accuracy, float_ms, int8_ms, float_mb, int8_mb
+    )
+    VALUES (
+        as_name, model.model_name, key, model.checksum, cardinality(calibration), float_side.number,
+        pix._overlap(float_side.vectors, int8_side.vectors, float_side.number::integer, 10),
+        CASE WHEN float_accuracy IS NOT NULL THEN trained.classifier END, float_accuracy, int8_accuracy,
+        costs.float_ms, costs.int8_ms, costs.float_mb, costs.int8_mb
+    );
+    SELECT q.* INTO report FROM pix.quantizations q WHERE q.model_name = as_name;
+    IF report.overlap < 0.90 AND NOT coalesce(force, false) THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX080',
+            MESSAGE = format(
+                'In INT8, %L keeps only %s %% of the ten nearest neighbours (of %s pictures; %s instead of %s ms a picture)',
+                model.model_name, round(100 * report.overlap::numeric, 1), report.compared_on,
+                round(report.int8_ms::numeric, 1), round(report.float_ms::numeric, 1)
+            ),
+            HINT = 'Use the float model, calibrate on more pictures, or take it as it is with force => true.';
+    END IF;
+    RETURN report;
+END
+$$;
+COMMENT ON FUNCTION pix.quantize_model(text, text, integer, boolean) IS
+'Makes a second model of a network: in INT8, quicker and smaller, calibrated on pictures of the catalogue. It is stored together
+with what that costs (pix.quantizations), and not at all if fewer than 90 % of the ten nearest neighbours stay the same.
+Arguments: model_name; as_name, of the INT8 model; calibrate, on how many pictures (1 to 1000); force, whether to store it
+whatever it costs.
+Result: the row of pix.quantizations: overlap of the ten nearest neighbours among at most 500 pictures, accuracy of the latest
+classifier on the model with either features, milliseconds per picture on one core, memory.
+Errors: PX020 unknown model, PX022 a model without a network or one that cannot be quantized, PX060 a call as a part of a larger
+query on a cluster, PX077 an argument out of range, PX080 too small an overlap, PX081 too few pictures.
+Runs: coordinator; pictures are compared in parallel workers or on the segments.
+Example: SELECT * FROM pix.quantize_model(''mini_inception'', ''mini_int8'', calibrate => 20, force => true);';
+REVOKE ALL ON FUNCTION pix.quantize_model(text, text, integer, boolean) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix.quantize_model(text, text, integer, boolean) TO pix_admin;

@@ -1,0 +1,360 @@
+-- Training classifiers, and taking in those that come with a network.
+
+CREATE OR REPLACE FUNCTION pix._check_labels(label_set text, model pix.models) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    total bigint;
+    number_of_classes bigint;
+    named text;
+    number bigint;
+    vector_bytes bigint;
+BEGIN
+    SELECT count(*), count(DISTINCT l.label) INTO total, number_of_classes
+    FROM pix.labels l WHERE l.label_set = _check_labels.label_set;
+    IF total = 0 THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX071',
+            MESSAGE = format('There is no label set %s', coalesce(quote_literal(label_set), 'NULL')),
+            HINT = 'SELECT DISTINCT label_set FROM pix.labels lists the label sets; pix load labels adds one.';
+    END IF;
+    IF number_of_classes = 1 THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX072', MESSAGE = format('Label set %L has one class only', label_set),
+            HINT = 'Label items of at least two kinds.';
+    END IF;
+    SELECT count(*), min(l.item_id) INTO number, named
+    FROM pix.labels l
+    LEFT JOIN pix.items i ON i.item_id = l.item_id
+    LEFT JOIN pix.images p ON p.item_id = l.item_id
+    WHERE l.label_set = _check_labels.label_set AND i.item_id IS NULL AND p.item_id IS NULL;
+    IF number > 0 THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX073',
+            MESSAGE = format(
+                'Label set %L labels %s of %s items that are not in the catalogue, such as %L', label_set, number, total, named
+            ),
+            HINT = format(
+                'Load them, or remove their labels: DELETE FROM pix.labels l WHERE l.label_set = %L AND NOT EXISTS '
+                '(SELECT FROM pix.items i WHERE i.item_id = l.item_id)', label_set
+            );
+    END IF;
+    SELECT count(*), min(l.item_id) INTO number, named
+    FROM pix.labels l
+    JOIN pix.features f ON f.item_id = l.item_id AND f.model_name = model.model_name
+    WHERE l.label_set = _check_labels.label_set AND f.model_checksum IS DISTINCT FROM model.checksum;
+    IF number > 0 THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX074',
+            MESSAGE = format(
+                '%s labelled items have features of an earlier version of model %L, such as %L', number, model.model_name, named
+            ),
+            HINT = format('CALL pix.extract_features(%L);', model.model_name);
+    END IF;
+    SELECT count(*), min(l.item_id) INTO number, named
+    FROM pix.labels l
+    JOIN pix.pending_images p ON p.item_id = l.item_id AND p.model_name = model.model_name
+    WHERE l.label_set = _check_labels.label_set;
+    IF number > 0 THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX074',
+            MESSAGE = format(
+                '%s labelled pictures have no up-to-date features of model %L, such as %L', number, model.model_name, named
+            ),
+            HINT = format('CALL pix.extract_features(%L);', model.model_name);
+    END IF;
+    SELECT min(l.item_id) FILTER (WHERE octet_length(f.vector) <> 4 * model.dimensions), sum(octet_length(f.vector)::bigint)
+    INTO named, vector_bytes
+    FROM pix.labels l
+    JOIN pix.features f ON f.item_id = l.item_id AND f.model_name = model.model_name
+    WHERE l.label_set = _check_labels.label_set;
+    IF named IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX074',
+            MESSAGE = format('The features of item %L do not have the %s dimensions of model %L', named, model.dimensions, model.model_name),
+            HINT = 'Extract or load them again; vectors of different models need different model names.';
+    END IF;
+    IF vector_bytes > 1000000000 THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX078',
+            MESSAGE = format('The labelled items have %s MB of features, more than the 1,000 MB that one training can take', vector_bytes / 1000000),
+            HINT = 'Train on a label set of fewer items: a random part of this one will do nearly as well.';
+    END IF;
+    SELECT c.label INTO named
+    FROM (
+        SELECT l.label, count(f.item_id) AS number FROM pix.labels l
+        LEFT JOIN pix.features f ON f.item_id = l.item_id AND f.model_name = model.model_name
+        WHERE l.label_set = _check_labels.label_set GROUP BY l.label
+    ) c
+    WHERE c.number < 2 ORDER BY c.label LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX072',
+            MESSAGE = format('Class %L of label set %L has fewer than two items with features of model %L', named, label_set, model.model_name),
+            HINT = 'Label more of its kind, or remove the class: DELETE FROM pix.labels WHERE label_set = … AND label = …';
+    END IF;
+    SELECT c.label INTO named
+    FROM (
+        SELECT l.label, count(*) FILTER (WHERE pix.split_of(l.item_id) = 'train') AS number
+        FROM pix.labels l
+        JOIN pix.features f ON f.item_id = l.item_id AND f.model_name = model.model_name
+        WHERE l.label_set = _check_labels.label_set GROUP BY l.label
+    ) c
+    WHERE c.number = 0 ORDER BY c.label LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX072',
+            MESSAGE = format('Class %L of label set %L has no items in the part that is trained on', named, label_set),
+            HINT = 'Label more of its kind: 80 % of all items are trained on, see pix.split_of.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pix._check_labels(text, pix.models) IS
+'Internal: refuses a label set that nothing can be learned from. Errors: PX071 to PX074, PX078. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._check_labels(text, pix.models) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._check_labels(text, pix.models) TO pix_admin;
+
+CREATE OR REPLACE FUNCTION pix._fit_classifier(
+    item_labels text[], splits text[], vectors bytea, algorithm text, balanced boolean, folds integer,
+    OUT labels text[], OUT weights bytea, OUT intercepts double precision[], OUT parameters jsonb, OUT evaluations jsonb
+)
+LANGUAGE plpython3u STABLE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+from pixelplum.server import call
+return call(plpy, GD, '@VERSION@', 'classifiers.fit', item_labels, splits, vectors, algorithm, balanced, folds)
+$$;
+COMMENT ON FUNCTION pix._fit_classifier(text[], text[], bytea, text, boolean, integer) IS
+'Internal: trains and measures a classifier on vectors that follow one another. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._fit_classifier(text[], text[], bytea, text, boolean, integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._fit_classifier(text[], text[], bytea, text, boolean, integer) TO pix_admin;
+
+CREATE OR REPLACE FUNCTION pix._lock_classifiers() RETURNS void
+LANGUAGE sql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$SELECT pg_advisory_xact_lock(hashtext('pix.classifiers'))$$;
+COMMENT ON FUNCTION pix._lock_classifiers() IS
+'Internal: who writes classifiers takes turns, until the end of the transaction. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._lock_classifiers() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._lock_classifiers() TO pix_admin;
+
+CREATE OR REPLACE FUNCTION pix._forget_classifier(classifier text) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    DELETE FROM pix.classifier_confusion c WHERE c.classifier = _forget_classifier.classifier;
+    DELETE FROM pix.classifier_class_metrics c WHERE c.classifier = _forget_classifier.classifier;
+    DELETE FROM pix.classifier_metrics c WHERE c.classifier = _forget_classifier.classifier;
+    DELETE FROM pix.classifier_classes c WHERE c.classifier = _forget_classifier.classifier;
+    DELETE FROM pix.classifiers c WHERE c.classifier = _forget_classifier.classifier;
+END
+$$;
+COMMENT ON FUNCTION pix._forget_classifier(text) IS
+'Internal: removes a classifier but for its predictions. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._forget_classifier(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._forget_classifier(text) TO pix_admin;
+
+CREATE OR REPLACE FUNCTION pix._store_classifier(
+    classifier text, model pix.models, label_set text, algorithm text, parameters jsonb, labels text[], weights bytea,
+    intercepts double precision[]
+) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    known_algorithm text;
+    step integer := 4 * model.dimensions;
+    key text := encode(
+        sha256(convert_to(array_to_string(labels, E'\n') || array_to_string(intercepts, ' '), 'UTF8') || weights), 'hex'
+    );
+BEGIN
+    SELECT c.algorithm INTO known_algorithm FROM pix.classifiers c WHERE c.classifier = _store_classifier.classifier;
+    IF (known_algorithm = 'imported') <> (algorithm = 'imported') THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX077',
+            MESSAGE = format(
+                'The name %L belongs to a classifier that %s', classifier,
+                CASE known_algorithm WHEN 'imported' THEN 'came with a network' ELSE 'was trained here' END
+            ),
+            HINT = format('Choose another name, or remove it first: SELECT pix.drop_classifier(%L);', classifier);
+    END IF;
+    PERFORM pix._keep_classifier(key, labels, weights, intercepts);  -- refuses what does not fit together
+    PERFORM pix._forget_classifier(classifier);
+    INSERT INTO pix.classifiers
+        (classifier, checksum, label_set, model_name, model_checksum, dimensions, algorithm, parameters)
+    VALUES (classifier, key, label_set, model.model_name, model.checksum, model.dimensions, algorithm, parameters);
+    INSERT INTO pix.classifier_classes (classifier, class, label, intercept, weights)
+    SELECT _store_classifier.classifier, n, labels[n], intercepts[n], substr(weights, (n - 1) * step + 1, step)
+    FROM generate_series(1, cardinality(labels)) n;
+END
+$$;
+COMMENT ON FUNCTION pix._store_classifier(text, pix.models, text, text, jsonb, text[], bytea, double precision[]) IS
+'Internal: writes a classifier, in place of the one of this name. Errors: PX030, PX077. Runs: coordinator.';
+REVOKE ALL ON FUNCTION
+pix._store_classifier(text, pix.models, text, text, jsonb, text[], bytea, double precision[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION
+pix._store_classifier(text, pix.models, text, text, jsonb, text[], bytea, double precision[]) TO pix_admin;
+
+CREATE OR REPLACE FUNCTION pix.train_classifier(
+    classifier text, label_set text, model_name text DEFAULT NULL, algorithm text DEFAULT 'softmax',
+    balanced boolean DEFAULT false, folds integer DEFAULT 0
+) RETURNS pix.classifiers
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    begun timestamptz := clock_timestamp();
+    model pix.models;
+    labelled record;
+    fitted record;
+    smallest bigint;
+    number_left_out bigint;
+    trained pix.classifiers;
+BEGIN
+    PERFORM pix._require_coordinator('pix.train_classifier', 'Call it alone: SELECT * FROM pix.train_classifier(…)');
+    IF coalesce(octet_length(classifier), 0) NOT BETWEEN 1 AND 200 THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX077',
+            MESSAGE = format('%s cannot name a classifier', coalesce(quote_literal(classifier), 'NULL')),
+            HINT = 'Use a name of 1 to 200 bytes.';
+    END IF;
+    IF algorithm IS NULL OR algorithm NOT IN ('softmax', 'lda') THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX077',
+            MESSAGE = format('The algorithm %s is not known', coalesce(quote_literal(algorithm), 'NULL')),
+            HINT = 'Use one of: softmax, lda.';
+    END IF;
+    IF folds IS NULL OR folds < 0 OR folds = 1 OR folds > 100 THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX077', MESSAGE = format('folds is %s', coalesce(folds::text, 'NULL')),
+            HINT = 'Use 2 to 100 folds for cross-validation (5 or 10 are usual), or 0 for none.';
+    END IF;
+    model := pix._find_model(model_name);
+    PERFORM pix._lock_classifiers();
+    PERFORM pix._check_labels(label_set, model);
+    SELECT array_agg(l.label ORDER BY l.item_id) AS labels, array_agg(pix.split_of(l.item_id) ORDER BY l.item_id) AS splits,
+        string_agg(f.vector, ''::bytea ORDER BY l.item_id) AS vectors,
+        encode(sha256(convert_to(string_agg(
+            concat_ws(E'\t', l.item_id, l.label, f.model_checksum, f.image_sha256), E'\n' ORDER BY l.item_id
+        ), 'UTF8')), 'hex') AS fingerprint
+    INTO labelled
+    FROM pix.labels l JOIN pix.features f ON f.item_id = l.item_id AND f.model_name = model.model_name
+    WHERE l.label_set = train_classifier.label_set;
+    SELECT min(c.number) INTO smallest
+    FROM (SELECT count(*) AS number FROM unnest(labelled.labels) u (label) GROUP BY u.label) c;
+    IF folds > smallest THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX072',
+            MESSAGE = format('The smallest class of label set %L has %s items, too few for %s folds', label_set, smallest, folds),
+            HINT = format('Use at most %s folds, or label more of its kind.', smallest);
+    END IF;
+    SELECT count(*) - cardinality(labelled.labels) INTO number_left_out
+    FROM pix.labels l WHERE l.label_set = train_classifier.label_set;
+    fitted := pix._fit_classifier(
+        labelled.labels, labelled.splits, labelled.vectors, algorithm, coalesce(balanced, false), folds
+    );
+    PERFORM pix._store_classifier(
+        classifier, model, label_set, algorithm, fitted.parameters, fitted.labels, fitted.weights, fitted.intercepts
+    );
+    UPDATE pix.classifiers c
+    SET fingerprint = labelled.fingerprint, items = cardinality(labelled.labels), left_out = number_left_out,
+        seconds = EXTRACT(EPOCH FROM clock_timestamp() - begun)
+    WHERE c.classifier = train_classifier.classifier;
+    INSERT INTO pix.classifier_metrics (classifier, evaluation, items, accuracy, log_loss, auc)
+    SELECT train_classifier.classifier, e.evaluation, e.items, e.accuracy, e.log_loss, e.auc
+    FROM jsonb_to_recordset(fitted.evaluations)
+        e (evaluation text, items integer, accuracy double precision, log_loss double precision, auc double precision);
+    INSERT INTO pix.classifier_class_metrics (classifier, evaluation, label, items, precision, recall, auc)
+    SELECT train_classifier.classifier, e.evaluation, c.label, c.items, c."precision", c.recall, c.auc
+    FROM jsonb_to_recordset(fitted.evaluations) e (evaluation text, classes jsonb),
+        jsonb_to_recordset(e.classes)
+            c (label text, items integer, "precision" double precision, recall double precision, auc double precision);
+    INSERT INTO pix.classifier_confusion (classifier, evaluation, actual, predicted, items)
+    SELECT train_classifier.classifier, e.evaluation, c.actual, c.predicted, c.items
+    FROM jsonb_to_recordset(fitted.evaluations) e (evaluation text, confusion jsonb),
+        jsonb_to_recordset(e.confusion) c (actual text, predicted text, items integer);
+    SELECT c.* INTO trained FROM pix.classifiers c WHERE c.classifier = train_classifier.classifier;
+    RETURN trained;
+END
+$$;
+COMMENT ON FUNCTION pix.train_classifier(text, text, text, text, boolean, integer) IS
+'Trains the final layer of a network anew, on the stored features of labelled items; nothing is extracted again.
+The items are split by a hash of their item_id (pix.split_of): 80 % are trained on, 10 % choose the strength of the penalty,
+10 % are for the test. Metrics of the last two are in pix.classifier_metrics, pix.classifier_class_metrics and
+pix.classifier_confusion, and those of each fold, if cross-validation is asked for. A classifier of this name is replaced.
+Arguments: classifier, its name; label_set, of pix.labels; model_name (NULL: the default model); algorithm: softmax
+(multinomial logistic regression) or lda (linear discriminant analysis, quicker, good with few items); balanced: whether all
+classes weigh the same, however many items they have; folds of the cross-validation (0: none).
+Result: the row of pix.classifiers.
+Errors: PX020 unknown model, PX060 a call as a part of a larger query on a cluster, PX071 unknown label set, PX072 one class
+only, or a class of too few items, PX073 labels for items that are not in the catalogue, PX074 features that are missing, of an
+earlier model, or of other dimensions, PX077 an argument out of range, PX078 more than 1,000 MB of features.
+Runs: coordinator.
+Example: SELECT * FROM pix.train_classifier(''heels'', ''heel'', balanced => true, folds => 3);';
+REVOKE ALL ON FUNCTION pix.train_classifier(text, text, text, text, boolean, integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix.train_classifier(text, text, text, text, boolean, integer) TO pix_admin;
+
+CREATE OR REPLACE FUNCTION pix.register_classifier(
+    classifier text, model_name text, labels text[], weights bytea, intercepts double precision[]
+) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    model pix.models := pix._find_model(model_name);
+BEGIN
+    PERFORM pix._lock_classifiers();
+    IF octet_length(weights) IS DISTINCT FROM 4 * model.dimensions * cardinality(labels) THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX030',
+            MESSAGE = format(
+                '%s classes on the %s dimensions of model %L need %s bytes of weights, not %s', cardinality(labels),
+                model.dimensions, model.model_name, 4 * model.dimensions * cardinality(labels), octet_length(weights)
+            ),
+            HINT = 'Give one float32 vector per class, one after another.';
+    END IF;
+    PERFORM pix._store_classifier(classifier, model, NULL, 'imported', '{}', labels, weights, intercepts);
+END
+$$;
+COMMENT ON FUNCTION pix.register_classifier(text, text, text[], bytea, double precision[]) IS
+'Stores a final layer that was trained elsewhere; pix model import calls it for the classes that come with a network. One of
+this name that was registered before is replaced.
+Arguments: classifier, its name; model_name, whose features it takes; labels; weights: a float32 vector per class, one after
+another; intercepts. Class probabilities are softmax(weights · features + intercepts).
+Result: none. Errors: PX020 unknown model, PX030 weights that do not fit, PX077 a name that belongs to a trained classifier.
+Runs: coordinator.
+Example: SELECT pix.register_classifier(''halves'', ''mini_inception'', ARRAY[''a'', ''b''], decode(repeat(''00'', 2304), ''hex''), ARRAY[0, 1]);';
+REVOKE ALL ON FUNCTION pix.register_classifier(text, text, text[], bytea, double precision[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix.register_classifier(text, text, text[], bytea, double precision[]) TO pix_admin;
+
+CREATE OR REPLACE FUNCTION pix.drop_classifier(classifier text) RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    dropped bigint;
+BEGIN
+    PERFORM pix._lock_classifiers();
+    IF NOT EXISTS (SELECT FROM pix.classifiers c WHERE c.classifier = drop_classifier.classifier) THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX070',
+            MESSAGE = format('Classifier %s is not known', coalesce(quote_literal(classifier), 'NULL')),
+            HINT = 'SELECT classifier FROM pix.classifiers lists the classifiers.';
+    END IF;
+    PERFORM pix._forget_classifier(classifier);
+    DELETE FROM pix.predictions p WHERE p.classifier = drop_classifier.classifier;
+    GET DIAGNOSTICS dropped = ROW_COUNT;
+    RETURN dropped;
+END
+$$;
+COMMENT ON FUNCTION pix.drop_classifier(text) IS
+'Removes a classifier and its predictions.
+Arguments: classifier. Result: the number of predictions removed. Errors: PX070 unknown classifier.
+Runs: coordinator.
+Example: SELECT pix.drop_classifier(''mini_inception'');';
+REVOKE ALL ON FUNCTION pix.drop_classifier(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix.drop_classifier(text) TO pix_admin;
+
+CREATE OR REPLACE VIEW pix.classifier_ranking AS
+SELECT
+    c.label_set, c.classifier, c.model_name, c.algorithm, (c.parameters ->> 'balanced')::boolean AS balanced, c.items,
+    t.accuracy, t.log_loss, t.auc, f.accuracy AS cross_validated_accuracy, f.deviation AS cross_validated_deviation,
+    c.model_checksum IS NOT DISTINCT FROM m.checksum AND m.model_name IS NOT NULL AS usable
+FROM pix.classifiers c
+LEFT JOIN pix.models m ON m.model_name = c.model_name
+LEFT JOIN pix.classifier_metrics t ON t.classifier = c.classifier AND t.evaluation = 'test'
+LEFT JOIN (
+    SELECT classifier, avg(accuracy) AS accuracy, stddev_samp(accuracy) AS deviation
+    FROM pix.classifier_metrics WHERE evaluation LIKE 'fold %' GROUP BY classifier
+) f ON f.classifier = c.classifier
+ORDER BY c.label_set, t.accuracy DESC NULLS LAST, c.classifier;
+COMMENT ON VIEW pix.classifier_ranking IS
+'The classifiers of each label set, the best on its test items first; usable: whether the model is as it was in training.';
+REVOKE ALL ON pix.classifier_ranking FROM PUBLIC;
+GRANT SELECT ON pix.classifier_ranking TO pix_reader;
