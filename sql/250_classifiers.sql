@@ -356,7 +356,8 @@ REVOKE ALL ON FUNCTION pix.classify_item(text, text[], integer) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix.classify_item(text, text[], integer) TO pix_reader;
 
 -- As in pix._embed_chunk, CREATE TABLE AS is what is planned in parallel. Features are small or lie in TOAST, so that
--- their table looks small: the settings make any size worth a worker.
+-- their table looks small: the settings make any size worth a worker. A process that does not keep the classifier yet
+-- reads it for its first vector; for the others PL/pgSQL would only cost time.
 CREATE OR REPLACE FUNCTION pix.classify_all(classifier text) RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
@@ -365,6 +366,7 @@ SET parallel_setup_cost = 0
 SET parallel_tuple_cost = 0
 SET enable_indexscan = off
 SET enable_bitmapscan = off
+SET enable_nestloop = off
 SET jit = off
 AS $$
 DECLARE
@@ -381,22 +383,33 @@ BEGIN
     END IF;
     EXECUTE
         'CREATE TEMP TABLE pix_classified ON COMMIT DROP AS
-         SELECT f.item_id, pix._best_class(f.vector, $1, $2) AS best FROM pix.features f
-         WHERE f.model_name = $3 AND f.model_checksum IS NOT DISTINCT FROM $4'
+         SELECT f.item_id, coalesce(pix._kept_best_class(f.vector, $2), pix._best_class(f.vector, $1, $2)) AS best
+         FROM pix.features f WHERE f.model_name = $3 AND f.model_checksum IS NOT DISTINCT FROM $4'
         || pix._distributed_by('item_id')
     USING chosen.classifier, chosen.checksum, chosen.model_name, chosen.model_checksum;
     -- Two calls at once take turns: a cluster locks the whole table, elsewhere keys would collide.
     PERFORM pg_advisory_xact_lock(hashtext('pix.classify_all'), hashtext(chosen.classifier));
-    DELETE FROM pix.predictions p WHERE p.classifier = chosen.classifier;
+    DELETE FROM pix.predictions p
+    WHERE p.classifier = chosen.classifier
+        AND NOT EXISTS (SELECT FROM pg_temp.pix_classified c WHERE c.item_id = p.item_id);
     INSERT INTO pix.predictions (item_id, classifier, label, score)
-    SELECT c.item_id, chosen.classifier, (c.best).label, (c.best).score FROM pg_temp.pix_classified c;
-    GET DIAGNOSTICS done = ROW_COUNT;
+    SELECT c.item_id, chosen.classifier, (c.best).label, (c.best).score
+    FROM pg_temp.pix_classified c
+    WHERE NOT EXISTS (
+        SELECT FROM pix.predictions p
+        WHERE p.item_id = c.item_id AND p.classifier = chosen.classifier
+            AND p.label = (c.best).label AND p.score = (c.best).score
+    )
+    ORDER BY c.item_id
+    ON CONFLICT ON CONSTRAINT predictions_pkey DO UPDATE SET
+        label = excluded.label, score = excluded.score, classified_at = excluded.classified_at;
+    SELECT count(*) INTO done FROM pg_temp.pix_classified;
     RETURN done;
 END
 $$;
 COMMENT ON FUNCTION pix.classify_all(text) IS
 'Classifies every item that has up-to-date features, on all CPU cores or segments, into pix.predictions; what an earlier
-call left there of this classifier is replaced when all is done.
+call left there of this classifier is brought up to date when all is done.
 Arguments: classifier. Result: the number of items.
 Errors: PX030 features of other dimensions, PX060 a call as a part of a larger query on a cluster, PX070 unknown classifier,
 PX075 a classifier whose model is gone or was imported again.

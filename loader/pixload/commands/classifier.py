@@ -80,10 +80,11 @@ def show(database: Database, name: str) -> None:
         table.add_row(label, items, *map(decimals, metrics))
     Console().print(table)
     labels = [label for label, *_ in classes]
-    matrix = Table("actual \\ called", *labels, box=None)
-    for actual in labels:
-        matrix.add_row(actual, *(str(confusion.get((actual, predicted), "·")) for predicted in labels))
-    Console().print(matrix)
+    matrix = Table("actually", "", "called", *map(str, range(1, len(labels) + 1)), box=None)
+    for number, actual in enumerate(labels, 1):
+        cells = (str(confusion.get((actual, predicted), "·")) for predicted in labels)
+        matrix.add_row(actual, str(number), "", *cells)
+    Console(width=10_000).print(matrix)
 
 
 def show_metrics(cursor, name: str) -> None:

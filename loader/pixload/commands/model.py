@@ -130,7 +130,7 @@ def layers(database: Database, name: str) -> None:
         table = Table("layer", "operation", "shape", box=None)
         for row in cursor:
             table.add_row(*row)
-    Console(soft_wrap=True).print(table)
+    Console(width=10_000).print(table)  # names are there to be copied
 
 
 @model.command("feature-maps")
@@ -181,7 +181,7 @@ def quantize(database: Database, name: str, as_name: str, calibrate: int, force:
     if classifier is not None:
         click.echo(f"  accuracy of {classifier}: {after:.3f}, with {name} {before:.3f}")
     click.echo(
-        f"  {int8_ms:.1f} ms a picture instead of {float_ms:.1f}, {int8_mb:.0f} MB of memory instead of {float_mb:.0f}"
+        f"  {int8_ms:.2f} ms a picture instead of {float_ms:.2f}, {int8_mb:.0f} MB of memory instead of {float_mb:.0f}"
     )
 
 

@@ -49,13 +49,20 @@ def call(plpy, cache: dict, sql_version: str, function: str, *arguments):
         With a SQLSTATE of class PX and a hint.
     """
     try:
-        check_version(sql_version)
-        module, name = function.split(".")
-        return getattr(import_module(f"pixelplum.server.{module}"), name)(plpy, cache, *arguments)
+        # Looked up once per backend and version: a classifier is called a hundred thousand times a second.
+        body = cache.get((sql_version, function)) or _find(cache, sql_version, function)
+        return body(plpy, cache, *arguments)
     except PixelplumError as error:
         failure = error
     hint = {"hint": failure.hint} if failure.hint else {}  # None would be shown as such
     plpy.error(str(failure), sqlstate=failure.sqlstate, **hint)
+
+
+def _find(cache: dict, sql_version: str, function: str):
+    check_version(sql_version)
+    module, name = function.split(".")
+    body = cache[sql_version, function] = getattr(import_module(f"pixelplum.server.{module}"), name)
+    return body
 
 
 def check_version(sql_version: str) -> None:
