@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import extraction, first_call, loading, metadata
+from benchmarks import classification, extraction, first_call, inference, loading, metadata
 from benchmarks.tools import server
 
-ALL = {"extraction": extraction, "first_call": first_call, "loading": loading, "metadata": metadata}
+ALL = {
+    "extraction": extraction,
+    "first_call": first_call,
+    "inference": inference,
+    "classification": classification,
+    "loading": loading,
+    "metadata": metadata,
+}
 
 
 def main() -> None:

@@ -152,11 +152,16 @@ def measure_head(run: Callable[[np.ndarray], np.ndarray], dimensions: int, label
     probe = np.random.default_rng(7).uniform(0, 1, dimensions).astype(np.float32)
     expected = np.asarray(run(probe), np.float64).reshape(-1)
     if np.abs(head.weights @ probe + intercepts - expected).max() > 1e-3 * max(np.abs(expected).max(), 1):
-        raise PixError(
-            "The classes are not one softmax layer over the features.",
-            "Leave --output out, so that the layer before the classes is taken; or leave --labels out.",
-        )
+        raise not_over_features()
     return head
+
+
+def not_over_features(why: str = "") -> PixError:
+    """Say that classes do not follow from the features that were chosen."""
+    return PixError(
+        f"The classes are not one softmax layer over the features{why}.",
+        "Leave --output out, so that the layer before the classes is taken; or leave --labels out.",
+    )
 
 
 def largest_difference(got: np.ndarray, expected: np.ndarray) -> float:

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from pixload.conversion.converted import SPEC_KEY, ConvertedModel, Head, Wishes, measure_head, write_spec
+from pixload.conversion.converted import (
+    SPEC_KEY,
+    ConvertedModel,
+    Head,
+    Wishes,
+    measure_head,
+    not_over_features,
+    write_spec,
+)
 from pixload.conversion.scaling import IMAGENET, SYMMETRIC, Affine, preprocessing
 from pixload.errors import PixError
 
@@ -340,10 +348,7 @@ def _measure(model, spec: dict, scores: str, labels: list[str]) -> Head:
     except PixError:
         raise
     except Exception as error:  # onnx and onnxruntime raise classes of their own
-        raise PixError(
-            f"The classes cannot be computed from the features {features}: {error}",
-            "Leave --output out, so that the layer before the classes is taken; or leave --labels out.",
-        ) from error
+        raise not_over_features(f": {error}") from error
     shape = session.get_inputs()[0].shape
     return measure_head(
         lambda vector: session.run([scores], {features: vector.reshape(shape)})[0], int(np.prod(shape)), labels

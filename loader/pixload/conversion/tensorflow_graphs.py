@@ -13,6 +13,7 @@ from pixload.conversion.converted import (
     Wishes,
     largest_difference,
     measure_head,
+    not_over_features,
     picture_tensors,
     write_spec,
 )
@@ -75,6 +76,8 @@ def convert(frozen: FrozenGraph, wishes: Wishes) -> ConvertedModel:
     if found is not None and wishes.labels is None and later is None:
         said.append(f"no classes, though {found[0].name} gives them: --labels names them")
     with_classes = found if wishes.labels is not None else None
+    if with_classes is not None and not proposals.is_vector(features):
+        raise not_over_features()
     small = _Entered(frozen.definition, entry.tensor.name, features.name, with_classes, prepared)
     converted = _to_onnx(small, prepared, frozen.source)
     if with_classes is not None:
