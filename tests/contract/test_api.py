@@ -81,7 +81,7 @@ def test_search_path_is_fixed(routines):
     for signature, _, kind, _, _, settings, language, body, volatility, _, returns_rows, _ in routines:
         if language == "sql" and returns_rows and volatility != "v":
             assert settings is None, f"{signature} would not be inlined"
-            assert re.search(r"\sFROM pg_catalog\.unnest\(pix\._\w+\([\w, ]+\)\) n\s*$", body), signature
+            assert re.search(r"\sFROM pg_catalog\.unnest\(pix\._\w+\([\w, \[\]]+\)\) n\s*$", body), signature
             assert not re.search(r"[=<>+|]", body), f"{signature} uses an operator, which a search_path decides"
         elif kind == "f":
             assert "search_path=pg_catalog, pg_temp" in (settings or []), signature
@@ -142,10 +142,11 @@ def test_only_the_owner_creates_functions(db):
 def test_examples_run(extracted, boots):
     """The Example of every public function works on a loaded database."""
     extracted.pix("load", "metadata", boots / "metadata.json.gz")
+    extracted.pix("load", "labels", boots / "labels.csv")
     item_id = extracted.value("SELECT min(item_id) FROM pix.images")
     examples = extracted.query(
         "SELECT p.oid::regprocedure::text, obj_description(p.oid) FROM pg_proc p "
-        "WHERE pronamespace = 'pix'::regnamespace AND proname NOT LIKE '\\_%' ORDER BY proname = 'drop_model', 1"
+        "WHERE pronamespace = 'pix'::regnamespace AND proname NOT LIKE '\\_%' ORDER BY proname LIKE 'drop%', 1"
     )
     assert len(examples) > 10
     for signature, comment in examples:
@@ -157,7 +158,7 @@ def test_examples_run(extracted, boots):
 def test_readers_cannot_write_files(db):
     import psycopg2
 
-    for call in ("_write_model_part('x', 0, 'x')", "_finish_model('x')", "_model_is_ready('x', true)"):
+    for call in ("_write_model_part('x', 0, 'x')", "_finish_model('x')", "_model_is_ready('x', 'x', true, '{}')"):
         with pytest.raises(psycopg2.errors.InsufficientPrivilege):
             db.query(f"SELECT pix.{call}", role="ada")
 

@@ -52,7 +52,7 @@ def test_life_of_a_server(own):
     assert answers(own)
     own.destroy()
     assert not own.data.exists()
-    assert not list(own.home.rglob("*.onnx"))
+    assert not list(own.home.rglob("*.network"))
 
 
 def test_commands(tmp_path):

@@ -114,7 +114,7 @@ def test_chunk_statement_is_parallel(loaded, parallel_workers):
 def cached_file(loaded, same_host) -> Path:
     """The server's file of the model."""
     folder = loaded.value("SELECT split_part(found, ',', 1) FROM pix.doctor() WHERE \"check\" = 'cache' LIMIT 1")
-    return Path(folder) / f"{loaded.value('SELECT checksum FROM pix.models')}.onnx"
+    return Path(folder) / f"{loaded.value('SELECT checksum FROM pix.models')}.network"
 
 
 def test_lost_model_is_restored_by_whoever_needs_it(loaded, cached_file):

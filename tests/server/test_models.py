@@ -10,8 +10,10 @@ from pixload.conversion.keras_models import load_application
 from pixload.conversion.onnx_files import read_onnx
 from pixload.conversion.tensorflow_graphs import convert
 from pixload.models import SHIPPED, import_model
+from tests.unit.graphs import COLOURS, keras_classifier, torch_like_onnx
 from tests.unit.test_networks import tiny_onnx
 
+EARLY_LAYER = "MobilenetV1/MobilenetV1/Conv2d_0/Relu6:0"
 MOBILENET_OUTPUT = "MobilenetV1/Logits/AvgPool_1a/AvgPool:0"
 PROGRESS = "SELECT extracted, stale, pending FROM pix.extraction_progress WHERE model_name = 'mini_inception'"
 
@@ -30,7 +32,10 @@ def refuses(db, *arguments) -> str:
 
 def test_shipped_model(bare):
     bare.pix("migrate", role=None)
-    assert bare.pix("model", "import", "mini_inception").stdout == "mini_inception: 288 features a picture\n"
+    assert (
+        bare.pix("model", "import", "mini_inception").stdout
+        == "mini_inception: 288 features a picture; classifier mini_inception: 10 classes\n"
+    )
     listed = bare.pix("model", "list", role="rita").stdout
     assert "mini_inception" in listed
     assert "default" in listed
@@ -51,7 +56,7 @@ def test_frozen_graphdef(db, graphdef):
         "--output",
         MOBILENET_OUTPUT,
     ).stdout
-    assert said.startswith("mobilenet: 256 features a picture, engines agree to ")
+    assert "\nmobilenet: 256 features a picture, engines agree to " in said
     row = db.query(
         "SELECT dimensions, agreement, spec -> 'preprocessing' ->> 'width' FROM pix.models "
         "WHERE model_name = 'mobilenet'"
@@ -64,7 +69,7 @@ def test_frozen_graphdef(db, graphdef):
 @pytest.mark.slow
 def test_keras_with_random_weights(db):
     said = db.pix("model", "import", "mobile", "--keras", "mobilenet_v2", "--weights", "none", "--seed", 7).stdout
-    assert said.startswith("mobile: 1,280 features a picture, engines agree to ")
+    assert "mobile: 1,280 features a picture, engines agree to " in said
     assert (
         db.value("SELECT source FROM pix.models WHERE model_name = 'mobile'")
         == "keras mobilenet_v2, random weights, seed 7"
@@ -95,27 +100,106 @@ def test_unreadable_graphdef(db, tmp_path, graphdef):
     path.write_bytes(graphdef.read_bytes()[:1_000_000])
     refuses(db, "x", "--graphdef", path, "--input", "input:0", "--output", MOBILENET_OUTPUT)
     path.write_bytes(b"")
-    assert "no tensor" in refuses(db, "x", "--graphdef", path, "--input", "a:0", "--output", "b:0")
-    assert "--input" in refuses(db, "x", "--graphdef", graphdef)
+    assert "empty graph" in refuses(db, "x", "--graphdef", path, "--input", "a:0", "--output", "b:0")
     assert "no tensor nope:0" in refuses(db, "x", "--graphdef", graphdef, "--input", "input:0", "--output", "nope:0")
 
 
-def test_output_that_is_no_vector(db, graphdef):
-    early = "MobilenetV1/MobilenetV1/Conv2d_0/Relu6:0"
-    error = refuses(db, "x", "--graphdef", graphdef, "--input", "input:0", "--output", early)
+def test_output_that_is_no_vector(db, tmp_path):
+    """Channels that are averaged away leave a picture of its own shape, which says so itself."""
+    path = tiny_onnx(tmp_path / "tiny.onnx", [3])
+    error = refuses(db, "x", "--onnx", path)
     assert "not one vector" in error
     assert "[PX023]" in error
     assert db.value("SELECT count(*) FROM pix.models") == 1
     assert db.value("SELECT count(DISTINCT checksum) FROM pix.model_parts") == 1
 
 
+def test_earlier_layer(db, graphdef):
+    said = db.pix("model", "import", "early", "--graphdef", graphdef, "--output", EARLY_LAYER).stdout
+    assert "early: 8 features a picture" in said
+    listed = db.pix("model", "layers", "early", role="rita").stdout
+    assert EARLY_LAYER in listed
+
+
+def test_proposals_are_told(db, graphdef):
+    """Nothing but the file is given: input, output and scaling are found, and said."""
+    said = db.pix("model", "import", "mobilenet", "--graphdef", graphdef).stdout
+    for proposal in (
+        "input input:0",
+        "output MobilenetV1/Logits/AvgPool_1a/AvgPool:0",
+        "(x - 127.5) / 127.5",
+        "--labels",
+    ):
+        assert proposal in said
+    given = ("--input", "input:0", "--output", MOBILENET_OUTPUT, "--mean", 127.5, "--std", 127.5)
+    db.pix("model", "import", "given", "--graphdef", graphdef, *given)
+    assert db.value("SELECT count(DISTINCT spec) FROM pix.models WHERE model_name IN ('mobilenet', 'given')") == 1
+
+
+def test_wrong_scaling_is_caught(db, graphdef):
+    """Scaled to a hundredth of what it expects, the network sees grey."""
+    error = refuses(db, "x", "--graphdef", graphdef, "--mean", 127.5, "--std", 32512.5)
+    assert "does not tell pictures apart" in error
+    assert "[PX025]" in error
+    assert "--std" in error
+    assert db.value("SELECT count(*) FROM pix.models") == 1
+
+
+def test_network_that_sees_nothing_is_caught(db, tmp_path):
+    error = refuses(db, "x", "--onnx", tiny_onnx(tmp_path / "tiny.onnx", [1, 2], value=0.0))
+    assert "all features of a picture are zero" in error
+
+
+def test_retrained_graph_has_both_outputs(loaded, data):
+    """Features for look-alikes, and classes with their names."""
+    folder = data / "models" / "mobilenet_v1_0.25_128"
+    labels = folder / "retrained_labels.txt"
+    said = loaded.pix(
+        "model", "import", "surfaces", "--graphdef", folder / "retrained_graph.pb", "--labels", labels
+    ).stdout
+    assert "surfaces: 256 features a picture" in said
+    assert "classifier surfaces: 6 classes" in said
+    assert loaded.value("SELECT octet_length(pix.embed(content, 'surfaces')) FROM pix.images LIMIT 1") == 1024
+    rows = loaded.query(
+        "SELECT c.label, c.score FROM pix.classify((SELECT content FROM pix.images LIMIT 1), 'surfaces', top => 6) c"
+    )
+    assert {label for label, _ in rows} == set(labels.read_text().splitlines())
+    assert sum(score for _, score in rows) == pytest.approx(1, abs=1e-5)
+
+
+def test_classes_do_not_replace_a_trained_classifier(extracted, boots, tmp_path):
+    extracted.pix("load", "labels", boots / "labels.csv")
+    extracted.query("SELECT pix.train_classifier('torch', 'heel')")
+    path = torch_like_onnx(tmp_path / "torch.onnx")
+    (tmp_path / "labels.txt").write_text("a\nb\nc\nd\n")
+    error = refuses(extracted, "torch", "--onnx", path, "--labels", tmp_path / "labels.txt")
+    assert "belongs to a classifier that was trained here" in error
+    assert extracted.value("SELECT count(*) FROM pix.models WHERE model_name = 'torch'") == 0
+    extracted.pix("classifier", "drop", "torch")
+    extracted.pix("model", "import", "torch", "--onnx", path, "--labels", tmp_path / "labels.txt")
+    with pytest.raises(psycopg2.Error, match="came with a network") as caught:
+        extracted.query("SELECT pix.train_classifier('torch', 'heel')")
+    assert caught.value.pgcode == "PX077"
+
+
 def test_onnx_files(db, tmp_path):
-    plain = tiny_onnx(tmp_path / "plain.onnx", [1, 2], spec={})
+    plain = torch_like_onnx(tmp_path / "plain.onnx", side="side")
     assert "--size" in refuses(db, "tiny", "--onnx", plain)
-    assert "3 features" in db.pix("model", "import", "tiny", "--onnx", plain, "--size", 4).stdout
-    assert "--output from: features" in refuses(db, "tiny", "--onnx", plain, "--size", 4, "--output", "nope")
+    assert "4 features" in db.pix("model", "import", "tiny", "--onnx", plain, "--size", 4).stdout
+    assert "conv" in refuses(db, "tiny", "--onnx", plain, "--size", 4, "--output", "nope")
     (tmp_path / "broken.onnx").write_bytes(b"no graph")
     assert "not an ONNX file" in refuses(db, "tiny", "--onnx", tmp_path / "broken.onnx")
+
+
+def test_keras_file(db, tmp_path):
+    keras_classifier().save(tmp_path / "colours.keras")
+    (tmp_path / "labels.txt").write_text("\n".join(COLOURS))
+    said = db.pix(
+        "model", "import", "colours", "--keras", tmp_path / "colours.keras", "--labels", tmp_path / "labels.txt"
+    ).stdout
+    assert "colours: 12 features a picture, engines agree to " in said
+    assert "classifier colours: 4 classes" in said
+    assert "no file" in refuses(db, "x", "--keras", tmp_path / "nope.keras")
 
 
 def test_no_or_two_sources(db, graphdef):

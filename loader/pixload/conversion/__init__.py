@@ -9,8 +9,10 @@ What the user does not say (input, output, how pixels are scaled) is read off th
 TensorFlow and onnx are imported where they are needed: they take seconds, and most commands do without.
 """
 
+import logging
 import os
 
 # Looked at when TensorFlow and ONNX Runtime are imported: no chatter, no reports to their makers.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it advises against the functions that read old graphs
