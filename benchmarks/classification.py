@@ -103,7 +103,7 @@ def classifying(bench) -> None:
     ours, peer, ratio = compare(speed, bare, ROUNDS)
     again = median(speed_again() for _ in range(ROUNDS))
     print(
-        f"  classify_all of {MANY:,} × {MANY_DIMENSIONS}: {ours:,.0f} items/s per core with writing, in new connections "
+        f"  classify_all of {MANY:,} × {MANY_DIMENSIONS}: {ours:,.0f} items/s per core, writing included "
         f"(goal: at least 50,000); {again:,.0f} if unchanged; numpy alone {peer:,.0f}, ratio {ratio:.3f}"
     )
 

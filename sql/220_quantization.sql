@@ -1,6 +1,6 @@
 -- INT8 networks: made from a network and some pictures, and offered only with what they cost.
 
-CREATE OR REPLACE FUNCTION pix._quantize(checksum text, contents bytea[]) RETURNS bytea
+CREATE OR REPLACE FUNCTION pix._quantize(checksum text, contents bytea[], OUT file bytea, OUT used integer)
 LANGUAGE plpython3u STABLE STRICT PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -77,6 +77,7 @@ DECLARE
     sample text[];
     contents bytea[];
     file bytea;
+    used integer;
     key text;
     float_side record;
     int8_side record;
@@ -120,14 +121,14 @@ BEGIN
     END IF;
 
     SELECT array_agg(i.content) INTO contents FROM pix.images i WHERE i.item_id = ANY (calibration);
-    file := pix._quantize(model.checksum, contents);
+    SELECT q.file, q.used INTO file, used FROM pix._quantize(model.checksum, contents) q;
     key := encode(sha256(file), 'hex');
     INSERT INTO pix.model_parts (checksum, part, content)
     SELECT key, n, substr(file, n * part_bytes + 1, part_bytes)
     FROM generate_series(0, (octet_length(file) - 1) / part_bytes) n
     ON CONFLICT DO NOTHING;
     PERFORM pix.register_model(
-        as_name, key, format('INT8 of %s, calibrated on %s pictures', model.model_name, cardinality(calibration))
+        as_name, key, format('INT8 of %s, calibrated on %s pictures', model.model_name, used)
     );
 
     SELECT c.* INTO trained FROM pix.classifiers c
@@ -154,7 +155,7 @@ BEGIN
         float_accuracy, int8_accuracy, float_ms, int8_ms, float_mb, int8_mb
     )
     VALUES (
-        as_name, model.model_name, key, model.checksum, cardinality(calibration), float_side.number,
+        as_name, model.model_name, key, model.checksum, used, float_side.number,
         pix._overlap(float_side.vectors, int8_side.vectors, float_side.number::integer, 10),
         CASE WHEN float_accuracy IS NOT NULL THEN trained.classifier END, float_accuracy, int8_accuracy,
         costs.float_ms, costs.int8_ms, costs.float_mb, costs.int8_mb

@@ -50,6 +50,7 @@ def extract(
     model_name: str | None = None,
     chunk_size: int | None = None,
     retry_failed: bool = False,
+    engine: str | None = None,
 ) -> Progress:
     """Call pix.extract_features and show a bar until it is done.
 
@@ -63,6 +64,8 @@ def extract(
         Pictures per commit. None: as SQL has it.
     retry_failed : bool, default False
         Try again what failed before.
+    engine : str, optional
+        None: as SQL has it.
 
     Returns
     -------
@@ -70,8 +73,8 @@ def extract(
         When all is done.
     """
     arguments = {"model_name": model_name, "retry_failed": retry_failed}
-    if chunk_size is not None:
-        arguments["chunk_size"] = chunk_size
+    given = {"chunk_size": chunk_size, "engine": engine}
+    arguments |= {name: value for name, value in given.items() if value is not None}
     call = f"CALL pix.extract_features({', '.join(f'{name} => %({name})s' for name in arguments)})"
     with database.connect(autocommit=True) as working, database.connect() as watching:
         working.cursor().execute(CANCEL_WHEN_ALONE)

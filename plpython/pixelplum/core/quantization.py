@@ -8,6 +8,7 @@ import logging
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 
@@ -17,23 +18,36 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from pixelplum.core.networks import SPEC_KEY, Network
-from pixelplum.errors import ModelBroken
+from pixelplum.errors import ModelBroken, PictureError
 
 VNNI = ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp")
 """Flags of processors that add products of bytes without saturation."""
 
 
 class _Pictures(CalibrationDataReader):
+    """Hands pictures to the calibration, those that can be read, and counts them."""
+
     def __init__(self, network: Network, contents: list[bytes]):
         self._input = network.spec["input"]
-        self._tensors: Iterator[np.ndarray] = (network.tensor(content) for content in contents)
+        self._tensors = readable(network, contents)
+        self.used = 0
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         tensor = next(self._tensors, None)
-        return None if tensor is None else {self._input: tensor}
+        if tensor is None:
+            return None
+        self.used += 1
+        return {self._input: tensor}
 
 
-def quantize(path: Path, contents: list[bytes]) -> bytes:
+def readable(network: Network, contents: list[bytes]) -> Iterator[np.ndarray]:
+    """Yield the tensors of those pictures that can be read."""
+    for content in contents:
+        with suppress(PictureError):
+            yield network.tensor(content)
+
+
+def quantize(path: Path, contents: list[bytes]) -> tuple[bytes, int]:
     """Quantize a network: weights per channel, activations by their range on some pictures (static, QDQ).
 
     Parameters
@@ -41,28 +55,29 @@ def quantize(path: Path, contents: list[bytes]) -> bytes:
     path : pathlib.Path
         The ONNX file, float32, with its spec.
     contents : list of bytes
-        Files of pictures that the network will typically see.
+        Files of pictures that the network will typically see; those that
+        cannot be read are passed over.
 
     Returns
     -------
-    bytes
-        The ONNX file in INT8, with the same spec.
+    tuple of (bytes, int)
+        The ONNX file in INT8, with the same spec; and on how many pictures
+        it is calibrated.
 
     Raises
     ------
-    PictureError
-        If a picture cannot be read.
     ModelBroken
-        If the network cannot be quantized.
+        If the network cannot be quantized, or no picture can be read.
     """
     network = Network(path)
+    pictures = _Pictures(network, contents)
     logging.getLogger().setLevel(logging.ERROR)  # advice on preparing a model, which is done here
     with tempfile.TemporaryDirectory() as folder:
         prepared, made = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
         try:
             quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
             quantize_static(
-                str(prepared), str(made), _Pictures(network, contents), quant_format=QuantFormat.QDQ, per_channel=True,
+                str(prepared), str(made), pictures, quant_format=QuantFormat.QDQ, per_channel=True,
                 activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, reduce_range=not has_vnni(),
             )  # fmt: skip
         except (ValueError, RuntimeError, TypeError, KeyError, NotImplementedError) as error:
@@ -71,7 +86,7 @@ def quantize(path: Path, contents: list[bytes]) -> bytes:
     onnx.helper.set_model_props(
         model, {entry.key: entry.value for entry in onnx.load(path).metadata_props if entry.key == SPEC_KEY}
     )
-    return model.SerializeToString()
+    return model.SerializeToString(), pictures.used
 
 
 def has_vnni() -> bool:
@@ -116,7 +131,8 @@ def measure(paths: tuple[Path, Path], contents: list[bytes]) -> list[tuple[float
     paths : tuple of pathlib.Path
         Their ONNX files.
     contents : list of bytes
-        Pictures to run them on; each network sees each of them.
+        Pictures to run them on; each network sees each of them that can be
+        read, and at least one can.
 
     Returns
     -------
@@ -128,10 +144,10 @@ def measure(paths: tuple[Path, Path], contents: list[bytes]) -> list[tuple[float
     for path in paths:
         before = _private_mb()
         network = Network(path)
-        network.embed(contents[0])
+        tensors = list(readable(network, contents))
+        network.infer(tensors[0])
         grown.append(_private_mb() - before)
         networks.append(network)
-    tensors = [network.tensor(content) for network in networks[:1] for content in contents]
     times = [[], []]
     for tensor in tensors:
         for network, taken in zip(networks, times, strict=True):

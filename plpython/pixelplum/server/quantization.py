@@ -8,8 +8,8 @@ from pixelplum.server import cache as files
 # core.quantization is imported where it is used: onnx and its tools take seconds.
 
 
-def quantize(plpy, cache: dict, checksum: str, contents: list[bytes]) -> bytes:
-    """Return the ONNX file of a network in INT8."""
+def quantize(plpy, cache: dict, checksum: str, contents: list[bytes]) -> tuple[bytes, int]:
+    """Return the ONNX file of a network in INT8, and on how many pictures it is calibrated."""
     from pixelplum.core import quantization
 
     return quantization.quantize(files.existing(checksum), contents)
