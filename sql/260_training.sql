@@ -196,6 +196,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     begun timestamptz := clock_timestamp();
+    taken double precision;
     model pix.models;
     labelled record;
     fitted record;
@@ -244,9 +245,10 @@ BEGIN
     PERFORM pix._store_classifier(
         classifier, model, label_set, algorithm, fitted.parameters, fitted.labels, fitted.weights, fitted.intercepts
     );
+    taken := EXTRACT(EPOCH FROM clock_timestamp() - begun);  -- not in the UPDATE: a cluster wants nothing volatile there
     UPDATE pix.classifiers c
     SET fingerprint = labelled.fingerprint, items = cardinality(labelled.labels), left_out = number_left_out,
-        seconds = EXTRACT(EPOCH FROM clock_timestamp() - begun)
+        seconds = taken
     WHERE c.classifier = train_classifier.classifier;
     INSERT INTO pix.classifier_metrics (classifier, evaluation, items, accuracy, log_loss, auc)
     SELECT train_classifier.classifier, e.evaluation, e.items, e.accuracy, e.log_loss, e.auc

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import click
+import psycopg2
 from rich.console import Console
 
 from pixload import load as loading
@@ -25,6 +26,8 @@ IMAGENET_MODEL = "inception_v3"
 IMAGENET_SECONDS = 120
 DEMO_ITEMS, DEMO_SEED = 600, 7
 QUERIES = 100
+UNFIT_LABELS = ("PX072", "PX073", "PX077")
+"""What labels of people's own pictures can be: too few, of other items, or a name that is taken."""
 
 
 @click.command()
@@ -173,6 +176,32 @@ def tell_story(say: Console, connection, after, label_set: str) -> None:
         f"\nprecision@10 by {label_set}: {precision:.2f} (chance {chance:.2f}), "
         f"over {min(QUERIES, len(truth))} items and their ten look-alikes"
     )
+    show_retraining(say, connection, label_set, shown, after.model_name)
+
+
+def show_retraining(say: Console, connection, label_set: str, shown: str, model_name: str) -> None:
+    """Retrain the last layer on the labels, if they will do, and print what it says of an item."""
+    say.print(
+        f"\nAnd with the last layer retrained?  SELECT * FROM pix.train_classifier('{label_set}', '{label_set}');\n"
+    )
+    with connection.cursor() as cursor:
+        try:
+            cursor.execute("SELECT pix.train_classifier(%s, %s, %s)", (label_set, label_set, model_name))
+        except psycopg2.Error as error:
+            connection.rollback()
+            if error.pgcode not in UNFIT_LABELS:
+                raise
+            say.print(f"The labels will not do: {error.diag.message_primary}", markup=False)
+            return
+        cursor.execute("SELECT label, score FROM pix.classify_item(%s, %s, top => 3)", (shown, label_set))
+        for label, score in cursor:
+            say.print(f"{label} (score = {score:.5f})", markup=False)
+        cursor.execute(
+            "SELECT items, accuracy FROM pix.classifier_metrics WHERE classifier = %s AND evaluation = 'test'",
+            (label_set,),
+        )
+        for items, accuracy in cursor:
+            say.print(f"accuracy {accuracy:.2f}, over {items} items that were not trained on")
 
 
 def precision_at_10(connection, truth: dict[str, str], model_name: str) -> tuple[float, float]:
