@@ -147,6 +147,34 @@ COMMENT ON FUNCTION pix._forget_classifier(text) IS
 REVOKE ALL ON FUNCTION pix._forget_classifier(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix._forget_classifier(text) TO pix_admin;
 
+CREATE OR REPLACE FUNCTION pix._check_classifier_name(classifier text, is_imported boolean) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    known_algorithm text;
+BEGIN
+    IF coalesce(octet_length(classifier), 0) NOT BETWEEN 1 AND 200 THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX077',
+            MESSAGE = format('%s cannot name a classifier', coalesce(quote_literal(classifier), 'NULL')),
+            HINT = 'Use a name of 1 to 200 bytes.';
+    END IF;
+    SELECT c.algorithm INTO known_algorithm FROM pix.classifiers c WHERE c.classifier = _check_classifier_name.classifier;
+    IF (known_algorithm = 'imported') <> is_imported THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX077',
+            MESSAGE = format(
+                'The name %L belongs to a classifier that %s', classifier,
+                CASE known_algorithm WHEN 'imported' THEN 'came with a network' ELSE 'was trained here' END
+            ),
+            HINT = format('Choose another name, or remove it first: SELECT pix.drop_classifier(%L);', classifier);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pix._check_classifier_name(text, boolean) IS
+'Internal: refuses a name that cannot be used, or that belongs to a classifier of the other origin. Errors: PX077. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._check_classifier_name(text, boolean) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._check_classifier_name(text, boolean) TO pix_admin;
+
 CREATE OR REPLACE FUNCTION pix._store_classifier(
     classifier text, model pix.models, label_set text, algorithm text, parameters jsonb, labels text[], weights bytea,
     intercepts double precision[]
@@ -155,21 +183,11 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    known_algorithm text;
     step integer := 4 * model.dimensions;
     key text := encode(
         sha256(convert_to(array_to_string(labels, E'\n') || array_to_string(intercepts, ' '), 'UTF8') || weights), 'hex'
     );
 BEGIN
-    SELECT c.algorithm INTO known_algorithm FROM pix.classifiers c WHERE c.classifier = _store_classifier.classifier;
-    IF (known_algorithm = 'imported') <> (algorithm = 'imported') THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX077',
-            MESSAGE = format(
-                'The name %L belongs to a classifier that %s', classifier,
-                CASE known_algorithm WHEN 'imported' THEN 'came with a network' ELSE 'was trained here' END
-            ),
-            HINT = format('Choose another name, or remove it first: SELECT pix.drop_classifier(%L);', classifier);
-    END IF;
     PERFORM pix._keep_classifier(key, labels, weights, intercepts);  -- refuses what does not fit together
     PERFORM pix._forget_classifier(classifier);
     INSERT INTO pix.classifiers
@@ -181,7 +199,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pix._store_classifier(text, pix.models, text, text, jsonb, text[], bytea, double precision[]) IS
-'Internal: writes a classifier, in place of the one of this name. Errors: PX030, PX077. Runs: coordinator.';
+'Internal: writes a classifier, in place of the one of this name. Errors: PX030. Runs: coordinator.';
 REVOKE ALL ON FUNCTION
 pix._store_classifier(text, pix.models, text, text, jsonb, text[], bytea, double precision[]) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
@@ -205,11 +223,6 @@ DECLARE
     trained pix.classifiers;
 BEGIN
     PERFORM pix._require_coordinator('pix.train_classifier', 'Call it alone: SELECT * FROM pix.train_classifier(…)');
-    IF coalesce(octet_length(classifier), 0) NOT BETWEEN 1 AND 200 THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX077',
-            MESSAGE = format('%s cannot name a classifier', coalesce(quote_literal(classifier), 'NULL')),
-            HINT = 'Use a name of 1 to 200 bytes.';
-    END IF;
     IF algorithm IS NULL OR algorithm NOT IN ('softmax', 'lda') THEN
         RAISE EXCEPTION USING ERRCODE = 'PX077',
             MESSAGE = format('The algorithm %s is not known', coalesce(quote_literal(algorithm), 'NULL')),
@@ -221,6 +234,7 @@ BEGIN
     END IF;
     model := pix._find_model(model_name);
     PERFORM pix._lock_classifiers();
+    PERFORM pix._check_classifier_name(classifier, is_imported => false);
     PERFORM pix._check_labels(label_set, model);
     SELECT array_agg(l.label ORDER BY l.item_id) AS labels, array_agg(pix.split_of(l.item_id) ORDER BY l.item_id) AS splits,
         string_agg(f.vector, ''::bytea ORDER BY l.item_id) AS vectors,
@@ -294,7 +308,15 @@ DECLARE
     model pix.models := pix._find_model(model_name);
 BEGIN
     PERFORM pix._lock_classifiers();
-    IF octet_length(weights) IS DISTINCT FROM 4 * model.dimensions * cardinality(labels) THEN
+    PERFORM pix._check_classifier_name(classifier, is_imported => true);
+    IF cardinality(labels) IS DISTINCT FROM cardinality(intercepts)
+        OR array_position(labels, NULL) IS NOT NULL OR array_position(intercepts, NULL) IS NOT NULL
+    THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX030',
+            MESSAGE = format('%s labels and %s intercepts make no classifier', cardinality(labels), cardinality(intercepts)),
+            HINT = 'Give a label and an intercept per class, none of them NULL.';
+    END IF;
+    IF coalesce(octet_length(weights), 0) IS DISTINCT FROM 4 * model.dimensions * cardinality(labels) THEN
         RAISE EXCEPTION USING ERRCODE = 'PX030',
             MESSAGE = format(
                 '%s classes on the %s dimensions of model %L need %s bytes of weights, not %s', cardinality(labels),

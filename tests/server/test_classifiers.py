@@ -250,6 +250,13 @@ class TestUnfitLabels:
         )
         assert "288 dimensions" in str(fails_with(labelled, "PX074", "SELECT pix.train_classifier('x', 'heel')"))
 
+    def test_features_that_are_not_finite(self, labelled):
+        labelled.query(
+            "UPDATE pix.features SET vector = decode(repeat('0000c07f', 288), 'hex') "
+            "WHERE item_id = (SELECT min(item_id) FROM pix.features)"
+        )
+        assert "not finite" in str(fails_with(labelled, "PX030", "SELECT pix.train_classifier('x', 'heel')"))
+
     @pytest.mark.parametrize(
         "arguments",
         ["'', 'heel'", "NULL, 'heel'", "repeat('x', 201), 'heel'", "'x', 'heel', algorithm => 'magic'",
@@ -447,6 +454,19 @@ class TestUnfitClassifiers:
             "PX030",
             "SELECT pix.register_classifier('x', 'mini_inception', ARRAY['a'], "
             "decode(repeat('00', 1152), 'hex'), '{}')",
+        )
+        fails_with(db, "PX030", "SELECT pix.register_classifier('x', 'mini_inception', NULL, NULL, NULL)")
+        fails_with(
+            db,
+            "PX030",
+            "SELECT pix.register_classifier('x', 'mini_inception', ARRAY[NULL], "
+            "decode(repeat('00', 1152), 'hex'), ARRAY[0])",
+        )
+        fails_with(
+            db,
+            "PX077",
+            "SELECT pix.register_classifier('', 'mini_inception', ARRAY['a'], "
+            "decode(repeat('00', 1152), 'hex'), ARRAY[0])",
         )
         assert db.value("SELECT count(*) FROM pix.classifiers WHERE classifier = 'x'") == 0
 

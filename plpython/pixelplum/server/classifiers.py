@@ -9,6 +9,7 @@ import numpy as np
 
 from pixelplum.core.classifiers import SoftmaxLayer
 from pixelplum.core.vectors import from_bytes
+from pixelplum.errors import VectorError
 
 LAYERS_KEPT = 16
 
@@ -60,10 +61,21 @@ def fit(
     dict
         ``labels`` (list), ``weights`` (bytes), ``intercepts`` (list), and as
         JSON texts ``parameters`` and ``evaluations``.
+
+    Raises
+    ------
+    VectorError
+        If a vector holds a number that is not finite.
     """
     from pixelplum.core import training  # scikit-learn takes a second to import, which classifying does without
 
     matrix = from_bytes(vectors).reshape(len(labels), -1)
+    if not np.isfinite(matrix).all():
+        place = int(np.flatnonzero(~np.isfinite(matrix).all(axis=1))[0])
+        raise VectorError(
+            f"The features of an item that is labelled {labels[place]!r} hold a number that is not finite",
+            hint="Extract or load the features of these items again.",
+        )
     names, classes = np.unique(labels, return_inverse=True)
     names = names.tolist()
     parts = {split: np.array(splits) == split for split in ("train", "validation", "test")}
