@@ -305,8 +305,10 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    model pix.models := pix._find_model(model_name);
+    model pix.models;
 BEGIN
+    PERFORM pix._require_coordinator('pix.register_classifier', 'Call it alone: SELECT pix.register_classifier(…)');
+    model := pix._find_model(model_name);
     PERFORM pix._lock_classifiers();
     PERFORM pix._check_classifier_name(classifier, is_imported => true);
     IF cardinality(labels) IS DISTINCT FROM cardinality(intercepts)
@@ -332,7 +334,8 @@ COMMENT ON FUNCTION pix.register_classifier(text, text, text[], bytea, double pr
 this name that was registered before is replaced.
 Arguments: classifier, its name; model_name, whose features it takes; labels; weights: a float32 vector per class, one after
 another; intercepts. Class probabilities are softmax(weights · features + intercepts).
-Result: none. Errors: PX020 unknown model, PX030 weights that do not fit, PX077 a name that belongs to a trained classifier.
+Result: none. Errors: PX020 unknown model, PX030 weights that do not fit, PX060 a call as a part of a larger query on a
+cluster, PX077 a name that belongs to a trained classifier.
 Runs: coordinator.
 Example: SELECT pix.register_classifier(''halves'', ''mini_inception'', ARRAY[''a'', ''b''], decode(repeat(''00'', 2304), ''hex''), ARRAY[0, 1]);';
 REVOKE ALL ON FUNCTION pix.register_classifier(text, text, text[], bytea, double precision[]) FROM PUBLIC;
@@ -345,6 +348,7 @@ AS $$
 DECLARE
     dropped bigint;
 BEGIN
+    PERFORM pix._require_coordinator('pix.drop_classifier', 'Call it alone: SELECT pix.drop_classifier(…)');
     PERFORM pix._lock_classifiers();
     IF NOT EXISTS (SELECT FROM pix.classifiers c WHERE c.classifier = drop_classifier.classifier) THEN
         RAISE EXCEPTION USING ERRCODE = 'PX070',
@@ -359,7 +363,8 @@ END
 $$;
 COMMENT ON FUNCTION pix.drop_classifier(text) IS
 'Removes a classifier and its predictions.
-Arguments: classifier. Result: the number of predictions removed. Errors: PX070 unknown classifier.
+Arguments: classifier. Result: the number of predictions removed.
+Errors: PX060 a call as a part of a larger query on a cluster, PX070 unknown classifier.
 Runs: coordinator.
 Example: SELECT pix.drop_classifier(''mini_inception'');';
 REVOKE ALL ON FUNCTION pix.drop_classifier(text) FROM PUBLIC;

@@ -20,6 +20,15 @@ MISUSE = [
     "SELECT pix.doctor() FROM pix.items",
     "SELECT i.item_id, d.* FROM pix.items i, LATERAL pix.doctor() d",
     "SELECT pix.drop_model(model_name) FROM pix.features",
+    "SELECT pix.classify_item(item_id, 'mini_inception') FROM pix.items",
+    "SELECT i.item_id, c.* FROM pix.items i, LATERAL pix.classify_item(i.item_id, 'mini_inception') c",
+    "SELECT i.item_id, c.* FROM pix.images i, LATERAL pix.classify(i.content, 'mini_inception') c",
+    "SELECT pix.classify_all('mini_inception') FROM pix.items",
+    "SELECT pix.classify_all(max(model_name)) FROM pix.features",
+    "SELECT pix.train_classifier('x', model_name) FROM pix.features",
+    "SELECT pix.train_classifier('x', max(model_name)) FROM pix.features",
+    "SELECT pix.quantize_model(model_name, 'x') FROM pix.features",
+    "SELECT pix.drop_classifier(model_name) FROM pix.features",
     "SELECT pix.embed(content) FROM (SELECT content FROM pix.images ORDER BY item_id LIMIT 1) i",
 ]
 
@@ -121,6 +130,35 @@ def test_no_picture_travels(segments, extracted, optimizer, sql):
 def test_motions_are_read_from_plans():
     plan = "plan:\nGather Motion 3:1  (slice1; segments: 3)\n  Output: content, item_id\n  ->  Seq Scan\n"
     assert moved(plan) == ["content, item_id"]
+
+
+@OPTIMIZERS
+def test_vectors_are_classified_where_they_lie(segments, extracted, optimizer):
+    plans = plans_of(extracted, optimizer, "SELECT pix.classify_all('mini_inception')")
+    classifying = [plan for plan in plans if "_best_class" in plan]
+    assert classifying
+    for plan in classifying:
+        assert all("vector" not in re.sub(r"COALESCE\(.*\)", "", output) for output in moved(plan)), plan
+    extracted.query("SELECT pix.classify_all('mini_inception')")
+    lying = "SELECT gp_segment_id, count(*) FROM pix.{} GROUP BY 1 ORDER BY 1"
+    assert extracted.query(lying.format("predictions")) == extracted.query(lying.format("features"))
+
+
+@OPTIMIZERS
+def test_classes_can_be_joined_and_stored(segments, extracted, optimizer):
+    item_id = extracted.value("SELECT min(item_id) FROM pix.features")
+    expected = extracted.value("SELECT label FROM pix.classify_item(%s, 'mini_inception', top => 1)", (item_id,))
+    connection = extracted.connect()
+    cursor = connection.cursor()
+    cursor.execute("SET optimizer = %s", (optimizer,))
+    cursor.execute(
+        "SELECT c.label FROM pix.classify_item(%s, 'mini_inception', top => 1) c JOIN pix.items i ON i.item_id = %s",
+        (item_id, item_id),
+    )
+    assert cursor.fetchall() == [(expected,)]
+    cursor.execute("CREATE TEMP TABLE kept AS SELECT * FROM pix.classify_item(%s, 'mini_inception')", (item_id,))
+    cursor.execute("SELECT label FROM kept WHERE rank = 1")
+    assert cursor.fetchall() == [(expected,)]
 
 
 @OPTIMIZERS
