@@ -8,6 +8,12 @@ from pixelplum.core.vectors import FLOAT32, from_bytes
 from pixelplum.errors import VectorError
 
 
+def softmax(scores: np.ndarray) -> np.ndarray:
+    """Turn scores into probabilities: float64, of the same shape, that sum to 1 along the last axis."""
+    exponentials = np.exp(scores.astype(np.float64) - scores.max(axis=-1, keepdims=True))
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+
+
 class SoftmaxLayer:
     """Class probabilities are ``softmax(weights @ features + intercepts)``.
 
@@ -59,9 +65,7 @@ class SoftmaxLayer:
 
     def probabilities(self, vector: bytes) -> np.ndarray:
         """Return float64, shape (classes,), that sum to 1; errors as for `scores`."""
-        scores = self.scores(vector).astype(np.float64)
-        exponentials = np.exp(scores - scores.max())
-        return exponentials / exponentials.sum()
+        return softmax(self.scores(vector))
 
     def best(self, vector: bytes) -> tuple[str, float]:
         """Return the most probable class and its probability; errors as for `scores`."""

@@ -12,6 +12,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 
+from pixelplum.core.classifiers import softmax
+
 ALGORITHMS = ("softmax", "lda")
 PENALTIES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 """Strengths of the L2 penalty that are tried, per item, on features of unit variance."""
@@ -38,9 +40,7 @@ class Layer:
 
     def probabilities(self, vectors: np.ndarray) -> np.ndarray:
         """Return float64, shape (items, classes), rows that sum to 1."""
-        scores = vectors @ self.weights.T + self.intercepts
-        exponentials = np.exp(scores - scores.max(axis=1, keepdims=True))
-        return exponentials / exponentials.sum(axis=1, keepdims=True)
+        return softmax(vectors @ self.weights.T + self.intercepts)
 
 
 def fit(
