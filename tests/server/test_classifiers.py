@@ -495,6 +495,17 @@ class TestCommands:
         assert labelled.pix("classifier", "drop", "heels").stdout == "60 predictions removed\n"
         assert labelled.value("SELECT count(*) FROM pix.predictions") == 0
 
+    def test_the_last_trained_is_asked(self, labelled, boots):
+        picture = next((boots / "pictures").iterdir())
+        ask = ("classify", picture, "--top", 1)
+        assert labelled.pix(*ask).stdout == labelled.pix(*ask, "--classifier", "mini_inception").stdout
+        labelled.query("SELECT pix.train_classifier('shafts', 'shaft')")
+        labelled.query("SELECT pix.train_classifier('heels', 'heel')")
+        assert labelled.pix(*ask).stdout == labelled.pix(*ask, "--classifier", "heels").stdout
+        for name in ("shafts", "heels", "mini_inception"):
+            labelled.query("SELECT pix.drop_classifier(%s)", (name,))
+        assert "no classifier" in labelled.pix(*ask, check=False).stderr
+
     def test_what_cannot_be_asked(self, labelled, boots):
         picture = next((boots / "pictures").iterdir())
         for arguments in ([], [picture, "--item", "x"], [picture, "--all"]):

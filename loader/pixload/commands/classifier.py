@@ -136,9 +136,20 @@ def drop(database: Database, name: str) -> None:
         click.echo(f"{cursor.fetchone()[0]:,} predictions removed")
 
 
+def last_trained(cursor) -> str:
+    """Return the classifier that was trained last, or else one that came with a network."""
+    cursor.execute("SELECT classifier FROM pix.classifiers ORDER BY label_set IS NULL, trained_at DESC LIMIT 1")
+    row = cursor.fetchone()
+    if row is None:
+        raise PixError("There is no classifier.", "Train one: pix classifier train NAME --label-set LABEL_SET")
+    return row[0]
+
+
 @click.command()
 @click.argument("image", type=EXISTING_FILE, required=False)
-@click.option("--classifier", "names", multiple=True, required=True, help="Given more than once: their mean.")
+@click.option(
+    "--classifier", "names", multiple=True, help="Given more than once: their mean. Default: the last trained."
+)
 @click.option("--item", "item_id", help="An item of the catalogue, instead of a picture.")
 @click.option("--all", "everything", is_flag=True, help="Every item with features, into pix.predictions.")
 @click.option("--top", default=5, show_default=True, type=click.IntRange(1), help="How many classes.")
@@ -155,6 +166,7 @@ def classify(
     if everything and len(names) > 1:
         raise PixError("All items are classified by one classifier at a time.", "Give --classifier once.")
     with database.connect() as connection, connection.cursor() as cursor:
+        names = names or (last_trained(cursor),)
         if everything:
             cursor.execute("SELECT pix.classify_all(%s)", names)
             click.echo(f"{cursor.fetchone()[0]:,} items classified")
