@@ -289,6 +289,7 @@ predictions = Table(
     Column("classifier", Text),
     Column("label", Text, nullable=False),
     Column("score", REAL, nullable=False, comment="Probability of the label, as the classifier has it."),
+    Column("classifier_checksum", Text, nullable=False, comment="Stale unless it equals the classifier's checksum."),
     _moment("classified_at"),
     PrimaryKeyConstraint("item_id", "classifier"),
     CheckConstraint(ITEM_ID_CHECK, name="predictions_item_id_length"),

@@ -99,6 +99,12 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'PX077', MESSAGE = format('Model %L is quantized already', model.model_name),
             HINT = 'Quantize the model that it was made from.';
     END IF;
+    IF EXISTS (SELECT FROM pix.models m WHERE m.model_name = as_name)
+        AND NOT EXISTS (SELECT FROM pix.quantizations q WHERE q.model_name = as_name)
+    THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX077', MESSAGE = format('Model %L is not an INT8 model, and is not replaced', as_name),
+            HINT = format('Choose another name, or remove it first: SELECT pix.drop_model(%L);', as_name);
+    END IF;
     IF calibrate IS NULL OR calibrate NOT BETWEEN 1 AND 1000 THEN
         RAISE EXCEPTION USING ERRCODE = 'PX077', MESSAGE = format('calibrate is %s', coalesce(calibrate::text, 'NULL')),
             HINT = 'Calibrate on 1 to 1000 pictures; 100 are usual.';
@@ -120,6 +126,11 @@ BEGIN
             HINT = 'Load at least 20 pictures; a few hundred tell more.';
     END IF;
 
+    IF (SELECT sum(octet_length(i.content)::bigint) FROM pix.images i WHERE i.item_id = ANY (calibration)) > 500000000 THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX078',
+            MESSAGE = format('The %s pictures to calibrate on have more than 500 MB', cardinality(calibration)),
+            HINT = 'Calibrate on fewer pictures: 100 are usual, 20 will do.';
+    END IF;
     SELECT array_agg(i.content) INTO contents FROM pix.images i WHERE i.item_id = ANY (calibration);
     SELECT q.file, q.used INTO file, used FROM pix._quantize(model.checksum, contents) q;
     key := encode(sha256(file), 'hex');
@@ -181,7 +192,7 @@ whatever it costs.
 Result: the row of pix.quantizations: overlap of the ten nearest neighbours among at most 500 pictures, accuracy of the latest
 classifier on the model with either features, milliseconds per picture on one core, memory.
 Errors: PX020 unknown model, PX022 a model without a network or one that cannot be quantized, PX060 a call as a part of a larger
-query on a cluster, PX077 an argument out of range, PX080 too small an overlap, PX081 too few pictures.
+query on a cluster, PX077 an argument out of range or a name that is taken, PX078 more than 500 MB of pictures to calibrate on, PX080 too small an overlap, PX081 too few pictures.
 Runs: coordinator; pictures are compared in parallel workers or on the segments.
 Example: SELECT * FROM pix.quantize_model(''mini_inception'', ''mini_int8'', calibrate => 20, force => true);';
 REVOKE ALL ON FUNCTION pix.quantize_model(text, text, integer, boolean) FROM PUBLIC;

@@ -37,17 +37,25 @@ BEGIN
     IF model.model_name IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'PX075',
             MESSAGE = format('Model %L, whose features classifier %L takes, is gone', found_classifier.model_name, classifier),
-            HINT = 'Import the model again and train anew, or remove the classifier: SELECT pix.drop_classifier(…)';
-    ELSIF model.checksum IS DISTINCT FROM found_classifier.model_checksum THEN
+            HINT = format(
+                'Import the model again and train anew, or remove the classifier: SELECT pix.drop_classifier(%L);', classifier
+            );
+    ELSIF model.checksum IS DISTINCT FROM found_classifier.model_checksum
+        OR model.dimensions <> found_classifier.dimensions
+    THEN
         RAISE EXCEPTION USING ERRCODE = 'PX075',
             MESSAGE = format(
                 'Model %L was imported again since classifier %L was trained: their features do not match',
                 model.model_name, classifier
             ),
-            HINT = format(
-                'CALL pix.extract_features(%L); then train the classifier again with pix.train_classifier.',
-                model.model_name
-            );
+            HINT = CASE found_classifier.algorithm
+                WHEN 'imported' THEN
+                    'Import the model once more with the labels of its classes: pix model import … --labels FILE'
+                ELSE format(
+                    'CALL pix.extract_features(%L); SELECT pix.train_classifier(%L, %L, %L, %L);', model.model_name,
+                    classifier, found_classifier.label_set, model.model_name, found_classifier.algorithm
+                )
+            END;
     END IF;
     RETURN found_classifier;
 END
@@ -56,6 +64,21 @@ COMMENT ON FUNCTION pix._find_classifier(text) IS
 'Internal: the classifier of this name, if its model is as it was. Errors: PX070, PX075. Runs: either.';
 REVOKE ALL ON FUNCTION pix._find_classifier(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix._find_classifier(text) TO pix_reader;
+
+CREATE OR REPLACE FUNCTION pix._raise_classifier_changed(classifier text) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RAISE EXCEPTION USING ERRCODE = 'PX070',
+        MESSAGE = format('Classifier %L was dropped or trained again meanwhile', classifier),
+        HINT = 'Call it again, if the classifier is still there.';
+END
+$$;
+COMMENT ON FUNCTION pix._raise_classifier_changed(text) IS
+'Internal: says that a classifier changed under its user. Errors: PX070. Runs: either.';
+REVOKE ALL ON FUNCTION pix._raise_classifier_changed(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._raise_classifier_changed(text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._keep_classifier(
     checksum text, labels text[], weights bytea, intercepts double precision[]
@@ -69,10 +92,12 @@ $$;
 COMMENT ON FUNCTION pix._keep_classifier(text, text[], bytea, double precision[]) IS
 'Internal: keeps a classifier in the memory of this backend. Errors: PX030. Runs: either.';
 REVOKE ALL ON FUNCTION pix._keep_classifier(text, text[], bytea, double precision[]) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._keep_classifier(text, text[], bytea, double precision[]) TO pix_reader;
+GRANT EXECUTE ON FUNCTION pix._keep_classifier(text, text[], bytea, double precision[]) TO pix_admin;
 
+-- SECURITY DEFINER: whoever may classify has the classifier read from its tables, but cannot put another in its place,
+-- where the session's next role would find it.
 CREATE OR REPLACE FUNCTION pix._load_classifier(classifier text, checksum text) RETURNS void
-LANGUAGE plpgsql STABLE PARALLEL SAFE
+LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -80,12 +105,17 @@ DECLARE
 BEGIN
     SELECT array_agg(c.label ORDER BY c.class) AS labels, string_agg(c.weights, ''::bytea ORDER BY c.class) AS weights,
         array_agg(c.intercept ORDER BY c.class) AS intercepts
-    INTO layer FROM pix.classifier_classes c WHERE c.classifier = _load_classifier.classifier;
+    INTO layer
+    FROM pix.classifier_classes c JOIN pix.classifiers d ON d.classifier = c.classifier
+    WHERE d.classifier = _load_classifier.classifier AND d.checksum = _load_classifier.checksum;
+    IF layer.labels IS NULL THEN
+        PERFORM pix._raise_classifier_changed(classifier);
+    END IF;
     PERFORM pix._keep_classifier(checksum, layer.labels, layer.weights, layer.intercepts);
 END
 $$;
 COMMENT ON FUNCTION pix._load_classifier(text, text) IS
-'Internal: reads a classifier into the memory of this backend. Runs: either.';
+'Internal: reads a classifier into the memory of this backend. Errors: PX070. Runs: either.';
 REVOKE ALL ON FUNCTION pix._load_classifier(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix._load_classifier(text, text) TO pix_reader;
 
@@ -210,7 +240,8 @@ BEGIN
     SELECT array_agg((r.rank, r.label, r.score)::pix.class_score ORDER BY r.rank) INTO best
     FROM (
         SELECT (row_number() OVER (ORDER BY s.score DESC, s.label))::integer AS rank, s.label,
-            (s.score / cardinality(classifiers))::real AS score
+            -- What real cannot hold is an error of PostgreSQL's, and nothing to a reader.
+            CASE WHEN s.score < 1e-30 THEN 0 ELSE s.score / cardinality(classifiers) END::real AS score
         FROM (SELECT u.label, sum(u.score) AS score FROM unnest(labels, scores) u (label, score) GROUP BY u.label) s
     ) r
     WHERE r.rank <= top;
@@ -387,22 +418,28 @@ BEGIN
          FROM pix.features f WHERE f.model_name = $3 AND f.model_checksum IS NOT DISTINCT FROM $4'
         || pix._distributed_by('item_id')
     USING chosen.classifier, chosen.checksum, chosen.model_name, chosen.model_checksum;
-    -- Two calls at once take turns: a cluster locks the whole table, elsewhere keys would collide.
-    PERFORM pg_advisory_xact_lock(hashtext('pix.classify_all'), hashtext(chosen.classifier));
+    -- From here on, nobody drops or trains it, nor writes predictions of it.
+    PERFORM pix._lock_classifiers();
+    IF NOT EXISTS (
+        SELECT FROM pix.classifiers c WHERE c.classifier = chosen.classifier AND c.checksum = chosen.checksum
+    ) THEN
+        PERFORM pix._raise_classifier_changed(chosen.classifier);
+    END IF;
     DELETE FROM pix.predictions p
     WHERE p.classifier = chosen.classifier
         AND NOT EXISTS (SELECT FROM pg_temp.pix_classified c WHERE c.item_id = p.item_id);
-    INSERT INTO pix.predictions (item_id, classifier, label, score)
-    SELECT c.item_id, chosen.classifier, (c.best).label, (c.best).score
+    INSERT INTO pix.predictions (item_id, classifier, label, score, classifier_checksum)
+    SELECT c.item_id, chosen.classifier, (c.best).label, (c.best).score, chosen.checksum
     FROM pg_temp.pix_classified c
     WHERE NOT EXISTS (
         SELECT FROM pix.predictions p
         WHERE p.item_id = c.item_id AND p.classifier = chosen.classifier
-            AND p.label = (c.best).label AND p.score = (c.best).score
+            AND p.label = (c.best).label AND p.score = (c.best).score AND p.classifier_checksum = chosen.checksum
     )
     ORDER BY c.item_id
     ON CONFLICT ON CONSTRAINT predictions_pkey DO UPDATE SET
-        label = excluded.label, score = excluded.score, classified_at = excluded.classified_at;
+        label = excluded.label, score = excluded.score, classifier_checksum = excluded.classifier_checksum,
+        classified_at = excluded.classified_at;
     SELECT count(*) INTO done FROM pg_temp.pix_classified;
     RETURN done;
 END
@@ -411,7 +448,8 @@ COMMENT ON FUNCTION pix.classify_all(text) IS
 'Classifies every item that has up-to-date features, on all CPU cores or segments, into pix.predictions; what an earlier
 call left there of this classifier is brought up to date when all is done.
 Arguments: classifier. Result: the number of items.
-Errors: PX030 features of other dimensions, PX060 a call as a part of a larger query on a cluster, PX070 unknown classifier,
+Errors: PX030 features of other dimensions or not finite, PX060 a call as a part of a larger query on a cluster, PX070 unknown
+classifier, or one that was dropped or trained again meanwhile,
 PX075 a classifier whose model is gone or was imported again.
 Runs: coordinator; the work is done in parallel workers or on the segments.
 Example: SELECT pix.classify_all(''mini_inception'');';

@@ -22,6 +22,13 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'PX072', MESSAGE = format('Label set %L has one class only', label_set),
             HINT = 'Label items of at least two kinds.';
     END IF;
+    SELECT l.item_id INTO named FROM pix.labels l
+    WHERE l.label_set = _check_labels.label_set AND octet_length(l.label) > 500 ORDER BY l.item_id LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX072',
+            MESSAGE = format('The label of item %L in label set %L is longer than 500 bytes', named, label_set),
+            HINT = 'Name classes shortly; what describes an item belongs into pix.items.';
+    END IF;
     SELECT count(*), min(l.item_id) INTO number, named
     FROM pix.labels l
     LEFT JOIN pix.items i ON i.item_id = l.item_id
@@ -34,7 +41,8 @@ BEGIN
             ),
             HINT = format(
                 'Load them, or remove their labels: DELETE FROM pix.labels l WHERE l.label_set = %L AND NOT EXISTS '
-                '(SELECT FROM pix.items i WHERE i.item_id = l.item_id)', label_set
+                '(SELECT FROM pix.items i WHERE i.item_id = l.item_id) AND NOT EXISTS '
+                '(SELECT FROM pix.images i WHERE i.item_id = l.item_id)', label_set
             );
     END IF;
     SELECT count(*), min(l.item_id) INTO number, named
@@ -74,6 +82,11 @@ BEGIN
             MESSAGE = format('The labelled items have %s MB of features, more than the 1,000 MB that one training can take', vector_bytes / 1000000),
             HINT = 'Train on a label set of fewer items: a random part of this one will do nearly as well.';
     END IF;
+    IF vector_bytes IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX074',
+            MESSAGE = format('No item of label set %L has features of model %L', label_set, model.model_name),
+            HINT = 'Load pictures and extract their features, or name another model.';
+    END IF;
     SELECT c.label INTO named
     FROM (
         SELECT l.label, count(f.item_id) AS number FROM pix.labels l
@@ -84,7 +97,10 @@ BEGIN
     IF FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'PX072',
             MESSAGE = format('Class %L of label set %L has fewer than two items with features of model %L', named, label_set, model.model_name),
-            HINT = 'Label more of its kind, or remove the class: DELETE FROM pix.labels WHERE label_set = … AND label = …';
+            HINT = format(
+                'Label more of its kind, or remove the class: DELETE FROM pix.labels WHERE label_set = %L AND label = %L;',
+                label_set, named
+            );
     END IF;
     SELECT c.label INTO named
     FROM (
@@ -185,7 +201,7 @@ AS $$
 DECLARE
     step integer := 4 * model.dimensions;
     key text := encode(
-        sha256(convert_to(array_to_string(labels, E'\n') || array_to_string(intercepts, ' '), 'UTF8') || weights), 'hex'
+        sha256(convert_to(jsonb_build_array(labels, intercepts)::text, 'UTF8') || weights), 'hex'
     );
 BEGIN
     PERFORM pix._keep_classifier(key, labels, weights, intercepts);  -- refuses what does not fit together
@@ -233,13 +249,12 @@ BEGIN
             HINT = 'Use 2 to 100 folds for cross-validation (5 or 10 are usual), or 0 for none.';
     END IF;
     model := pix._find_model(model_name);
-    PERFORM pix._lock_classifiers();
     PERFORM pix._check_classifier_name(classifier, is_imported => false);
     PERFORM pix._check_labels(label_set, model);
     SELECT array_agg(l.label ORDER BY l.item_id) AS labels, array_agg(pix.split_of(l.item_id) ORDER BY l.item_id) AS splits,
         string_agg(f.vector, ''::bytea ORDER BY l.item_id) AS vectors,
         encode(sha256(convert_to(string_agg(
-            concat_ws(E'\t', l.item_id, l.label, f.model_checksum, f.image_sha256), E'\n' ORDER BY l.item_id
+            jsonb_build_array(l.item_id, l.label, f.model_checksum, f.image_sha256)::text, E'\n' ORDER BY l.item_id
         ), 'UTF8')), 'hex') AS fingerprint
     INTO labelled
     FROM pix.labels l JOIN pix.features f ON f.item_id = l.item_id AND f.model_name = model.model_name
@@ -256,6 +271,8 @@ BEGIN
     fitted := pix._fit_classifier(
         labelled.labels, labelled.splits, labelled.vectors, algorithm, coalesce(balanced, false), folds
     );
+    PERFORM pix._lock_classifiers();  -- not before: others need not wait for the training
+    PERFORM pix._check_classifier_name(classifier, is_imported => false);
     PERFORM pix._store_classifier(
         classifier, model, label_set, algorithm, fitted.parameters, fitted.labels, fitted.weights, fitted.intercepts
     );

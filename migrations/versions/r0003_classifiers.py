@@ -198,6 +198,9 @@ def create_tables() -> None:
         sa.Column(
             "score", postgresql.REAL, nullable=False, comment="Probability of the label, as the classifier has it."
         ),
+        sa.Column(
+            "classifier_checksum", sa.Text, nullable=False, comment="Stale unless it equals the classifier's checksum."
+        ),
         moment("classified_at"),
         sa.PrimaryKeyConstraint("item_id", "classifier"),
         sa.CheckConstraint(ITEM_ID_CHECK, name="predictions_item_id_length"),

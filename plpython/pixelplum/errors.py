@@ -95,6 +95,13 @@ class UnknownLayer(PixelplumError):
     hint = "SELECT * FROM pix.model_layers(model_name) lists the layers: those with four axes have maps."
 
 
+class TooFewItems(PixelplumError):
+    """The label set has too few items for what is asked."""
+
+    sqlstate = "PX072"
+    hint = "Label more items of each class, or use algorithm => 'softmax'."
+
+
 class VectorError(PixelplumError):
     """The feature vectors cannot be compared."""
 

@@ -6,6 +6,7 @@ import hashlib
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import psycopg2
 import pytest
 
 from pixelplum.core import training
@@ -220,13 +221,33 @@ class TestUnfitLabels:
         assert "at most 3 folds" in error.diag.message_hint
         labelled.query("SELECT pix.train_classifier('x', 'odd', folds => 3)")
 
+    def test_long_label(self, labelled):
+        labelled.query("INSERT INTO pix.labels SELECT item_id, 'long', repeat(item_id, 51) FROM pix.images")
+        assert "500 bytes" in str(fails_with(labelled, "PX072", "SELECT pix.train_classifier('x', 'long')"))
+
+    def test_too_few_items_for_discriminant_analysis(self, labelled):
+        labelled.query(
+            "INSERT INTO pix.labels SELECT item_id, 'pairs', (row_number() OVER (ORDER BY item_id) / 2)::text "
+            "FROM (SELECT item_id FROM pix.images WHERE pix.split_of(item_id) = 'train' ORDER BY item_id LIMIT 10) s"
+        )
+        labelled.query("DELETE FROM pix.labels WHERE label_set = 'pairs' AND label IN ('0', '5')")
+        train = "SELECT pix.train_classifier('x', 'pairs', algorithm => '{}', folds => 2)"
+        error = fails_with(labelled, "PX072", train.format("lda"))
+        assert "softmax" in error.diag.message_hint
+        labelled.query(train.format("softmax"))
+
+    def test_no_features_at_all(self, labelled):
+        labelled.query("INSERT INTO pix.models (model_name, dimensions, source) VALUES ('empty', 3, 'test')")
+        assert "No item" in str(fails_with(labelled, "PX074", "SELECT pix.train_classifier('x', 'heel', 'empty')"))
+
     def test_labels_for_unknown_items(self, labelled):
         labelled.query("INSERT INTO pix.labels VALUES ('stranger', 'heel', 'flat')")
         error = fails_with(labelled, "PX073", "SELECT pix.train_classifier('x', 'heel')")
         assert "1 of 61" in str(error)
         assert "stranger" in str(error)
+        labelled.query("DELETE FROM pix.items")  # pictures alone are in the catalogue too
         labelled.query(error.diag.message_hint.split("remove their labels: ")[1])  # the remedy works
-        labelled.query("INSERT INTO pix.items (item_id) SELECT item_id FROM pix.images ON CONFLICT DO NOTHING")
+        assert labelled.query("SELECT items FROM pix.train_classifier('x', 'heel')") == [(60,)]
 
     def test_features_of_mixed_models(self, labelled, tmp_path):
         labelled.pix("model", "import", "mini_inception", "--onnx", tiny_onnx(tmp_path / "tiny.onnx", [1, 2]))
@@ -291,6 +312,75 @@ class TestClassifying:
             )
             classes = trained.value("SELECT count(*) FROM pix.classifier_classes WHERE classifier = 'heels'")
             assert number == min(top, classes)
+
+    def test_certainty_beyond_what_real_can_hold(self, trained):
+        """Scores that differ by hundreds, as those of discriminant analysis do."""
+        weights = np.zeros((3, 288), "<f4").tobytes()
+        trained.query(
+            "SELECT pix.register_classifier('sure', 'mini_inception', ARRAY['a', 'b', 'c'], %s, ARRAY[200, -200, 0])",
+            (weights,),
+        )
+        rows = trained.query(
+            "SELECT label, score FROM pix.classify_item((SELECT min(item_id) FROM pix.images), 'sure')"
+        )
+        assert rows == [("a", 1), ("b", 0), ("c", 0)]
+        assert trained.value("SELECT pix.classify_all('sure')") == 60
+
+    def test_vector_that_is_not_finite(self, trained):
+        trained.query(
+            "UPDATE pix.features SET vector = decode(repeat('0000c07f', 288), 'hex') "
+            "WHERE item_id = (SELECT min(item_id) FROM pix.images)"
+        )
+        fails_with(trained, "PX030", "SELECT * FROM pix.classify_item((SELECT min(item_id) FROM pix.images), 'heels')")
+        fails_with(trained, "PX030", "SELECT pix.classify_all('heels')")
+
+    def test_labels_that_look_alike_when_joined(self, trained):
+        """Two classifiers differ, even if their labels are the same text one after another."""
+        register = "SELECT pix.register_classifier(%s, 'mini_inception', %s, %s, ARRAY[0, 1])"
+        weights = bytes(2 * 4 * 288)
+        trained.query(register, ("one", ["a", "b\nc"], weights))
+        trained.query(register, ("two", ["a\nb", "c"], weights))
+        cursor = trained.connect().cursor()
+        for name, label in (("one", "b\nc"), ("two", "c")):
+            cursor.execute("SELECT pix.classify_all(%s)", (name,))
+            cursor.execute("SELECT DISTINCT label FROM pix.predictions WHERE classifier = %s", (name,))
+            assert cursor.fetchall() == [(label,)]
+
+    def test_a_reader_cannot_put_another_in_its_place(self, trained):
+        checksum = trained.value("SELECT checksum FROM pix.classifiers WHERE classifier = 'heels'")
+        for sql in (
+            "SELECT pix._keep_classifier(%s, ARRAY['evil'], decode(repeat('00', 1152), 'hex'), ARRAY[1])",
+            "SELECT pix._load_classifier('mini_inception', %s)",
+        ):
+            with pytest.raises(psycopg2.Error) as caught:
+                trained.query(sql, (checksum,), role="rita")
+            assert caught.value.pgcode in ("42501", "PX070")
+
+    @pytest.mark.parametrize("change", ["pix.drop_classifier('heels')", "pix.train_classifier('heels', 'shaft')"])
+    def test_change_while_all_are_classified(self, trained, until, change):
+        """Whoever was classifying is told, and leaves nothing of the classifier that was."""
+        connection = trained.connect(autocommit=False)
+        connection.cursor().execute(f"SELECT {change}")
+        with ThreadPoolExecutor(1) as pool:
+            classifying = pool.submit(trained.query, "SELECT pix.classify_all('heels')")
+            until(trained, "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)")
+            connection.commit()
+            with pytest.raises(psycopg2.Error, match="meanwhile") as caught:
+                classifying.result()
+        assert caught.value.pgcode == "PX070"
+        assert trained.value("SELECT count(*) FROM pix.predictions") == 0
+
+    def test_stale_predictions_can_be_told(self, trained):
+        stale = (
+            "SELECT count(*) FROM pix.predictions p JOIN pix.classifiers c USING (classifier) "
+            "WHERE p.classifier_checksum <> c.checksum"
+        )
+        trained.query("SELECT pix.classify_all('heels')")
+        assert trained.value(stale) == 0
+        trained.query("SELECT pix.train_classifier('heels', 'heel', balanced => true, algorithm => 'lda')")
+        assert trained.value(stale) == 60
+        trained.query("SELECT pix.classify_all('heels')")
+        assert trained.value(stale) == 0
 
     def test_ensemble_is_the_mean(self, trained):
         trained.query("SELECT pix.train_classifier('other', 'heel', algorithm => 'lda')")
@@ -420,13 +510,20 @@ class TestUnfitClassifiers:
             assert "gone" in str(fails_with(trained, "PX075", sql))
         assert trained.value("SELECT usable FROM pix.classifier_ranking WHERE classifier = 'heels'") is False
 
+    def test_classes_of_a_network_that_was_imported_again(self, db, tmp_path):
+        db.pix("model", "import", "mini_inception", "--onnx", tiny_onnx(tmp_path / "tiny.onnx", [1, 2]))
+        error = fails_with(db, "PX075", "SELECT pix.classify_all('mini_inception')")
+        assert "--labels" in error.diag.message_hint
+        assert "--labels" in db.pix("classifier", "list").stdout
+
     def test_model_was_imported_again(self, trained, tmp_path):
         trained.pix("model", "import", "mini_inception", "--onnx", tiny_onnx(tmp_path / "tiny.onnx", [1, 2]))
         for sql in self.ASK:
-            assert "imported again" in str(fails_with(trained, "PX075", sql))
-        trained.query("CALL pix.extract_features('mini_inception')")
-        fails_with(trained, "PX075", self.ASK[1])
-        trained.query("SELECT pix.train_classifier('heels', 'heel')")
+            error = fails_with(trained, "PX075", sql)
+            assert "imported again" in str(error)
+        for remedy in error.diag.message_hint.rstrip(";").split("; "):
+            fails_with(trained, "PX075", self.ASK[1])
+            trained.query(remedy)
         for sql in self.ASK:
             trained.query(sql)
 
@@ -505,6 +602,12 @@ class TestCommands:
         for name in ("shafts", "heels", "mini_inception"):
             labelled.query("SELECT pix.drop_classifier(%s)", (name,))
         assert "no classifier" in labelled.pix(*ask, check=False).stderr
+
+    def test_brackets_are_no_markup(self, labelled):
+        labelled.query("UPDATE pix.labels SET label = '[/b] ' || label WHERE label_set = 'heel'")
+        labelled.pix("classifier", "train", "[bold]x", "--label-set", "heel")
+        assert "[bold]x" in labelled.pix("classifier", "list").stdout
+        assert "[/b] " in labelled.pix("classifier", "show", "[bold]x").stdout
 
     def test_what_cannot_be_asked(self, labelled, boots):
         picture = next((boots / "pictures").iterdir())

@@ -59,6 +59,16 @@ def test_label_set_of_rows_that_name_none(db, tmp_path):
     ]
 
 
+def test_bad_lines_of_labels_stop_nothing(db, tmp_path):
+    (tmp_path / "labels.jsonl").write_text(
+        '{"a": "hat", "b": "boot"}\n{"c": "boot"}\n{"d": 0}\n{"e": false}\n{"f": ["x"]}\n{"g": null}\n'
+        f'{{"h": "{"x" * 501}"}}\n'
+    )
+    said = db.pix("load", "labels", "labels.jsonl", "--label-set", "kind", cwd=tmp_path).stdout
+    assert said.startswith("2 new, 0 changed, 0 unchanged, 5 rejected")
+    assert db.query("SELECT item_id, label FROM pix.labels ORDER BY 1") == [("c", "boot"), ("d", "0")]
+
+
 def test_metadata_joins_pictures(loaded, boots):
     loaded.pix("load", "metadata", boots / "metadata.json.gz")
     joined = "SELECT count(*) FROM pix.items JOIN pix.images USING (item_id) WHERE title IS NOT NULL"

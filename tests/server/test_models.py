@@ -191,6 +191,41 @@ def test_onnx_files(db, tmp_path):
     assert "not an ONNX file" in refuses(db, "tiny", "--onnx", tmp_path / "broken.onnx")
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"a\n\nb\nc\n", "labels.txt:2"),
+        (b"a\nb\0\nc\nd\n", "labels.txt:2"),
+        (b"a\nb\n", "2 labels for 4"),
+        (b"\xff", "UTF-8"),
+    ],
+)
+def test_class_names_that_cannot_be_used(db, tmp_path, content, said):
+    path = torch_like_onnx(tmp_path / "torch.onnx")
+    (tmp_path / "labels.txt").write_bytes(content)
+    assert said in refuses(db, "x", "--onnx", path, "--labels", tmp_path / "labels.txt")
+
+
+def test_class_names_of_other_editors(db, tmp_path):
+    """A mark at the beginning, blanks and carriage returns at the end."""
+    (tmp_path / "labels.txt").write_bytes("\ufeffone \r\ntwo\r\nthree\u2028four\r\nfive\r\n\r\n".encode())
+    db.pix(
+        "model", "import", "x", "--onnx", torch_like_onnx(tmp_path / "torch.onnx"), "--labels", tmp_path / "labels.txt"
+    )
+    rows = db.query("SELECT label FROM pix.classifier_classes WHERE classifier = 'x' ORDER BY class")
+    assert rows == [("one",), ("two",), ("three\u2028four",), ("five",)]
+
+
+def test_options_out_of_range(db, tmp_path):
+    path = torch_like_onnx(tmp_path / "torch.onnx")
+    assert "cannot name a model" in refuses(db, "", "--onnx", path)
+    assert "cannot name a model" in refuses(db, "x" * 201, "--onnx", path)
+    for option, value in (("--std", "0"), ("--std", "nan"), ("--mean", "1,2")):
+        refused = db.pix("model", "import", "x", "--onnx", path, option, value, check=False)
+        assert refused.returncode == 2
+        assert option in refused.stderr
+
+
 def test_keras_file(db, tmp_path):
     keras_classifier().save(tmp_path / "colours.keras")
     (tmp_path / "labels.txt").write_text("\n".join(COLOURS))

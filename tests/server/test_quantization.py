@@ -91,7 +91,7 @@ def test_report_goes_with_the_model(quantized, tmp_path):
     assert quantized.value("SELECT count(*) FROM pix.quantizations") == 0
 
 
-def test_bad_input(quantized, bare):
+def test_bad_input(quantized, tmp_path):
     for arguments in (
         "'mini_inception', 'mini_inception'",
         "'mini_inception', ''",
@@ -103,6 +103,9 @@ def test_bad_input(quantized, bare):
     ):
         fails_with(quantized, "PX077", f"SELECT pix.quantize_model({arguments})")
     fails_with(quantized, "PX020", "SELECT pix.quantize_model('nope', 'x')")
+    quantized.pix("model", "import", "other", "--onnx", torch_like_onnx(tmp_path / "torch.onnx"))
+    error = fails_with(quantized, "PX077", "SELECT pix.quantize_model('mini_inception', 'other')")
+    assert "not replaced" in str(error)
     quantized.query(
         "DELETE FROM pix.images WHERE item_id > (SELECT item_id FROM pix.images ORDER BY 1 OFFSET 9 LIMIT 1)"
     )

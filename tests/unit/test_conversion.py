@@ -14,7 +14,7 @@ from pixelplum.core.networks import Network
 from pixload.conversion import frozen_graphs, keras_models, saved_models
 from pixload.conversion.converted import ConvertedModel, Head, Wishes, measure_head, save
 from pixload.conversion.onnx_files import append_head, read_onnx
-from pixload.conversion.scaling import Affine
+from pixload.conversion.scaling import CAFFE, Affine
 from pixload.conversion.tensorflow_graphs import convert
 from pixload.errors import PixError
 from pixload.models import SHIPPED
@@ -43,6 +43,14 @@ def keras_file(tmp_path_factory) -> Path:
 def network_of(converted: ConvertedModel, folder: Path) -> Network:
     save(converted, folder / "converted.onnx")
     return Network(folder / "converted.onnx")
+
+
+def keras_headless():
+    """Return a Keras model that ends with features."""
+    import keras
+
+    model = keras_classifier()
+    return keras.Model(model.inputs, model.get_layer("pooled").output)
 
 
 def jpeg(width: int = 48, height: int = 32, seed: int = 0) -> bytes:
@@ -154,6 +162,27 @@ class TestFrozenGraphs:
         assert converted.head.weights.shape == (1001, 256)
         assert converted.agreement <= 1e-4
 
+    def test_graph_of_variables_or_further_inputs(self, tmp_path):
+        import tensorflow as tf
+
+        graph = tf.Graph()
+        with graph.as_default():
+            picture = tf.compat.v1.placeholder(tf.float32, (None, 8, 8, 3), "picture")
+            keep = tf.compat.v1.placeholder(tf.float32, (), "keep")
+            tf.multiply(tf.reduce_mean(picture, [1, 2]), keep, name="scaled")
+            weight = tf.compat.v1.get_variable("weight", (3,), use_resource=False)
+            tf.multiply(tf.reduce_mean(picture, [1, 2]), weight, name="weighed")
+        (tmp_path / "graph.pb").write_bytes(graph.as_graph_def().SerializeToString())
+        for output, said in (("scaled", "further inputs: keep"), ("weighed", "variables, such as weight")):
+            with pytest.raises(PixError, match=said):
+                convert(frozen_graphs.read_graph(tmp_path / "graph.pb"), Wishes(output=output))
+
+    def test_labels_for_what_has_no_classes(self, graph_of_2015, data):
+        with pytest.raises(PixError, match="softmax over features"):
+            convert(keras_models.freeze_keras(keras_headless(), "test"), Wishes(labels=LABELS))
+        with pytest.raises(PixError, match="not one softmax layer"):
+            convert(frozen_graphs.read_graph(graph_of_2015), Wishes(output="softmax", labels=LABELS))
+
 
 class TestKeras:
     def test_file_with_classes(self, keras_file, tmp_path):
@@ -236,6 +265,29 @@ class TestKeras:
         model = keras.Model(picture, keras.layers.Dense(3, activation="softmax")(base(picture)))
         frozen = keras_models.freeze_keras(model, "test")
         assert frozen.scaling == ((127.5,) * 3, (127.5,) * 3)
+
+    def test_other_networks_of_the_family_are_not_mistaken(self):
+        """ResNet50 V2 wants other pixels than ResNet50."""
+        import keras
+
+        picture = keras.Input((32, 32, 3))
+        for name, scaling in (("resnet50", CAFFE), ("resnet50_1", CAFFE), ("resnet50v2", None)):
+            inner = keras.Model(picture, keras.layers.Conv2D(4, 3)(picture), name=name)
+            model = keras.Sequential([picture, inner, keras.layers.GlobalAveragePooling2D()])
+            assert keras_models.freeze_keras(model, "test").scaling == scaling
+
+    def test_preprocessing_within_a_model_is_not_done_twice(self):
+        """Colours that are turned around before the network: no longer is it certain what it wants."""
+        import keras
+
+        picture = keras.Input((32, 32, 3))
+        inner = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Conv2D(4, 3)], name="resnet50")
+        turned = picture[..., ::-1] - np.float32([103.9, 116.8, 123.7])
+        model = keras.Model(picture, keras.layers.GlobalAveragePooling2D()(inner(turned)))
+        converted = convert(keras_models.freeze_keras(model, "test"), Wishes())
+        preprocessing = converted.spec["preprocessing"]
+        assert (preprocessing["mean"], preprocessing["std"], preprocessing["channels"]) == ([0] * 3, [1] * 3, "RGB")
+        assert any("guess" in said for said in converted.proposals)
 
     def test_files_that_hold_code_are_refused(self, tmp_path):
         import keras
@@ -331,6 +383,71 @@ class TestOnnx:
         with pytest.raises(PixError, match=said) as caught:
             read_onnx(torch_like_onnx(tmp_path / "torch.onnx"), wishes)
         assert caught.value.hint
+
+    def test_layer_with_channels_behind(self, tmp_path):
+        """A layer that works on transposed maps is averaged over width and height all the same."""
+        path = torch_like_onnx(tmp_path / "torch.onnx")
+        model = onnx.load(path)
+        model.graph.node.extend(
+            [
+                onnx.helper.make_node("Transpose", ["conv"], ["turned"], perm=[0, 2, 3, 1]),
+                onnx.helper.make_node("Relu", ["turned"], ["behind"]),
+            ]
+        )
+        onnx.save(model, path)
+        (tmp_path / "a").mkdir()
+        behind = network_of(read_onnx(path, Wishes(output="behind")), tmp_path)
+        before = network_of(read_onnx(path, Wishes(output="relu")), tmp_path / "a")
+        np.testing.assert_allclose(behind.embed(jpeg()), before.embed(jpeg()), rtol=1e-5)
+
+    def test_classes_by_a_convolution(self, tmp_path):
+        """As MobileNets have them: pooling, a convolution of 1 x 1, flatten, softmax."""
+        path = torch_like_onnx(tmp_path / "torch.onnx", softmax=True)
+        model = onnx.load(path)
+        nodes = {node.output[0]: node for node in model.graph.node}
+        weight = next(tensor for tensor in model.graph.initializer if tensor.name == "fc.weight")
+        weight.dims[:] = [4, 10, 1, 1]
+        nodes["logits"].CopyFrom(onnx.helper.make_node("Flatten", ["scores"], ["logits"]))
+        nodes["flat"].CopyFrom(onnx.helper.make_node("Conv", ["pool", "fc.weight", "fc.bias"], ["scores"]))
+        onnx.save(model, path)
+        converted = read_onnx(path, Wishes(labels=LABELS))
+        assert network_of(converted, tmp_path).dimensions == 10
+        assert converted.head.weights.shape == (4, 10)
+
+    @pytest.mark.parametrize(
+        "text", ["garbage", "[1]", "{}", '{"input": "input", "output": "nope", "preprocessing": {"width": 4}}']
+    )
+    def test_spec_that_cannot_be_used(self, tmp_path, text):
+        path = torch_like_onnx(tmp_path / "torch.onnx")
+        model = onnx.load(path)
+        onnx.helper.set_model_props(model, {"pixelplum": text})
+        onnx.save(model, path)
+        with pytest.raises(PixError, match="spec"):
+            read_onnx(path)
+
+    def test_inputs_that_are_no_float_pictures(self, tmp_path):
+        path = torch_like_onnx(tmp_path / "torch.onnx")
+        for change, said in (("uint8", "type UINT8"), ("second", "further inputs: other")):
+            model = onnx.load(path)
+            if change == "uint8":
+                model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.UINT8
+                model.graph.node.insert(0, onnx.helper.make_node("Cast", ["input"], ["cast"], to=1))
+                model.graph.node[1].input[0] = "cast"
+            else:
+                model.graph.input.append(onnx.helper.make_tensor_value_info("other", onnx.TensorProto.FLOAT, [1]))
+            onnx.save(model, tmp_path / "changed.onnx")
+            with pytest.raises(PixError, match=said):
+                read_onnx(tmp_path / "changed.onnx", Wishes(input="input"))
+
+    def test_options_that_do_not_fit(self, tmp_path):
+        path = torch_like_onnx(tmp_path / "torch.onnx")
+        with pytest.raises(PixError, match="20 x 20 pixels"):
+            read_onnx(path, Wishes(size=32))
+        with pytest.raises(PixError, match="softmax over a linear layer"):
+            read_onnx(path, Wishes(output="relu", classes="pool", labels=LABELS))
+        with pytest.raises(PixError, match="nope") as caught:
+            read_onnx(path, Wishes(classes="nope"))
+        assert "--classes" in caught.value.hint
 
     def test_file_carries_its_classes(self, tmp_path):
         converted = read_onnx(torch_like_onnx(tmp_path / "torch.onnx"), Wishes(labels=LABELS))

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.table import Table
 
 from pixload.commands.load import EXISTING_FILE
 from pixload.database import Database
 from pixload.errors import PixError
+from pixload.tables import Table
 
 
 @click.group()
@@ -75,12 +75,12 @@ def show(database: Database, name: str) -> None:
         confusion = {(actual, predicted): items for actual, predicted, items in cursor}
     if not classes:
         return
-    table = Table("class", "items", "precision", "recall", "AUC", box=None)
+    table = Table("class", "items", "precision", "recall", "AUC")
     for label, items, *metrics in classes:
         table.add_row(label, items, *map(decimals, metrics))
     Console().print(table)
     labels = [label for label, *_ in classes]
-    matrix = Table("actually", "", "called", *map(str, range(1, len(labels) + 1)), box=None)
+    matrix = Table("actually", "", "called", *map(str, range(1, len(labels) + 1)))
     for number, actual in enumerate(labels, 1):
         cells = (str(confusion.get((actual, predicted), "·")) for predicted in labels)
         matrix.add_row(actual, str(number), "", *cells)
@@ -94,7 +94,7 @@ def show_metrics(cursor, name: str) -> None:
         "ORDER BY evaluation LIKE 'fold %%', length(evaluation), evaluation",
         (name,),
     )
-    table = Table("", "items", "accuracy", "log loss", "AUC", box=None)
+    table = Table("", "items", "accuracy", "log loss", "AUC")
     for evaluation, items, *metrics in cursor:
         table.add_row(evaluation, items, *map(decimals, metrics))
     if table.row_count:
@@ -115,9 +115,10 @@ def list_(database: Database) -> None:
     with database.connect() as connection, connection.cursor() as cursor:
         cursor.execute(
             "SELECT classifier, coalesce(label_set, 'came with its network'), model_name, algorithm, accuracy, "
-            "CASE WHEN usable THEN '' ELSE 'model changed: train again' END FROM pix.classifier_ranking"
+            "CASE WHEN usable THEN '' WHEN algorithm = 'imported' THEN 'model changed: import it with --labels' "
+            "ELSE 'model changed: train again' END FROM pix.classifier_ranking"
         )
-        table = Table("classifier", "labels", "model", "algorithm", "test accuracy", "", box=None)
+        table = Table("classifier", "labels", "model", "algorithm", "test accuracy", "")
         for name, label_set, model_name, algorithm, accuracy, state in cursor:
             table.add_row(name, label_set, model_name, algorithm, decimals(accuracy), state)
     Console().print(table)

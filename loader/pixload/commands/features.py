@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 import psycopg2
 from rich.console import Console
-from rich.table import Table
 
 from pixload.commands.load import EXISTING_FILE
 from pixload.database import Database
 from pixload.errors import PixError
 from pixload.extraction import extract as run_extraction
+from pixload.tables import Table
 
 INT_MAX = 2**31 - 1
 """The largest integer that SQL takes."""
@@ -105,7 +105,7 @@ def look_alikes_of_image(connection, content: bytes, k: int, model_name: str | N
 
 def neighbor_table(rows: list[Neighbor], title: str | None = None) -> Table:
     """Lay out look-alikes."""
-    table = Table("rank", "item", "distance", "title", box=None, title=title, title_justify="left")
+    table = Table("rank", "item", "distance", "title", title=title)
     for rank, item_id, distance, item_title in rows:
         table.add_row(str(rank), item_id, f"{distance:.4f}", item_title)
     return table

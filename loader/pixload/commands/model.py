@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import click
 import psycopg2
 from rich.console import Console
-from rich.table import Table
 
 from pixload.commands.load import EXISTING_FILE
 from pixload.conversion import frozen_graphs, keras_models, saved_models
@@ -16,7 +16,11 @@ from pixload.conversion.onnx_files import read_onnx
 from pixload.database import Database
 from pixload.errors import PixError
 from pixload.models import SHIPPED, import_model
+from pixload.sources.labels import MAX_LABEL_BYTES
+from pixload.sources.rows import check_text
+from pixload.tables import Table
 
+MAX_NAME_BYTES = 200
 EXISTING_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
@@ -35,8 +39,10 @@ def numbers(context, parameter, text: str | None) -> tuple[float, ...] | None:
         values = tuple(float(part) for part in text.split(","))
     except ValueError:
         values = ()
-    if len(values) not in (1, 3):
-        raise click.BadParameter("give one number, or three separated by commas", context, parameter)
+    if len(values) not in (1, 3) or not all(map(math.isfinite, values)) or (parameter.name == "std" and 0 in values):
+        raise click.BadParameter(
+            "give one number, or three separated by commas (of --std, none zero)", context, parameter
+        )
     return values if len(values) == 3 else values * 3
 
 
@@ -44,10 +50,15 @@ def _class_names(path: Path | None) -> list[str] | None:
     if path is None:
         return None
     try:
-        names = path.read_text(encoding="utf-8").splitlines()
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise PixError(f"{path} is not a text file in UTF-8.", "Give a file with one class name a line.") from error
-    return [name for name in names if name.strip()]
+    names = [line.strip() for line in text.rstrip().split("\n")]
+    for number, name in enumerate(names, 1):
+        reason = check_text(name) or (None if 1 <= len(name.encode()) <= MAX_LABEL_BYTES else "is empty or too long")
+        if reason:
+            raise PixError(f"{path}:{number}: the class name {reason}.", "Give a file with one class name a line.")
+    return names
 
 
 @model.command("import")
@@ -80,6 +91,8 @@ def import_(
 
     Example: pix model import inception_v3 --keras inception_v3
     """
+    if not 1 <= len(name.encode()) <= MAX_NAME_BYTES:
+        raise PixError(f"{name!r} cannot name a model.", f"Use a name of 1 to {MAX_NAME_BYTES} bytes.")
     wishes = Wishes(input_name, output_name, classes, size, mean, std, _class_names(labels))
     sources = [source for source in (keras, savedmodel, graphdef, onnx) if source]
     if len(sources) > 1:
@@ -95,7 +108,7 @@ def import_(
     elif onnx:
         converted = read_onnx(onnx, wishes)
     elif name in SHIPPED:
-        converted = read_onnx(SHIPPED[name])
+        converted = read_onnx(SHIPPED[name], wishes)
     else:
         raise PixError(f"No network called {name!r} comes with Pixelplum.",
                        f"Give a source (see --help), or one of: {', '.join(SHIPPED)}")  # fmt: skip
@@ -127,7 +140,7 @@ def layers(database: Database, name: str) -> None:
     """
     with database.connect() as connection, connection.cursor() as cursor:
         cursor.execute("SELECT layer, operation, array_to_string(shape, ' × ') FROM pix.model_layers(%s)", (name,))
-        table = Table("layer", "operation", "shape", box=None)
+        table = Table("layer", "operation", "shape")
         for row in cursor:
             table.add_row(*row)
     Console(width=10_000).print(table)  # names are there to be copied
@@ -202,7 +215,7 @@ def list_(database: Database) -> None:
             ORDER BY m.model_name
             """
         )
-        table = Table("model", "", "features", "size", "source", box=None)
+        table = Table("model", "", "features", "size", "source")
         for row in cursor:
             table.add_row(*row)
     Console().print(table)

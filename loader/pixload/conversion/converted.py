@@ -164,6 +164,33 @@ def not_over_features(why: str = "") -> PixError:
     )
 
 
+def no_classes() -> PixError:
+    """Say that there is nothing that labels could name."""
+    return PixError(
+        "The network gives no class probabilities that could be named: none of its results is a softmax over features.",
+        "Leave --labels out, or name the tensor with --classes.",
+    )
+
+
+def start_onnx(model):
+    """Start an ONNX graph.
+
+    Raises
+    ------
+    PixError
+        If ONNX Runtime cannot.
+    """
+    import onnxruntime
+
+    onnxruntime.set_default_logger_severity(4)
+    try:
+        return onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises a class of its own per kind of fault
+        raise PixError(
+            f"ONNX Runtime cannot run the network: {error}", "Export it in another version of ONNX."
+        ) from error
+
+
 def largest_difference(got: np.ndarray, expected: np.ndarray) -> float:
     """Return the largest difference, relative to the largest number that was expected."""
     got, expected = np.reshape(got, -1), np.reshape(expected, -1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,8 @@ class Application:
     builder : str
         Name of the function that builds it.
     layer : str
-        How Keras names the network itself, as a layer of another one.
+        How Keras names the network itself, as a layer of another one: a
+        regular expression.
     size : int
         Width and height of the input in pixels.
     """
@@ -32,10 +34,10 @@ class Application:
 
 
 APPLICATIONS = {
-    "inception_v3": Application("InceptionV3", "inception_v3", 299),
-    "mobilenet_v2": Application("MobileNetV2", "mobilenetv2", 224),
-    "resnet50": Application("ResNet50", "resnet50", 224, CAFFE, "BGR"),
-    "efficientnet_b0": Application("EfficientNetB0", "efficientnetb0", 224, UNSCALED),
+    "inception_v3": Application("InceptionV3", r"inception_v3", 299),
+    "mobilenet_v2": Application("MobileNetV2", r"mobilenetv2_[\d.]+_\d+", 224),
+    "resnet50": Application("ResNet50", r"resnet50", 224, CAFFE, "BGR"),
+    "efficientnet_b0": Application("EfficientNetB0", r"efficientnetb0", 224, UNSCALED),
 }
 
 
@@ -142,6 +144,7 @@ def freeze_keras(network, source: str, layer: str | None = None) -> FrozenGraph:
     if not isinstance(shape, tuple) or len(shape) != 4:
         raise PixError(f"The Keras model takes {shape}, not one batch of pictures.", "Use a model of one picture.")
     layer = layer if layer in {known.name for known in network.layers} else None
+    known = _application_within(network)
     if layer is not None:
         network = keras.Model(network.inputs, network.get_layer(layer).output)
 
@@ -149,7 +152,6 @@ def freeze_keras(network, source: str, layer: str | None = None) -> FrozenGraph:
     def run(picture):
         return network(picture, training=False)
 
-    known = _application_within(network)
     scaling, channels = (known.scaling, known.channels) if known else (None, "RGB")
     return freeze(run.get_concrete_function(), source, layer=layer, scaling=scaling, channels=channels)
 
@@ -157,4 +159,7 @@ def freeze_keras(network, source: str, layer: str | None = None) -> FrozenGraph:
 def _application_within(network) -> Application | None:
     """Find out whether a model is one of the applications, or was built on one."""
     names = [network.name, *(layer.name for layer in getattr(network, "layers", ()))]
-    return next((known for known in APPLICATIONS.values() if any(name.startswith(known.layer) for name in names)), None)
+    return next(
+        (known for known in APPLICATIONS.values() for name in names if re.fullmatch(known.layer + r"(_\d+)?", name)),
+        None,
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +13,18 @@ from pixload.conversion.converted import (
     Head,
     Wishes,
     measure_head,
+    no_classes,
     not_over_features,
+    start_onnx,
     write_spec,
 )
 from pixload.conversion.scaling import IMAGENET, SYMMETRIC, Affine, preprocessing
 from pixload.errors import PixError
 
 PASSING = {"Reshape", "Squeeze", "Flatten", "Identity", "Dropout", "Unsqueeze"}
-LINEAR = {"Gemm", "MatMul", "Add"}
+LINEAR = {"Gemm", "MatMul", "Add", "Conv"}
+POOLING = {"GlobalAveragePool", "AveragePool", "ReduceMean"}
+POINTWISE = {"Identity", "Relu", "Clip", "Sigmoid", "HardSwish", "Mul", "Add", "QuantizeLinear", "DequantizeLinear"}
 IMAGENET_CLASSES = (1000, 1001)
 
 
@@ -51,15 +56,39 @@ def read_onnx(path: Path, wishes: Wishes | None = None) -> ConvertedModel:
     except Exception as error:  # protobuf's and onnx's own classes have no common base
         raise PixError(f"{path} is not an ONNX file: {error}", "Give a file that onnx.checker accepts.") from error
     source = f"ONNX {path.name}"
-    spec = next((entry.value for entry in model.metadata_props if entry.key == SPEC_KEY), None)
+    spec = _own_spec(model, path)
     if spec is not None and wishes == Wishes(labels=wishes.labels):
         return _with_own_spec(model, source, wishes)
     return _with_new_spec(model, path, source, wishes)
 
 
+def _own_spec(model, path: Path) -> dict | None:
+    """Return what the file says of itself, if it can be used."""
+    text = next((entry.value for entry in model.metadata_props if entry.key == SPEC_KEY), None)
+    if text is None:
+        return None
+    try:
+        spec = json.loads(text)
+        named = [spec["output"], spec.get("classes") or spec["output"]]
+        if not spec["preprocessing"] or not spec["input"]:
+            raise ValueError("it names no input")
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise PixError(
+            f"{path}: its metadata property {SPEC_KEY!r} is not a spec: {error!r}", "Remove the property from the file."
+        ) from error
+    missing = [name for name in named if name not in _Graph(model).tensors]
+    if missing:
+        raise PixError(
+            f"{path}: its spec names {missing[0]}, which it does not compute.", "Remove the spec from the file."
+        )
+    return spec
+
+
 def _with_own_spec(model, source: str, wishes: Wishes) -> ConvertedModel:
     converted = ConvertedModel(model, source)
     spec = converted.spec
+    if wishes.labels and not spec.get("classes"):
+        raise no_classes()
     labels = wishes.labels or spec.get("labels")
     if labels and spec.get("classes"):
         converted.head = _measure(model, spec, _Graph(model).behind(spec["classes"]), labels)
@@ -73,10 +102,12 @@ def _with_new_spec(model, path: Path, source: str, wishes: Wishes) -> ConvertedM
         said.append(f"input {entry.name}")
     prepared = _preprocessing(graph, entry, wishes, said)
     scores = graph.find_scores(wishes)
+    if wishes.labels is not None and scores is None:
+        raise no_classes()
     if wishes.output is not None:
         output = wishes.output
         if output not in graph.tensors:
-            raise _unknown_output(output, graph)
+            raise _unknown_tensor("--output", output, graph)
     else:
         output = graph.before_linear(scores) if scores else _choose("--output", None, graph.outputs(), path).name
         said.append(f"output {output}")
@@ -101,15 +132,25 @@ def _choose(option: str, wanted: str | None, values: list, path: Path):
     return values[0] if wanted is None else values[names.index(wanted)]
 
 
-def _unknown_output(name: str, graph: _Graph) -> PixError:
+def _unknown_tensor(option: str, name: str, graph: _Graph) -> PixError:
     ends = ", ".join(list(graph.tensors)[-5:])
     return PixError(
-        f"The graph has no tensor {name}.", f"Choose --output from what it computes; its last ones are {ends}"
+        f"The graph has no tensor {name}.", f"Choose {option} from what it computes; its last ones are {ends}"
     )
 
 
 def _preprocessing(graph: _Graph, entry, wishes: Wishes, said: list[str]) -> dict:
+    import onnx
+
     shape = _shape(entry)
+    kind = onnx.TensorProto.DataType.Name(entry.type.tensor_type.elem_type)
+    if kind != "FLOAT":
+        raise PixError(
+            f"{entry.name} takes numbers of type {kind}, not FLOAT.", "Export the network for float32 pictures."
+        )
+    others = [value.name for value in graph.inputs() if value.name != entry.name]
+    if others:
+        raise PixError(f"The network needs further inputs: {', '.join(others)}.", "Export it with the picture alone.")
     if len(shape) != 4 or 3 not in (shape[1], shape[3]) or (shape[0] or 1) != 1:
         raise PixError(
             f"{entry.name} has the shape {shape}, not that of one RGB picture.",
@@ -120,6 +161,8 @@ def _preprocessing(graph: _Graph, entry, wishes: Wishes, said: list[str]) -> dic
     height, width = height or wishes.size, width or wishes.size
     if not height or not width:
         raise PixError(f"{entry.name} does not say its height and width.", "Give --size.")
+    if wishes.size and (height, width) != (wishes.size, wishes.size):
+        raise PixError(f"{entry.name} takes pictures of {width} x {height} pixels.", "Leave --size out.")
     found = graph.scaling_behind(entry.name)
     mean, std = found or (SYMMETRIC if layout == "NHWC" else IMAGENET)
     if wishes.mean is None or wishes.std is None:
@@ -153,22 +196,28 @@ class _Graph:
 
     def behind(self, name: str) -> str:
         """Walk back from class probabilities to the scores before the softmax."""
+        while self.tensors[name].op_type in PASSING and self.tensors[name].input[0] in self.tensors:
+            name = self.tensors[name].input[0]
         node = self.tensors[name]
-        while node.op_type in PASSING:
-            node = self.tensors[node.input[0]]
-        return node.input[0] if node.op_type == "Softmax" else node.output[0]
+        return node.input[0] if node.op_type == "Softmax" and node.input[0] in self.tensors else name
 
     def find_scores(self, wishes: Wishes) -> str | None:
         """Return the tensor with the scores of classes, if the graph is a classifier."""
         if wishes.classes is not None:
             if wishes.classes not in self.tensors:
-                raise _unknown_output(wishes.classes, self)
-            return self.behind(wishes.classes)
+                raise _unknown_tensor("--classes", wishes.classes, self)
+            scores = self.behind(wishes.classes)
+            if self.tensors[self._before_passing(scores)].op_type not in LINEAR:
+                raise PixError(
+                    f"{wishes.classes} does not come from a softmax over a linear layer.",
+                    "Leave --classes out, or name the class probabilities.",
+                )
+            return scores
         if len(self._graph.output) != 1 or self._graph.output[0].name not in self.tensors:
             return None
         output = self._graph.output[0]
         scores = self.behind(output.name)
-        if self.tensors[scores].op_type not in LINEAR:
+        if self.tensors[self._before_passing(scores)].op_type not in LINEAR:
             return None
         count = _shape(output)[-1] if _shape(output) else None
         has_softmax = scores != output.name
@@ -177,12 +226,19 @@ class _Graph:
 
     def before_linear(self, name: str) -> str:
         """Walk back from scores to the vector that the linear layers start from."""
-        node = self.tensors[name]
-        while node.op_type in LINEAR:
+        while True:
+            node = self.tensors[self._before_passing(name)]
             ahead = [tensor for tensor in node.input if tensor not in self.constants]
-            if len(ahead) != 1 or ahead[0] not in self.tensors:
-                break
-            name, node = ahead[0], self.tensors[ahead[0]]
+            if node.op_type not in LINEAR or len(ahead) != 1 or ahead[0] not in self.tensors:
+                return name
+            if node.op_type == "Conv" and self.tensors[self._before_passing(ahead[0])].op_type not in POOLING:
+                return name  # a convolution over maps is no linear layer over a vector
+            name = ahead[0]
+
+    def _before_passing(self, name: str) -> str:
+        """Walk back through what changes nothing but the shape."""
+        while self.tensors[name].op_type in PASSING and self.tensors[name].input[0] in self.tensors:
+            name = self.tensors[name].input[0]
         return name
 
     def scaling_behind(self, name: str):
@@ -295,8 +351,7 @@ def _average_maps(converted: ConvertedModel) -> None:
     if got.ndim != 4 or got.size == max(got.shape):
         return
     graph = converted.onnx.graph
-    node = next(node for node in graph.node if spec["output"] in node.output)
-    is_last = node.op_type == "Transpose" and list(node.attribute[0].ints) == [0, 2, 3, 1]
+    is_last = _channels_are_last(converted.onnx, spec["output"])
     axes = [1, 2] if is_last else [2, 3]
     name = f"{spec['output']}/mean"
     opset = next(entry.version for entry in converted.onnx.opset_import if entry.domain in ("", "ai.onnx"))
@@ -313,10 +368,18 @@ def _average_maps(converted: ConvertedModel) -> None:
     write_spec(converted.onnx, spec["input"], name, spec["preprocessing"])
 
 
+def _channels_are_last(model, name: str) -> bool:
+    """ONNX keeps channels in front; converted graphs bring them behind, and work on them there."""
+    tensors = _Graph(model).tensors
+    while name in tensors and tensors[name].op_type in POINTWISE:
+        name = tensors[name].input[0]
+    node = tensors.get(name)
+    return node is not None and node.op_type == "Transpose" and list(node.attribute[0].ints) == [0, 2, 3, 1]
+
+
 def _run(model, spec: dict, names: list[str]) -> list[np.ndarray]:
     """Return tensors of a graph for a black picture."""
     import onnx
-    import onnxruntime
 
     prepared = spec["preprocessing"]
     size = prepared["height"], prepared["width"]
@@ -327,8 +390,8 @@ def _run(model, spec: dict, names: list[str]) -> list[np.ndarray]:
     telling.graph.output.extend(
         onnx.helper.make_empty_tensor_value_info(name) for name in names if name not in told | {spec["input"]}
     )
+    session = start_onnx(telling)
     try:
-        session = onnxruntime.InferenceSession(telling.SerializeToString(), providers=["CPUExecutionProvider"])
         computed = iter(session.run([name for name in names if name != spec["input"]], {spec["input"]: picture}))
     except Exception as error:  # onnxruntime raises a class of its own per kind of fault
         raise PixError(
@@ -339,12 +402,9 @@ def _run(model, spec: dict, names: list[str]) -> list[np.ndarray]:
 
 def _measure(model, spec: dict, scores: str, labels: list[str]) -> Head:
     """Cut the layers between features and scores out of a graph, and measure them."""
-    import onnxruntime
-
     features = spec["output"]
     try:
-        head = _between(model, spec, features, scores)
-        session = onnxruntime.InferenceSession(head.SerializeToString(), providers=["CPUExecutionProvider"])
+        session = start_onnx(_between(model, spec, features, scores))
     except PixError:
         raise
     except Exception as error:  # onnx and onnxruntime raise classes of their own

@@ -16,7 +16,8 @@ SHAPING = {"Cast", "ExpandDims", "Identity", "Squeeze", *RESIZERS}
 ARITHMETIC = {"Add", "AddV2", "BiasAdd", "Sub", "Mul", "RealDiv", "Div"}
 PASSING = {"Reshape", "Squeeze", "Identity", "PlaceholderWithDefault", "StopGradient", "CheckNumerics", "ExpandDims"}
 LINEAR = {"MatMul", "BiasAdd", "Add", "AddV2", "Conv2D"}
-SILENT = {"Const", "NoOp", "Assert", "Placeholder", "SaveV2", "RestoreV2", "Assign"}
+CONVOLUTIONS = {"Conv2D", "DepthwiseConv2dNative", "Pad", "PadV2", "MirrorPad"}
+SILENT = {"Const", "NoOp", "Assert", "Placeholder", "PlaceholderWithDefault", "SaveV2", "RestoreV2", "Assign"}
 """Operations at the end of a graph that are not its result."""
 
 
@@ -27,6 +28,8 @@ class PictureInput:
     tensor: object
     size: tuple[int, int] | None
     scaling: tuple[tuple[float, ...], tuple[float, ...]] | None
+    is_direct: bool = False
+    """Whether a convolution takes the picture as it is."""
 
 
 def find_input(graph, name: str | None) -> PictureInput:
@@ -61,8 +64,9 @@ def find_input(graph, name: str | None) -> PictureInput:
     if start.op.type in DECODERS:
         *_, (tensor, chain, size) = _chain(start)
         return PictureInput(tensor, size, chain.as_mean_and_std())
-    *_, (_, chain, _) = _chain(start)
-    return PictureInput(start, None, chain.expected_input())
+    *_, (last, chain, _) = _chain(start)
+    is_direct = chain.is_identity and all(op.type in CONVOLUTIONS for op in last.consumers())
+    return PictureInput(start, None, chain.expected_input(), is_direct)
 
 
 def _only_input(graph):
@@ -245,10 +249,10 @@ def find_tensor(graph, name: str, option: str):
 
 
 def constant(tensor):
-    """Return the value of a tensor that depends on no input; None for one that does."""
+    """Return the numbers of a tensor that depends on no input, whatever their shape; None for one that does."""
     import tensorflow as tf
 
     op = tensor.op
-    while op.type == "Identity":
+    while op.type in ("Identity", "Reshape", "ExpandDims", "Squeeze"):
         op = op.inputs[0].op
     return tf.make_ndarray(op.get_attr("value")) if op.type == "Const" else None

@@ -13,17 +13,21 @@ from pixload.conversion.converted import (
     Wishes,
     largest_difference,
     measure_head,
+    no_classes,
     not_over_features,
     picture_tensors,
+    start_onnx,
     write_spec,
 )
 from pixload.conversion.frozen_graphs import FrozenGraph
 from pixload.conversion.onnx_files import cut
-from pixload.conversion.scaling import SYMMETRIC, preprocessing
+from pixload.conversion.scaling import SYMMETRIC, UNSCALED, preprocessing
 from pixload.errors import PixError
 
 PICTURE, FEATURES = "pixelplum/picture", "pixelplum/features"
 """Names of the input and the output of the graphs that are stored."""
+
+VARIABLES = ("Variable", "VariableV2", "VarHandleOp")
 
 SPEC_NODE = "pixelplum/spec"
 """A constant of the graph that holds what the ONNX file has in its metadata."""
@@ -76,7 +80,9 @@ def convert(frozen: FrozenGraph, wishes: Wishes) -> ConvertedModel:
     if found is not None and wishes.labels is None and later is None:
         said.append(f"no classes, though {found[0].name} gives them: --labels names them")
     with_classes = found if wishes.labels is not None else None
-    if with_classes is not None and not proposals.is_vector(features):
+    if wishes.labels is not None and found is None:
+        raise no_classes()
+    if with_classes is not None and (later is not None or not proposals.is_vector(features)):
         raise not_over_features()
     small = _Entered(frozen.definition, entry.tensor.name, features.name, with_classes, prepared)
     converted = _to_onnx(small, prepared, frozen.source)
@@ -108,11 +114,14 @@ def _preprocessing(entry: proposals.PictureInput, frozen: FrozenGraph, wishes: W
         raise PixError(f"{entry.tensor.name} does not say its height and width.", "Give --size.")
     if wishes.size and (height, width) != (wishes.size, wishes.size):
         raise PixError(f"{entry.tensor.name} takes pictures of {width} x {height} pixels.", "Leave --size out.")
-    mean, std = entry.scaling or frozen.scaling or SYMMETRIC
+    # What a network was trained with holds for its own input, not for one with something of the user's before it.
+    known = entry.scaling or (frozen.scaling if entry.is_direct else None)
+    channels = frozen.channels if known is frozen.scaling else "RGB"
+    mean, std = known or (UNSCALED if frozen.scaling else SYMMETRIC)
     if wishes.mean is None or wishes.std is None:
-        certain = "" if entry.scaling or frozen.scaling else " (a guess: --mean and --std change it)"
+        certain = "" if known else " (a guess: --mean and --std change it)"
         said.append(f"pixels (x - {_short(wishes.mean or mean)}) / {_short(wishes.std or std)}{certain}")
-    return preprocessing(width, height, wishes.mean or mean, wishes.std or std, frozen.channels)
+    return preprocessing(width, height, wishes.mean or mean, wishes.std or std, channels)
 
 
 def _short(numbers: tuple[float, ...]) -> str:
@@ -145,8 +154,22 @@ class _Entered:
                 # A layer of maps becomes a vector of their means, as the last layer does.
                 vector = tf.reduce_mean(features, axis=list(range(1, features.shape.rank - 1)))
             tf.identity(vector, name=FEATURES)
+        self._refuse_other_inputs()
         self.dimensions = vector.shape.as_list()[-1] if vector.shape.rank else None
         self._session = tf.compat.v1.Session(graph=self.graph)
+
+    def _refuse_other_inputs(self) -> None:
+        needed = [node for node in self.definition.node if node.op == "Placeholder" and node.name != PICTURE]
+        variables = [node for node in self.definition.node if node.op in VARIABLES]
+        if variables:
+            raise PixError(
+                f"The graph has variables, such as {variables[0].name}.", "Freeze it first: variables become constants."
+            )
+        if needed:
+            raise PixError(
+                f"The features depend on further inputs: {', '.join(node.name for node in needed)}.",
+                "Make constants of them before freezing the graph, or choose another --output.",
+            )
 
     @property
     def definition(self):
@@ -163,8 +186,13 @@ class _Entered:
 
     def scores(self, vector: np.ndarray) -> np.ndarray:
         """Run only the layers between the features and the softmax."""
+        import tensorflow as tf
+
         fed = vector.reshape([axis or 1 for axis in self._features.shape.as_list()])
-        return self._session.run(self._classes[1], {self._features: fed})
+        try:
+            return self._session.run(self._classes[1], {self._features: fed})
+        except tf.errors.OpError as error:  # the scores come before the features
+            raise not_over_features() from error
 
 
 def _to_onnx(small: _Entered, prepared: dict, source: str) -> ConvertedModel:
@@ -192,10 +220,8 @@ def _to_onnx(small: _Entered, prepared: dict, source: str) -> ConvertedModel:
 
 def _check_agreement(converted: ConvertedModel, small: _Entered) -> None:
     """Run both engines on smooth random pictures, and refuse a conversion that changes the features."""
-    import onnxruntime
-
     spec = converted.spec
-    session = onnxruntime.InferenceSession(converted.serialize(), providers=["CPUExecutionProvider"])
+    session = start_onnx(converted.onnx)
     differences = []
     for tensor in picture_tensors(spec["preprocessing"]):
         (got,) = session.run([spec["output"]], {spec["input"]: tensor})

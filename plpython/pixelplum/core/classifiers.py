@@ -7,6 +7,8 @@ import numpy as np
 from pixelplum.core.vectors import FLOAT32, from_bytes
 from pixelplum.errors import VectorError
 
+NOT_FINITE = "The vector holds a number that is not finite, or too large"
+
 
 def softmax(scores: np.ndarray) -> np.ndarray:
     """Turn scores into probabilities: float64, of the same shape, that sum to 1 along the last axis."""
@@ -44,6 +46,8 @@ class SoftmaxLayer:
                 hint="Train the classifier again.",
             )
         self.labels = labels
+        if not np.isfinite(from_bytes(weights)).all() or not np.isfinite(intercepts).all():
+            raise VectorError("The classifier holds a number that is not finite", hint="Train the classifier again.")
         self._weights = np.ascontiguousarray(from_bytes(weights).reshape(len(labels), -1))
         self._intercepts = np.asarray(intercepts, FLOAT32)
         self.dimensions = self._weights.shape[1]
@@ -54,7 +58,7 @@ class SoftmaxLayer:
         Raises
         ------
         VectorError
-            If the vector has other dimensions.
+            If the vector has other dimensions, or is not finite.
         """
         if len(vector) != 4 * self.dimensions:
             raise VectorError(
@@ -65,10 +69,16 @@ class SoftmaxLayer:
 
     def probabilities(self, vector: bytes) -> np.ndarray:
         """Return float64, shape (classes,), that sum to 1; errors as for `scores`."""
-        return softmax(self.scores(vector))
+        found = softmax(self.scores(vector))
+        if not np.isfinite(found).all():
+            raise VectorError(NOT_FINITE)
+        return found
 
     def best(self, vector: bytes) -> tuple[str, float]:
         """Return the most probable class and its probability; errors as for `scores`."""
         scores = self.scores(vector)
         place = scores.argmax()
-        return self.labels[place], 1 / float(np.exp(scores - scores[place]).sum())
+        total = float(np.exp(scores - scores[place]).sum())
+        if not total >= 1:
+            raise VectorError(NOT_FINITE)
+        return self.labels[place], 1 / total

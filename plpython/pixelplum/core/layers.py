@@ -12,6 +12,8 @@ from PIL import Image
 from pixelplum.core.networks import Network
 from pixelplum.errors import UnknownLayer
 
+POINTWISE = {"Identity", "Relu", "Clip", "Sigmoid", "HardSwish", "Mul", "Add", "QuantizeLinear", "DequantizeLinear"}
+
 SMALLEST_SIDE = 128
 """Maps are enlarged to at least this many pixels, by whole factors."""
 
@@ -103,7 +105,7 @@ class Layers:
     def _channels_are_last(self, layer: str) -> bool:
         """ONNX keeps channels in front; converted graphs bring them behind for a result, or start so."""
         node = self._nodes[layer]
-        while node.op_type in ("Identity", "Relu", "Clip", "QuantizeLinear", "DequantizeLinear"):
+        while node.op_type in POINTWISE:
             if node.input[0] not in self._nodes:
                 break
             node = self._nodes[node.input[0]]

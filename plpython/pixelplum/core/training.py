@@ -19,6 +19,9 @@ PENALTIES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 """Strengths of the L2 penalty that are tried, per item, on features of unit variance."""
 
 USUAL_PENALTY = 0.03
+SMALLEST_DEVIATION = 1e-30
+"""A dimension that varies less is taken for constant: its weight would be no float32."""
+
 MAX_ITERATIONS = 300
 SEED = 7
 
@@ -73,7 +76,7 @@ def fit(
        Matrix", The Journal of Portfolio Management 30(4), 2004.
     """
     mean, deviation = vectors.mean(axis=0, dtype=np.float64), vectors.std(axis=0, dtype=np.float64)
-    deviation[deviation == 0] = 1
+    deviation[deviation < SMALLEST_DEVIATION] = 1
     standard = ((vectors - mean) / deviation).astype(np.float32)
     number = int(classes.max()) + 1
     if algorithm == "softmax":

@@ -9,13 +9,13 @@ import numpy as np
 
 from pixelplum.core.classifiers import SoftmaxLayer
 from pixelplum.core.vectors import from_bytes
-from pixelplum.errors import VectorError
+from pixelplum.errors import TooFewItems, VectorError
 
 LAYERS_KEPT = 16
 
 
 def load(plpy, cache: dict, checksum: str, labels: list[str], weights: bytes, intercepts: list[float]) -> None:
-    """Keep a classifier in this backend, under its checksum; those used most recently are kept."""
+    """Keep a classifier in this backend, under its checksum; those loaded last are kept."""
     layers = cache.setdefault("classifiers", OrderedDict())
     layers[checksum] = SoftmaxLayer(labels, weights, intercepts)
     while len(layers) > LAYERS_KEPT:
@@ -66,6 +66,8 @@ def fit(
     ------
     VectorError
         If a vector holds a number that is not finite.
+    TooFewItems
+        If there are no more items than classes for discriminant analysis.
     """
     from pixelplum.core import training  # scikit-learn takes a second to import, which classifying does without
 
@@ -76,10 +78,16 @@ def fit(
             f"The features of an item that is labelled {labels[place]!r} hold a number that is not finite",
             hint="Extract or load the features of these items again.",
         )
-    names, classes = np.unique(labels, return_inverse=True)
-    names = names.tolist()
+    names = sorted(set(labels))
+    numbers = {name: number for number, name in enumerate(names)}
+    classes = np.array([numbers[label] for label in labels])
     parts = {split: np.array(splits) == split for split in ("train", "validation", "test")}
     train, validation = parts["train"], parts["validation"]
+    smallest = min(train.sum(), len(labels) - -(-len(labels) // folds) if folds else len(labels))
+    if algorithm == "lda" and smallest <= len(names):
+        raise TooFewItems(
+            f"Discriminant analysis of {len(names)} classes needs more than the {smallest} items to train on"
+        )
     parameters = {"balanced": balanced, "folds": folds}
     penalty = training.USUAL_PENALTY
     if algorithm == "softmax":
