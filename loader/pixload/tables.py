@@ -10,7 +10,7 @@ class Table(table.Table):
     """A table without lines, whose cells are shown as they are: brackets in a title are no markup."""
 
     def __init__(self, *headers: str, title: str | None = None):
-        super().__init__(*map(Text, headers), box=None, title=title and Text(title), title_justify="left")
+        super().__init__(*headers, box=None, title=title and Text(title), title_justify="left")
 
     def add_row(self, *cells: str | None) -> None:
         """Add a row; None is an empty cell."""

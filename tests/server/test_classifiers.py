@@ -323,7 +323,7 @@ class TestClassifying:
         rows = trained.query(
             "SELECT label, score FROM pix.classify_item((SELECT min(item_id) FROM pix.images), 'sure')"
         )
-        assert rows == [("a", 1), ("b", 0), ("c", 0)]
+        assert rows == [("a", 1), ("c", 0), ("b", 0)]
         assert trained.value("SELECT pix.classify_all('sure')") == 60
 
     def test_vector_that_is_not_finite(self, trained):

@@ -86,6 +86,7 @@ def test_too_small_an_overlap_is_refused(extracted, tmp_path):
 def test_report_goes_with_the_model(quantized, tmp_path):
     quantized.pix("model", "import", "mini_int8", "--onnx", torch_like_onnx(tmp_path / "torch.onnx"))
     assert quantized.value("SELECT count(*) FROM pix.quantizations") == 0
+    quantized.query("SELECT pix.drop_model('mini_int8')")
     quantized.query("SELECT pix.quantize_model('mini_inception', 'mini_int8', calibrate => 30)")
     quantized.query("SELECT pix.drop_model('mini_int8')")
     assert quantized.value("SELECT count(*) FROM pix.quantizations") == 0
