@@ -334,3 +334,21 @@ def extracted(loaded) -> Clone:
     """A database with the features of the drawn boots."""
     loaded.query("CALL pix.extract_features()")
     return loaded
+
+
+@pytest.fixture
+def labelled(extracted, boots):
+    """Features and labels of the drawn boots."""
+    extracted.pix("load", "labels", boots / "labels.csv")
+    return extracted
+
+
+@pytest.fixture
+def trained(labelled):
+    """A classifier of their heels."""
+    labelled.query("SELECT pix.train_classifier('heels', 'heel')")
+    return labelled
+
+
+def labels_of(db, label_set: str) -> set[str]:
+    return {label for (label,) in db.query("SELECT DISTINCT label FROM pix.labels WHERE label_set = %s", (label_set,))}

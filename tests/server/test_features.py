@@ -22,7 +22,6 @@ from pixload.conversion.onnx_files import read_onnx
 from pixload.migration import migrate
 from pixload.models import SHIPPED, import_model
 from tests.conftest import PIX
-from tests.unit.graphs import keras_classifier
 from tests.unit.test_networks import tiny_onnx
 
 PROGRESS = "SELECT images, extracted, failed, stale, pending FROM pix.extraction_progress"
@@ -367,96 +366,3 @@ def test_extraction_in_a_transaction_block_is_refused_whole(loaded):
         connection.cursor().execute("CALL pix.extract_features()")
     connection.rollback()
     assert loaded.query(PROGRESS) == [(60, 0, 0, 0, 60)]
-
-
-@pytest.fixture
-def with_tensorflow(loaded, tmp_path):
-    """A Keras model whose TensorFlow graph was kept."""
-    keras_classifier().save(tmp_path / "colours.keras")
-    loaded.pix("model", "import", "colours", "--keras", tmp_path / "colours.keras", "--keep-tensorflow")
-    return loaded
-
-
-def test_tensorflow_gives_the_same_features(with_tensorflow):
-    ours, theirs = (
-        [
-            from_bytes(bytes(vector))
-            for (vector,) in with_tensorflow.query(
-                f"SELECT pix.embed(content, 'colours', engine => '{engine}') FROM pix.images ORDER BY item_id LIMIT 10"
-            )
-        ]
-        for engine in ("onnxruntime", "tensorflow")
-    )
-    for a, b in zip(ours, theirs, strict=True):
-        assert np.abs(a - b).max() <= 1e-4 * np.abs(a).max()
-
-
-def test_extraction_with_tensorflow(with_tensorflow):
-    said = with_tensorflow.pix("extract", "--model", "colours", "--engine", "tensorflow").stdout
-    assert said.startswith("60 extracted, 0 failed, 0 pending")
-    assert with_tensorflow.value("SELECT count(*) FROM pix.features WHERE model_name = 'colours'") == 60
-
-
-def test_engines_that_cannot_be_had(with_tensorflow):
-    ask = "SELECT pix.embed(content, '{}', engine => '{}') FROM pix.images LIMIT 1"
-    fails_with(with_tensorflow, "PX026", ask.format("colours", "magic"))
-    error = fails_with(with_tensorflow, "PX027", ask.format("mini_inception", "tensorflow"))
-    assert "--keep-tensorflow" in error.diag.message_hint
-    fails_with(with_tensorflow, "PX026", "CALL pix.extract_features(engine => 'magic')")
-    fails_with(with_tensorflow, "PX027", "SELECT pix.warm_up('mini_inception', 'tensorflow')")
-    assert with_tensorflow.value("SELECT pix.warm_up('colours', 'tensorflow')") is not None
-
-
-def test_tensorflow_keeps_to_its_settings(with_tensorflow):
-    """Memory that is not enough is an error, not a crash: the session goes on."""
-    with_tensorflow.query("INSERT INTO pix.settings VALUES ('tensorflow_memory_mb', '100')")
-    connection = with_tensorflow.connect()
-    cursor = connection.cursor()
-    cursor.execute("SET max_parallel_workers_per_gather = 0")
-    ask = "SELECT pix.embed(content, 'colours', engine => '{}') FROM pix.images LIMIT 1"
-    with pytest.raises(psycopg2.Error, match="tensorflow_memory_mb") as caught:
-        cursor.execute(ask.format("tensorflow"))
-    assert caught.value.pgcode == "PX022"
-    cursor.execute(ask.format("onnxruntime"))
-    with_tensorflow.query("UPDATE pix.settings SET value = 'lots' WHERE key = 'tensorflow_memory_mb'")
-    error = fails_with(with_tensorflow, "PX028", ask.format("tensorflow"))
-    assert "'lots'" in str(error)
-    with_tensorflow.query(error.diag.message_hint)
-    with_tensorflow.query(ask.format("tensorflow"))
-
-
-def test_kept_graph_is_dropped_with_its_model(with_tensorflow):
-    assert with_tensorflow.value("SELECT count(DISTINCT checksum) FROM pix.model_parts") == 3
-    with_tensorflow.query("SELECT pix.drop_model('colours')")
-    assert with_tensorflow.value("SELECT count(DISTINCT checksum) FROM pix.model_parts") == 1
-
-
-LOADED = """
-CREATE FUNCTION public.loaded() RETURNS text[] LANGUAGE plpython3u AS
-$$ return list(GD.get("networks", {})) $$;
-GRANT EXECUTE ON FUNCTION public.loaded() TO PUBLIC;
-"""
-
-
-def test_networks_that_fit_into_memory_are_kept(loaded, tmp_path):
-    """With room for one of two, they take turns; with room for both, both stay."""
-    loaded.query(LOADED, role=None)
-    loaded.pix("model", "import", "tiny", "--onnx", tiny_onnx(tmp_path / "tiny.onnx", [1, 2]))
-    checksums = dict(loaded.query("SELECT model_name, checksum FROM pix.models"))
-    mini, tiny = checksums["mini_inception"], checksums["tiny"]
-    content = loaded.value("SELECT content FROM pix.images LIMIT 1")
-    cursor = loaded.connect().cursor()
-
-    def alternate() -> list[list[str]]:
-        kept = []
-        for name in ("mini_inception", "tiny", "mini_inception", "tiny"):
-            cursor.execute("SELECT octet_length(pix.embed(%s, %s))", (content, name))
-            assert cursor.fetchone() == ({"mini_inception": 1152, "tiny": 12}[name],)
-            cursor.execute("SELECT public.loaded()")
-            kept.append(cursor.fetchone()[0])
-        return kept
-
-    assert alternate() == [[mini], [mini, tiny], [tiny, mini], [mini, tiny]]
-    loaded.query("INSERT INTO pix.settings VALUES ('network_memory_mb', '1')")
-    cursor = loaded.connect().cursor()
-    assert alternate() == [[mini], [tiny], [mini], [tiny]]
