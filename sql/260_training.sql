@@ -130,7 +130,7 @@ LANGUAGE plpython3u STABLE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'classifiers.fit', item_labels, splits, vectors, algorithm, balanced, folds)
+return call(plpy, GD, '@VERSION@', 'training.fit', item_labels, splits, vectors, algorithm, balanced, folds)
 $$;
 COMMENT ON FUNCTION pix._fit_classifier(text[], text[], bytea, text, boolean, integer) IS
 'Internal: trains and measures a classifier on vectors that follow one another. Runs: coordinator.';

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
+from pixelplum.core.layers import Layers
 from pixelplum.server import cache as files
 
 
-def list_layers(plpy, cache: dict, checksum: str) -> list[tuple[str, str, list[int] | None]]:
+def list_layers(plpy, cache: dict, checksum: str) -> list[tuple[str, str, list[int]]]:
     """Return the layers of a network as `pix.layer` rows."""
-    return _layers(checksum).describe()
+    return Layers(files.existing(checksum)).describe()
 
 
 def draw_maps(
     plpy, cache: dict, content: bytes, checksum: str, layer: str, top: int
 ) -> list[tuple[int, int, float, bytes]]:
     """Return the strongest maps of a layer as `pix.feature_map` rows."""
-    drawn = _layers(checksum).draw_maps(content, layer, top)
+    drawn = Layers(files.existing(checksum)).draw_maps(content, layer, top)
     return [(rank, *row) for rank, row in enumerate(drawn, 1)]
-
-
-def _layers(checksum: str):
-    from pixelplum.core.layers import Layers  # onnx takes a while to import, which embedding does without
-
-    return Layers(files.existing(checksum))

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
+from pixelplum.core import quantization
 from pixelplum.core.vectors import from_bytes
 from pixelplum.server import cache as files
-
-# core.quantization is imported where it is used: onnx and its tools take seconds.
 
 
 def quantize(plpy, cache: dict, checksum: str, contents: list[bytes]) -> tuple[bytes, int]:
     """Return the ONNX file of a network in INT8, and on how many pictures it is calibrated."""
-    from pixelplum.core import quantization
-
     return quantization.quantize(files.existing(checksum), contents)
 
 
 def overlap(plpy, cache: dict, a: bytes, b: bytes, number: int, k: int) -> float:
     """Return the share of neighbours that two networks' vectors of the same items have in common."""
-    from pixelplum.core import quantization
-
     first, second = (from_bytes(vectors).reshape(number, -1) for vectors in (a, b))
     return quantization.neighbour_overlap(first, second, k)
 
 
 def measure(plpy, cache: dict, float_checksum: str, int8_checksum: str, contents: list[bytes]) -> dict:
     """Return time per picture and memory of two networks."""
-    from pixelplum.core import quantization
-
     (float_ms, float_mb), (int8_ms, int8_mb) = quantization.measure(
         (files.existing(float_checksum), files.existing(int8_checksum)), contents
     )
