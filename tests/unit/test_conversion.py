@@ -14,7 +14,7 @@ from pixelplum.core.networks import Network
 from pixload.conversion import frozen_graphs, keras_models, saved_models
 from pixload.conversion.converted import ConvertedModel, Head, Wishes, measure_head, save
 from pixload.conversion.onnx_files import append_head, read_onnx
-from pixload.conversion.scaling import CAFFE, Affine
+from pixload.conversion.scaling import CAFFE, Affine, describe
 from pixload.conversion.tensorflow_graphs import convert
 from pixload.errors import PixError
 from pixload.models import SHIPPED
@@ -494,6 +494,18 @@ def test_scaling_that_a_graph_does_tells_what_it_wants(steps, mean, std):
     for step, number in steps:
         getattr(chain, step)(number)
     assert chain.expected_input() == ((mean,) * 3, (std,) * 3)
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "said"),
+    [
+        ((127.5,) * 3, (127.5,) * 3, "(x - 127.5) / 127.5"),
+        ((1, 1, 2), (3, 4, 4), "(x - 1,1,2) / 3,4,4"),
+        ((0.0,) * 3, (1.0,) * 3, "as they are, 0 to 255"),
+    ],
+)
+def test_scaling_in_words(mean, std, said):
+    assert describe(mean, std) == said
 
 
 def test_chain_without_arithmetic_tells_nothing():

@@ -113,7 +113,7 @@ def load_file(path: Path, layer: str | None = None) -> FrozenGraph:
     try:
         network = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # whatever the file makes of Keras
-        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        said = (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0]
         raise PixError(
             f"{path} is not a Keras model that can be loaded: {said}",
             "Save it again with Keras 3, without Lambda layers or classes of your own: they would run code.",

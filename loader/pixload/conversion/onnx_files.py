@@ -18,7 +18,7 @@ from pixload.conversion.converted import (
     start_onnx,
     write_spec,
 )
-from pixload.conversion.scaling import IMAGENET, SYMMETRIC, Affine, preprocessing
+from pixload.conversion.scaling import IMAGENET, SYMMETRIC, Affine, describe, preprocessing
 from pixload.errors import PixError
 
 PASSING = {"Reshape", "Squeeze", "Flatten", "Identity", "Dropout", "Unsqueeze"}
@@ -115,7 +115,7 @@ def _with_new_spec(model, path: Path, source: str, wishes: Wishes) -> ConvertedM
     head = None
     if scores and wishes.labels is not None:
         head = _measure(model, spec, scores, wishes.labels)
-    elif scores:
+    elif scores and wishes.output is None:
         said.append("no classes, though the graph gives them: --labels names them")
     model = _ending_at(model, spec, output)
     write_spec(model, entry.name, output, prepared)
@@ -167,7 +167,7 @@ def _preprocessing(graph: _Graph, entry, wishes: Wishes, said: list[str]) -> dic
     mean, std = found or (SYMMETRIC if layout == "NHWC" else IMAGENET)
     if wishes.mean is None or wishes.std is None:
         certain = "" if found else " (a guess: --mean and --std change it)"
-        said.append(f"{layout}, pixels (x - {mean[0]:g}…) / {std[0]:g}…{certain}")
+        said.append(f"{layout}, pixels {describe(wishes.mean or mean, wishes.std or std)}{certain}")
     return preprocessing(width, height, wishes.mean or mean, wishes.std or std, layout=layout)
 
 

@@ -30,6 +30,14 @@ def preprocessing(width: int, height: int, mean, std, channels: str = "RGB", lay
     }  # fmt: skip
 
 
+def describe(mean: tuple[float, ...], std: tuple[float, ...]) -> str:
+    """Say how pixels are scaled."""
+    if (tuple(mean), tuple(std)) == UNSCALED:
+        return "as they are, 0 to 255"
+    texts = [f"{n[0]:g}" if len(set(n)) == 1 else ",".join(f"{number:g}" for number in n) for n in (mean, std)]
+    return f"(x - {texts[0]}) / {texts[1]}"
+
+
 class Affine:
     """A chain of additions and multiplications per channel: ``factor * x + offset``."""
 

@@ -21,7 +21,7 @@ from pixload.conversion.converted import (
 )
 from pixload.conversion.frozen_graphs import FrozenGraph
 from pixload.conversion.onnx_files import cut
-from pixload.conversion.scaling import SYMMETRIC, UNSCALED, preprocessing
+from pixload.conversion.scaling import SYMMETRIC, UNSCALED, describe, preprocessing
 from pixload.errors import PixError
 
 PICTURE, FEATURES = "pixelplum/picture", "pixelplum/features"
@@ -77,7 +77,7 @@ def convert(frozen: FrozenGraph, wishes: Wishes) -> ConvertedModel:
         except PixError as error:
             later = wishes.output  # pix model layers lists the tensors of the converted graph
             features, unknown = _named_or_found(graph, frozen, found), error
-    if found is not None and wishes.labels is None and later is None:
+    if found is not None and wishes.labels is None and wishes.output is None:
         said.append(f"no classes, though {found[0].name} gives them: --labels names them")
     with_classes = found if wishes.labels is not None else None
     if wishes.labels is not None and found is None:
@@ -120,13 +120,8 @@ def _preprocessing(entry: proposals.PictureInput, frozen: FrozenGraph, wishes: W
     mean, std = known or (UNSCALED if frozen.scaling else SYMMETRIC)
     if wishes.mean is None or wishes.std is None:
         certain = "" if known else " (a guess: --mean and --std change it)"
-        said.append(f"pixels (x - {_short(wishes.mean or mean)}) / {_short(wishes.std or std)}{certain}")
+        said.append(f"pixels {describe(wishes.mean or mean, wishes.std or std)}{certain}")
     return preprocessing(width, height, wishes.mean or mean, wishes.std or std, channels)
-
-
-def _short(numbers: tuple[float, ...]) -> str:
-    texts = [f"{number:g}" for number in numbers]
-    return texts[0] if len(set(texts)) == 1 else ",".join(texts)
 
 
 class _Entered:
