@@ -13,6 +13,7 @@ import os
 import pwd
 import re
 import secrets
+import select
 import shutil
 import socket
 import subprocess
@@ -27,6 +28,7 @@ from pixload.errors import PixError
 UNPRIVILEGED_USER = "postgres"
 DATABASE = "pix"
 MIN_VERSION = 13
+SECONDS_TO_END = 60
 
 INSTALL_HINT = "Install PostgreSQL with PL/Python (apt-get install postgresql postgresql-plpython3-15), or: make"
 
@@ -99,8 +101,18 @@ class Cluster:
 
     def stop(self) -> None:
         """Stop it, ending its sessions; what runs is rolled back."""
-        if self.is_running():
+        if not self.is_running():
+            return
+        # pg_ctl goes by the pid file, which goes before the process does: a start right after would meet the old one.
+        try:
+            process = os.pidfd_open(int((self.data / "postmaster.pid").read_text().split()[0]))
+        except (FileNotFoundError, ProcessLookupError):
+            return  # it ended by itself just now
+        try:
             self._run("pg_ctl", "stop", "-w", "-m", "fast", "-D", ".")
+            select.select([process], [], [], SECONDS_TO_END)
+        finally:
+            os.close(process)
 
     def destroy(self) -> None:
         """Stop it and remove its data and cache."""
