@@ -9,6 +9,7 @@ from sqlalchemy import (
     Computed,
     DateTime,
     Identity,
+    Index,
     Integer,
     MetaData,
     Numeric,
@@ -17,7 +18,7 @@ from sqlalchemy import (
     Text,
     func,
 )
-from sqlalchemy.dialects.postgresql import BYTEA, DOMAIN, DOUBLE_PRECISION, JSONB, REAL
+from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, DOMAIN, DOUBLE_PRECISION, JSONB, REAL
 
 SCHEMA = "pix"
 
@@ -142,8 +143,10 @@ features = Table(
     Column("image_sha256", Text, comment="Stale unless it equals the picture's sha256."),
     Column("vector", feature_vector, nullable=False),
     _moment("extracted_at"),
+    Column("packed_in", Integer, comment="The packing that put this vector into a block; NULL: none has yet."),
     PrimaryKeyConstraint("item_id", "model_name"),
     CheckConstraint(ITEM_ID_CHECK, name="features_item_id_length"),
+    Index("features_packed_in", "model_name", "packed_in"),
     info=BY_ITEM,
     comment="One vector per item and model.",
 )
@@ -295,4 +298,98 @@ predictions = Table(
     CheckConstraint(ITEM_ID_CHECK, name="predictions_item_id_length"),
     info=BY_ITEM,
     comment="The most probable class of each item, as pix.classify_all left it.",
+)
+
+packs = Table(
+    "packs",
+    metadata,
+    Column("model_name", Text, primary_key=True),
+    Column("model_checksum", Text, comment="The blocks are out of date unless it equals the model's checksum."),
+    Column("packed_in", Integer, nullable=False, comment="Number of the latest packing."),
+    Column("items", BigInteger, nullable=False, comment="Vectors in all blocks."),
+    Column("blocks", Integer, nullable=False),
+    Column("checksum", Text, nullable=False, comment="sha256 of the blocks' checksums: names all of them at once."),
+    _moment("packed_at"),
+    info=REPLICATED,
+    comment="Which packing the blocks of a model are as of.",
+)
+
+feature_blocks = Table(
+    "feature_blocks",
+    metadata,
+    Column("model_name", Text),
+    Column("block", Integer),
+    Column("items", Integer, nullable=False),
+    Column("item_ids", ARRAY(Text), nullable=False),
+    Column("vectors", BYTEA, nullable=False, comment="The items' feature vectors, one after another."),
+    Column("norms", BYTEA, nullable=False, comment="Their Euclidean lengths, little-endian float32."),
+    Column("checksum", Text, nullable=False, comment="sha256 of the block's file, as hosts keep it."),
+    PrimaryKeyConstraint("model_name", "block"),
+    info={"distributed_by": ("model_name", "block")},
+    comment="Feature vectors in blocks of about a thousand: what is searched, and indexes are built from.",
+)
+
+indexes = Table(
+    "indexes",
+    metadata,
+    Column("index_name", Text, primary_key=True),
+    Column("model_name", Text, nullable=False),
+    Column("model_checksum", Text, comment="It cannot be used unless this equals the model's checksum."),
+    Column("method", Text, nullable=False, comment="exact, annoy, or hnsw."),
+    Column("metric", Text, nullable=False, comment="cosine, euclidean, or dot."),
+    Column("parameters", JSONB, nullable=False, comment="Of the method, those that were left out included."),
+    Column("project_to", Integer, comment="Principal components that it holds, instead of whole vectors."),
+    Column("packed_in", Integer, nullable=False, comment="The packing that it was built after."),
+    Column("items", BigInteger, nullable=False, comment="Vectors that it finds."),
+    Column("checksum", Text, nullable=False, comment="sha256 of its file."),
+    Column("design_checksum", Text, nullable=False, comment="sha256 of the file that says how to read it."),
+    Column("size_bytes", BigInteger, nullable=False, comment="Of both files."),
+    Column("build_seconds", DOUBLE_PRECISION, nullable=False),
+    Column("recall", DOUBLE_PRECISION, nullable=False, comment="Share of the ten nearest that it finds."),
+    Column("recall_queries", Integer, nullable=False, comment="Items that recall was measured with."),
+    _moment("built_at"),
+    CheckConstraint("octet_length(index_name) BETWEEN 1 AND 200", name="indexes_index_name_length"),
+    info=REPLICATED,
+    comment="Indexes for approximate nearest neighbours.",
+)
+
+index_parts = Table(
+    "index_parts",
+    metadata,
+    Column("checksum", Text),
+    Column("part", Integer),
+    Column("content", BYTEA, nullable=False),
+    PrimaryKeyConstraint("checksum", "part"),
+    info={"distributed_by": ("checksum", "part")},
+    comment="Files of indexes in parts, addressed by their sha256.",
+)
+
+neighbors = Table(
+    "neighbors",
+    metadata,
+    Column("item_id", Text),
+    Column("model_name", Text),
+    Column("rank", Integer, comment="From 1, the nearest."),
+    Column("neighbor_id", Text, nullable=False),
+    Column("distance", DOUBLE_PRECISION, nullable=False, comment="As pix.distance."),
+    PrimaryKeyConstraint("item_id", "model_name", "rank"),
+    info=BY_ITEM,
+    comment="The neighbour graph: the nearest neighbours of every item, as pix.build_neighbor_graph left them.",
+)
+
+neighbor_graphs = Table(
+    "neighbor_graphs",
+    metadata,
+    Column("model_name", Text, primary_key=True),
+    Column("model_checksum", Text, comment="It is out of date unless this equals the model's checksum."),
+    Column("packed_in", Integer, nullable=False, comment="The packing that it was built after."),
+    Column("k", Integer, nullable=False),
+    Column("metric", Text, nullable=False),
+    Column("done", ARRAY(Integer), nullable=False, comment="Blocks whose items have their neighbours."),
+    Column("blocks", Integer, nullable=False),
+    Column("items", BigInteger, nullable=False, comment="In all blocks."),
+    Column("seconds", DOUBLE_PRECISION, nullable=False, comment="What it took so far."),
+    Column("finished_at", DateTime(timezone=True), comment="NULL while blocks are missing."),
+    info=REPLICATED,
+    comment="How far the neighbour graph of a model is; a call that was stopped is taken up where it was.",
 )

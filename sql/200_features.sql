@@ -201,13 +201,14 @@ BEGIN
         low := item_ids[cardinality(item_ids)];
         COMMIT;
     END LOOP;
+    PERFORM pix.pack_features(model.model_name);
 END
 $$;
 COMMENT ON PROCEDURE pix.extract_features(text, integer, boolean, text) IS
 'Computes the features of every picture that has none yet, or stale ones, on all CPU cores or segments, and commits after
 each chunk.
 It can be stopped at any moment and called again: at most one chunk is lost. A picture that cannot be read becomes a
-row of pix.extraction_failures; pix.extraction_progress tells how far it is.
+row of pix.extraction_failures; pix.extraction_progress tells how far it is. In the end it calls pix.pack_features.
 Arguments: model_name (NULL: the default model); chunk_size, pictures per commit; retry_failed, whether to try again
 the pictures that failed before (they are tried again anyway when the picture or the model changes); engine, as for pix.embed.
 Errors: PX002 a host that lacks what networks need, PX020 unknown model, PX022 a network that does not work, PX026 to PX028
@@ -251,3 +252,14 @@ SELECT f.item_id, f.model_name, pix.to_array(f.vector) AS features, f.extracted_
 COMMENT ON VIEW pix.feature_arrays IS 'Features as real[], for BI tools and other extensions.';
 REVOKE ALL ON pix.feature_arrays FROM PUBLIC;
 GRANT SELECT ON pix.feature_arrays TO pix_reader;
+
+CREATE OR REPLACE VIEW pix.current_features AS
+SELECT f.item_id, f.model_name, f.vector, f.packed_in
+FROM pix.features f
+JOIN pix.models m ON m.model_name = f.model_name AND f.model_checksum IS NOT DISTINCT FROM m.checksum
+LEFT JOIN pix.images i ON i.item_id = f.item_id
+WHERE f.image_sha256 IS NULL OR f.image_sha256 = i.sha256;
+COMMENT ON VIEW pix.current_features IS
+'Features that are up to date: of the model as it is, and of the item''s picture as it is. These are searched.';
+REVOKE ALL ON pix.current_features FROM PUBLIC;
+GRANT SELECT ON pix.current_features TO pix_reader;

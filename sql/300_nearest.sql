@@ -1,4 +1,5 @@
--- Look-alikes, exact: every feature of the model is compared.
+-- Look-alikes: exact, or with an index. Candidates come from mapped files, blocks or an index; whether they may be answers,
+-- and how far they are, is told by pix.features at this moment. Vectors that are in no file yet are compared one by one.
 --
 -- What returns rows is a plain SQL function around one that returns an array. It is inlined into the query that calls
 -- it, and on a cluster the array is then computed before the query starts: so it can be joined and stored like a
@@ -20,37 +21,281 @@ COMMENT ON FUNCTION pix._check_k(integer) IS 'Internal: refuses a k below 1. Err
 REVOKE ALL ON FUNCTION pix._check_k(integer) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix._check_k(integer) TO pix_reader;
 
-CREATE OR REPLACE FUNCTION pix._search(
-    query pix.feature_vector, model pix.models, k integer, metric text, excluded text
-) RETURNS pix.neighbor[]
+CREATE OR REPLACE FUNCTION pix._candidates(key text, queries bytea, number integer, count integer, metric text)
+RETURNS text[]
+LANGUAGE plpython3u STABLE STRICT PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS $$
+from pixelplum.server import call
+return call(plpy, GD, '@VERSION@', 'nearest.candidates', key, queries, number, count, metric)
+$$;
+COMMENT ON FUNCTION pix._candidates(text, bytea, integer, integer, text) IS
+'Internal: items that may be the nearest to each query, equally many for each; NULL if this backend has not mapped what is to
+be searched. Errors: PX030. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._candidates(text, bytea, integer, integer, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._candidates(text, bytea, integer, integer, text) TO pix_reader;
+
+CREATE OR REPLACE FUNCTION pix._rank(
+    queries bytea, number integer, names text[], candidate_ids text[], item_ids text[], vectors bytea,
+    scanned_queries integer[], scanned_ids text[], scanned_distances double precision[], k integer, metric text, is_all boolean
+) RETURNS pix.neighbor_pair[]
+LANGUAGE plpython3u STABLE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS $$
+from pixelplum.server import call
+return call(
+    plpy, GD, '@VERSION@', 'nearest.rank', queries, number, names, candidate_ids, item_ids, vectors,
+    scanned_queries, scanned_ids, scanned_distances, k, metric, is_all
+)
+$$;
+COMMENT ON FUNCTION pix._rank(
+    bytea, integer, text[], text[], text[], bytea, integer[], text[], double precision[], integer, text, boolean
+) IS
+'Internal: ranks candidates, and items that were compared already, by true distances; NULL if a query needs more candidates.
+Errors: PX030. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._rank(
+    bytea, integer, text[], text[], text[], bytea, integer[], text[], double precision[], integer, text, boolean
+) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._rank(
+    bytea, integer, text[], text[], text[], bytea, integer[], text[], double precision[], integer, text, boolean
+) TO pix_reader;
+
+CREATE OR REPLACE FUNCTION pix._conditions(filter pix.item_filter) RETURNS text
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    item text := '';
+    sql text := '';
+BEGIN
+    IF filter.brand IS NOT NULL THEN
+        item := item || format(' AND i.brand = %L', filter.brand);
+    END IF;
+    IF filter.category IS NOT NULL THEN
+        item := item || format(
+            ' AND jsonb_path_exists(i.categories, ''$.** ? (@ == $category)'', %L)',
+            jsonb_build_object('category', filter.category)
+        );
+    END IF;
+    IF filter.min_price IS NOT NULL THEN
+        item := item || format(' AND i.price >= %L::numeric', filter.min_price);
+    END IF;
+    IF filter.max_price IS NOT NULL THEN
+        item := item || format(' AND i.price <= %L::numeric', filter.max_price);
+    END IF;
+    IF item <> '' THEN
+        sql := sql || format(' AND EXISTS (SELECT FROM pix.items i WHERE i.item_id = f.item_id%s)', item);
+    END IF;
+    IF filter.label IS NOT NULL THEN
+        sql := sql || format(
+            ' AND EXISTS (SELECT FROM pix.labels l WHERE l.item_id = f.item_id AND l.label = %L)', filter.label
+        );
+    END IF;
+    -- Without NULLs: an array of nothing else crashes Greenplum 7.0's optimizer.
+    IF filter.candidates IS NOT NULL THEN
+        sql := sql || format(' AND f.item_id = ANY (%L::text[])', array_remove(filter.candidates, NULL));
+    END IF;
+    IF array_remove(filter.exclude, NULL) <> '{}' THEN
+        sql := sql || format(' AND f.item_id <> ALL (%L::text[])', array_remove(filter.exclude, NULL));
+    END IF;
+    RETURN sql;
+END
+$$;
+COMMENT ON FUNCTION pix._conditions(pix.item_filter) IS
+'Internal: a filter as SQL on features f; nothing where everything passes. Runs: either.';
+REVOKE ALL ON FUNCTION pix._conditions(pix.item_filter) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._conditions(pix.item_filter) TO pix_reader;
+
+-- Statistics lag behind tables that grow fast, and a few rows by their keys are all that is ever wanted here.
+CREATE OR REPLACE FUNCTION pix._current_vectors(
+    candidate_ids text[], model_name text, packed_in integer, conditions text, OUT item_ids text[], OUT vectors bytea
+)
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+AS $$
+BEGIN
+    IF conditions = '' THEN
+        SELECT array_agg(f.item_id ORDER BY f.item_id), string_agg(f.vector, ''::bytea ORDER BY f.item_id)
+        INTO item_ids, vectors
+        FROM pix.current_features f
+        WHERE f.item_id = ANY (candidate_ids) AND f.model_name = _current_vectors.model_name
+            AND f.packed_in <= _current_vectors.packed_in;
+    ELSE
+        EXECUTE 'SELECT array_agg(f.item_id ORDER BY f.item_id), string_agg(f.vector, ''''::bytea ORDER BY f.item_id)
+            FROM pix.current_features f
+            WHERE f.item_id = ANY ($1) AND f.model_name = $2 AND f.packed_in <= $3' || conditions
+        INTO item_ids, vectors USING candidate_ids, model_name, packed_in;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pix._current_vectors(text[], text, integer, text) IS
+'Internal: which of the candidates may be answers, and their vectors. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._current_vectors(text[], text, integer, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._current_vectors(text[], text, integer, text) TO pix_reader;
+
+CREATE OR REPLACE FUNCTION pix._scan(
+    queries bytea, number integer, names text[], model_name text, k integer, metric text, conditions text,
+    OUT scanned_queries integer[], OUT scanned_ids text[], OUT scanned_distances double precision[]
+)
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    EXECUTE 'SELECT array_agg(n.query), array_agg(n.item_id), array_agg(n.distance)
+        FROM (
+            SELECT d.query, d.item_id, d.distance,
+                row_number() OVER (PARTITION BY d.query ORDER BY d.distance, d.item_id) AS rank
+            FROM (
+                SELECT f.item_id, generate_series(1, $2) AS query, unnest(pix._distances(f.vector, $1, $3)) AS distance
+                FROM pix.current_features f WHERE f.model_name = $4' || conditions || '
+            ) d
+            WHERE d.item_id IS DISTINCT FROM ($5)[d.query]
+        ) n
+        WHERE n.rank <= $6'
+    INTO scanned_queries, scanned_ids, scanned_distances USING queries, number, metric, model_name, names, k;
+END
+$$;
+COMMENT ON FUNCTION pix._scan(bytea, integer, text[], text, integer, text, text) IS
+'Internal: compares each query with every vector that passes, where it is stored. Errors: PX030. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._scan(bytea, integer, text[], text, integer, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._scan(bytea, integer, text[], text, integer, text, text) TO pix_reader;
+
+CREATE OR REPLACE FUNCTION pix._few_pass(model_name text, conditions text) RETURNS boolean
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    found pix.neighbor[];
+    are_few boolean;
 BEGIN
-    PERFORM pix._check_k(k);
-    PERFORM pix._check_queries(query, 1, coalesce(metric, ''));
-    SELECT array_agg((c.rank, c.item_id, c.distance)::pix.neighbor ORDER BY c.rank) INTO found
-    FROM (
-        SELECT (row_number() OVER (ORDER BY d.distance, d.item_id))::integer AS rank, d.item_id, d.distance
-        FROM (
-            SELECT f.item_id, pix.distance(f.vector, query, metric) AS distance
-            FROM pix.features f
-            WHERE f.model_name = model.model_name
-                AND f.model_checksum IS NOT DISTINCT FROM model.checksum
-                AND f.item_id IS DISTINCT FROM excluded
-            ORDER BY 2, 1
-            LIMIT k
-        ) d
-    ) c;
-    RETURN found;
+    EXECUTE 'SELECT count(*) <= 1000
+        FROM (SELECT FROM pix.features f WHERE f.model_name = $1' || conditions || ' LIMIT 1001) p'
+    INTO are_few USING model_name;
+    RETURN are_few;
 END
 $$;
-COMMENT ON FUNCTION pix._search(pix.feature_vector, pix.models, integer, text, text) IS
-'Internal: the k nearest items to a vector, ties in the order of item_id. Errors: PX031, PX032, PX033. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._search(pix.feature_vector, pix.models, integer, text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._search(pix.feature_vector, pix.models, integer, text, text) TO pix_reader;
+COMMENT ON FUNCTION pix._few_pass(text, text) IS
+'Internal: whether so few items pass a filter that each of them is best compared. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._few_pass(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._few_pass(text, text) TO pix_reader;
+
+CREATE OR REPLACE FUNCTION pix._compare_all(
+    queries bytea, number integer, names text[], model_name text, k integer, metric text, conditions text
+) RETURNS pix.neighbor_pair[]
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    scanned record;
+BEGIN
+    scanned := pix._scan(queries, number, names, model_name, k, metric, conditions);
+    RETURN pix._rank(
+        queries, number, names, NULL, NULL, NULL,
+        scanned.scanned_queries, scanned.scanned_ids, scanned.scanned_distances, k, metric, true
+    );
+END
+$$;
+COMMENT ON FUNCTION pix._compare_all(bytea, integer, text[], text, integer, text, text) IS
+'Internal: the nearest of all items that pass, without blocks or an index. Errors: PX030. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._compare_all(bytea, integer, text[], text, integer, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._compare_all(bytea, integer, text[], text, integer, text, text) TO pix_reader;
+
+-- Candidates are asked for in growing numbers until each query has k answers. When that becomes dear, or few items pass the
+-- filter at all, every one that passes is compared: so there are fewer than k only if there are no more.
+CREATE OR REPLACE FUNCTION pix._search(
+    queries bytea, number integer, names text[], model pix.models, k integer, metric text, index pix.indexes,
+    filter pix.item_filter
+) RETURNS pix.neighbor_pair[]
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    pack pix.packs;
+    conditions text := '';
+    use_index boolean := index.index_name IS NOT NULL;
+    wanted bigint := k::bigint + 8 + coalesce(cardinality(filter.exclude), 0);
+    rerank integer := coalesce((index.parameters ->> 'rerank')::integer, 0);
+    searched_before integer;
+    searched integer;
+    candidate_ids text[];
+    item_ids text[];
+    vectors bytea;
+    scanned_queries integer[];
+    scanned_ids text[];
+    scanned_distances double precision[];
+    answer pix.neighbor_pair[];
+BEGIN
+    IF NOT filter IS NULL THEN
+        conditions := pix._conditions(filter);
+    END IF;
+    SELECT p.* INTO pack FROM pix.packs p WHERE p.model_name = model.model_name;
+    IF NOT FOUND OR pack.model_checksum IS DISTINCT FROM model.checksum
+        OR filter.candidates IS NOT NULL OR (conditions <> '' AND pix._few_pass(model.model_name, conditions))
+    THEN
+        RETURN pix._compare_all(queries, number, names, model.model_name, k, metric, conditions);
+    END IF;
+    LOOP
+        IF use_index AND wanted > 2000 THEN
+            use_index := false;
+            wanted := k::bigint + 8 + coalesce(cardinality(filter.exclude), 0);
+        END IF;
+        IF number * greatest(wanted, rerank) * model.dimensions > 25000000 THEN  -- 100 MB of vectors
+            IF number = 1 THEN
+                RETURN pix._compare_all(queries, number, names, model.model_name, k, metric, conditions);
+            END IF;
+            FOR i IN 1 .. number LOOP
+                answer := answer || pix._search(
+                    substr(queries, 4 * model.dimensions * (i - 1) + 1, 4 * model.dimensions), 1, names[i:i],
+                    model, k, metric, index, filter
+                );
+            END LOOP;
+            RETURN answer;
+        END IF;
+        searched := CASE WHEN use_index THEN index.packed_in ELSE pack.packed_in END;
+        IF searched IS DISTINCT FROM searched_before THEN
+            searched_before := searched;
+            scanned_queries := NULL;
+            PERFORM FROM pix.features f
+            WHERE f.model_name = model.model_name AND (f.packed_in IS NULL OR f.packed_in > searched) LIMIT 1;
+            IF FOUND THEN
+                SELECT s.scanned_queries, s.scanned_ids, s.scanned_distances
+                INTO scanned_queries, scanned_ids, scanned_distances
+                FROM pix._scan(
+                    queries, number, names, model.model_name, k, metric,
+                    conditions || format(' AND (f.packed_in IS NULL OR f.packed_in > %s)', searched)
+                ) s;
+            END IF;
+        END IF;
+        candidate_ids := pix._candidates(
+            CASE WHEN use_index THEN index.design_checksum ELSE pack.checksum END,
+            queries, number, (CASE WHEN use_index THEN greatest(wanted, rerank) ELSE wanted END)::integer, metric
+        );
+        IF candidate_ids IS NULL THEN  -- not mapped yet
+            IF use_index THEN
+                PERFORM pix._open_index(index.checksum, index.design_checksum);
+            ELSE
+                PERFORM pix._open_blocks(model.model_name);
+            END IF;
+            CONTINUE;
+        END IF;
+        SELECT c.item_ids, c.vectors INTO item_ids, vectors
+        FROM pix._current_vectors(candidate_ids, model.model_name, searched, conditions) c;
+        answer := pix._rank(
+            queries, number, names, candidate_ids, item_ids, vectors, scanned_queries, scanned_ids, scanned_distances, k, metric,
+            NOT use_index AND wanted >= pack.items
+        );
+        EXIT WHEN answer IS NOT NULL;
+        wanted := 8 * wanted;
+    END LOOP;
+    RETURN answer;
+END
+$$;
+COMMENT ON FUNCTION pix._search(bytea, integer, text[], pix.models, integer, text, pix.indexes, pix.item_filter) IS
+'Internal: the k nearest items to each query that pass a filter, the item that a query belongs to left out; ties in the order
+of item_id. Errors: PX024, PX030, PX094. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._search(bytea, integer, text[], pix.models, integer, text, pix.indexes, pix.item_filter) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._search(bytea, integer, text[], pix.models, integer, text, pix.indexes, pix.item_filter)
+TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._raise_no_features(item_id text, model_name text) RETURNS void
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
@@ -74,167 +319,323 @@ COMMENT ON FUNCTION pix._raise_no_features(text, text) IS
 REVOKE ALL ON FUNCTION pix._raise_no_features(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix._raise_no_features(text, text) TO pix_reader;
 
-CREATE OR REPLACE FUNCTION pix._nearest(item_id text, k integer, model_name text, metric text) RETURNS pix.neighbor[]
+CREATE OR REPLACE FUNCTION pix._model_of(model_name text, index pix.indexes, metric text) RETURNS pix.models
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    model pix.models := pix._find_model(coalesce(model_name, index.model_name));
+BEGIN
+    IF index.index_name IS NOT NULL THEN
+        PERFORM pix._check_index(index, model, metric);
+    END IF;
+    RETURN model;
+END
+$$;
+COMMENT ON FUNCTION pix._model_of(text, pix.indexes, text) IS
+'Internal: the model that is asked for, or that of the index, which must fit it. Errors: PX020, PX092. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._model_of(text, pix.indexes, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._model_of(text, pix.indexes, text) TO pix_reader;
+
+CREATE OR REPLACE FUNCTION pix._nearest(
+    item_id text, k integer, model_name text, metric text, index_name text, filter pix.item_filter
+) RETURNS pix.neighbor_pair[]
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED COST 100000
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+    index pix.indexes;
     model pix.models;
-    query pix.features;
+    query pix.feature_vector;
+    used_metric text;
 BEGIN
     PERFORM pix._require_coordinator(
         'pix.nearest',
         'Give it one item, where its result is joined or stored as a value or variable; for many, use pix.nearest_many.'
     );
-    model := pix._find_model(model_name);
-    SELECT f.* INTO query FROM pix.features f
+    PERFORM pix._check_k(k);
+    IF index_name IS NOT NULL THEN
+        index := pix._find_index(index_name);
+    END IF;
+    model := pix._model_of(model_name, index, metric);
+    used_metric := coalesce(metric, index.metric, 'cosine');
+    SELECT f.vector INTO query FROM pix.current_features f
     WHERE f.item_id = _nearest.item_id AND f.model_name = model.model_name;
-    IF NOT FOUND OR query.model_checksum IS DISTINCT FROM model.checksum THEN
+    IF NOT FOUND THEN
         PERFORM pix._raise_no_features(item_id, model.model_name);
     END IF;
-    RETURN pix._search(query.vector, model, k, metric, item_id);
+    PERFORM pix._check_queries(query, 1, used_metric);
+    RETURN pix._search(query, 1, ARRAY[item_id], model, k, used_metric, index, filter);
 END
 $$;
-COMMENT ON FUNCTION pix._nearest(text, integer, text, text) IS
+COMMENT ON FUNCTION pix._nearest(text, integer, text, text, text, pix.item_filter) IS
 'Internal: pix.nearest as an array. Errors: those of pix.nearest. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._nearest(text, integer, text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._nearest(text, integer, text, text) TO pix_reader;
+REVOKE ALL ON FUNCTION pix._nearest(text, integer, text, text, text, pix.item_filter) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._nearest(text, integer, text, text, text, pix.item_filter) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix.nearest(
-    item_id text, k integer DEFAULT 10, model_name text DEFAULT NULL, metric text DEFAULT 'cosine'
+    item_id text, k integer DEFAULT 10, model_name text DEFAULT NULL, metric text DEFAULT NULL, index_name text DEFAULT NULL,
+    candidates text[] DEFAULT NULL, exclude text[] DEFAULT NULL, filter_label text DEFAULT NULL,
+    filter_brand text DEFAULT NULL, filter_category text DEFAULT NULL, min_price numeric DEFAULT NULL,
+    max_price numeric DEFAULT NULL
 ) RETURNS SETOF pix.neighbor
 LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 10
 AS $$
-SELECT n.rank, n.item_id, n.distance FROM pg_catalog.unnest(pix._nearest(item_id, k, model_name, metric)) n
+SELECT n.rank, n.neighbor_id, n.distance FROM pg_catalog.unnest(pix._nearest(
+    item_id, k, model_name, metric, index_name,
+    ROW(candidates, exclude, filter_label, filter_brand, filter_category, min_price, max_price)::pix.item_filter
+)) n
 $$;
-COMMENT ON FUNCTION pix.nearest(text, integer, text, text) IS
+COMMENT ON FUNCTION
+    pix.nearest(text, integer, text, text, text, text[], text[], text, text, text, numeric, numeric)
+IS
 'Look-alikes of an item: the k items with the nearest features, itself left out.
-Arguments: item_id; k; model_name (NULL: the default model); metric: cosine, euclidean, or dot.
-Result: rank (from 1), item_id, distance (as pix.distance), fewer than k rows only if there are fewer items.
-Errors: PX020 unknown model, PX031 a vector of zeros, PX032 unknown metric, PX033 k below 1,
-PX040 unknown item, PX041 an item without features, PX060 a call as a part of a larger query on a cluster.
+Arguments: item_id; k; model_name (NULL: that of the index, or the default model); metric: cosine, euclidean, or dot (NULL:
+that of the index, or cosine); index_name, one that pix.build_index has built (NULL: exact search). Which items may be
+neighbours (each NULL: all): candidates, only these; exclude, none of these; filter_label, those with this label in any
+label set; filter_brand; filter_category, those with this word anywhere in their categories; min_price and max_price.
+Result: rank (from 1), item_id, distance (as pix.distance), by an index too; fewer than k rows only if no more items pass.
+Errors: PX020 unknown model, PX024 a cache folder that cannot be used, PX030 vectors that cannot be compared, PX031 a vector
+of zeros, PX032 unknown metric, PX033 k below 1, PX040 unknown item, PX041 an item without features, PX060 a call as a part
+of a larger query on a cluster, PX090 unknown index, PX092 an index of another model or metric, PX094 a damaged index.
 Runs: coordinator; on a cluster for one item at a time, given as a value where the result is joined or stored.
 Example: SELECT n.rank, n.distance, i.title FROM pix.nearest(''B005IYS5ZA'', k => 10) n JOIN pix.items i USING (item_id) ORDER BY n.rank;';
-REVOKE ALL ON FUNCTION pix.nearest(text, integer, text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix.nearest(text, integer, text, text) TO pix_reader;
+REVOKE ALL ON FUNCTION
+    pix.nearest(text, integer, text, text, text, text[], text[], text, text, text, numeric, numeric)
+FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION
+    pix.nearest(text, integer, text, text, text, text[], text[], text, text, text, numeric, numeric)
+TO pix_reader;
 
-CREATE OR REPLACE FUNCTION pix._nearest_to_image(content bytea, k integer, model_name text, metric text)
-RETURNS pix.neighbor[]
+CREATE OR REPLACE FUNCTION pix._nearest_to_vector(
+    query pix.feature_vector, k integer, model pix.models, metric text, index pix.indexes, filter pix.item_filter
+) RETURNS pix.neighbor_pair[]
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    used_metric text := coalesce(metric, index.metric, 'cosine');
+BEGIN
+    IF query IS NULL OR octet_length(query) <> 4 * model.dimensions THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX030',
+            MESSAGE = format('The query has %s dimensions, model %L has %s', coalesce(octet_length(query) / 4, 0), model.model_name, model.dimensions),
+            HINT = 'Compare vectors of one model only.';
+    END IF;
+    PERFORM pix._check_queries(query, 1, used_metric);
+    RETURN pix._search(query, 1, ARRAY[NULL::text], model, k, used_metric, index, filter);
+END
+$$;
+COMMENT ON FUNCTION pix._nearest_to_vector(pix.feature_vector, integer, pix.models, text, pix.indexes, pix.item_filter) IS
+'Internal: the nearest items to a vector of a model. Errors: PX030 to PX032. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._nearest_to_vector(pix.feature_vector, integer, pix.models, text, pix.indexes, pix.item_filter)
+FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._nearest_to_vector(
+    pix.feature_vector, integer, pix.models, text, pix.indexes, pix.item_filter
+) TO pix_reader;
+
+CREATE OR REPLACE FUNCTION pix._nearest_to_image(
+    content bytea, k integer, model_name text, metric text, index_name text, filter pix.item_filter
+) RETURNS pix.neighbor_pair[]
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED COST 1000000
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+    index pix.indexes;
     model pix.models;
 BEGIN
     PERFORM pix._require_coordinator(
         'pix.nearest_to_image',
         'Give it one picture, where its result is joined or stored as a value or variable; or use pix.nearest_many.'
     );
+    PERFORM pix._check_k(k);
     IF content IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'PX010', MESSAGE = 'The picture is NULL',
             HINT = 'Pass the bytes of a picture file.';
     END IF;
-    model := pix._find_model(model_name);
-    RETURN pix._search(pix.embed(content, model.model_name), model, k, metric, NULL);
+    IF index_name IS NOT NULL THEN
+        index := pix._find_index(index_name);
+    END IF;
+    model := pix._model_of(model_name, index, metric);
+    RETURN pix._nearest_to_vector(pix.embed(content, model.model_name), k, model, metric, index, filter);
 END
 $$;
-COMMENT ON FUNCTION pix._nearest_to_image(bytea, integer, text, text) IS
+COMMENT ON FUNCTION pix._nearest_to_image(bytea, integer, text, text, text, pix.item_filter) IS
 'Internal: pix.nearest_to_image as an array. Errors: those of pix.nearest_to_image. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._nearest_to_image(bytea, integer, text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._nearest_to_image(bytea, integer, text, text) TO pix_reader;
+REVOKE ALL ON FUNCTION pix._nearest_to_image(bytea, integer, text, text, text, pix.item_filter) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._nearest_to_image(bytea, integer, text, text, text, pix.item_filter) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix.nearest_to_image(
-    content bytea, k integer DEFAULT 10, model_name text DEFAULT NULL, metric text DEFAULT 'cosine'
+    content bytea, k integer DEFAULT 10, model_name text DEFAULT NULL, metric text DEFAULT NULL,
+    index_name text DEFAULT NULL, candidates text[] DEFAULT NULL, exclude text[] DEFAULT NULL,
+    filter_label text DEFAULT NULL, filter_brand text DEFAULT NULL, filter_category text DEFAULT NULL,
+    min_price numeric DEFAULT NULL, max_price numeric DEFAULT NULL
 ) RETURNS SETOF pix.neighbor
 LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 10
 AS $$
-SELECT n.rank, n.item_id, n.distance FROM pg_catalog.unnest(pix._nearest_to_image(content, k, model_name, metric)) n
+SELECT n.rank, n.neighbor_id, n.distance FROM pg_catalog.unnest(pix._nearest_to_image(
+    content, k, model_name, metric, index_name,
+    ROW(candidates, exclude, filter_label, filter_brand, filter_category, min_price, max_price)::pix.item_filter
+)) n
 $$;
-COMMENT ON FUNCTION pix.nearest_to_image(bytea, integer, text, text) IS
+COMMENT ON FUNCTION
+    pix.nearest_to_image(bytea, integer, text, text, text, text[], text[], text, text, text, numeric, numeric)
+IS
 'Look-alikes of a picture that need not be in the catalogue.
-Arguments: content, the bytes of a picture file; k; model_name (NULL: the default model); metric: cosine, euclidean, or dot.
+Arguments: content, the bytes of a picture file; all others as for pix.nearest.
 Result: rank (from 1), item_id, distance (as pix.distance).
-Errors: those of pix.embed, PX031 a vector of zeros, PX032 unknown metric, PX033 k below 1,
-PX060 a call as a part of a larger query on a cluster.
+Errors: those of pix.embed and of pix.nearest.
 Runs: coordinator; on a cluster for one picture at a time, given as a value where the result is joined or stored.
-Example: SELECT * FROM pix.nearest_to_image((SELECT content FROM pix.images LIMIT 1), k => 5);';
-REVOKE ALL ON FUNCTION pix.nearest_to_image(bytea, integer, text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix.nearest_to_image(bytea, integer, text, text) TO pix_reader;
+Example: SELECT * FROM pix.nearest_to_image((SELECT content FROM pix.images LIMIT 1), k => 5, max_price => 100);';
+REVOKE ALL ON FUNCTION
+    pix.nearest_to_image(bytea, integer, text, text, text, text[], text[], text, text, text, numeric, numeric)
+FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION
+    pix.nearest_to_image(bytea, integer, text, text, text, text[], text[], text, text, text, numeric, numeric)
+TO pix_reader;
 
--- One pass over the features: each is compared with all the queries, where it is stored.
-CREATE OR REPLACE FUNCTION pix._nearest_many(item_ids text[], k integer, model_name text, metric text)
-RETURNS pix.neighbor_pair[]
+CREATE OR REPLACE FUNCTION pix._nearest_to_numbers(
+    numbers real[], k integer, model_name text, metric text, index_name text, filter pix.item_filter
+) RETURNS pix.neighbor_pair[]
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED COST 100000
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    index pix.indexes;
+    model pix.models;
+BEGIN
+    PERFORM pix._require_coordinator(
+        'pix.nearest_to_vector', 'Give it one vector, where its result is joined or stored as a value or variable.'
+    );
+    PERFORM pix._check_k(k);
+    IF index_name IS NOT NULL THEN
+        index := pix._find_index(index_name);
+    END IF;
+    model := pix._model_of(model_name, index, metric);
+    RETURN pix._nearest_to_vector(pix.from_array(numbers), k, model, metric, index, filter);
+END
+$$;
+COMMENT ON FUNCTION pix._nearest_to_numbers(real[], integer, text, text, text, pix.item_filter) IS
+'Internal: pix.nearest_to_vector as an array. Errors: those of pix.nearest_to_vector. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._nearest_to_numbers(real[], integer, text, text, text, pix.item_filter) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._nearest_to_numbers(real[], integer, text, text, text, pix.item_filter) TO pix_reader;
+
+CREATE OR REPLACE FUNCTION pix.nearest_to_vector(
+    vector real[], k integer DEFAULT 10, model_name text DEFAULT NULL, metric text DEFAULT NULL,
+    index_name text DEFAULT NULL, candidates text[] DEFAULT NULL, exclude text[] DEFAULT NULL,
+    filter_label text DEFAULT NULL, filter_brand text DEFAULT NULL, filter_category text DEFAULT NULL,
+    min_price numeric DEFAULT NULL, max_price numeric DEFAULT NULL
+) RETURNS SETOF pix.neighbor
+LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 10
+AS $$
+SELECT n.rank, n.neighbor_id, n.distance FROM pg_catalog.unnest(pix._nearest_to_numbers(
+    vector, k, model_name, metric, index_name,
+    ROW(candidates, exclude, filter_label, filter_brand, filter_category, min_price, max_price)::pix.item_filter
+)) n
+$$;
+COMMENT ON FUNCTION
+    pix.nearest_to_vector(real[], integer, text, text, text, text[], text[], text, text, text, numeric, numeric)
+IS
+'The items whose features are nearest to a vector, such as the mean of what somebody likes.
+Arguments: vector, as many numbers as the model has dimensions; all others as for pix.nearest.
+Result: rank (from 1), item_id, distance (as pix.distance).
+Errors: those of pix.nearest, PX030 also for other dimensions, and numbers that are missing or not finite.
+Runs: coordinator; on a cluster for one vector at a time, given as a value where the result is joined or stored.
+Example: SELECT * FROM pix.nearest_to_vector((SELECT features FROM pix.feature_arrays WHERE model_name = ''mini_inception'' LIMIT 1), k => 5);';
+REVOKE ALL ON FUNCTION
+    pix.nearest_to_vector(real[], integer, text, text, text, text[], text[], text, text, text, numeric, numeric)
+FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION
+    pix.nearest_to_vector(real[], integer, text, text, text, text[], text[], text, text, text, numeric, numeric)
+TO pix_reader;
+
+-- Many queries at once: one matrix product for each block.
+CREATE OR REPLACE FUNCTION pix._nearest_many(
+    item_ids text[], k integer, model_name text, metric text, index_name text, filter pix.item_filter
+) RETURNS pix.neighbor_pair[]
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED COST 1000000
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+    index pix.indexes;
     model pix.models;
-    queries text[];
-    vectors bytea;
+    used_metric text;
+    names text[];
     missing text;
-    found pix.neighbor_pair[];
+    items bigint;
+    piece text[];
+    step integer;
+    queries bytea;
+    answers pix.neighbor_pair[];
 BEGIN
     PERFORM pix._require_coordinator(
         'pix.nearest_many',
         'Call it once for all items; where its result is joined or stored, give it a value or variable, not a subquery.'
     );
-    model := pix._find_model(model_name);
     PERFORM pix._check_k(k);
+    IF index_name IS NOT NULL THEN
+        index := pix._find_index(index_name);
+    END IF;
+    model := pix._model_of(model_name, index, metric);
+    used_metric := coalesce(metric, index.metric, 'cosine');
     -- Asked first: Greenplum 7.0's optimizer crashes where a column is compared with an array of nothing but NULL.
     IF item_ids IS NULL OR EXISTS (SELECT FROM unnest(item_ids) i WHERE i IS NULL) THEN
         PERFORM pix._raise_no_features(NULL, model.model_name);
     END IF;
-    SELECT array_agg(f.item_id ORDER BY f.item_id), string_agg(f.vector, ''::bytea ORDER BY f.item_id)
-    INTO queries, vectors
-    FROM pix.features f
-    WHERE f.model_name = model.model_name AND f.model_checksum IS NOT DISTINCT FROM model.checksum
-        AND f.item_id = ANY (item_ids);
-    SELECT unnest(item_ids) EXCEPT SELECT unnest(queries) ORDER BY 1 LIMIT 1 INTO missing;
+    SELECT array_agg(f.item_id ORDER BY f.item_id) INTO names
+    FROM pix.current_features f WHERE f.model_name = model.model_name AND f.item_id = ANY (item_ids);
+    SELECT unnest(item_ids) EXCEPT SELECT unnest(names) ORDER BY 1 LIMIT 1 INTO missing;
     IF missing IS NOT NULL THEN
         PERFORM pix._raise_no_features(missing, model.model_name);
     END IF;
-    IF queries IS NULL THEN
-        RETURN found;  -- nothing was asked for
-    END IF;
-    PERFORM pix._check_queries(vectors, cardinality(queries), coalesce(metric, ''));
-    SELECT array_agg((queries[n.query], n.rank, n.item_id, n.distance)::pix.neighbor_pair ORDER BY n.query, n.rank)
-    INTO found
-    FROM (
-        SELECT d.query, d.item_id, d.distance,
-            (row_number() OVER (PARTITION BY d.query ORDER BY d.distance, d.item_id))::integer AS rank
-        FROM (
-            SELECT f.item_id, generate_series(1, cardinality(queries)) AS query,
-                unnest(pix._distances(f.vector, vectors, metric)) AS distance
-            FROM pix.features f
-            WHERE f.model_name = model.model_name AND f.model_checksum IS NOT DISTINCT FROM model.checksum
-        ) d
-        WHERE d.item_id <> queries[d.query]
-    ) n
-    WHERE n.rank <= k;
-    RETURN found;
+    SELECT p.items INTO items FROM pix.packs p WHERE p.model_name = model.model_name;
+    -- As many queries at once as keep their proximities to all items, and their candidates, under 100 MB.
+    step := greatest(1, least(
+        25000000 / (coalesce(items, 0) + 1),
+        25000000 / ((k::bigint + 8 + coalesce(cardinality(filter.exclude), 0)) * model.dimensions),
+        25000000 / (greatest(1, coalesce((index.parameters ->> 'rerank')::integer, 0)) * model.dimensions),
+        1000
+    ));
+    FOR start IN 1 .. coalesce(cardinality(names), 0) BY step LOOP
+        piece := names[start:start + step - 1];
+        SELECT string_agg(f.vector, ''::bytea ORDER BY f.item_id) INTO queries
+        FROM pix.current_features f WHERE f.model_name = model.model_name AND f.item_id = ANY (piece);
+        PERFORM pix._check_queries(queries, cardinality(piece), used_metric);
+        answers := answers || pix._search(queries, cardinality(piece), piece, model, k, used_metric, index, filter);
+    END LOOP;
+    RETURN answers;
 END
 $$;
-COMMENT ON FUNCTION pix._nearest_many(text[], integer, text, text) IS
+COMMENT ON FUNCTION pix._nearest_many(text[], integer, text, text, text, pix.item_filter) IS
 'Internal: pix.nearest_many as an array. Errors: those of pix.nearest_many. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._nearest_many(text[], integer, text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._nearest_many(text[], integer, text, text) TO pix_reader;
+REVOKE ALL ON FUNCTION pix._nearest_many(text[], integer, text, text, text, pix.item_filter) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._nearest_many(text[], integer, text, text, text, pix.item_filter) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix.nearest_many(
-    item_ids text[], k integer DEFAULT 10, model_name text DEFAULT NULL, metric text DEFAULT 'cosine'
+    item_ids text[], k integer DEFAULT 10, model_name text DEFAULT NULL, metric text DEFAULT NULL,
+    index_name text DEFAULT NULL, candidates text[] DEFAULT NULL, exclude text[] DEFAULT NULL,
+    filter_label text DEFAULT NULL, filter_brand text DEFAULT NULL, filter_category text DEFAULT NULL,
+    min_price numeric DEFAULT NULL, max_price numeric DEFAULT NULL
 ) RETURNS SETOF pix.neighbor_pair
 LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 100
 AS $$
 SELECT n.item_id, n.rank, n.neighbor_id, n.distance
-FROM pg_catalog.unnest(pix._nearest_many(item_ids, k, model_name, metric)) n
+FROM pg_catalog.unnest(pix._nearest_many(
+    item_ids, k, model_name, metric, index_name,
+    ROW(candidates, exclude, filter_label, filter_brand, filter_category, min_price, max_price)::pix.item_filter
+)) n
 $$;
-COMMENT ON FUNCTION pix.nearest_many(text[], integer, text, text) IS
-'Look-alikes of many items in one pass over the features: for each, the k items with the nearest ones, itself left out.
-Arguments: item_ids (one that is named twice is answered once); k; model_name (NULL: the default model);
-metric: cosine, euclidean, or dot.
+COMMENT ON FUNCTION
+    pix.nearest_many(text[], integer, text, text, text, text[], text[], text, text, text, numeric, numeric)
+IS
+'Look-alikes of many items in one statement: for each, the k items with the nearest features, itself left out.
+Arguments: item_ids (one that is named twice is answered once); all others as for pix.nearest.
 Result: item_id, rank (from 1), neighbor_id, distance (as pix.distance), in the order of item_id and rank.
-Errors: PX020 unknown model, PX031 a vector of zeros, PX032 unknown metric, PX033 k below 1,
-PX040 unknown item, PX041 an item without features, PX060 a call as a part of a larger query on a cluster.
+Errors: those of pix.nearest.
 Runs: coordinator; on a cluster with the array given as a value where the result is joined or stored.
 Example: SELECT * FROM pix.nearest_many(ARRAY(SELECT item_id FROM pix.features ORDER BY item_id LIMIT 3), k => 2);';
-REVOKE ALL ON FUNCTION pix.nearest_many(text[], integer, text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix.nearest_many(text[], integer, text, text) TO pix_reader;
+REVOKE ALL ON FUNCTION
+    pix.nearest_many(text[], integer, text, text, text, text[], text[], text, text, text, numeric, numeric)
+FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION
+    pix.nearest_many(text[], integer, text, text, text, text[], text[], text, text, text, numeric, numeric)
+TO pix_reader;

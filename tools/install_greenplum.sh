@@ -37,6 +37,8 @@ source=$(mktemp -d)
 trap 'rm -rf "$source"' EXIT
 cp -r pyproject.toml README.md loader plpython sql migrations "$source"
 
+# Annoy is compiled here. By default it would use what this processor has, and end processes on another that has less.
+export ANNOY_COMPILER_ARGS=-O3,-ffast-math,-fno-associative-math,-DANNOYLIB_MULTITHREADED_BUILD,-std=c++14
 "$folder/bin/python" -m pip --version >/dev/null 2>&1 || env -u PYTHONPATH -u PYTHONHOME "$python" -m venv --clear "$folder"
 env -u PYTHONPATH -u PYTHONHOME "$folder/bin/python" -m pip install --quiet --disable-pip-version-check \
     --constraint requirements.lock "$source[server,loader]"

@@ -38,7 +38,12 @@ DECLARE
     old record;
 BEGIN
     FOR old IN
-        SELECT format('DROP VIEW %s', c.oid::regclass) AS command, 1 AS step, c.oid
+        SELECT format('DROP TRIGGER %I ON %s', t.tgname, t.tgrelid::regclass) AS command, 0 AS step, t.oid
+        FROM pg_trigger t
+        WHERE NOT t.tgisinternal AND t.tgrelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'pix'::regnamespace)
+            AND ({unless})
+        UNION ALL
+        SELECT format('DROP VIEW %s', c.oid::regclass), 1, c.oid
         FROM pg_class c
         WHERE c.relnamespace = 'pix'::regnamespace AND c.relkind = 'v' AND ({unless})
         UNION ALL

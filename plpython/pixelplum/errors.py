@@ -121,3 +121,16 @@ class UnknownMetric(VectorError):
 
     sqlstate = "PX032"
     hint = "Use one of: cosine, euclidean, dot."
+
+
+class IndexParameter(PixelplumError):
+    """An index cannot be built as it was asked for."""
+
+    sqlstate = "PX091"
+
+
+class IndexBroken(PixelplumError):
+    """The stored parts of an index or a block are missing or damaged."""
+
+    sqlstate = "PX094"
+    hint = "Make it anew: SELECT pix.pack_features(model_name); SELECT pix.build_index(…);"

@@ -69,44 +69,48 @@ def distance(a: bytes, b: bytes, metric: str = "cosine") -> float:
             f"The vectors have {len(a) // 4} and {len(b) // 4} dimensions",
             hint="Compare vectors of one model only.",
         )
-    return float(distances(a, b, metric)[0])
+    return float(distances(from_bytes(a), from_bytes(b)[np.newaxis], metric)[0])
 
 
-def distances(vector: bytes, queries: bytes, metric: str = "cosine") -> np.ndarray:
-    """Distances of one packed vector to several; see `distance`.
+def distances(query: np.ndarray, vectors: np.ndarray, metric: str = "cosine") -> np.ndarray:
+    """Distances of one vector to several; see `distance`.
 
     Parameters
     ----------
-    vector : bytes
-        A packed vector.
-    queries : bytes
-        Packed vectors of the same dimensions, one after another.
+    query : numpy.ndarray
+        float32, shape (dimensions,).
+    vectors : numpy.ndarray
+        float32, shape (vectors, dimensions).
     metric : {'cosine', 'euclidean', 'dot'}, default 'cosine'
         As for `distance`.
 
     Returns
     -------
     numpy.ndarray
-        float64, shape (number of queries,).
+        float64, shape (vectors,).
 
     Raises
     ------
     VectorError
-        If the queries are no whole number of such vectors.
+        If a vector holds a number that is not finite.
     UnknownMetric
         If the metric is none of the three.
     """
     _check_metric(metric)
-    x = from_bytes(vector).astype(np.float64)
-    y = _matrix(queries, len(x)).astype(np.float64)
+    x = query.astype(np.float64)
+    y = vectors.astype(np.float64)
     if metric == "euclidean":
-        return np.linalg.norm(y - x, axis=1)
-    products = y @ x
-    if metric == "dot":
-        return -products
-    norms = np.sqrt(np.einsum("ij,ij->i", y, y) * (x @ x))
-    cosines = np.divide(products, norms, out=np.zeros_like(products), where=norms > 0)
-    return np.clip(1 - cosines, 0, 2)  # rounding must not make a distance negative
+        found = np.linalg.norm(y - x, axis=1)
+    elif metric == "dot":
+        found = -(y @ x)
+    else:
+        norms = np.sqrt(np.einsum("ij,ij->i", y, y) * (x @ x))
+        products = y @ x
+        cosines = np.divide(products, norms, out=np.zeros_like(products), where=norms != 0)
+        found = np.clip(1 - cosines, 0, 2)  # rounding must not make a distance negative
+    if not np.isfinite(found).all():
+        raise VectorError("A feature vector holds a number that is not finite")
+    return found
 
 
 def check_queries(queries: bytes, number: int, metric: str) -> None:
@@ -129,7 +133,7 @@ def check_queries(queries: bytes, number: int, metric: str) -> None:
         If the metric is cosine and a vector is all zeros.
     """
     _check_metric(metric)
-    if metric == "cosine" and not _matrix(queries, len(queries) // 4 // number).any(axis=1).all():
+    if metric == "cosine" and not matrix(queries, len(queries) // 4 // number).any(axis=1).all():
         raise ZeroVector
 
 
@@ -138,7 +142,7 @@ def _check_metric(metric: str) -> None:
         raise UnknownMetric(f"The metric {metric!r} is not known")
 
 
-def _matrix(vectors: bytes, dimensions: int) -> np.ndarray:
+def matrix(vectors: bytes, dimensions: int) -> np.ndarray:
     """Unpack vectors that follow one another: float32, shape (vectors, dimensions), read-only, no copy."""
     if len(vectors) % (4 * dimensions):
         raise VectorError(

@@ -22,7 +22,8 @@ def distance(plpy, cache: dict, a: bytes, b: bytes, metric: str) -> float:
 
 def distances(plpy, cache: dict, vector: bytes, queries: bytes, metric: str) -> list[float]:
     """Distances of a feature vector to several, packed one after another."""
-    return vectors.distances(vector, queries, metric).tolist()
+    query = vectors.from_bytes(vector)
+    return vectors.distances(query, vectors.matrix(queries, len(query)), metric).tolist()
 
 
 def check_queries(plpy, cache: dict, queries: bytes, number: int, metric: str) -> None:

@@ -1,0 +1,49 @@
+"""Threads in a process that is a database's: signals are the main thread's business."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Thread
+
+CORES = len(os.sched_getaffinity(0))
+
+
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """Hold signals back; threads that are started meanwhile never get any.
+
+    The server's signal handlers are made for its own, only thread.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def share(work: Callable[[int], None], pieces: int) -> None:
+    """Do pieces of work, which release the interpreter's lock, on all cores.
+
+    Parameters
+    ----------
+    work : callable
+        Takes the number of a piece, from 0. It must not raise.
+    pieces : int
+        How many there are.
+    """
+    workers = min(CORES, pieces)
+
+    def some(first: int) -> None:
+        for piece in range(first, pieces, workers):
+            work(piece)
+
+    with signals_held():
+        threads = [Thread(target=some, args=(first,)) for first in range(1, workers)]
+        for thread in threads:
+            thread.start()
+        some(0)
+        for thread in threads:
+            thread.join()

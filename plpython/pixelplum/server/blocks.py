@@ -1,0 +1,78 @@
+"""Blocks of vectors: packed in the database, mapped from the cache of this host."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+
+import numpy as np
+
+from pixelplum.core import blocks, nearest
+from pixelplum.server import cache as files
+
+KEPT = 8
+"""Models and indexes that a backend keeps open."""
+
+
+class Packed:
+    """All blocks of a model, mapped."""
+
+    def __init__(self, parts: list[blocks.Block]):
+        self.blocks = parts
+        self._ends = np.cumsum([len(part.norms) for part in parts])
+
+    def search(self, queries: np.ndarray, count: int, metric: str) -> list[np.ndarray]:
+        """Find the nearest; see `nearest.nearest`."""
+        return nearest.nearest(self.blocks, queries, count, metric)
+
+    def item_id(self, position: int) -> str:
+        """Return the item at a position, counted through the blocks."""
+        number = int(np.searchsorted(self._ends, position, side="right"))
+        part = self.blocks[number]
+        return part.item_ids[position - int(self._ends[number]) + len(part.norms)]
+
+
+def describe(plpy, cache: dict, item_ids: list[str], vectors: bytes) -> dict:
+    """Check a block, and return its norms and the checksum of its file."""
+    norms = blocks.norms(item_ids, vectors)
+    return {"norms": norms, "checksum": hashlib.sha256(blocks.pack(item_ids, vectors, norms)).hexdigest()}
+
+
+def missing(plpy, cache: dict, checksums: list[str]) -> list[str]:
+    """Return which blocks are not in the cache of this host."""
+    return [checksum for checksum in checksums if not files.is_sound(checksum, "block")]
+
+
+def restore(plpy, cache: dict, checksum: str, item_ids: list[str], vectors: bytes, norms: bytes) -> None:
+    """Write a block's file into the cache of this host."""
+    files.write(checksum, "block", blocks.pack(item_ids, vectors, norms))
+
+
+def open_blocks(plpy, cache: dict, key: str, checksums: list[str], items: list[int], dimensions: int) -> None:
+    """Map a model's blocks, to be searched under a key."""
+    parts = [
+        blocks.Block(blocks.mapped(files.path(checksum, "block")), number, dimensions)
+        for checksum, number in zip(checksums, items, strict=True)
+    ]
+    keep(cache, key, Packed(parts))
+
+
+def forget(plpy, cache: dict, checksums: list[str], kind: str) -> None:
+    """Remove files of the cache of this host that are not needed any more."""
+    files.forget(checksums, kind)
+
+
+def keep(cache: dict, key: str, searchable) -> None:
+    """Keep something that can be searched under a key, and let go what was not used for longest."""
+    kept: OrderedDict = cache.setdefault("searchable", OrderedDict())
+    kept[key] = searchable
+    while len(kept) > KEPT:
+        kept.popitem(last=False)
+
+
+def kept(cache: dict, key: str):
+    """Return what is kept under a key, or None."""
+    found: OrderedDict = cache.setdefault("searchable", OrderedDict())
+    if key in found:
+        found.move_to_end(key)
+    return found.get(key)

@@ -1,0 +1,139 @@
+"""Indexes: built from blocks, stored in the database in parts, mapped from the cache of this host."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from dataclasses import dataclass
+
+import numpy as np
+
+from pixelplum.core import indexes
+from pixelplum.core.blocks import Names, mapped
+from pixelplum.server import cache as files
+from pixelplum.server.blocks import Packed, keep, kept
+
+PART_BYTES = 8 << 20
+
+
+class OpenIndex:
+    """An index, and the names of its items."""
+
+    def __init__(self, index: indexes.Index, item_ids: Names):
+        self._index = index
+        self.item_ids = item_ids
+        self.item_id = item_ids.__getitem__
+
+    def search(self, queries: np.ndarray, count: int, metric: str) -> list[np.ndarray]:
+        """Find candidates; see `indexes.Index.search`. The metric is the index's own."""
+        return self._index.search(queries, count)
+
+
+def check(plpy, cache: dict, method: str, metric: str, parameters: str, project_to: int | None) -> None:
+    """Refuse what no index can be built with."""
+    indexes.read_parameters(method, metric, json.loads(parameters), project_to is not None)
+
+
+def build(
+    plpy, cache: dict, title: str, key: str, method: str, metric: str, parameters: str, project_to: int | None
+) -> dict:
+    """Build an index of opened blocks into the cache of this host, and return what to store of it."""
+    packed: Packed = kept(cache, key)
+    design = indexes.Design.fit(method, metric, json.loads(parameters), project_to, packed.blocks)
+    with files.unfinished(secrets.token_hex(32)) as file:
+        indexes.build(file, design, packed.blocks, _progress(plpy, title))
+        checksum = files.adopt(file, "index")
+    item_ids = [block.item_ids[position] for block in packed.blocks for position in range(len(block.norms))]
+    return _stored(design, item_ids, checksum)
+
+
+def update(
+    plpy, cache: dict, title: str, checksum: str, design_checksum: str, key: str,
+    kept_ids: list[str], added_ids: list[str],
+) -> dict:  # fmt: skip
+    """Write a changed index into the cache of this host, and return what to store of it."""
+    packed: Packed = kept(cache, key)
+    design, names = indexes.Design.unpack(mapped(files.path(design_checksum, "design")))
+    stay = set(kept_ids)
+    item_ids = [names[number] for number in range(len(names))]
+    removed = [number for number, item_id in enumerate(item_ids) if item_id and item_id not in stay]
+    added = _picked(packed, set(added_ids))
+    for number in removed:
+        item_ids[number] = ""
+    with files.unfinished(secrets.token_hex(32)) as file:
+        indexes.update(file, files.path(checksum, "index"), design, len(names), removed, added, _progress(plpy, title))
+        new_checksum = files.adopt(file, "index")
+    item_ids += [item_id for block in added for item_id in block.item_ids]
+    return _stored(design, item_ids, new_checksum)
+
+
+def read_part(plpy, cache: dict, checksum: str, kind: str, part: int) -> bytes | None:
+    """Return a part of a file of this host's cache, from 0; None behind its end."""
+    with files.path(checksum, kind).open("rb") as stream:
+        stream.seek(part * PART_BYTES)
+        return stream.read(PART_BYTES) or None
+
+
+def is_there(plpy, cache: dict, checksum: str, kind: str) -> bool:
+    """Tell whether a file is in the cache of this host, as it should be."""
+    return files.is_sound(checksum, kind)
+
+
+def write_part(plpy, cache: dict, checksum: str, part: int, content: bytes) -> None:
+    """Write one part of a file into the cache of this host."""
+    files.write_part(checksum, part, content)
+
+
+def finish(plpy, cache: dict, checksum: str, kind: str) -> None:
+    """Give a restored file its name, if it is whole."""
+    files.finish(checksum, kind)
+
+
+def open_index(plpy, cache: dict, checksum: str, design_checksum: str) -> None:
+    """Map an index, to be searched under the checksum of its design."""
+    design, item_ids = indexes.Design.unpack(mapped(files.path(design_checksum, "design")))
+    index = indexes.open_index(files.path(checksum, "index"), design, len(item_ids))
+    keep(cache, design_checksum, OpenIndex(index, item_ids))
+
+
+@dataclass(frozen=True)
+class Picked:
+    """Some vectors of a block, and their items."""
+
+    vectors: np.ndarray
+    norms: np.ndarray
+    item_ids: list[str]
+
+
+def _picked(packed: Packed, wanted: set[str]) -> list[Picked]:
+    picked = []
+    for block in packed.blocks:
+        named = [(row, block.item_ids[row]) for row in range(len(block.norms))]
+        rows = [row for row, item_id in named if item_id in wanted]
+        if rows:
+            item_ids = [item_id for _, item_id in named if item_id in wanted]
+            picked.append(Picked(block.vectors[rows], block.norms[rows], item_ids))
+    return picked
+
+
+def _stored(design: indexes.Design, item_ids: list[str], checksum: str) -> dict:
+    content = design.pack(item_ids, checksum)
+    design_checksum = hashlib.sha256(content).hexdigest()
+    files.write(design_checksum, "design", content)
+    return {
+        "checksum": checksum,
+        "design_checksum": design_checksum,
+        "size_bytes": files.path(checksum, "index").stat().st_size + len(content),
+        "used_parameters": json.dumps(design.used_parameters()),
+    }
+
+
+def _progress(plpy, title: str) -> indexes.Progress:
+    """Tell other sessions how far it is, by a name that pix.builds reads; a wish to cancel is heard meanwhile."""
+    plan = plpy.prepare("SELECT pg_catalog.set_config('application_name', $1, true)", ["text"])
+
+    def tell(share: float) -> None:
+        plpy.execute(plan, [f"pix: {100 * share:.0f} % of {title}"])
+
+    return tell
