@@ -144,6 +144,8 @@ features = Table(
     Column("vector", feature_vector, nullable=False),
     _moment("extracted_at"),
     Column("packed_in", Integer, comment="The packing that put this vector into a block; NULL: none has yet."),
+    Column("block", Integer, comment="The block it is in, unless packed_in is NULL."),
+    Column("block_row", Integer, comment="Its row there, from 1."),
     PrimaryKeyConstraint("item_id", "model_name"),
     CheckConstraint(ITEM_ID_CHECK, name="features_item_id_length"),
     Index("features_packed_in", "model_name", "packed_in"),

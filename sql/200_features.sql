@@ -254,7 +254,7 @@ REVOKE ALL ON pix.feature_arrays FROM PUBLIC;
 GRANT SELECT ON pix.feature_arrays TO pix_reader;
 
 CREATE OR REPLACE VIEW pix.current_features AS
-SELECT f.item_id, f.model_name, f.vector, f.packed_in
+SELECT f.item_id, f.model_name, f.vector, f.packed_in, f.block, f.block_row
 FROM pix.features f
 JOIN pix.models m ON m.model_name = f.model_name AND f.model_checksum IS NOT DISTINCT FROM m.checksum
 LEFT JOIN pix.images i ON i.item_id = f.item_id

@@ -31,7 +31,7 @@ GRANT EXECUTE ON FUNCTION pix._model_layers(text) TO pix_reader;
 CREATE OR REPLACE FUNCTION pix.model_layers(model_name text DEFAULT NULL) RETURNS SETOF pix.layer
 LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 100
 AS $$
-SELECT n.layer, n.operation, n.shape FROM pg_catalog.unnest(pix._model_layers(model_name)) n
+SELECT n.layer, n.operation, n.shape FROM pix._unnest(pix._model_layers(model_name)) n
 $$;
 COMMENT ON FUNCTION pix.model_layers(text) IS
 'Lists what a network computes, in the order in which it does. Each of these layers can be imported as features (pix model
@@ -85,7 +85,7 @@ CREATE OR REPLACE FUNCTION pix.feature_maps(content bytea, model_name text, laye
 RETURNS SETOF pix.feature_map
 LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 8
 AS $$
-SELECT n.rank, n.channel, n.strength, n.picture FROM pg_catalog.unnest(pix._feature_maps(content, model_name, layer, top)) n
+SELECT n.rank, n.channel, n.strength, n.picture FROM pix._unnest(pix._feature_maps(content, model_name, layer, top)) n
 $$;
 COMMENT ON FUNCTION pix.feature_maps(bytea, text, text, integer) IS
 'Shows what a network sees: where in a picture the channels of a layer are active.

@@ -289,7 +289,7 @@ CREATE OR REPLACE FUNCTION pix.classify(content bytea, classifier text, top inte
 RETURNS SETOF pix.class_score
 LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 5
 AS $$
-SELECT n.rank, n.label, n.score FROM pg_catalog.unnest(pix._classify(content, ARRAY[classifier], top)) n
+SELECT n.rank, n.label, n.score FROM pix._unnest(pix._classify(content, ARRAY[classifier], top)) n
 $$;
 COMMENT ON FUNCTION pix.classify(bytea, text, integer) IS
 'Classifies a picture, which need not be in the catalogue.
@@ -307,7 +307,7 @@ CREATE OR REPLACE FUNCTION pix.classify(content bytea, classifiers text[], top i
 RETURNS SETOF pix.class_score
 LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 5
 AS $$
-SELECT n.rank, n.label, n.score FROM pg_catalog.unnest(pix._classify(content, classifiers, top)) n
+SELECT n.rank, n.label, n.score FROM pix._unnest(pix._classify(content, classifiers, top)) n
 $$;
 COMMENT ON FUNCTION pix.classify(bytea, text[], integer) IS
 'Classifies a picture with an ensemble: the mean of the probabilities that several classifiers give.
@@ -357,7 +357,7 @@ CREATE OR REPLACE FUNCTION pix.classify_item(item_id text, classifier text, top 
 RETURNS SETOF pix.class_score
 LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 5
 AS $$
-SELECT n.rank, n.label, n.score FROM pg_catalog.unnest(pix._classify_item(item_id, ARRAY[classifier], top)) n
+SELECT n.rank, n.label, n.score FROM pix._unnest(pix._classify_item(item_id, ARRAY[classifier], top)) n
 $$;
 COMMENT ON FUNCTION pix.classify_item(text, text, integer) IS
 'Classifies an item by its stored features.
@@ -374,7 +374,7 @@ CREATE OR REPLACE FUNCTION pix.classify_item(item_id text, classifiers text[], t
 RETURNS SETOF pix.class_score
 LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 5
 AS $$
-SELECT n.rank, n.label, n.score FROM pg_catalog.unnest(pix._classify_item(item_id, classifiers, top)) n
+SELECT n.rank, n.label, n.score FROM pix._unnest(pix._classify_item(item_id, classifiers, top)) n
 $$;
 COMMENT ON FUNCTION pix.classify_item(text, text[], integer) IS
 'Classifies an item by its stored features, with an ensemble: the mean of the probabilities that several classifiers give.

@@ -54,16 +54,18 @@ COMMENT ON FUNCTION pix._restore_block(text, text[], bytea, bytea) IS
 'Internal: writes a block into the cache of this host. Errors: PX024, PX094. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._restore_block(text, text[], bytea, bytea) FROM PUBLIC;
 
-CREATE OR REPLACE FUNCTION pix._map_blocks(key text, checksums text[], items integer[], dimensions integer) RETURNS void
+CREATE OR REPLACE FUNCTION pix._map_blocks(
+    key text, numbers integer[], checksums text[], items integer[], dimensions integer
+) RETURNS void
 LANGUAGE plpython3u STABLE STRICT PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
 AS $$
 from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'blocks.open_blocks', key, checksums, items, dimensions)
+return call(plpy, GD, '@VERSION@', 'blocks.open_blocks', key, numbers, checksums, items, dimensions)
 $$;
-COMMENT ON FUNCTION pix._map_blocks(text, text[], integer[], integer) IS
+COMMENT ON FUNCTION pix._map_blocks(text, integer[], text[], integer[], integer) IS
 'Internal: maps the files of blocks, to be searched under a key. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._map_blocks(text, text[], integer[], integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._map_blocks(text, integer[], text[], integer[], integer) FROM PUBLIC;
 
 -- SECURITY DEFINER: whoever may search may have files restored from the database, but not write any other.
 CREATE OR REPLACE FUNCTION pix._open_blocks(model_name text) RETURNS void
@@ -77,7 +79,8 @@ DECLARE
 BEGIN
     SELECT p.checksum, m.dimensions INTO pack
     FROM pix.packs p JOIN pix.models m ON m.model_name = p.model_name WHERE p.model_name = _open_blocks.model_name;
-    SELECT coalesce(array_agg(b.checksum ORDER BY b.block), '{}') AS checksums,
+    SELECT coalesce(array_agg(b.block ORDER BY b.block), '{}') AS numbers,
+        coalesce(array_agg(b.checksum ORDER BY b.block), '{}') AS checksums,
         coalesce(array_agg(b.items ORDER BY b.block), '{}') AS items
     INTO listed
     FROM pix.feature_blocks b WHERE b.model_name = _open_blocks.model_name;
@@ -88,7 +91,7 @@ BEGIN
     LOOP
         PERFORM pix._restore_block(piece.checksum, piece.item_ids, piece.vectors, piece.norms);
     END LOOP;
-    PERFORM pix._map_blocks(pack.checksum, listed.checksums, listed.items, pack.dimensions);
+    PERFORM pix._map_blocks(pack.checksum, listed.numbers, listed.checksums, listed.items, pack.dimensions);
 END
 $$;
 COMMENT ON FUNCTION pix._open_blocks(text) IS
@@ -118,7 +121,7 @@ DECLARE
     result pix.packing := (0, 0, 0, 0);
     known integer;
     damaged text;
-    holed integer[];
+    changed integer[];
     small integer[];
     old_checksums text[];
     buckets bigint := 1;
@@ -142,69 +145,63 @@ BEGIN
             HINT = 'Extract or load them again; vectors of different models need different model names.';
     END IF;
 
-    -- Vectors that are in no block yet are marked with this packing's number, which no other session sees before it is
-    -- done. An index tells by these numbers which vectors it cannot know.
-    UPDATE pix.features f SET packed_in = known + 1
-    FROM pix.current_features c
-    WHERE c.item_id = f.item_id AND c.model_name = f.model_name AND f.model_name = model.model_name
-        AND (c.packed_in IS NULL OR c.packed_in > known);
-    GET DIAGNOSTICS result.added = ROW_COUNT;
-
     -- Blocks with an entry that is not true any more are made anew; and so are small ones, if there is reason to.
-    SELECT array_agg(b.block) FILTER (WHERE b.live < b.entries),
-        array_agg(b.block) FILTER (WHERE b.live = b.entries AND b.entries < rows_per_block / 2),
-        coalesce(sum(b.entries - b.live), 0)
-    INTO holed, small, result.removed
+    SELECT array_agg(b.block) FILTER (WHERE b.live < b.items),
+        array_agg(b.block) FILTER (WHERE b.live = b.items AND b.items < rows_per_block / 2),
+        coalesce(sum(b.items - b.live), 0)
+    INTO changed, small, result.removed
     FROM (
-        SELECT e.block, count(*) AS entries, count(f.item_id) AS live
-        FROM (
-            SELECT b.block, unnest(b.item_ids) AS item_id FROM pix.feature_blocks b
-            WHERE b.model_name = model.model_name
-        ) e
+        SELECT b.block, b.items, count(f.item_id) AS live
+        FROM pix.feature_blocks b
         LEFT JOIN pix.current_features f
-            ON f.item_id = e.item_id AND f.model_name = model.model_name AND f.packed_in <= known
-        GROUP BY e.block
+            ON f.model_name = model.model_name AND f.block = b.block AND f.packed_in <= known
+        WHERE b.model_name = model.model_name
+        GROUP BY b.block, b.items
     ) b;
+    SELECT count(*) INTO result.added FROM pix.current_features f
+    WHERE f.model_name = model.model_name AND (f.packed_in IS NULL OR f.packed_in > known);
     IF result.added = 0 AND result.removed = 0 THEN
         RETURN (0, 0, coalesce(result.items, 0), coalesce(result.blocks, 0))::pix.packing;
     END IF;
-    holed := coalesce(holed, '{}') || coalesce(small, '{}');
+    changed := coalesce(changed, '{}') || coalesce(small, '{}');
 
     SELECT coalesce(max(b.block), 0) + 1 INTO first_block
     FROM pix.feature_blocks b WHERE b.model_name = model.model_name;
     IF pix._is_cluster() THEN
-        SELECT count(*) INTO buckets FROM gp_segment_configuration WHERE role = 'p' AND content >= 0;
+        EXECUTE 'SELECT count(*) FROM gp_segment_configuration WHERE role = ''p'' AND content >= 0' INTO buckets;
     END IF;
+    -- New vectors are marked with this packing's number: an index tells by it which vectors it cannot know.
+    UPDATE pix.features f
+    SET packed_in = CASE WHEN f.packed_in <= known THEN f.packed_in ELSE known + 1 END,
+        block = first_block + p.number / rows_per_block * buckets + p.bucket,
+        block_row = p.number % rows_per_block + 1
+    FROM (
+        SELECT n.item_id, n.bucket, row_number() OVER (PARTITION BY n.bucket ORDER BY n.item_id) - 1 AS number
+        FROM (
+            SELECT c.item_id, abs(hashtext(c.item_id)::bigint) % buckets AS bucket
+            FROM pix.current_features c
+            WHERE c.model_name = model.model_name
+                AND (c.packed_in IS NULL OR c.packed_in > known OR c.block = ANY (changed))
+        ) n
+    ) p
+    WHERE f.item_id = p.item_id AND f.model_name = model.model_name;
     INSERT INTO pix.feature_blocks (model_name, block, items, item_ids, vectors, norms, checksum)
     SELECT model.model_name, d.block, cardinality(d.item_ids), d.item_ids, d.vectors, (d.described).norms, (d.described).checksum
     FROM (
         SELECT g.block, g.item_ids, g.vectors, pix._describe_block(g.item_ids, g.vectors) AS described
         FROM (
-            SELECT (first_block + r.number / rows_per_block * buckets + r.bucket)::integer AS block,
-                array_agg(r.item_id ORDER BY r.item_id) AS item_ids,
-                string_agg(r.vector, ''::bytea ORDER BY r.item_id) AS vectors
-            FROM (
-                SELECT n.item_id, n.vector, n.bucket,
-                    row_number() OVER (PARTITION BY n.bucket ORDER BY n.item_id) - 1 AS number
-                FROM (
-                    SELECT f.item_id, f.vector, abs(hashtext(f.item_id)::bigint) % buckets AS bucket
-                    FROM pix.current_features f
-                    LEFT JOIN (
-                        SELECT DISTINCT unnest(b.item_ids) AS item_id FROM pix.feature_blocks b
-                        WHERE b.model_name = model.model_name AND b.block = ANY (holed)
-                    ) old ON old.item_id = f.item_id
-                    WHERE f.model_name = model.model_name
-                        AND (f.packed_in = known + 1 OR (f.packed_in <= known AND old.item_id IS NOT NULL))
-                ) n
-            ) r
-            GROUP BY 1
+            SELECT f.block, array_agg(f.item_id ORDER BY f.block_row) AS item_ids,
+                string_agg(f.vector, ''::bytea ORDER BY f.block_row) AS vectors
+            FROM pix.features f
+            WHERE f.model_name = model.model_name AND f.block >= first_block AND f.packed_in <= known + 1
+            GROUP BY f.block
         ) g
         OFFSET 0  -- or it would be described once for each column
     ) d;
 
     SELECT array_agg(b.checksum) INTO old_checksums
-    FROM pix.feature_blocks b WHERE b.model_name = model.model_name AND b.block = ANY (holed);
-    DELETE FROM pix.feature_blocks b WHERE b.model_name = model.model_name AND b.block = ANY (holed);
+    FROM pix.feature_blocks b WHERE b.model_name = model.model_name AND b.block = ANY (changed);
+    DELETE FROM pix.feature_blocks b WHERE b.model_name = model.model_name AND b.block = ANY (changed);
     IF result.removed > 0 THEN
         UPDATE pix.features f SET packed_in = NULL
         WHERE f.model_name = model.model_name AND f.packed_in IS NOT NULL AND NOT EXISTS (

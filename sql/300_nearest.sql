@@ -21,43 +21,48 @@ COMMENT ON FUNCTION pix._check_k(integer) IS 'Internal: refuses a k below 1. Err
 REVOKE ALL ON FUNCTION pix._check_k(integer) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix._check_k(integer) TO pix_reader;
 
-CREATE OR REPLACE FUNCTION pix._candidates(key text, queries bytea, number integer, count integer, metric text)
-RETURNS text[]
+CREATE OR REPLACE FUNCTION pix._candidates(
+    key text, blocks_key text, queries bytea, number integer, count integer, metric text
+) RETURNS text[]
 LANGUAGE plpython3u STABLE STRICT PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
 AS $$
 from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'nearest.candidates', key, queries, number, count, metric)
+return call(plpy, GD, '@VERSION@', 'nearest.candidates', key, blocks_key, queries, number, count, metric)
 $$;
-COMMENT ON FUNCTION pix._candidates(text, bytea, integer, integer, text) IS
+COMMENT ON FUNCTION pix._candidates(text, text, bytea, integer, integer, text) IS
 'Internal: items that may be the nearest to each query, equally many for each; NULL if this backend has not mapped what is to
-be searched. Errors: PX030. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._candidates(text, bytea, integer, integer, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._candidates(text, bytea, integer, integer, text) TO pix_reader;
+be searched, or the blocks. Errors: PX030. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._candidates(text, text, bytea, integer, integer, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._candidates(text, text, bytea, integer, integer, text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._rank(
-    queries bytea, number integer, names text[], candidate_ids text[], item_ids text[], vectors bytea,
-    scanned_queries integer[], scanned_ids text[], scanned_distances double precision[], k integer, metric text, is_all boolean
+    blocks_key text, queries bytea, number integer, names text[], candidate_ids text[], item_ids text[], blocks integer[],
+    block_rows integer[], scanned_queries integer[], scanned_ids text[], scanned_distances double precision[], k integer,
+    metric text, is_all boolean
 ) RETURNS pix.neighbor_pair[]
 LANGUAGE plpython3u STABLE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
 AS $$
 from pixelplum.server import call
 return call(
-    plpy, GD, '@VERSION@', 'nearest.rank', queries, number, names, candidate_ids, item_ids, vectors,
+    plpy, GD, '@VERSION@', 'nearest.rank', blocks_key, queries, number, names, candidate_ids, item_ids, blocks, block_rows,
     scanned_queries, scanned_ids, scanned_distances, k, metric, is_all
 )
 $$;
 COMMENT ON FUNCTION pix._rank(
-    bytea, integer, text[], text[], text[], bytea, integer[], text[], double precision[], integer, text, boolean
+    text, bytea, integer, text[], text[], text[], integer[], integer[], integer[], text[], double precision[], integer, text,
+    boolean
 ) IS
 'Internal: ranks candidates, and items that were compared already, by true distances; NULL if a query needs more candidates.
 Errors: PX030. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._rank(
-    bytea, integer, text[], text[], text[], bytea, integer[], text[], double precision[], integer, text, boolean
+    text, bytea, integer, text[], text[], text[], integer[], integer[], integer[], text[], double precision[], integer, text,
+    boolean
 ) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix._rank(
-    bytea, integer, text[], text[], text[], bytea, integer[], text[], double precision[], integer, text, boolean
+    text, bytea, integer, text[], text[], text[], integer[], integer[], integer[], text[], double precision[], integer, text,
+    boolean
 ) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._conditions(filter pix.item_filter) RETURNS text
@@ -107,32 +112,37 @@ REVOKE ALL ON FUNCTION pix._conditions(pix.item_filter) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix._conditions(pix.item_filter) TO pix_reader;
 
 -- Statistics lag behind tables that grow fast, and a few rows by their keys are all that is ever wanted here.
-CREATE OR REPLACE FUNCTION pix._current_vectors(
-    candidate_ids text[], model_name text, packed_in integer, conditions text, OUT item_ids text[], OUT vectors bytea
+CREATE OR REPLACE FUNCTION pix._current_places(
+    candidate_ids text[], model_name text, packed_in integer, conditions text,
+    OUT item_ids text[], OUT blocks integer[], OUT block_rows integer[], OUT is_behind boolean
 )
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan
 AS $$
 BEGIN
     IF conditions = '' THEN
-        SELECT array_agg(f.item_id ORDER BY f.item_id), string_agg(f.vector, ''::bytea ORDER BY f.item_id)
-        INTO item_ids, vectors
+        SELECT array_agg(f.item_id), array_agg(f.block), array_agg(f.block_row)
+        INTO item_ids, blocks, block_rows
         FROM pix.current_features f
-        WHERE f.item_id = ANY (candidate_ids) AND f.model_name = _current_vectors.model_name
-            AND f.packed_in <= _current_vectors.packed_in;
+        WHERE f.item_id = ANY (candidate_ids) AND f.model_name = _current_places.model_name
+            AND f.packed_in <= _current_places.packed_in;
     ELSE
-        EXECUTE 'SELECT array_agg(f.item_id ORDER BY f.item_id), string_agg(f.vector, ''''::bytea ORDER BY f.item_id)
+        EXECUTE 'SELECT array_agg(f.item_id), array_agg(f.block), array_agg(f.block_row)
             FROM pix.current_features f
             WHERE f.item_id = ANY ($1) AND f.model_name = $2 AND f.packed_in <= $3' || conditions
-        INTO item_ids, vectors USING candidate_ids, model_name, packed_in;
+        INTO item_ids, blocks, block_rows USING candidate_ids, model_name, packed_in;
     END IF;
+    is_behind := EXISTS (
+        SELECT FROM pix.features f WHERE f.model_name = _current_places.model_name AND f.packed_in > _current_places.packed_in
+    ) OR EXISTS (SELECT FROM pix.features f WHERE f.model_name = _current_places.model_name AND f.packed_in IS NULL);
 END
 $$;
-COMMENT ON FUNCTION pix._current_vectors(text[], text, integer, text) IS
-'Internal: which of the candidates may be answers, and their vectors. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._current_vectors(text[], text, integer, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._current_vectors(text[], text, integer, text) TO pix_reader;
+COMMENT ON FUNCTION pix._current_places(text[], text, integer, text) IS
+'Internal: which of the candidates may be answers, and where in the blocks their vectors are; is_behind: whether there are
+vectors that only a later packing put into blocks, or none. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._current_places(text[], text, integer, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._current_places(text[], text, integer, text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._scan(
     queries bytea, number integer, names text[], model_name text, k integer, metric text, conditions text,
@@ -190,7 +200,7 @@ DECLARE
 BEGIN
     scanned := pix._scan(queries, number, names, model_name, k, metric, conditions);
     RETURN pix._rank(
-        queries, number, names, NULL, NULL, NULL,
+        NULL, queries, number, names, NULL, NULL, NULL, NULL,
         scanned.scanned_queries, scanned.scanned_ids, scanned.scanned_distances, k, metric, true
     );
 END
@@ -213,13 +223,15 @@ DECLARE
     pack pix.packs;
     conditions text := '';
     use_index boolean := index.index_name IS NOT NULL;
-    wanted bigint := k::bigint + 8 + coalesce(cardinality(filter.exclude), 0);
+    wanted bigint := k::bigint + 4 + coalesce(cardinality(filter.exclude), 0);
     rerank integer := coalesce((index.parameters ->> 'rerank')::integer, 0);
-    searched_before integer;
     searched integer;
+    scanned_after integer;
+    is_behind boolean;
     candidate_ids text[];
     item_ids text[];
-    vectors bytea;
+    blocks integer[];
+    block_rows integer[];
     scanned_queries integer[];
     scanned_ids text[];
     scanned_distances double precision[];
@@ -237,12 +249,12 @@ BEGIN
     LOOP
         IF use_index AND wanted > 2000 THEN
             use_index := false;
-            wanted := k::bigint + 8 + coalesce(cardinality(filter.exclude), 0);
+            scanned_queries := NULL;
+            wanted := k::bigint + 4 + coalesce(cardinality(filter.exclude), 0);
         END IF;
-        IF number * greatest(wanted, rerank) * model.dimensions > 25000000 THEN  -- 100 MB of vectors
-            IF number = 1 THEN
-                RETURN pix._compare_all(queries, number, names, model.model_name, k, metric, conditions);
-            END IF;
+        IF wanted * model.dimensions > 25000000 THEN  -- 100 MB of vectors
+            RETURN pix._compare_all(queries, number, names, model.model_name, k, metric, conditions);
+        ELSIF number > 1 AND number * greatest(wanted, rerank) > 1000000 THEN
             FOR i IN 1 .. number LOOP
                 answer := answer || pix._search(
                     substr(queries, 4 * model.dimensions * (i - 1) + 1, 4 * model.dimensions), 1, names[i:i],
@@ -252,36 +264,30 @@ BEGIN
             RETURN answer;
         END IF;
         searched := CASE WHEN use_index THEN index.packed_in ELSE pack.packed_in END;
-        IF searched IS DISTINCT FROM searched_before THEN
-            searched_before := searched;
-            scanned_queries := NULL;
-            PERFORM FROM pix.features f
-            WHERE f.model_name = model.model_name AND (f.packed_in IS NULL OR f.packed_in > searched) LIMIT 1;
-            IF FOUND THEN
-                SELECT s.scanned_queries, s.scanned_ids, s.scanned_distances
-                INTO scanned_queries, scanned_ids, scanned_distances
-                FROM pix._scan(
-                    queries, number, names, model.model_name, k, metric,
-                    conditions || format(' AND (f.packed_in IS NULL OR f.packed_in > %s)', searched)
-                ) s;
-            END IF;
-        END IF;
         candidate_ids := pix._candidates(
-            CASE WHEN use_index THEN index.design_checksum ELSE pack.checksum END,
+            CASE WHEN use_index THEN index.design_checksum ELSE pack.checksum END, pack.checksum,
             queries, number, (CASE WHEN use_index THEN greatest(wanted, rerank) ELSE wanted END)::integer, metric
         );
         IF candidate_ids IS NULL THEN  -- not mapped yet
+            PERFORM pix._open_blocks(model.model_name);
             IF use_index THEN
                 PERFORM pix._open_index(index.checksum, index.design_checksum);
-            ELSE
-                PERFORM pix._open_blocks(model.model_name);
             END IF;
             CONTINUE;
         END IF;
-        SELECT c.item_ids, c.vectors INTO item_ids, vectors
-        FROM pix._current_vectors(candidate_ids, model.model_name, searched, conditions) c;
+        SELECT c.item_ids, c.blocks, c.block_rows, c.is_behind INTO item_ids, blocks, block_rows, is_behind
+        FROM pix._current_places(candidate_ids, model.model_name, searched, conditions) c;
+        IF is_behind AND scanned_after IS DISTINCT FROM searched THEN
+            SELECT s.scanned_queries, s.scanned_ids, s.scanned_distances
+            INTO scanned_queries, scanned_ids, scanned_distances
+            FROM pix._scan(
+                queries, number, names, model.model_name, k, metric,
+                conditions || format(' AND (f.packed_in IS NULL OR f.packed_in > %s)', searched)
+            ) s;
+            scanned_after := searched;
+        END IF;
         answer := pix._rank(
-            queries, number, names, candidate_ids, item_ids, vectors, scanned_queries, scanned_ids, scanned_distances, k, metric,
+            pack.checksum, queries, number, names, candidate_ids, item_ids, blocks, block_rows, scanned_queries, scanned_ids, scanned_distances, k, metric,
             NOT use_index AND wanted >= pack.items
         );
         EXIT WHEN answer IS NOT NULL;
@@ -381,7 +387,7 @@ CREATE OR REPLACE FUNCTION pix.nearest(
 ) RETURNS SETOF pix.neighbor
 LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 10
 AS $$
-SELECT n.rank, n.neighbor_id, n.distance FROM pg_catalog.unnest(pix._nearest(
+SELECT n.rank, n.neighbor_id, n.distance FROM pix._unnest(pix._nearest(
     item_id, k, model_name, metric, index_name,
     ROW(candidates, exclude, filter_label, filter_brand, filter_category, min_price, max_price)::pix.item_filter
 )) n
@@ -472,7 +478,7 @@ CREATE OR REPLACE FUNCTION pix.nearest_to_image(
 ) RETURNS SETOF pix.neighbor
 LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 10
 AS $$
-SELECT n.rank, n.neighbor_id, n.distance FROM pg_catalog.unnest(pix._nearest_to_image(
+SELECT n.rank, n.neighbor_id, n.distance FROM pix._unnest(pix._nearest_to_image(
     content, k, model_name, metric, index_name,
     ROW(candidates, exclude, filter_label, filter_brand, filter_category, min_price, max_price)::pix.item_filter
 )) n
@@ -527,7 +533,7 @@ CREATE OR REPLACE FUNCTION pix.nearest_to_vector(
 ) RETURNS SETOF pix.neighbor
 LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 10
 AS $$
-SELECT n.rank, n.neighbor_id, n.distance FROM pg_catalog.unnest(pix._nearest_to_numbers(
+SELECT n.rank, n.neighbor_id, n.distance FROM pix._unnest(pix._nearest_to_numbers(
     vector, k, model_name, metric, index_name,
     ROW(candidates, exclude, filter_label, filter_brand, filter_category, min_price, max_price)::pix.item_filter
 )) n
@@ -588,13 +594,8 @@ BEGIN
         PERFORM pix._raise_no_features(missing, model.model_name);
     END IF;
     SELECT p.items INTO items FROM pix.packs p WHERE p.model_name = model.model_name;
-    -- As many queries at once as keep their proximities to all items, and their candidates, under 100 MB.
-    step := greatest(1, least(
-        25000000 / (coalesce(items, 0) + 1),
-        25000000 / ((k::bigint + 8 + coalesce(cardinality(filter.exclude), 0)) * model.dimensions),
-        25000000 / (greatest(1, coalesce((index.parameters ->> 'rerank')::integer, 0)) * model.dimensions),
-        1000
-    ));
+    -- As many queries at once as keep their proximities to all items under 100 MB.
+    step := greatest(1, least(25000000 / (coalesce(items, 0) + 1), 1000));
     FOR start IN 1 .. coalesce(cardinality(names), 0) BY step LOOP
         piece := names[start:start + step - 1];
         SELECT string_agg(f.vector, ''::bytea ORDER BY f.item_id) INTO queries
@@ -619,7 +620,7 @@ CREATE OR REPLACE FUNCTION pix.nearest_many(
 LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 100
 AS $$
 SELECT n.item_id, n.rank, n.neighbor_id, n.distance
-FROM pg_catalog.unnest(pix._nearest_many(
+FROM pix._unnest(pix._nearest_many(
     item_ids, k, model_name, metric, index_name,
     ROW(candidates, exclude, filter_label, filter_brand, filter_category, min_price, max_price)::pix.item_filter
 )) n

@@ -41,6 +41,12 @@ def upgrade() -> None:
         ),
         schema="pix",
     )
+    op.add_column(
+        "features",
+        sa.Column("block", sa.Integer, comment="The block it is in, unless packed_in is NULL."),
+        schema="pix",
+    )
+    op.add_column("features", sa.Column("block_row", sa.Integer, comment="Its row there, from 1."), schema="pix")
     op.create_index("features_packed_in", "features", ["model_name", "packed_in"], schema="pix")
     create_tables()
     # Floating-point numbers do not compress. The norms stay in the row: so wide that a page has one block, which lets
@@ -59,7 +65,8 @@ def downgrade() -> None:
     for table in reversed(TABLES):
         op.drop_table(table, schema="pix")
     op.drop_index("features_packed_in", "features", schema="pix")
-    op.drop_column("features", "packed_in", schema="pix")
+    for column in ("block_row", "block", "packed_in"):
+        op.drop_column("features", column, schema="pix")
     op.execute(NO_TYPES)
 
 

@@ -54,7 +54,7 @@ class Parameters:
     rerank: int
     m: int = 16
     ef_construction: int = 128
-    ef_search: int = 64
+    ef_search: int = 40
     dtype: str = "float16"
     trees: int = 20
     search_k: int = 10_000

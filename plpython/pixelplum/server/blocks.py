@@ -17,13 +17,18 @@ KEPT = 8
 class Packed:
     """All blocks of a model, mapped."""
 
-    def __init__(self, parts: list[blocks.Block]):
-        self.blocks = parts
-        self._ends = np.cumsum([len(part.norms) for part in parts])
+    def __init__(self, parts: dict[int, blocks.Block]):
+        self._by_number = parts
+        self.blocks = list(parts.values())
+        self._ends = np.cumsum([len(part.norms) for part in self.blocks])
 
     def search(self, queries: np.ndarray, count: int, metric: str) -> list[np.ndarray]:
         """Find the nearest; see `nearest.nearest`."""
         return nearest.nearest(self.blocks, queries, count, metric)
+
+    def vectors(self, places: list[tuple[int, int]]) -> np.ndarray:
+        """Return the vectors at places: numbers of blocks, and rows in them from 1."""
+        return np.stack([self._by_number[block].vectors[row - 1] for block, row in places])
 
     def item_id(self, position: int) -> str:
         """Return the item at a position, counted through the blocks."""
@@ -48,12 +53,14 @@ def restore(plpy, cache: dict, checksum: str, item_ids: list[str], vectors: byte
     files.write(checksum, "block", blocks.pack(item_ids, vectors, norms))
 
 
-def open_blocks(plpy, cache: dict, key: str, checksums: list[str], items: list[int], dimensions: int) -> None:
+def open_blocks(
+    plpy, cache: dict, key: str, numbers: list[int], checksums: list[str], items: list[int], dimensions: int
+) -> None:
     """Map a model's blocks, to be searched under a key."""
-    parts = [
-        blocks.Block(blocks.mapped(files.path(checksum, "block")), number, dimensions)
-        for checksum, number in zip(checksums, items, strict=True)
-    ]
+    parts = {
+        number: blocks.Block(blocks.mapped(files.path(checksum, "block")), rows, dimensions)
+        for number, checksum, rows in zip(numbers, checksums, items, strict=True)
+    }
     keep(cache, key, Packed(parts))
 
 

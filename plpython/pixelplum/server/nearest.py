@@ -7,7 +7,7 @@ from pixelplum.server.blocks import kept
 
 
 def candidates(
-    plpy, cache: dict, key: str, queries: bytes, number: int, count: int, metric: str
+    plpy, cache: dict, key: str, blocks_key: str, queries: bytes, number: int, count: int, metric: str
 ) -> list[str | None] | None:
     """Find items that may be the nearest.
 
@@ -15,6 +15,8 @@ def candidates(
     ----------
     key : str
         What to search: blocks or an index, as they were opened.
+    blocks_key : str
+        The blocks, which `rank` will need.
     queries : bytes
         Packed vectors, one after another.
     number : int
@@ -29,8 +31,8 @@ def candidates(
     list of str or None
         For each query equally many, filled up with None; or None if this backend has not opened what to search.
     """
-    searchable = kept(cache, key)
-    if searchable is None:
+    blocks, searchable = kept(cache, blocks_key), kept(cache, key)
+    if searchable is None or blocks is None:
         return None
     matrix = vectors.matrix(queries, len(queries) // 4 // number)
     found = searchable.search(matrix, count, metric)
@@ -40,14 +42,17 @@ def candidates(
 
 
 def rank(
-    plpy, cache: dict, queries: bytes, number: int, names: list[str | None], found: list[str | None] | None,
-    item_ids: list[str] | None, packed: bytes | None, scanned_queries: list[int] | None, scanned_ids: list[str] | None,
-    scanned_distances: list[float] | None, k: int, metric: str, is_all: bool,
+    plpy, cache: dict, blocks_key: str | None, queries: bytes, number: int, names: list[str | None],
+    found: list[str | None] | None, item_ids: list[str] | None, blocks: list[int] | None, rows: list[int] | None,
+    scanned_queries: list[int] | None, scanned_ids: list[str] | None, scanned_distances: list[float] | None,
+    k: int, metric: str, is_all: bool,
 ) -> list[tuple] | None:  # fmt: skip
     """Rank what was found by true distances.
 
     Parameters
     ----------
+    blocks_key : str or None
+        The blocks that hold the candidates' vectors, as they were opened.
     queries : bytes
         Packed vectors, one after another.
     number : int
@@ -58,8 +63,8 @@ def rank(
         As `candidates` returns them, or None where nothing was searched.
     item_ids : list of str or None
         Those of them that may be answers.
-    packed : bytes or None
-        Their vectors.
+    blocks, rows : list of int or None
+        Where their vectors are: numbers of blocks, and rows in them from 1.
     scanned_queries, scanned_ids, scanned_distances : list or None
         Items that were compared already: with which query (from 1), which item, at what distance.
     k : int
@@ -80,16 +85,15 @@ def rank(
         for query, item_id, distance in zip(scanned_queries, scanned_ids, scanned_distances, strict=True):
             others[query - 1].append((distance, item_id))
     width = len(found or ()) // number
-    row_of = {item_id: row for row, item_id in enumerate(item_ids or ())}
-    stored = vectors.matrix(packed, matrix.shape[1]) if row_of else None
+    place_of = dict(zip(item_ids, zip(blocks, rows, strict=True), strict=True)) if item_ids else {}
+    stored = kept(cache, blocks_key) if place_of else None
     answer = []
     for query, name in enumerate(names):
-        own = [i for i in (found or ())[query * width : (query + 1) * width] if i in row_of and i != name]
+        own = [i for i in (found or ())[query * width : (query + 1) * width] if i in place_of and i != name]
         if not is_all and len(own) < k:
             return None
         ranked = others[query]
         if own:
-            rows = [row_of[item_id] for item_id in own]
-            ranked = ranked + nearest.rank(matrix[query], own, stored[rows], k, metric)
+            ranked = ranked + nearest.rank(matrix[query], own, stored.vectors([place_of[i] for i in own]), k, metric)
         answer += [(name, place, item_id, distance) for place, (distance, item_id) in enumerate(sorted(ranked)[:k], 1)]
     return answer
