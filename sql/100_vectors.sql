@@ -73,3 +73,14 @@ COMMENT ON FUNCTION pix._check_queries(bytea, integer, text) IS
 'Internal: raises PX031 or PX032 if one of the vectors in queries has no meaningful neighbours. Runs: either.';
 REVOKE ALL ON FUNCTION pix._check_queries(bytea, integer, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix._check_queries(bytea, integer, text) TO pix_reader;
+
+CREATE OR REPLACE FUNCTION pix._check_metric(metric text) RETURNS void
+LANGUAGE plpython3u STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+from pixelplum.server import call
+return call(plpy, GD, '@VERSION@', 'vectors.check_metric', metric)
+$$;
+COMMENT ON FUNCTION pix._check_metric(text) IS 'Internal: refuses a metric that is not known. Errors: PX032. Runs: either.';
+REVOKE ALL ON FUNCTION pix._check_metric(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._check_metric(text) TO pix_reader;

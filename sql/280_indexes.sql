@@ -293,6 +293,7 @@ DECLARE
     begun timestamptz := clock_timestamp();
     name_before text := current_setting('application_name');
 BEGIN
+    PERFORM set_config('application_name', 'pix: 0 % of index ' || index_name, true);
     PERFORM pix.pack_features(model.model_name);
     SELECT p.* INTO pack FROM pix.packs p WHERE p.model_name = model.model_name;
     IF coalesce(pack.items, 0) = 0 THEN
@@ -476,7 +477,10 @@ BEGIN
                 answer := pix._search(query.vector, 1, ARRAY[query.item_id], model, k, index.metric, index, NULL);
                 index_ms := index_ms || 1000 * EXTRACT(EPOCH FROM clock_timestamp() - begun)::double precision;
                 number := number + 1;
-                hits := hits + (SELECT count(*) FROM unnest(answer) a WHERE a.distance <= farthest[number]);
+                hits := hits + (
+                    SELECT count(*) FROM unnest(answer) a
+                    WHERE a.distance <= farthest[number] + 1e-9 * greatest(1, abs(farthest[number]))
+                );
             ELSE
                 answer := pix._search(query.vector, 1, ARRAY[query.item_id], model, k, index.metric, NULL, NULL);
                 exact_ms := exact_ms || 1000 * EXTRACT(EPOCH FROM clock_timestamp() - begun)::double precision;

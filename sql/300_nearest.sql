@@ -45,10 +45,7 @@ LANGUAGE plpython3u STABLE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
 AS $$
 from pixelplum.server import call
-return call(
-    plpy, GD, '@VERSION@', 'nearest.rank', blocks_key, queries, number, names, candidate_ids, item_ids, blocks, block_rows,
-    scanned_queries, scanned_ids, scanned_distances, k, metric, is_all
-)
+return call(plpy, GD, '@VERSION@', 'nearest.rank', blocks_key, queries, number, names, candidate_ids, item_ids, blocks, block_rows, scanned_queries, scanned_ids, scanned_distances, k, metric, is_all)
 $$;
 COMMENT ON FUNCTION pix._rank(
     text, bytea, integer, text[], text[], text[], integer[], integer[], integer[], text[], double precision[], integer, text,

@@ -17,7 +17,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import psycopg2
+import psycopg2.extras
 import pytest
 
 from pixload.cluster import Cluster
@@ -334,6 +336,75 @@ def extracted(loaded) -> Clone:
     """A database with the features of the drawn boots."""
     loaded.query("CALL pix.extract_features()")
     return loaded
+
+
+@dataclass
+class Catalogue:
+    """Items c0000, c0001, … with random features of a foreign model, clouds: there are groups of alike ones."""
+
+    db: Clone
+    vectors: dict[str, np.ndarray]
+    random: np.random.Generator
+
+    def add(self, numbers) -> list[str]:
+        """Add items, or give those that are there other features."""
+        centres = np.random.default_rng(1).normal(size=(40, DIMENSIONS))
+        added = {f"c{n:04}": centres[n % 40] + 0.7 * self.random.normal(size=DIMENSIONS) for n in numbers}
+        self.vectors |= {item_id: np.float32(vector) for item_id, vector in added.items()}
+        connection = self.db.connect()
+        with connection.cursor() as cursor:
+            psycopg2.extras.execute_values(
+                cursor,
+                "INSERT INTO pix.features AS f (item_id, model_name, vector) VALUES %s "
+                "ON CONFLICT ON CONSTRAINT features_pkey DO UPDATE SET vector = excluded.vector",
+                [(item_id, "clouds", psycopg2.Binary(self.vectors[item_id].tobytes())) for item_id in added],
+                page_size=500,
+            )
+            psycopg2.extras.execute_values(
+                cursor,
+                "INSERT INTO pix.items (item_id, price, brand) VALUES %s ON CONFLICT DO NOTHING",
+                [(item_id, int(item_id[1:]) % 100, f"brand {int(item_id[1:]) % 7}") for item_id in added],
+            )
+        connection.close()
+        return list(added)
+
+    def remove(self, item_ids: list[str]) -> None:
+        """Remove the features of items."""
+        self.db.query("DELETE FROM pix.features WHERE item_id = ANY(%s)", (item_ids,))
+        for item_id in item_ids:
+            del self.vectors[item_id]
+
+    def expected(self, query: np.ndarray, k: int, metric: str, exclude=()) -> list[tuple[str, float]]:
+        """The nearest items and their distances, by numpy alone."""
+        names = sorted(set(self.vectors) - set(exclude))
+        matrix, query = np.stack([self.vectors[name] for name in names]).astype(float), query.astype(float)
+        if metric == "euclidean":
+            distances = np.linalg.norm(matrix - query, axis=1)
+        else:
+            distances = -(matrix @ query)
+            if metric == "cosine":
+                distances = 1 + distances / (np.linalg.norm(matrix, axis=1) * np.linalg.norm(query))
+        order = np.argsort(distances, kind="stable")[:k]
+        return [(names[i], distances[i]) for i in order]
+
+
+DIMENSIONS = 48
+
+
+@pytest.fixture
+def catalogue(db) -> Catalogue:
+    """2,000 items with features, packed."""
+    db.query("INSERT INTO pix.models (model_name, dimensions, source) VALUES ('clouds', %s, 'a test')", (DIMENSIONS,))
+    made = Catalogue(db, {}, np.random.default_rng(7))
+    made.add(range(2000))
+    db.query("SELECT pix.pack_features('clouds')")
+    return made
+
+
+@pytest.fixture
+def cache_folder(db, same_host) -> Path:
+    """The cache folder of the host of the server, or of its coordinator."""
+    return Path(db.value("SELECT split_part(found, ',', 1) FROM pix.doctor() WHERE \"check\" = 'cache' LIMIT 1"))
 
 
 @pytest.fixture

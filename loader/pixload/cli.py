@@ -13,9 +13,11 @@ from pixload.cluster import Cluster
 from pixload.commands.classifier import classifier, classify
 from pixload.commands.database import doctor, migrate
 from pixload.commands.demo import demo, sample
-from pixload.commands.features import extract, nearest
+from pixload.commands.features import extract
+from pixload.commands.index import index
 from pixload.commands.load import load
 from pixload.commands.model import model
+from pixload.commands.nearest import duplicates, graph, nearest
 from pixload.commands.server import psql, server
 from pixload.database import Database
 from pixload.errors import PixError
@@ -57,7 +59,10 @@ def main(context: click.Context, dsn: str | None, home: Path) -> None:
     context.obj = Database(dsn or None, Cluster(Path(os.path.abspath(home))))
 
 
-for command in (server, psql, migrate, doctor, sample, load, model, extract, nearest, classifier, classify, demo):
+for command in (
+    server, psql, migrate, doctor, sample, load, model, extract, nearest, index, graph, duplicates, classifier,
+    classify, demo,
+):  # fmt: skip
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import suppress
 from dataclasses import dataclass
 
-import psycopg2
-
 from pixload.database import Database
-from pixload.progress import progress_bar
-
-SECONDS_BETWEEN_LOOKS = 0.5
-
-# A server that can (PostgreSQL 14) notices within seconds that this process was killed, and stops working for it.
-CANCEL_WHEN_ALONE = """
-SELECT set_config(name, '2s', false) FROM pg_catalog.pg_settings WHERE name = 'client_connection_check_interval'
-"""
+from pixload.watching import run_watched
 
 
 @dataclass(frozen=True)
@@ -76,20 +65,13 @@ def extract(
     given = {"chunk_size": chunk_size, "engine": engine}
     arguments |= {name: value for name, value in given.items() if value is not None}
     call = f"CALL pix.extract_features({', '.join(f'{name} => %({name})s' for name in arguments)})"
-    with database.connect(autocommit=True) as working, database.connect() as watching:
-        working.cursor().execute(CANCEL_WHEN_ALONE)
-        before = read_progress(watching, model_name)
-        with progress_bar("extracting features", before.images) as advance, ThreadPoolExecutor(1) as pool:
-            running = pool.submit(lambda: working.cursor().execute(call, arguments))
-            try:
-                while not wait([running], SECONDS_BETWEEN_LOOKS).done:
-                    now = read_progress(watching, model_name)
-                    advance(completed=now.extracted + now.failed)
-            except BaseException:  # Ctrl-C too: the server should not go on alone
-                with suppress(psycopg2.Error):
-                    working.cancel()
-                raise
-            running.result()
-            after = read_progress(watching, model_name)
-            advance(completed=after.extracted + after.failed)
-    return after
+    with database.connect() as connection:
+        images = read_progress(connection, model_name).images
+
+    def look(watching, _: int) -> int:
+        now = read_progress(watching, model_name)
+        return now.extracted + now.failed
+
+    run_watched(database, call, arguments, "extracting features", images, look)
+    with database.connect() as connection:
+        return read_progress(connection, model_name)

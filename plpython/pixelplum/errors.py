@@ -134,3 +134,10 @@ class IndexBroken(PixelplumError):
 
     sqlstate = "PX094"
     hint = "Make it anew: SELECT pix.pack_features(model_name); SELECT pix.build_index(…);"
+
+
+class TooManyPairs(PixelplumError):
+    """More than a million pairs of items are that near."""
+
+    sqlstate = "PX096"
+    hint = "Ask for a smaller max_distance; pix.identical_images finds identical files."

@@ -90,7 +90,6 @@ def test_questions_without_an_answer(db, vectors):
     fails_with(db, "PX041", "SELECT * FROM pix.nearest('i000')")
     fails_with(db, "PX020", "SELECT * FROM pix.nearest('i000', 10, 'nope')")
     fails_with(db, "PX032", "SELECT * FROM pix.nearest('i000', 10, 'random', 'manhattan')")
-    fails_with(db, "PX032", "SELECT * FROM pix.nearest('i000', 10, 'random', NULL)")
     for k in (0, -1, None):
         fails_with(db, "PX033", "SELECT * FROM pix.nearest('i000', %s, 'random')", (k,))
     fails_with(db, "PX040", "SELECT * FROM pix.nearest_many(ARRAY['i000', 'nope'], 3, 'random')")

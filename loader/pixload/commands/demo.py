@@ -13,7 +13,7 @@ import psycopg2
 from rich.console import Console
 
 from pixload import load as loading
-from pixload.commands.features import look_alikes_of_items, neighbor_table
+from pixload.commands.nearest import look_alikes_of_items, neighbor_table
 from pixload.conversion.onnx_files import read_onnx
 from pixload.database import Database
 from pixload.extraction import extract
@@ -26,6 +26,7 @@ IMAGENET_MODEL = "inception_v3"
 IMAGENET_SECONDS = 120
 DEMO_ITEMS, DEMO_SEED = 600, 7
 QUERIES = 100
+INDEX = "look_alikes"
 UNFIT_LABELS = ("PX072", "PX073", "PX077")
 """What labels of people's own pictures can be: too few, of other items, or a name that is taken."""
 
@@ -170,13 +171,25 @@ def tell_story(say: Console, connection, after, label_set: str) -> None:
         return
     shown = random.Random(DEMO_SEED).choice(list(truth))  # noqa: S311 not for secrets
     say.print(f"\nWhat looks like {shown} ({label_set}: {truth[shown]})?  SELECT * FROM pix.nearest('{shown}');\n")
-    say.print(neighbor_table(look_alikes_of_items(connection, [shown], 10, after.model_name)[shown]))
+    say.print(neighbor_table(look_alikes_of_items(connection, [shown], {"model_name": after.model_name})[shown]))
     precision, chance = precision_at_10(connection, truth, after.model_name)
     say.print(
         f"\nprecision@10 by {label_set}: {precision:.2f} (chance {chance:.2f}), "
         f"over {min(QUERIES, len(truth))} items and their ten look-alikes"
     )
+    show_index(say, connection, after.model_name)
     show_retraining(say, connection, label_set, shown, after.model_name)
+
+
+def show_index(say: Console, connection, model_name: str) -> None:
+    """Build an index, and print what it finds and how fast."""
+    say.print(f"\nFaster, with an index?  SELECT * FROM pix.build_index('{INDEX}');\n")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pix.build_index(%s, %s)", (INDEX, model_name))
+        cursor.execute("SELECT recall, index_p50_ms, exact_p50_ms FROM pix.recall_check(%s)", (INDEX,))
+        recall, with_index, exact = cursor.fetchone()
+    connection.commit()
+    say.print(f"recall@10 {recall:.3f}, {with_index:.2f} ms a query (exact: {exact:.2f} ms)")
 
 
 def show_retraining(say: Console, connection, label_set: str, shown: str, model_name: str) -> None:
@@ -209,7 +222,7 @@ def precision_at_10(connection, truth: dict[str, str], model_name: str) -> tuple
     queries = random.Random(DEMO_SEED).sample(list(truth), min(QUERIES, len(truth)))  # noqa: S311 not for secrets
     same = [
         truth.get(neighbor) == truth[query]
-        for query, found in look_alikes_of_items(connection, queries, 10, model_name).items()
+        for query, found in look_alikes_of_items(connection, queries, {"model_name": model_name}).items()
         for _, neighbor, *_ in found
     ]
     labels = list(truth.values())

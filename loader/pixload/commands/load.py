@@ -103,4 +103,5 @@ def features(database: Database, file: Path, model_name: str, dimensions: int, r
     total = file.stat().st_size // (10 + 4 * dimensions)
     with database.connect() as connection, progress_bar("loading features", total) as advance:
         summary = loading.load_features(connection, file, model_name, Rejects(rejects), dimensions, advance)
+        connection.cursor().execute("SELECT pix.pack_features(%s)", (model_name,))
     report(summary, rejects)

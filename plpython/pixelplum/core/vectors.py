@@ -78,16 +78,16 @@ def distances(query: np.ndarray, vectors: np.ndarray, metric: str = "cosine") ->
     Parameters
     ----------
     query : numpy.ndarray
-        float32, shape (dimensions,).
+        float32, shape (dimensions,), or (queries, dimensions).
     vectors : numpy.ndarray
-        float32, shape (vectors, dimensions).
+        float32, shape (vectors, dimensions), or for each query its own: (queries, vectors, dimensions).
     metric : {'cosine', 'euclidean', 'dot'}, default 'cosine'
         As for `distance`.
 
     Returns
     -------
     numpy.ndarray
-        float64, shape (vectors,).
+        float64, shape (vectors,), or (queries, vectors).
 
     Raises
     ------
@@ -96,16 +96,17 @@ def distances(query: np.ndarray, vectors: np.ndarray, metric: str = "cosine") ->
     UnknownMetric
         If the metric is none of the three.
     """
-    _check_metric(metric)
+    check_metric(metric)
     x = query.astype(np.float64)
     y = vectors.astype(np.float64)
     if metric == "euclidean":
-        found = np.linalg.norm(y - x, axis=1)
+        difference = y - x[..., np.newaxis, :]
+        found = np.sqrt(np.einsum("...ij,...ij->...i", difference, difference))
     elif metric == "dot":
-        found = -(y @ x)
+        found = -np.einsum("...ij,...j->...i", y, x)
     else:
-        norms = np.sqrt(np.einsum("ij,ij->i", y, y) * (x @ x))
-        products = y @ x
+        norms = np.sqrt(np.einsum("...ij,...ij->...i", y, y) * np.einsum("...j,...j->...", x, x)[..., np.newaxis])
+        products = np.einsum("...ij,...j->...i", y, x)
         cosines = np.divide(products, norms, out=np.zeros_like(products), where=norms != 0)
         found = np.clip(1 - cosines, 0, 2)  # rounding must not make a distance negative
     if not np.isfinite(found).all():
@@ -132,12 +133,13 @@ def check_queries(queries: bytes, number: int, metric: str) -> None:
     ZeroVector
         If the metric is cosine and a vector is all zeros.
     """
-    _check_metric(metric)
+    check_metric(metric)
     if metric == "cosine" and not matrix(queries, len(queries) // 4 // number).any(axis=1).all():
         raise ZeroVector
 
 
-def _check_metric(metric: str) -> None:
+def check_metric(metric: str | None) -> None:
+    """Refuse a metric that is not known."""
     if metric not in METRICS:
         raise UnknownMetric(f"The metric {metric!r} is not known")
 

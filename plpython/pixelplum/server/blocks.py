@@ -30,6 +30,14 @@ class Packed:
         """Return the vectors at places: numbers of blocks, and rows in them from 1."""
         return np.stack([self._by_number[block].vectors[row - 1] for block, row in places])
 
+    def block(self, number: int) -> blocks.Block:
+        """Return the block of a number."""
+        return self._by_number[number]
+
+    def item_at(self, place: tuple[int, int]) -> str:
+        """Return the item at a place."""
+        return self._by_number[place[0]].item_ids[place[1] - 1]
+
     def item_id(self, position: int) -> str:
         """Return the item at a position, counted through the blocks."""
         number = int(np.searchsorted(self._ends, position, side="right"))

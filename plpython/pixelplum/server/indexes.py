@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pixelplum.core import indexes
+from pixelplum.core import indexes, vectors
 from pixelplum.core.blocks import Names, mapped
 from pixelplum.server import cache as files
 from pixelplum.server.blocks import Packed, keep, kept
@@ -30,8 +30,9 @@ class OpenIndex:
         return self._index.search(queries, count)
 
 
-def check(plpy, cache: dict, method: str, metric: str, parameters: str, project_to: int | None) -> None:
+def check(plpy, cache: dict, method: str | None, metric: str | None, parameters: str, project_to: int | None) -> None:
     """Refuse what no index can be built with."""
+    vectors.check_metric(metric)
     indexes.read_parameters(method, metric, json.loads(parameters), project_to is not None)
 
 

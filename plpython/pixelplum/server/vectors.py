@@ -29,3 +29,8 @@ def distances(plpy, cache: dict, vector: bytes, queries: bytes, metric: str) -> 
 def check_queries(plpy, cache: dict, queries: bytes, number: int, metric: str) -> None:
     """Refuse query vectors or a metric that have no meaningful neighbours."""
     vectors.check_queries(queries, number, metric)
+
+
+def check_metric(plpy, cache: dict, metric: str | None) -> None:
+    """Refuse a metric that is not known."""
+    vectors.check_metric(metric)

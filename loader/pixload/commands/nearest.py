@@ -1,0 +1,152 @@
+"""pix nearest, pix graph, pix duplicates: look-alikes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+import psycopg2
+from rich.console import Console
+
+from pixload.commands.features import INT_MAX
+from pixload.commands.load import EXISTING_FILE
+from pixload.database import Database
+from pixload.errors import PixError
+from pixload.tables import Table
+from pixload.watching import run_watched
+
+PERCENT = "SELECT percent FROM pix.builds WHERE pid = %s"
+
+
+@click.command()
+@click.argument("item_ids", nargs=-1, metavar="[ITEM_ID]...")
+@click.option("--image", type=EXISTING_FILE, help="A picture file, instead of items.")
+@click.option("-k", type=click.IntRange(1, INT_MAX), default=10, show_default=True, help="How many.")
+@click.option("--model", "model_name", help="Default: that of the index, or the database's default model.")
+@click.option("--metric", help="cosine, euclidean, or dot; default: that of the index, or cosine.")
+@click.option("--index", "index_name", help="An index of pix index build; default: exact search.")
+@click.option("--label", "filter_label", help="Only items with this label.")
+@click.option("--brand", "filter_brand", help="Only items of this brand.")
+@click.option("--category", "filter_category", help="Only items with this word in their categories.")
+@click.option("--min-price", type=float, help="Only items that cost as much.")
+@click.option("--max-price", type=float, help="Only items that cost no more.")
+@click.pass_obj
+def nearest(database: Database, item_ids: tuple[str, ...], image: Path | None, **options) -> None:
+    """List the look-alikes of an item, of several, or of a picture file.
+
+    Example: pix nearest B005IYS5ZA -k 5 --max-price 100
+    """
+    if bool(item_ids) == (image is not None):
+        raise PixError("Items or one picture are needed.", "Give an ITEM_ID or several, or --image FILE.")
+    with database.connect() as connection:
+        if image is None:
+            tables = look_alikes_of_items(connection, list(item_ids), options)
+        else:
+            tables = {"": look_alikes_of_image(connection, image.read_bytes(), options)}
+    for item_id, rows in tables.items():
+        title = f"look-alikes of {item_id}" if len(tables) > 1 else None
+        Console().print(neighbor_table(rows, title))
+
+
+@click.command()
+@click.option("--model", "model_name", help="Default: the database's default model.")
+@click.option("-k", type=click.IntRange(1, INT_MAX), default=10, show_default=True, help="How many neighbours.")
+@click.option("--metric", default="cosine", show_default=True, help="cosine, euclidean, or dot.")
+@click.pass_obj
+def graph(database: Database, model_name: str | None, k: int, metric: str) -> None:
+    """Store the neighbours of all items in pix.neighbors; stopped, it goes on where it was.
+
+    Example: pix graph -k 10
+    """
+    run_watched(
+        database, "CALL pix.build_neighbor_graph(%s, %s, %s)", (model_name, k, metric), "neighbour graph", 100, percent
+    )
+    with database.connect() as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT items, seconds FROM pix.neighbor_graphs WHERE model_name = (pix._find_model(%s)).model_name",
+            (model_name,),
+        )
+        items, seconds = cursor.fetchone()
+    click.echo(f"{items:,} items have their neighbours in pix.neighbors, after {seconds:.1f} s")
+
+
+@click.command()
+@click.option("--model", "model_name", help="Default: the database's default model.")
+@click.option(
+    "--max-distance", type=click.FloatRange(0, 2), default=0.01, show_default=True, help="Cosine distance of a pair."
+)
+@click.pass_obj
+def duplicates(database: Database, model_name: str | None, max_distance: float) -> None:
+    """List pairs of items that look the same.
+
+    Example: pix duplicates --max-distance 0.001
+    """
+    with database.connect() as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT item_id, duplicate_id, distance FROM pix.duplicates(%s, %s) ORDER BY 3, 1, 2",
+            (model_name, max_distance),
+        )
+        rows = cursor.fetchall()
+    table = Table("item", "duplicate", "distance")
+    for item_id, duplicate_id, distance in rows:
+        table.add_row(item_id, duplicate_id, f"{distance:.4f}")
+    Console().print(table)
+    click.echo(f"{len(rows):,} pairs")
+
+
+def percent(watching, pid: int) -> int:
+    """Return how much of what a process builds is done."""
+    with watching.cursor() as cursor:
+        cursor.execute(PERCENT, (pid,))
+        row = cursor.fetchone()
+    return row[0] if row else 0
+
+
+Neighbor = tuple[int, str, float, str | None]
+"""rank, item_id, distance, title"""
+
+
+def look_alikes_of_items(connection, item_ids: list[str], options: Mapping[str, object]) -> dict[str, list[Neighbor]]:
+    """Return the look-alikes of each item; options are further arguments of pix.nearest_many."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            SELECT n.item_id, n.rank, n.neighbor_id, n.distance, i.title
+            FROM pix.nearest_many(%(item_ids)s, {_named(options)}) n
+            LEFT JOIN pix.items i ON i.item_id = n.neighbor_id
+            ORDER BY n.item_id, n.rank
+            """,
+            {**options, "item_ids": item_ids},
+        )
+        found = {item_id: [] for item_id in item_ids}
+        for item_id, *neighbor in cursor:
+            found[item_id].append(tuple(neighbor))
+    return found
+
+
+def look_alikes_of_image(connection, content: bytes, options: Mapping[str, object]) -> list[Neighbor]:
+    """Return the look-alikes of a picture; options are further arguments of pix.nearest_to_image."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            SELECT n.rank, n.item_id, n.distance, i.title
+            FROM pix.nearest_to_image(%(content)s, {_named(options)}) n
+            LEFT JOIN pix.items i USING (item_id)
+            ORDER BY n.rank
+            """,
+            {**options, "content": psycopg2.Binary(content)},
+        )
+        return cursor.fetchall()
+
+
+def _named(options: Mapping[str, object]) -> str:
+    return ", ".join(f"{name} => %({name})s" for name in options)
+
+
+def neighbor_table(rows: list[Neighbor], title: str | None = None) -> Table:
+    """Lay out look-alikes."""
+    table = Table("rank", "item", "distance", "title", title=title)
+    for rank, item_id, distance, item_title in rows:
+        table.add_row(str(rank), item_id, f"{distance:.4f}", item_title)
+    return table

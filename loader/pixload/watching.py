@@ -1,0 +1,61 @@
+"""Long work in the server, and a bar that tells how far it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
+
+import psycopg2
+
+from pixload.database import Database
+from pixload.progress import progress_bar
+
+SECONDS_BETWEEN_LOOKS = 0.5
+
+# A server that can (PostgreSQL 14) notices within seconds that this process was killed, and stops working for it.
+CANCEL_WHEN_ALONE = """
+SELECT set_config(name, '2s', false) FROM pg_catalog.pg_settings WHERE name = 'client_connection_check_interval'
+"""
+
+
+def run_watched(
+    database: Database, sql: str, parameters, description: str, total: int, look: Callable[[object, int], int]
+) -> list[tuple]:
+    """Run a statement in a connection of its own while another one looks how far it is.
+
+    Parameters
+    ----------
+    database : Database
+        Where.
+    sql : str
+        The statement, run outside a transaction block.
+    parameters : sequence or mapping
+        Its parameters.
+    description : str
+        Says what is going on.
+    total : int
+        Where the bar ends.
+    look : callable
+        Takes the other connection and the working one's process id, returns how far it is.
+
+    Returns
+    -------
+    list of tuple
+        The rows, if there are any.
+    """
+    with database.connect(autocommit=True) as working, database.connect(autocommit=True) as watching:
+        cursor = working.cursor()
+        cursor.execute(CANCEL_WHEN_ALONE)
+        with progress_bar(description, total) as advance, ThreadPoolExecutor(1) as pool:
+            running = pool.submit(cursor.execute, sql, parameters)
+            try:
+                while not wait([running], SECONDS_BETWEEN_LOOKS).done:
+                    advance(completed=look(watching, working.info.backend_pid))
+            except BaseException:  # Ctrl-C too: the server should not go on alone
+                with suppress(psycopg2.Error):
+                    working.cancel()
+                raise
+            running.result()
+            advance(completed=total)
+        return cursor.fetchall() if cursor.description else []

@@ -1,0 +1,96 @@
+"""All against all: many queries are compared with one block after another, and what is near is merged."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pixelplum.core.nearest import margins, proximities
+
+AT_ONCE = 4000
+"""Queries whose proximities to a block are in memory together: 16 MB."""
+SPARE = 4
+"""Candidates beyond k: the query itself, and what rounding may have put in the wrong order."""
+
+
+def nearest_in_block(
+    queries: np.ndarray, vectors: np.ndarray, norms: np.ndarray, k: int, metric: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find the candidates for the k nearest to each query in one block.
+
+    Parameters
+    ----------
+    queries : numpy.ndarray
+        float32, shape (queries, dimensions).
+    vectors : numpy.ndarray
+        float32, shape (items, dimensions).
+    norms : numpy.ndarray
+        float32, shape (items,), their Euclidean lengths.
+    k : int
+        How many are wanted.
+    metric : {'cosine', 'euclidean', 'dot'}
+        As for `vectors.distances`.
+
+    Returns
+    -------
+    rows : numpy.ndarray
+        int32, shape (queries, min(k + SPARE, items)), unordered.
+    found : numpy.ndarray
+        float32, of the same shape: their `nearest.proximities`.
+    """
+    count = min(k + SPARE, len(vectors))
+    rows = np.empty((len(queries), count), np.int32)
+    found = np.empty((len(queries), count), np.float32)
+    for start in range(0, len(queries), AT_ONCE):
+        some = slice(start, start + AT_ONCE)
+        all_found = proximities(vectors, norms, queries[some], metric)
+        rows[some] = np.argpartition(all_found, len(vectors) - count, axis=1)[:, len(vectors) - count :]
+        found[some] = np.take_along_axis(all_found, rows[some], axis=1)
+    return rows, found
+
+
+def merged(parts: list[tuple[np.ndarray, np.ndarray]], k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Merge what was found in several blocks.
+
+    Parameters
+    ----------
+    parts : list of tuple of numpy.ndarray
+        As `nearest_in_block` returns them, for the same queries.
+    k : int
+        As there.
+
+    Returns
+    -------
+    which : numpy.ndarray
+        Shape (queries, candidates): the number of the part that a candidate is from.
+    rows : numpy.ndarray
+        Of the same shape: its row there.
+    """
+    which = np.repeat(np.arange(len(parts)), [rows.shape[1] for rows, _ in parts])
+    rows = np.concatenate([rows for rows, _ in parts], axis=1)
+    found = np.concatenate([found for _, found in parts], axis=1)
+    first = max(0, found.shape[1] - k - SPARE)
+    best = np.argpartition(found, first, axis=1)[:, first:]
+    return which[best], np.take_along_axis(rows, best, axis=1)
+
+
+def alike_in_block(
+    queries: np.ndarray, vectors: np.ndarray, norms: np.ndarray, max_distance: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find the pairs that may be at most so far apart by cosine distance.
+
+    Parameters
+    ----------
+    queries, vectors, norms : numpy.ndarray
+        As for `nearest_in_block`.
+    max_distance : float
+        From 0 to 2.
+
+    Returns
+    -------
+    numbers, rows : numpy.ndarray
+        int32, shape (pairs,): of the query, and in the block; none that is nearer is missing.
+    """
+    found = proximities(vectors, norms, queries, "cosine")
+    least = (1 - max_distance) * np.linalg.norm(queries, axis=1) - margins(1, queries, "cosine")
+    numbers, rows = np.nonzero(found >= least[:, np.newaxis])
+    return numbers.astype(np.int32), rows.astype(np.int32)

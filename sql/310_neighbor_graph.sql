@@ -1,0 +1,262 @@
+-- All against all: queries of some blocks are compared with every block, where it is stored, in parallel; what is near is
+-- merged on the coordinator.
+
+CREATE OR REPLACE FUNCTION pix._nearest_in_block(
+    queries bytea, number integer, vectors bytea, norms bytea, k integer, metric text
+) RETURNS bytea
+LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE COST 1000000
+SET search_path = pg_catalog, pg_temp
+AS $$
+from pixelplum.server import call
+return call(plpy, GD, '@VERSION@', 'neighbor_graph.nearest_in_block', queries, number, vectors, norms, k, metric)
+$$;
+COMMENT ON FUNCTION pix._nearest_in_block(bytea, integer, bytea, bytea, integer, text) IS
+'Internal: candidates for the k nearest to each query in one block. Runs: either.';
+REVOKE ALL ON FUNCTION pix._nearest_in_block(bytea, integer, bytea, bytea, integer, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._nearest_in_block(bytea, integer, bytea, bytea, integer, text) TO pix_admin;
+
+CREATE OR REPLACE FUNCTION pix._alike_in_block(
+    queries bytea, number integer, vectors bytea, norms bytea, max_distance double precision
+) RETURNS bytea
+LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE COST 1000000
+SET search_path = pg_catalog, pg_temp
+AS $$
+from pixelplum.server import call
+return call(plpy, GD, '@VERSION@', 'neighbor_graph.alike_in_block', queries, number, vectors, norms, max_distance)
+$$;
+COMMENT ON FUNCTION pix._alike_in_block(bytea, integer, bytea, bytea, double precision) IS
+'Internal: pairs of a query and a vector of one block that may be that near. Runs: either.';
+REVOKE ALL ON FUNCTION pix._alike_in_block(bytea, integer, bytea, bytea, double precision) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._alike_in_block(bytea, integer, bytea, bytea, double precision) TO pix_admin;
+
+CREATE OR REPLACE FUNCTION pix._merge_neighbors(
+    key text, asked integer[], numbers integer[], parts bytea[], k integer, metric text,
+    OUT item_ids text[], OUT ranks integer[], OUT neighbor_ids text[], OUT distances double precision[]
+)
+LANGUAGE plpython3u STABLE STRICT PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS $$
+from pixelplum.server import call
+return call(plpy, GD, '@VERSION@', 'neighbor_graph.merge', key, asked, numbers, parts, k, metric)
+$$;
+COMMENT ON FUNCTION pix._merge_neighbors(text, integer[], integer[], bytea[], integer, text) IS
+'Internal: the k nearest to each item of some blocks, out of what was found in all. Errors: PX030. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._merge_neighbors(text, integer[], integer[], bytea[], integer, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._merge_neighbors(text, integer[], integer[], bytea[], integer, text) TO pix_admin;
+
+CREATE OR REPLACE FUNCTION pix._merge_pairs(
+    key text, asked integer[], numbers integer[], parts bytea[], max_distance double precision, known bigint,
+    OUT item_ids text[], OUT duplicate_ids text[], OUT distances double precision[]
+)
+LANGUAGE plpython3u STABLE STRICT PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS $$
+from pixelplum.server import call
+return call(plpy, GD, '@VERSION@', 'neighbor_graph.pairs', key, asked, numbers, parts, max_distance, known)
+$$;
+COMMENT ON FUNCTION pix._merge_pairs(text, integer[], integer[], bytea[], double precision, bigint) IS
+'Internal: pairs of items that are that near, each once. Errors: PX096. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._merge_pairs(text, integer[], integer[], bytea[], double precision, bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._merge_pairs(text, integer[], integer[], bytea[], double precision, bigint) TO pix_admin;
+
+-- CREATE TABLE AS is planned in parallel, and what runs inside a function otherwise is not.
+CREATE OR REPLACE FUNCTION pix._compare_blocks(
+    model_name text, asked integer[], expression text, first_block integer, OUT numbers integer[], OUT parts bytea[]
+)
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+SET enable_indexscan = off
+SET enable_bitmapscan = off
+SET min_parallel_table_scan_size = 0
+SET parallel_setup_cost = 0
+SET parallel_tuple_cost = 0
+SET parallel_leader_participation = off
+SET jit = off
+AS $$
+DECLARE
+    number integer;
+BEGIN
+    -- What is found in a block is larger than the queue to the leader: it must be there to read, and not work itself.
+    PERFORM set_config(
+        'max_parallel_workers_per_gather', CASE WHEN pix._is_cluster() THEN 0 ELSE pix._cores() END::text, true
+    );
+    SELECT sum(b.items) INTO number
+    FROM pix.feature_blocks b WHERE b.model_name = _compare_blocks.model_name AND b.block = ANY (asked);
+    IF to_regclass('pg_temp.pix_compared') IS NOT NULL THEN
+        DROP TABLE pg_temp.pix_compared;
+    END IF;
+    -- The queries are selected in the statement: a constant of megabytes would be sent to workers as text.
+    EXECUTE format(
+        'CREATE TEMP TABLE pix_compared ON COMMIT DROP AS
+         SELECT b.block, %s AS part FROM pix.feature_blocks b WHERE b.model_name = $2 AND b.block >= $3',
+        replace(
+            expression, '$queries',
+            '(SELECT string_agg(q.vectors, '''' ORDER BY array_position($1, q.block)) FROM pix.feature_blocks q
+            WHERE q.model_name = $2 AND q.block = ANY ($1)), $4'
+        )
+    ) || pix._distributed_by('block')
+    USING asked, model_name, first_block, number;
+    SELECT array_agg(c.block ORDER BY c.block), array_agg(c.part ORDER BY c.block) INTO numbers, parts
+    FROM pg_temp.pix_compared c;
+END
+$$;
+COMMENT ON FUNCTION pix._compare_blocks(text, integer[], text, integer) IS
+'Internal: compares the vectors of some blocks, $queries (and their number), with every block b from a number on.
+Runs: coordinator; the work is done in parallel workers or on the segments.';
+REVOKE ALL ON FUNCTION pix._compare_blocks(text, integer[], text, integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._compare_blocks(text, integer[], text, integer) TO pix_admin;
+
+CREATE OR REPLACE FUNCTION pix._next_blocks(model pix.models, done integer[]) RETURNS integer[]
+LANGUAGE sql STABLE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS $$
+-- As many rows as make the reading of every block worth its while: 4,000, or 32 MB.
+SELECT array_agg(b.block ORDER BY b.block) FROM (
+    SELECT b.block, sum(b.items) OVER (ORDER BY b.block) - b.items AS before
+    FROM pix.feature_blocks b WHERE b.model_name = (model).model_name AND b.block <> ALL (done)
+) b
+WHERE b.before < least(4000, 8388608 / (model).dimensions)
+$$;
+COMMENT ON FUNCTION pix._next_blocks(pix.models, integer[]) IS
+'Internal: blocks whose items are taken together next; NULL when all are done. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._next_blocks(pix.models, integer[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._next_blocks(pix.models, integer[]) TO pix_admin;
+
+CREATE OR REPLACE FUNCTION pix._neighbors_of_blocks(
+    model pix.models, key text, asked integer[], k integer, metric text
+) RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    compared record;
+    stored bigint;
+BEGIN
+    compared := pix._compare_blocks(
+        model.model_name, asked, format('pix._nearest_in_block($queries, b.vectors, b.norms, %s, %L)', k, metric), 1
+    );
+    DELETE FROM pix.neighbors n
+    WHERE n.model_name = model.model_name AND n.item_id IN (
+        SELECT unnest(b.item_ids) FROM pix.feature_blocks b
+        WHERE b.model_name = model.model_name AND b.block = ANY (asked)
+    );
+    INSERT INTO pix.neighbors (item_id, model_name, rank, neighbor_id, distance)
+    SELECT u.item_id, model.model_name, u.rank, u.neighbor_id, u.distance
+    FROM pix._merge_neighbors(key, asked, compared.numbers, compared.parts, k, metric) m,
+        unnest(m.item_ids, m.ranks, m.neighbor_ids, m.distances) u (item_id, rank, neighbor_id, distance);
+    GET DIAGNOSTICS stored = ROW_COUNT;
+    RETURN stored;
+END
+$$;
+COMMENT ON FUNCTION pix._neighbors_of_blocks(pix.models, text, integer[], integer, text) IS
+'Internal: stores the neighbours of the items of some blocks. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._neighbors_of_blocks(pix.models, text, integer[], integer, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._neighbors_of_blocks(pix.models, text, integer[], integer, text) TO pix_admin;
+
+-- A procedure that commits cannot have a SET clause: it sets search_path itself, in each transaction.
+CREATE OR REPLACE PROCEDURE pix.build_neighbor_graph(
+    model_name text DEFAULT NULL, k integer DEFAULT 10, metric text DEFAULT 'cosine'
+)
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    model pix.models := pix._find_model(model_name);
+    pack pix.packs;
+    graph pix.neighbor_graphs;
+    asked integer[];
+    begun timestamptz;
+    now_done integer[];
+    taken double precision;
+    moment timestamptz;
+BEGIN
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    PERFORM pix._check_k(k);
+    PERFORM pix._check_metric(metric);
+    PERFORM pix.pack_features(model.model_name);
+    SELECT p.* INTO pack FROM pix.packs p WHERE p.model_name = model.model_name;
+    IF coalesce(pack.items, 0) = 0 THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX095',
+            MESSAGE = format('There are no up-to-date features of model %L', model.model_name),
+            HINT = format('CALL pix.extract_features(%L);', model.model_name);
+    END IF;
+    COMMIT;
+    LOOP
+        PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+        -- Two calls at once take turns, and share the work.
+        PERFORM pg_advisory_xact_lock(hashtext('pix.build_neighbor_graph'), hashtext(model.model_name));
+        PERFORM pix._use_planner();
+        begun := clock_timestamp();
+        SELECT p.* INTO pack FROM pix.packs p WHERE p.model_name = model.model_name;
+        SELECT g.* INTO graph FROM pix.neighbor_graphs g WHERE g.model_name = model.model_name;
+        IF graph.model_name IS NULL OR graph.k <> k OR graph.metric <> metric OR graph.packed_in <> pack.packed_in
+            OR graph.model_checksum IS DISTINCT FROM pack.model_checksum
+        THEN
+            DELETE FROM pix.neighbor_graphs g WHERE g.model_name = model.model_name;
+            INSERT INTO pix.neighbor_graphs (model_name, model_checksum, packed_in, k, metric, done, blocks, items, seconds)
+            VALUES (model.model_name, pack.model_checksum, pack.packed_in, k, metric, '{}', pack.blocks, pack.items, 0);
+            graph.done := '{}';
+            graph.finished_at := NULL;
+            graph.seconds := 0;
+        END IF;
+        asked := pix._next_blocks(model, graph.done);
+        EXIT WHEN asked IS NULL AND graph.finished_at IS NOT NULL;
+        IF asked IS NULL THEN
+            DELETE FROM pix.neighbors n
+            WHERE n.model_name = model.model_name AND NOT EXISTS (
+                SELECT FROM pix.features f
+                WHERE f.item_id = n.item_id AND f.model_name = model.model_name AND f.packed_in <= pack.packed_in
+            );
+            moment := clock_timestamp();
+            UPDATE pix.neighbor_graphs g SET finished_at = moment WHERE g.model_name = model.model_name;
+            EXIT;
+        END IF;
+        PERFORM set_config('application_name', format(
+            'pix: %s %% of neighbour graph of %s', 100 * cardinality(graph.done) / pack.blocks, model.model_name
+        ), true);
+        PERFORM pix._open_blocks(model.model_name);
+        PERFORM pix._neighbors_of_blocks(model, pack.checksum, asked, k, metric);
+        now_done := graph.done || asked;
+        taken := graph.seconds + EXTRACT(EPOCH FROM clock_timestamp() - begun);
+        UPDATE pix.neighbor_graphs g SET done = now_done, seconds = taken WHERE g.model_name = model.model_name;
+        COMMIT;
+    END LOOP;
+END
+$$;
+COMMENT ON PROCEDURE pix.build_neighbor_graph(text, integer, text) IS
+'Fills pix.neighbors with the k nearest neighbours of every item: BI tools join it, and hot queries are answered from it. It
+works on some blocks at a time and commits. It can be stopped at any moment and called again: at most the last part is lost.
+Called when all is done, it does nothing; called after features have changed, it starts anew, and readers have the old
+neighbours of an item until its new ones are there. pix.neighbor_graphs and pix.builds tell how far it is.
+Arguments: model_name (NULL: the default model); k, how many neighbours; metric: cosine, euclidean, or dot.
+Errors: PX020 unknown model, PX024 a cache folder that cannot be used, PX030 a vector that cannot be compared, PX032 unknown
+metric, PX033 k below 1, PX095 a model without features.
+Runs: coordinator, outside a transaction block; the work is done in parallel workers or on the segments.
+Example: CALL pix.build_neighbor_graph(''mini_inception'', k => 10);';
+REVOKE ALL ON PROCEDURE pix.build_neighbor_graph(text, integer, text) FROM PUBLIC;
+GRANT EXECUTE ON PROCEDURE pix.build_neighbor_graph(text, integer, text) TO pix_admin;
+
+CREATE OR REPLACE FUNCTION pix._forget_neighbors(model_name text) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    old_checksums text[];
+    old pix.indexes;
+BEGIN
+    SELECT array_agg(b.checksum) INTO old_checksums
+    FROM pix.feature_blocks b WHERE b.model_name = _forget_neighbors.model_name;
+    DELETE FROM pix.feature_blocks b WHERE b.model_name = _forget_neighbors.model_name;
+    DELETE FROM pix.packs p WHERE p.model_name = _forget_neighbors.model_name;
+    PERFORM pix._forget_files(old_checksums, 'block');
+    FOR old IN SELECT i.* FROM pix.indexes i WHERE i.model_name = _forget_neighbors.model_name LOOP
+        DELETE FROM pix.indexes i WHERE i.index_name = old.index_name;
+        PERFORM pix._forget_index_files(old);
+    END LOOP;
+    DELETE FROM pix.neighbors n WHERE n.model_name = _forget_neighbors.model_name;
+    DELETE FROM pix.neighbor_graphs g WHERE g.model_name = _forget_neighbors.model_name;
+END
+$$;
+COMMENT ON FUNCTION pix._forget_neighbors(text) IS
+'Internal: removes the blocks, indexes and neighbours of a model. Errors: PX024. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._forget_neighbors(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._forget_neighbors(text) TO pix_admin;

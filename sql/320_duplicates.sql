@@ -1,0 +1,59 @@
+-- Items that look the same, and pictures that are the same.
+
+CREATE OR REPLACE FUNCTION pix.duplicates(model_name text DEFAULT NULL, max_distance double precision DEFAULT 0.01)
+RETURNS SETOF pix.duplicate
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE ROWS 1000
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    model pix.models;
+    pack pix.packs;
+    done integer[] := '{}';
+    asked integer[];
+    compared record;
+    found_pairs record;
+    known bigint := 0;
+BEGIN
+    PERFORM pix._require_coordinator('pix.duplicates', 'Call it alone: SELECT * FROM pix.duplicates(…);');
+    IF max_distance IS NULL OR NOT max_distance BETWEEN 0 AND 2 THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX096', MESSAGE = format('max_distance is %s', coalesce(max_distance::text, 'NULL')),
+            HINT = 'It is a cosine distance, from 0 to 2; 0.01 is about the same picture twice.';
+    END IF;
+    model := pix._find_model(model_name);
+    PERFORM pix.pack_features(model.model_name);
+    SELECT p.* INTO pack FROM pix.packs p WHERE p.model_name = model.model_name;
+    IF pack.items > 0 THEN
+        PERFORM pix._open_blocks(model.model_name);
+    END IF;
+    LOOP
+        asked := pix._next_blocks(model, done);
+        EXIT WHEN asked IS NULL;
+        done := done || asked;
+        compared := pix._compare_blocks(
+            model.model_name, asked, format('pix._alike_in_block($queries, b.vectors, b.norms, %L)', max_distance), asked[1]
+        );
+        found_pairs := pix._merge_pairs(pack.checksum, asked, compared.numbers, compared.parts, max_distance, known);
+        known := known + cardinality(found_pairs.item_ids);
+        RETURN QUERY SELECT u.item_id, u.duplicate_id, u.distance
+            FROM unnest(found_pairs.item_ids, found_pairs.duplicate_ids, found_pairs.distances)
+                u (item_id, duplicate_id, distance);
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION pix.duplicates(text, double precision) IS
+'Pairs of items that look the same to a model: every item is compared with every other.
+Arguments: model_name (NULL: the default model); max_distance, cosine distance up to which two are the same.
+Result: item_id, duplicate_id, distance (as pix.distance); each pair once, item_id being the first by name.
+Errors: PX020 unknown model, PX024 a cache folder that cannot be used, PX030 a vector that cannot be compared, PX060 a call as
+a part of a larger query on a cluster, PX096 a max_distance that makes no sense, or more than a million pairs.
+Runs: coordinator; the work is done in parallel workers or on the segments.
+Example: SELECT * FROM pix.duplicates(''mini_inception'', max_distance => 0.001) ORDER BY distance LIMIT 5;';
+REVOKE ALL ON FUNCTION pix.duplicates(text, double precision) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix.duplicates(text, double precision) TO pix_admin;
+
+CREATE OR REPLACE VIEW pix.identical_images AS
+SELECT i.sha256, count(*) AS items, array_agg(i.item_id ORDER BY i.item_id) AS item_ids
+FROM pix.images i GROUP BY i.sha256 HAVING count(*) > 1;
+COMMENT ON VIEW pix.identical_images IS 'Picture files that several items have, byte for byte, and which items these are.';
+REVOKE ALL ON pix.identical_images FROM PUBLIC;
+GRANT SELECT ON pix.identical_images TO pix_reader;

@@ -1,0 +1,439 @@
+"""Indexes: what they find, that they are used, that they stay fresh, and what is lost when files are."""
+
+import itertools
+import json
+import threading
+
+import numpy as np
+import psycopg2
+import pytest
+
+from tests.server.test_features import fails_with
+
+METRICS = ["cosine", "euclidean", "dot"]
+KINDS = {
+    "exact": ("exact", "{}", None, 1.0),
+    "annoy": ("annoy", "{}", None, 0.95),
+    "hnsw": ("hnsw", "{}", None, 0.95),
+    "hnsw of float32": ("hnsw", '{"dtype": "float32"}', None, 0.95),
+    "hnsw of int8": ("hnsw", '{"dtype": "int8"}', None, 0.95),
+    "projected": ("exact", "{}", 24, 0.95),
+    "projected hnsw": ("hnsw", "{}", 24, 0.95),
+    "projected annoy": ("annoy", "{}", 24, 0.95),
+}
+CASES = [
+    pytest.param(kind, metric, id=f"{kind}, {metric}")
+    for kind, metric in itertools.product(KINDS, METRICS)
+    if (kind, metric) not in {("hnsw of int8", "euclidean"), ("hnsw of int8", "dot")}
+]
+QUERIES = 40
+
+
+def build(db, kind: str, metric: str, name: str = "fast"):
+    method, parameters, project_to, bar = KINDS[kind]
+    db.query("SELECT pix.build_index(%s, 'clouds', %s, %s, %s, %s)", (name, method, metric, parameters, project_to))
+    return bar
+
+
+def nearest_many(db, item_ids: list[str], k: int, metric: str, index_name: str | None):
+    rows = db.query(
+        "SELECT * FROM pix.nearest_many(%s, %s, 'clouds', %s, %s)", (item_ids, k, metric, index_name), role="rita"
+    )
+    found = {item_id: [] for item_id in item_ids}
+    for item_id, rank, neighbor_id, distance in rows:
+        found[item_id].append((neighbor_id, distance))
+        assert rank == len(found[item_id])
+    return found
+
+
+def recall(catalogue, metric: str, index_name: str | None = "fast", k: int = 10) -> float:
+    """The share of the true neighbours, as numpy has them, that are found; what is found has its true distance."""
+    queries = sorted(catalogue.vectors)[:: max(1, len(catalogue.vectors) // QUERIES)]
+    found = nearest_many(catalogue.db, queries, k, metric, index_name)
+    hits = 0
+    for query in queries:
+        everything = dict(catalogue.expected(catalogue.vectors[query], 10**6, metric, [query]))
+        farthest = sorted(everything.values())[k - 1]
+        assert len(found[query]) == k
+        for neighbor_id, distance in found[query]:
+            assert distance == pytest.approx(everything[neighbor_id], abs=1e-6)
+            hits += everything[neighbor_id] <= farthest + 1e-9
+    return hits / (k * len(queries))
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_exact_search_finds_everything(catalogue, metric):
+    assert recall(catalogue, metric, None) == 1
+    catalogue.add(range(1990, 2050))
+    catalogue.remove([f"c{n:04}" for n in range(0, 2000, 100)])
+    assert recall(catalogue, metric, None) == 1
+    catalogue.db.query("SELECT pix.pack_features('clouds')")
+    assert recall(catalogue, metric, None) == 1
+
+
+@pytest.mark.parametrize(("kind", "metric"), CASES)
+def test_recall_and_freshness(catalogue, kind, metric):
+    db = catalogue.db
+    bar = build(db, kind, metric)
+    stored = db.value("SELECT recall FROM pix.indexes WHERE index_name = 'fast'")
+    assert bar <= stored <= 1
+    assert recall(catalogue, metric) >= bar
+
+    added = catalogue.add(range(2000, 2060))
+    changed = catalogue.add(range(500, 540))
+    gone = [f"c{n:04}" for n in range(900, 940)]
+    catalogue.remove(gone)
+    assert db.query("SELECT added, removed, usable FROM pix.index_status") == [(100, 80, True)]
+    assert recall(catalogue, metric) >= bar
+    if metric != "dot":
+        for item_id in added[:3] + changed[:3]:
+            numbers = catalogue.vectors[item_id].tolist()
+            rows = db.query(
+                "SELECT item_id FROM pix.nearest_to_vector(%s::real[], 1, 'clouds', %s, 'fast')", (numbers, metric)
+            )
+            assert rows == [(item_id,)]
+    everywhere = nearest_many(db, added[:20], 200, metric, "fast")
+    assert not {name for rows in everywhere.values() for name, _ in rows} & set(gone)
+
+    items, after = db.query("SELECT items, recall FROM pix.refresh_index('fast')")[0]
+    assert items == 2020
+    assert after >= bar
+    assert db.query("SELECT added, removed FROM pix.index_status") == [(0, 0)]
+    assert recall(catalogue, metric) >= bar
+    unchanged = db.query("SELECT built_at FROM pix.indexes")
+    db.query("SELECT pix.refresh_index('fast')")
+    assert db.query("SELECT built_at FROM pix.indexes") == unchanged
+
+
+@pytest.mark.parametrize(
+    ("method", "parameters", "project_to"),
+    [
+        ("exact", '{"rerank": 1}', 2),
+        ("annoy", '{"trees": 1, "search_k": 1, "rerank": 1}', None),
+        ("hnsw", '{"m": 2, "ef_construction": 1, "ef_search": 1, "rerank": 1}', None),
+    ],
+)
+def test_index_is_what_answers(catalogue, method, parameters, project_to):
+    """Only a bad index shows that it is used: exact search would find everything."""
+    db = catalogue.db
+    db.query("SELECT pix.build_index('bad', 'clouds', %s, 'cosine', %s, %s)", (method, parameters, project_to))
+    measured = db.query("SELECT recall, queries, k FROM pix.recall_check('bad', 50, 5)", role="rita")
+    assert measured[0][0] < 0.9
+    assert measured[0][1:] == (50, 5)
+    ask = "SELECT array_agg(item_id ORDER BY rank) FROM pix.nearest(%s, 5, 'clouds', index_name => %s)"
+    differ = [db.query(ask, (item_id, "bad")) != db.query(ask, (item_id, None)) for item_id in QUERIED]
+    assert any(differ)
+
+
+QUERIED = [f"c{n:04}" for n in range(0, 200, 20)]
+
+
+def test_one_and_many_and_vector_agree(catalogue):
+    db = catalogue.db
+    build(db, "hnsw", "cosine")
+    one = db.query("SELECT item_id, distance FROM pix.nearest('c0042', 10, index_name => 'fast')", role="rita")
+    many = nearest_many(db, ["c0042", "c0043"], 10, None, "fast")["c0042"]
+    numbers = catalogue.vectors["c0042"].tolist()
+    vector = db.query(
+        "SELECT item_id, distance FROM pix.nearest_to_vector(%s::real[], 11, index_name => 'fast')", (numbers,), "rita"
+    )
+    assert one == many
+    assert vector[0] == ("c0042", pytest.approx(0, abs=1e-9))
+    assert [name for name, _ in vector[1:]] == [name for name, _ in one]
+
+
+@pytest.mark.parametrize("kind", [None, "annoy", "hnsw", "projected"])
+def test_filtered_queries_return_k(catalogue, kind):
+    """Over-fetching, then comparing all that pass: never fewer than there are."""
+    db = catalogue.db
+    index = None if kind is None else "fast"
+    if kind:
+        build(db, kind, "cosine")
+    db.query(
+        "INSERT INTO pix.labels (item_id, label_set, label) SELECT item_id, 's', 'rare' FROM pix.items "
+        "WHERE item_id IN ('c0003', 'c0999', 'c1500')"
+    )
+    query = catalogue.vectors["c0011"]
+    ranked = [name for name, _ in catalogue.expected(query, 2000, "cosine", ["c0011"])]
+
+    def found(sql: str, k: int = 10) -> list[str]:
+        rows = db.query(
+            f"SELECT item_id FROM pix.nearest('c0011', {k}, 'clouds', index_name => %s, {sql})", (index,), role="rita"
+        )
+        return [name for (name,) in rows]
+
+    def price(name: str) -> int:
+        return int(name[1:]) % 100
+
+    cheap = [name for name in ranked if price(name) <= 5]
+    assert set(found("max_price => 5")) >= set(cheap[:8])
+    assert len(found("max_price => 5")) == 10
+    assert found("max_price => 5", 200) == cheap
+    brand = [name for name in ranked if int(name[1:]) % 7 == 3 and 40 <= price(name) <= 60]
+    assert found("filter_brand => 'brand 3', min_price => 40, max_price => 60", 50) == brand[:50]
+    assert set(found("filter_label => 'rare'")) == {"c0003", "c0999", "c1500"}
+    assert found("filter_label => 'none'") == []
+    some = ["c0005", "c0006", "c0007", "c0011", "unknown"]
+    assert found("candidates => ARRAY['c0005', 'c0006', 'c0007', 'c0011', 'unknown', NULL]") == [
+        name for name in ranked if name in some
+    ]
+    assert found("candidates => '{}'") == []
+    best = ranked[:300]
+    rest = found(f"exclude => ARRAY{best}")
+    assert len(rest) == 10
+    assert not set(rest) & set(best)
+    half = [name for name in ranked if price(name) >= 50]
+    assert len(set(found("min_price => 50")) & set(half[:10])) >= 9
+    assert len(found("min_price => 50", 1500)) == len(half)
+
+
+def test_categories_are_searched_at_any_depth(catalogue):
+    db = catalogue.db
+    categories = json.dumps([["Shoes", 'It\'s "new"'], ["Boots"]])
+    db.query("UPDATE pix.items SET categories = %s WHERE item_id = 'c0005'", (categories,))
+    for category in ("Boots", 'It\'s "new"'):
+        rows = db.query("SELECT item_id FROM pix.nearest('c0001', 5, 'clouds', filter_category => %s)", (category,))
+        assert rows == [("c0005",)]
+    assert db.query("SELECT * FROM pix.nearest('c0001', 5, 'clouds', filter_category => 'Boot')") == []
+
+
+@pytest.mark.parametrize("kind", ["exact", "annoy", "hnsw"])
+def test_more_than_there_are(catalogue, kind):
+    build(catalogue.db, kind, "euclidean")
+    rows = catalogue.db.query("SELECT * FROM pix.nearest('c0000', 100000, index_name => 'fast')", role="rita")
+    assert len(rows) == 1999
+
+
+def test_vectors_of_zeros_are_found_last(catalogue):
+    db = catalogue.db
+    db.query("UPDATE pix.features SET vector = %s WHERE item_id = 'c0001'", (psycopg2.Binary(bytes(48 * 4)),))
+    for kind in ("exact", "annoy", "hnsw"):
+        build(db, kind, "cosine")
+        rows = dict(db.query("SELECT item_id, distance FROM pix.nearest('c0000', 2000, index_name => 'fast')"))
+        assert rows["c0001"] == 1
+        assert len(rows) == 1999
+        fails_with(db, "PX031", "SELECT * FROM pix.nearest('c0001', 3, index_name => 'fast')")
+
+
+def test_questions_without_an_answer(catalogue):
+    db = catalogue.db
+    build(db, "hnsw", "cosine")
+    nearest = "SELECT * FROM pix.nearest({})"
+    fails_with(db, "PX090", nearest.format("'c0001', index_name => 'none'"))
+    fails_with(db, "PX090", nearest.format("'c0001', index_name => ''"))
+    fails_with(db, "PX092", nearest.format("'c0001', 5, 'mini_inception', index_name => 'fast'"))
+    fails_with(db, "PX092", nearest.format("'c0001', metric => 'dot', index_name => 'fast'"))
+    fails_with(db, "PX033", nearest.format("'c0001', 0, index_name => 'fast'"))
+    fails_with(db, "PX040", nearest.format("'nope', index_name => 'fast'"))
+    vector = "SELECT * FROM pix.nearest_to_vector({}::real[], 5, 'clouds')"
+    fails_with(db, "PX030", vector.format("ARRAY[1, 2, 3]"))
+    fails_with(db, "PX030", vector.format("NULL"))
+    fails_with(db, "PX030", vector.format("array_fill('NaN'::real, ARRAY[48])"))
+    fails_with(db, "PX030", vector.format("array_fill(NULL::real, ARRAY[48])"))
+    fails_with(db, "PX031", vector.format("array_fill(0::real, ARRAY[48])"))
+    fails_with(db, "PX090", "SELECT * FROM pix.recall_check('none')")
+    fails_with(db, "PX033", "SELECT * FROM pix.recall_check('fast', 10, 0)")
+    fails_with(db, "PX091", "SELECT * FROM pix.recall_check('fast', 0)")
+    fails_with(db, "PX090", "SELECT pix.refresh_index('none')", role="ada")
+    fails_with(db, "PX090", "SELECT pix.drop_index('none')", role="ada")
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "arguments"),
+    [
+        ("PX091", "'', 'clouds'"),
+        ("PX091", "NULL, 'clouds'"),
+        ("PX091", "repeat('x', 201), 'clouds'"),
+        ("PX020", "'x', 'none'"),
+        ("PX091", "'x', 'clouds', 'ivf'"),
+        ("PX091", "'x', 'clouds', NULL"),
+        ("PX032", "'x', 'clouds', 'hnsw', 'manhattan'"),
+        ("PX032", "'x', 'clouds', 'hnsw', NULL"),
+        ("PX091", """'x', 'clouds', 'hnsw', 'cosine', '{"trees": 3}'"""),
+        ("PX091", """'x', 'clouds', 'hnsw', 'cosine', '{"m": 0}'"""),
+        ("PX091", """'x', 'clouds', 'hnsw', 'cosine', '{"m": "many"}'"""),
+        ("PX091", """'x', 'clouds', 'hnsw', 'cosine', '{"m": true}'"""),
+        ("PX091", """'x', 'clouds', 'hnsw', 'cosine', '{"dtype": "float8"}'"""),
+        ("PX091", """'x', 'clouds', 'hnsw', 'dot', '{"dtype": "int8"}'"""),
+        ("PX091", """'x', 'clouds', 'hnsw', 'cosine', '[1]'"""),
+        ("PX091", "'x', 'clouds', 'exact', 'cosine', '{}', 0"),
+        ("PX091", "'x', 'clouds', 'exact', 'cosine', '{}', -3"),
+        ("PX091", "'x', 'clouds', 'exact', 'cosine', '{}', 48"),
+        ("PX095", "'x', 'mini_inception'"),
+    ],
+)
+def test_index_that_cannot_be_built(catalogue, sqlstate, arguments):
+    fails_with(catalogue.db, sqlstate, f"SELECT pix.build_index({arguments})", role="ada")
+    assert catalogue.db.query("SELECT * FROM pix.indexes") == []
+    assert catalogue.db.query("SELECT * FROM pix.index_parts") == []
+
+
+def test_numbers_too_large_for_float16(catalogue):
+    large = np.full(48, 70000, np.float32)
+    catalogue.db.query(
+        "UPDATE pix.features SET vector = %s WHERE item_id = 'c0007'", (psycopg2.Binary(large.tobytes()),)
+    )
+    build = "SELECT pix.build_index('x', 'clouds', 'hnsw', 'euclidean', %s)"
+    fails_with(catalogue.db, "PX091", build, ("{}",), role="ada")
+    catalogue.db.query(build, ('{"dtype": "float32"}',))
+
+
+def test_readers_do_not_build(catalogue):
+    build(catalogue.db, "exact", "cosine")
+    for call in ("pix.build_index('x', 'clouds')", "pix.refresh_index('fast')", "pix.drop_index('fast')"):
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            catalogue.db.query(f"SELECT {call}", role="rita")
+
+
+def test_index_of_a_model_that_was_imported_again(extracted):
+    extracted.query("SELECT pix.build_index('boots', 'mini_inception', 'exact')")
+    item_id = extracted.value("SELECT min(item_id) FROM pix.items")
+    extracted.query("UPDATE pix.models SET checksum = repeat('a', 64)")
+    extracted.query("UPDATE pix.features SET model_checksum = repeat('a', 64)")
+    error = fails_with(extracted, "PX092", "SELECT * FROM pix.nearest(%s, index_name => 'boots')", (item_id,))
+    assert "refresh_index" in error.diag.message_hint
+    assert extracted.query("SELECT usable FROM pix.index_status") == [(False,)]
+    extracted.query("SELECT pix.refresh_index('boots')")
+    assert len(extracted.query("SELECT * FROM pix.nearest(%s, index_name => 'boots')", (item_id,))) == 10
+
+
+def test_rebuild_replaces_and_cleans_up(catalogue):
+    db = catalogue.db
+    build(db, "annoy", "cosine")
+    build(db, "annoy", "cosine", "another")
+    build(db, "hnsw", "euclidean")
+    assert db.query("SELECT index_name, method, metric FROM pix.indexes ORDER BY 1") == [
+        ("another", "annoy", "cosine"),
+        ("fast", "hnsw", "euclidean"),
+    ]
+    used = db.query("SELECT checksum FROM pix.indexes UNION SELECT design_checksum FROM pix.indexes")
+    assert sorted(db.query("SELECT DISTINCT checksum FROM pix.index_parts")) == sorted(used)
+    for name in ("fast", "another"):
+        db.query("SELECT pix.drop_index(%s)", (name,))
+    assert db.query("SELECT * FROM pix.index_parts") == []
+
+
+def test_readers_go_on_while_an_index_is_replaced_and_dropped(catalogue):
+    """One transaction replaces it: others see the one before until that is committed."""
+    db = catalogue.db
+    build(db, "hnsw", "cosine")
+    writer = db.connect(autocommit=False)
+    ask = "SELECT item_id FROM pix.nearest('c0007', 5, index_name => 'fast')"
+    before = db.query(ask, role="rita")
+    with writer.cursor() as cursor:
+        cursor.execute("SELECT pix.build_index('fast', 'clouds', 'annoy')")
+        assert db.query(ask, role="rita") == before
+        assert db.value("SELECT method FROM pix.indexes", role="rita") == "hnsw"
+        fails_with(db, "PX093", "SELECT pix.build_index('fast', 'clouds')", role="ada")
+        fails_with(db, "PX093", "SELECT pix.drop_index('fast')", role="ada")
+    writer.commit()
+    assert db.value("SELECT method FROM pix.indexes", role="rita") == "annoy"
+    with writer.cursor() as cursor:
+        cursor.execute("SELECT pix.drop_index('fast')")
+        assert db.query(ask, role="rita") == before
+    writer.commit()
+    fails_with(db, "PX090", ask)
+
+
+def test_query_that_began_before_the_drop(catalogue):
+    """Its snapshot still has the parts, though the file is gone."""
+    db = catalogue.db
+    build(db, "hnsw", "cosine")
+    reader = db.connect("rita", autocommit=False)
+    with reader.cursor() as cursor:
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        cursor.execute("SELECT count(*) FROM pix.indexes")
+        db.query("SELECT pix.drop_index('fast')")
+        cursor.execute("SELECT count(*) FROM pix.nearest('c0007', 5, index_name => 'fast')")
+        assert cursor.fetchone() == (5,)
+
+
+def test_progress_is_seen_by_others(catalogue, until):
+    """A build that waits for the locks of a transaction is seen at work, and can be cancelled."""
+    db = catalogue.db
+    holder = db.connect(autocommit=False)
+    holder.cursor().execute("SELECT pg_advisory_xact_lock(hashtext('pix.pack_features'), hashtext('clouds'))")
+    builder = db.connect()
+    failed = []
+
+    def work() -> None:
+        try:
+            builder.cursor().execute("SELECT pix.build_index('slow', 'clouds')")
+        except psycopg2.Error as error:
+            failed.append(error.pgcode)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    pid = builder.info.backend_pid
+    until(db, f"SELECT count(*) = 1 FROM pix.builds WHERE pid = {pid} AND percent = 0 AND building = 'index slow'")
+    assert db.query("SELECT building FROM pix.builds", role="rita") == [("index slow",)]
+    builder.cancel()
+    thread.join()
+    assert failed == ["57014"]
+    holder.rollback()
+    assert db.query("SELECT * FROM pix.builds") == []
+    db.query("SELECT pix.build_index('slow', 'clouds')")
+
+
+@pytest.mark.parametrize("trouble", ["lost", "truncated", "altered"])
+@pytest.mark.parametrize("kind", ["index", "design", "block"])
+def test_file_that_is_lost_or_damaged_is_restored(catalogue, cache_folder, kind, trouble):
+    db = catalogue.db
+    build(db, "hnsw", "cosine")
+    column = {"index": "SELECT checksum FROM pix.indexes", "design": "SELECT design_checksum FROM pix.indexes",
+              "block": "SELECT checksum FROM pix.feature_blocks ORDER BY block LIMIT 1"}[kind]  # fmt: skip
+    file = cache_folder / f"{db.value(column)}.{kind}"
+    whole = file.read_bytes()
+    if trouble == "lost":
+        file.unlink()
+    elif trouble == "truncated":
+        file.write_bytes(whole[:1000])
+    else:
+        file.write_bytes(whole[:-8] + b"\\xff" * 8)
+    assert recall(catalogue, "cosine") >= 0.97
+    assert file.read_bytes() == whole
+    assert not list(cache_folder.glob(f"{file.stem}.[0-9]*"))
+
+
+def test_parts_that_are_lost_are_an_error(catalogue, cache_folder):
+    db = catalogue.db
+    build(db, "hnsw", "cosine")
+    checksum = db.value("SELECT checksum FROM pix.indexes")
+    (cache_folder / f"{checksum}.index").unlink()
+    db.query("DELETE FROM pix.index_parts WHERE checksum = %s AND part = 0", (checksum,))
+    fails_with(db, "PX094", "SELECT * FROM pix.nearest('c0007', 5, index_name => 'fast')")
+    db.query("SELECT pix.build_index('fast', 'clouds')")
+    assert recall(catalogue, "cosine") >= 0.97
+
+
+def test_files_of_what_is_gone_are_removed(catalogue, cache_folder):
+    db = catalogue.db
+    build(db, "annoy", "cosine")
+    index = cache_folder / f"{db.value('SELECT checksum FROM pix.indexes')}.index"
+    block = cache_folder / f"{db.value('SELECT checksum FROM pix.feature_blocks ORDER BY block LIMIT 1')}.block"
+    assert index.exists()
+    assert block.exists()
+    catalogue.remove(sorted(catalogue.vectors)[::2])
+    db.query("SELECT pix.refresh_index('fast')")
+    assert not index.exists()
+    assert not block.exists()
+
+
+def test_command(catalogue, tmp_path):
+    db = catalogue.db
+    built = db.pix("index", "build", "fast", "--model", "clouds", "--set", "ef_search=80").stdout
+    assert "2,000 items, recall@10" in built
+    assert db.value("SELECT parameters ->> 'ef_search' FROM pix.indexes") == "80"
+    catalogue.add([3000])
+    assert "fast" in db.pix("index", "list", role="rita").stdout
+    assert "recall@5" in db.pix("index", "check", "fast", "--queries", 20, "-k", 5, role="rita").stdout
+    assert "2,001 items" in db.pix("index", "refresh", "fast").stdout
+    assert "c0047" in db.pix("nearest", "c0007", "-k", 200, "--index", "fast", role="rita").stdout
+    cheap = db.pix("nearest", "c0007", "--model", "clouds", "--max-price", 0, "-k", 100, role="rita").stdout
+    assert "c0100" in cheap
+    assert "c0047" not in cheap
+    wrong = db.pix("index", "build", "fast", "--set", "ef_search", check=False)
+    assert wrong.returncode == 1
+    assert "NAME=VALUE" in wrong.stderr
+    assert "dropped" in db.pix("index", "drop", "fast").stdout
+    assert db.pix("index", "drop", "fast", check=False).returncode == 1

@@ -1,0 +1,174 @@
+"""The neighbour graph, and pairs that look the same."""
+
+import os
+import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import psycopg2
+import pytest
+
+from tests.server.test_features import fails_with
+
+
+def graph(db) -> dict[str, list[tuple[str, float]]]:
+    found = {}
+    for item_id, rank, neighbor_id, distance in db.query(
+        "SELECT item_id, rank, neighbor_id, distance FROM pix.neighbors ORDER BY item_id, rank", role="rita"
+    ):
+        found.setdefault(item_id, []).append((neighbor_id, distance))
+        assert rank == len(found[item_id])
+    return found
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean", "dot"])
+def test_graph_is_exact(catalogue, metric):
+    db = catalogue.db
+    db.query("CALL pix.build_neighbor_graph('clouds', 5, %s)", (metric,))
+    found = graph(db)
+    assert set(found) == set(catalogue.vectors)
+    for item_id in sorted(found)[::50]:
+        expected = catalogue.expected(catalogue.vectors[item_id], 5, metric, [item_id])
+        assert [name for name, _ in found[item_id]] == [name for name, _ in expected]
+        np.testing.assert_allclose([d for _, d in found[item_id]], [d for _, d in expected], atol=1e-6)
+    assert db.query("SELECT k, metric, items, finished_at IS NOT NULL FROM pix.neighbor_graphs") == [
+        (5, metric, 2000, True)
+    ]
+
+
+def test_done_again_it_does_only_what_is_missing(catalogue):
+    db = catalogue.db
+    db.query("CALL pix.build_neighbor_graph('clouds', 3)")
+    first = db.query("SELECT seconds, finished_at FROM pix.neighbor_graphs")
+    db.query("CALL pix.build_neighbor_graph('clouds', 3)")
+    assert db.query("SELECT seconds, finished_at FROM pix.neighbor_graphs") == first
+    gone = ["c0005", "c0006"]
+    catalogue.remove(gone)
+    catalogue.add([2000])
+    db.query("CALL pix.build_neighbor_graph('clouds', 3)")
+    found = graph(db)
+    assert set(found) == set(catalogue.vectors)
+    assert not {name for rows in found.values() for name, _ in rows} & set(gone)
+
+
+def test_fewer_items_than_neighbours(db):
+    db.query("INSERT INTO pix.models (model_name, dimensions, source) VALUES ('tiny', 2, 'a test')")
+    for name, numbers in (("a", [1, 0]), ("b", [1, 1]), ("zero", [0, 0])):
+        db.query(
+            "INSERT INTO pix.features VALUES (%s, 'tiny', NULL, NULL, pix.from_array(%s::real[]))", (name, numbers)
+        )
+    db.query("CALL pix.build_neighbor_graph('tiny', 10)")
+    found = graph(db)
+    assert {name: [n for n, _ in rows] for name, rows in found.items()} == {"a": ["b", "zero"], "b": ["a", "zero"]}
+
+
+def test_graphs_that_cannot_be_built(catalogue):
+    for sqlstate, arguments in (
+        ("PX020", "'none'"),
+        ("PX033", "'clouds', 0"),
+        ("PX032", "'clouds', 3, 'manhattan'"),
+        ("PX032", "'clouds', 3, NULL"),
+        ("PX095", "'mini_inception'"),
+    ):
+        fails_with(catalogue.db, sqlstate, f"CALL pix.build_neighbor_graph({arguments})", role="ada")
+
+
+@pytest.mark.slow
+def test_killed_it_goes_on_where_it_was(db, same_host, until):
+    """A killed backend has lost no finished part; two callers then share the rest."""
+    random = np.random.default_rng(5)
+    db.query("INSERT INTO pix.models (model_name, dimensions, source) VALUES ('many', 512, 'a test')")
+    connection = db.connect()
+    with connection.cursor() as cursor:
+        psycopg2.extras.execute_values(
+            cursor,
+            "INSERT INTO pix.features (item_id, model_name, vector) VALUES %s",
+            [
+                (f"m{n:05}", "many", psycopg2.Binary(vector.tobytes()))
+                for n, vector in enumerate(random.normal(size=(14_000, 512)).astype("<f4"))
+            ],
+            page_size=500,
+        )
+    db.query("SELECT pix.pack_features('many')")
+    worker = db.connect()
+
+    def work() -> None:
+        with pytest.raises(psycopg2.Error):
+            worker.cursor().execute(CALL)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    until(db, "SELECT count(*) = 1 FROM pix.neighbor_graphs WHERE done <> '{}'")
+    os.kill(worker.info.backend_pid, signal.SIGKILL)
+    thread.join()
+    db.server.wait_for_recovery()
+    done = db.value("SELECT cardinality(done) FROM pix.neighbor_graphs")
+    assert 0 < done <= db.value("SELECT blocks FROM pix.neighbor_graphs")
+    kept = db.value("SELECT count(DISTINCT item_id) FROM pix.neighbors")
+    assert kept >= 1000 * (done - 3)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: db.query(CALL), range(2)))
+    assert db.query("SELECT count(*), count(DISTINCT item_id) FROM pix.neighbors") == [(56_000, 14_000)]
+
+
+CALL = "CALL pix.build_neighbor_graph('many', 4)"
+
+
+def test_duplicates(catalogue):
+    db = catalogue.db
+    for first, second in (("c0001", "c1999"), ("c0500", "c0002")):
+        db.query(
+            "UPDATE pix.features SET vector = (SELECT vector FROM pix.features WHERE item_id = %s) WHERE item_id = %s",
+            (first, second),
+        )
+    scaled = psycopg2.Binary((catalogue.vectors["c0700"] * np.float32(1.7)).tobytes())
+    db.query("UPDATE pix.features SET vector = %s WHERE item_id = 'c0701'", (scaled,))
+    rows = db.query("SELECT * FROM pix.duplicates('clouds', 0.000001) ORDER BY 1")
+    assert [row[:2] for row in rows] == [("c0001", "c1999"), ("c0002", "c0500"), ("c0700", "c0701")]
+    assert max(row[2] for row in rows) < 1e-6
+    assert len(db.query("SELECT * FROM pix.duplicates('clouds', 0)")) >= 2
+    output = db.pix("duplicates", "--model", "clouds", "--max-distance", 0.000001).stdout
+    assert "3 pairs" in output
+
+
+def test_duplicates_by_the_definition(catalogue):
+    limit = 0.22
+    names = sorted(catalogue.vectors)
+    matrix = np.stack([catalogue.vectors[name] for name in names]).astype(float)
+    matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)
+    firsts, seconds = np.nonzero(np.triu(1 - matrix @ matrix.T <= limit, 1))
+    expected = {(names[a], names[b]) for a, b in zip(firsts, seconds, strict=True)}
+    rows = catalogue.db.query("SELECT item_id, duplicate_id FROM pix.duplicates('clouds', %s)", (limit,))
+    assert expected
+    assert len(rows) == len(expected)
+    assert set(rows) == expected
+
+
+def test_duplicates_that_cannot_be_asked_for(catalogue):
+    for sqlstate, arguments in (
+        ("PX096", "'clouds', -1"),
+        ("PX096", "'clouds', 3"),
+        ("PX096", "'clouds', NULL"),
+        ("PX096", "'clouds', 'NaN'"),
+        ("PX096", "'clouds', 2"),
+        ("PX020", "'none'"),
+    ):
+        error = fails_with(catalogue.db, sqlstate, f"SELECT count(*) FROM pix.duplicates({arguments})", role="ada")
+        assert error.diag.message_hint
+    assert catalogue.db.query("SELECT * FROM pix.duplicates('mini_inception')") == []
+
+
+def test_identical_files(loaded, boots):
+    assert loaded.query("SELECT * FROM pix.identical_images") == []
+    first, second = sorted(path.stem for path in (boots / "pictures").iterdir())[:2]
+    loaded.query(
+        "UPDATE pix.images SET content = (SELECT content FROM pix.images WHERE item_id = %s) WHERE item_id = %s",
+        (first, second),
+    )
+    assert loaded.query("SELECT items, item_ids FROM pix.identical_images", role="rita") == [(2, [first, second])]
+
+
+def test_command(catalogue):
+    assert "2,000 items" in catalogue.db.pix("graph", "--model", "clouds", "-k", 3).stdout
+    assert len(graph(catalogue.db)["c0001"]) == 3
