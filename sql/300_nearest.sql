@@ -97,8 +97,8 @@ BEGIN
     IF filter.candidates IS NOT NULL THEN
         sql := sql || format(' AND f.item_id = ANY (%L::text[])', array_remove(filter.candidates, NULL));
     END IF;
-    IF array_remove(filter.exclude, NULL) <> '{}' THEN
-        sql := sql || format(' AND f.item_id <> ALL (%L::text[])', array_remove(filter.exclude, NULL));
+    IF array_remove(filter.excluded, NULL) <> '{}' THEN
+        sql := sql || format(' AND f.item_id <> ALL (%L::text[])', array_remove(filter.excluded, NULL));
     END IF;
     RETURN sql;
 END
@@ -220,7 +220,7 @@ DECLARE
     pack pix.packs;
     conditions text := '';
     use_index boolean := index.index_name IS NOT NULL;
-    wanted bigint := k::bigint + 4 + coalesce(cardinality(filter.exclude), 0);
+    wanted bigint := k::bigint + 4 + coalesce(cardinality(filter.excluded), 0);
     rerank integer := coalesce((index.parameters ->> 'rerank')::integer, 0);
     searched integer;
     scanned_after integer;
@@ -247,7 +247,7 @@ BEGIN
         IF use_index AND wanted > 2000 THEN
             use_index := false;
             scanned_queries := NULL;
-            wanted := k::bigint + 4 + coalesce(cardinality(filter.exclude), 0);
+            wanted := k::bigint + 4 + coalesce(cardinality(filter.excluded), 0);
         END IF;
         IF wanted * model.dimensions > 25000000 THEN  -- 100 MB of vectors
             RETURN pix._compare_all(queries, number, names, model.model_name, k, metric, conditions);
@@ -378,7 +378,7 @@ GRANT EXECUTE ON FUNCTION pix._nearest(text, integer, text, text, text, pix.item
 
 CREATE OR REPLACE FUNCTION pix.nearest(
     item_id text, k integer DEFAULT 10, model_name text DEFAULT NULL, metric text DEFAULT NULL, index_name text DEFAULT NULL,
-    candidates text[] DEFAULT NULL, exclude text[] DEFAULT NULL, filter_label text DEFAULT NULL,
+    candidates text[] DEFAULT NULL, "exclude" text[] DEFAULT NULL, filter_label text DEFAULT NULL,
     filter_brand text DEFAULT NULL, filter_category text DEFAULT NULL, min_price numeric DEFAULT NULL,
     max_price numeric DEFAULT NULL
 ) RETURNS SETOF pix.neighbor
@@ -386,7 +386,7 @@ LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 10
 AS $$
 SELECT n.rank, n.neighbor_id, n.distance FROM pix._unnest(pix._nearest(
     item_id, k, model_name, metric, index_name,
-    ROW(candidates, exclude, filter_label, filter_brand, filter_category, min_price, max_price)::pix.item_filter
+    ROW(candidates, "exclude", filter_label, filter_brand, filter_category, min_price, max_price)::pix.item_filter
 )) n
 $$;
 COMMENT ON FUNCTION
@@ -395,8 +395,9 @@ IS
 'Look-alikes of an item: the k items with the nearest features, itself left out.
 Arguments: item_id; k; model_name (NULL: that of the index, or the default model); metric: cosine, euclidean, or dot (NULL:
 that of the index, or cosine); index_name, one that pix.build_index has built (NULL: exact search). Which items may be
-neighbours (each NULL: all): candidates, only these; exclude, none of these; filter_label, those with this label in any
-label set; filter_brand; filter_category, those with this word anywhere in their categories; min_price and max_price.
+neighbours (each NULL: all): candidates, only these; exclude, none of these ("exclude" on
+Greenplum, where the word is reserved); filter_label, those with this label in any label set; filter_brand;
+filter_category, those with this word anywhere in their categories; min_price and max_price.
 Result: rank (from 1), item_id, distance (as pix.distance), by an index too; fewer than k rows only if no more items pass.
 Errors: PX020 unknown model, PX024 a cache folder that cannot be used, PX030 vectors that cannot be compared, PX031 a vector
 of zeros, PX032 unknown metric, PX033 k below 1, PX040 unknown item, PX041 an item without features, PX060 a call as a part
@@ -469,7 +470,7 @@ GRANT EXECUTE ON FUNCTION pix._nearest_to_image(bytea, integer, text, text, text
 
 CREATE OR REPLACE FUNCTION pix.nearest_to_image(
     content bytea, k integer DEFAULT 10, model_name text DEFAULT NULL, metric text DEFAULT NULL,
-    index_name text DEFAULT NULL, candidates text[] DEFAULT NULL, exclude text[] DEFAULT NULL,
+    index_name text DEFAULT NULL, candidates text[] DEFAULT NULL, "exclude" text[] DEFAULT NULL,
     filter_label text DEFAULT NULL, filter_brand text DEFAULT NULL, filter_category text DEFAULT NULL,
     min_price numeric DEFAULT NULL, max_price numeric DEFAULT NULL
 ) RETURNS SETOF pix.neighbor
@@ -477,7 +478,7 @@ LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 10
 AS $$
 SELECT n.rank, n.neighbor_id, n.distance FROM pix._unnest(pix._nearest_to_image(
     content, k, model_name, metric, index_name,
-    ROW(candidates, exclude, filter_label, filter_brand, filter_category, min_price, max_price)::pix.item_filter
+    ROW(candidates, "exclude", filter_label, filter_brand, filter_category, min_price, max_price)::pix.item_filter
 )) n
 $$;
 COMMENT ON FUNCTION
@@ -524,7 +525,7 @@ GRANT EXECUTE ON FUNCTION pix._nearest_to_numbers(real[], integer, text, text, t
 
 CREATE OR REPLACE FUNCTION pix.nearest_to_vector(
     vector real[], k integer DEFAULT 10, model_name text DEFAULT NULL, metric text DEFAULT NULL,
-    index_name text DEFAULT NULL, candidates text[] DEFAULT NULL, exclude text[] DEFAULT NULL,
+    index_name text DEFAULT NULL, candidates text[] DEFAULT NULL, "exclude" text[] DEFAULT NULL,
     filter_label text DEFAULT NULL, filter_brand text DEFAULT NULL, filter_category text DEFAULT NULL,
     min_price numeric DEFAULT NULL, max_price numeric DEFAULT NULL
 ) RETURNS SETOF pix.neighbor
@@ -532,7 +533,7 @@ LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 10
 AS $$
 SELECT n.rank, n.neighbor_id, n.distance FROM pix._unnest(pix._nearest_to_numbers(
     vector, k, model_name, metric, index_name,
-    ROW(candidates, exclude, filter_label, filter_brand, filter_category, min_price, max_price)::pix.item_filter
+    ROW(candidates, "exclude", filter_label, filter_brand, filter_category, min_price, max_price)::pix.item_filter
 )) n
 $$;
 COMMENT ON FUNCTION
@@ -610,7 +611,7 @@ GRANT EXECUTE ON FUNCTION pix._nearest_many(text[], integer, text, text, text, p
 
 CREATE OR REPLACE FUNCTION pix.nearest_many(
     item_ids text[], k integer DEFAULT 10, model_name text DEFAULT NULL, metric text DEFAULT NULL,
-    index_name text DEFAULT NULL, candidates text[] DEFAULT NULL, exclude text[] DEFAULT NULL,
+    index_name text DEFAULT NULL, candidates text[] DEFAULT NULL, "exclude" text[] DEFAULT NULL,
     filter_label text DEFAULT NULL, filter_brand text DEFAULT NULL, filter_category text DEFAULT NULL,
     min_price numeric DEFAULT NULL, max_price numeric DEFAULT NULL
 ) RETURNS SETOF pix.neighbor_pair
@@ -619,7 +620,7 @@ AS $$
 SELECT n.item_id, n.rank, n.neighbor_id, n.distance
 FROM pix._unnest(pix._nearest_many(
     item_ids, k, model_name, metric, index_name,
-    ROW(candidates, exclude, filter_label, filter_brand, filter_category, min_price, max_price)::pix.item_filter
+    ROW(candidates, "exclude", filter_label, filter_brand, filter_category, min_price, max_price)::pix.item_filter
 )) n
 $$;
 COMMENT ON FUNCTION

@@ -130,11 +130,14 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     compared record;
+    merged record;
     stored bigint;
 BEGIN
     compared := pix._compare_blocks(
         model.model_name, asked, format('pix._nearest_in_block($queries, b.vectors, b.norms, %s, %L)', k, metric), 1
     );
+    -- Not in the INSERT: on a cluster another process would run it, which has not mapped the blocks.
+    merged := pix._merge_neighbors(key, asked, compared.numbers, compared.parts, k, metric);
     DELETE FROM pix.neighbors n
     WHERE n.model_name = model.model_name AND n.item_id IN (
         SELECT unnest(b.item_ids) FROM pix.feature_blocks b
@@ -142,8 +145,8 @@ BEGIN
     );
     INSERT INTO pix.neighbors (item_id, model_name, rank, neighbor_id, distance)
     SELECT u.item_id, model.model_name, u.rank, u.neighbor_id, u.distance
-    FROM pix._merge_neighbors(key, asked, compared.numbers, compared.parts, k, metric) m,
-        unnest(m.item_ids, m.ranks, m.neighbor_ids, m.distances) u (item_id, rank, neighbor_id, distance);
+    FROM unnest(merged.item_ids, merged.ranks, merged.neighbor_ids, merged.distances)
+        u (item_id, rank, neighbor_id, distance);
     GET DIAGNOSTICS stored = ROW_COUNT;
     RETURN stored;
 END

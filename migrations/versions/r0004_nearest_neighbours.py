@@ -11,7 +11,7 @@ TABLES = ["packs", "feature_blocks", "indexes", "index_parts", "neighbors", "nei
 
 TYPES = """
 CREATE TYPE pix.item_filter AS (
-    candidates text[], exclude text[], label text, brand text, category text, min_price numeric, max_price numeric
+    candidates text[], excluded text[], label text, brand text, category text, min_price numeric, max_price numeric
 );
 COMMENT ON TYPE pix.item_filter IS 'Which items may be neighbours; what is NULL does not matter.';
 
