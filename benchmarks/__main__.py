@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import classification, extraction, first_call, inference, loading, metadata
+from benchmarks import classification, extraction, first_call, inference, loading, metadata, neighbors
 from benchmarks.tools import server
 
 ALL = {
@@ -14,6 +14,7 @@ ALL = {
     "classification": classification,
     "loading": loading,
     "metadata": metadata,
+    "neighbors": neighbors,
 }
 
 

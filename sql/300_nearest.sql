@@ -32,7 +32,7 @@ return call(plpy, GD, '@VERSION@', 'nearest.candidates', key, blocks_key, querie
 $$;
 COMMENT ON FUNCTION pix._candidates(text, text, bytea, integer, integer, text) IS
 'Internal: items that may be the nearest to each query, equally many for each; NULL if this backend has not mapped what is to
-be searched, or the blocks. Errors: PX030. Runs: coordinator.';
+be searched, or the blocks. Errors: PX030 to PX032. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._candidates(text, text, bytea, integer, integer, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix._candidates(text, text, bytea, integer, integer, text) TO pix_reader;
 
@@ -195,6 +195,7 @@ AS $$
 DECLARE
     scanned record;
 BEGIN
+    PERFORM pix._check_queries(queries, number, metric);
     scanned := pix._scan(queries, number, names, model_name, k, metric, conditions);
     RETURN pix._rank(
         NULL, queries, number, names, NULL, NULL, NULL, NULL,
@@ -203,7 +204,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pix._compare_all(bytea, integer, text[], text, integer, text, text) IS
-'Internal: the nearest of all items that pass, without blocks or an index. Errors: PX030. Runs: coordinator.';
+'Internal: the nearest of all items that pass, without blocks or an index. Errors: PX030 to PX032. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._compare_all(bytea, integer, text[], text, integer, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix._compare_all(bytea, integer, text[], text, integer, text, text) TO pix_reader;
 
@@ -224,11 +225,8 @@ DECLARE
     rerank integer := coalesce((index.parameters ->> 'rerank')::integer, 0);
     searched integer;
     scanned_after integer;
-    is_behind boolean;
     candidate_ids text[];
-    item_ids text[];
-    blocks integer[];
-    block_rows integer[];
+    places record;
     scanned_queries integer[];
     scanned_ids text[];
     scanned_distances double precision[];
@@ -272,9 +270,8 @@ BEGIN
             END IF;
             CONTINUE;
         END IF;
-        SELECT c.item_ids, c.blocks, c.block_rows, c.is_behind INTO item_ids, blocks, block_rows, is_behind
-        FROM pix._current_places(candidate_ids, model.model_name, searched, conditions) c;
-        IF is_behind AND scanned_after IS DISTINCT FROM searched THEN
+        places := pix._current_places(candidate_ids, model.model_name, searched, conditions);
+        IF places.is_behind AND scanned_after IS DISTINCT FROM searched THEN
             SELECT s.scanned_queries, s.scanned_ids, s.scanned_distances
             INTO scanned_queries, scanned_ids, scanned_distances
             FROM pix._scan(
@@ -284,8 +281,8 @@ BEGIN
             scanned_after := searched;
         END IF;
         answer := pix._rank(
-            pack.checksum, queries, number, names, candidate_ids, item_ids, blocks, block_rows, scanned_queries, scanned_ids, scanned_distances, k, metric,
-            NOT use_index AND wanted >= pack.items
+            pack.checksum, queries, number, names, candidate_ids, places.item_ids, places.blocks, places.block_rows,
+            scanned_queries, scanned_ids, scanned_distances, k, metric, NOT use_index AND wanted >= pack.items
         );
         EXIT WHEN answer IS NOT NULL;
         wanted := 8 * wanted;
@@ -295,7 +292,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._search(bytea, integer, text[], pix.models, integer, text, pix.indexes, pix.item_filter) IS
 'Internal: the k nearest items to each query that pass a filter, the item that a query belongs to left out; ties in the order
-of item_id. Errors: PX024, PX030, PX094. Runs: coordinator.';
+of item_id. Errors: PX024, PX030 to PX032, PX094. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._search(bytea, integer, text[], pix.models, integer, text, pix.indexes, pix.item_filter) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix._search(bytea, integer, text[], pix.models, integer, text, pix.indexes, pix.item_filter)
 TO pix_reader;
@@ -367,7 +364,6 @@ BEGIN
     IF NOT FOUND THEN
         PERFORM pix._raise_no_features(item_id, model.model_name);
     END IF;
-    PERFORM pix._check_queries(query, 1, used_metric);
     RETURN pix._search(query, 1, ARRAY[item_id], model, k, used_metric, index, filter);
 END
 $$;
@@ -425,7 +421,6 @@ BEGIN
             MESSAGE = format('The query has %s dimensions, model %L has %s', coalesce(octet_length(query) / 4, 0), model.model_name, model.dimensions),
             HINT = 'Compare vectors of one model only.';
     END IF;
-    PERFORM pix._check_queries(query, 1, used_metric);
     RETURN pix._search(query, 1, ARRAY[NULL::text], model, k, used_metric, index, filter);
 END
 $$;
@@ -598,7 +593,6 @@ BEGIN
         piece := names[start:start + step - 1];
         SELECT string_agg(f.vector, ''::bytea ORDER BY f.item_id) INTO queries
         FROM pix.current_features f WHERE f.model_name = model.model_name AND f.item_id = ANY (piece);
-        PERFORM pix._check_queries(queries, cardinality(piece), used_metric);
         answers := answers || pix._search(queries, cardinality(piece), piece, model, k, used_metric, index, filter);
     END LOOP;
     RETURN answers;

@@ -87,6 +87,19 @@ def test_sql_in_the_docs_runs(extracted, boots):
     assert ran >= 5
 
 
+def test_sql_for_pgvector_runs(extracted):
+    if not extracted.value("SELECT count(*) FROM pg_available_extensions WHERE name = 'vector'"):
+        pytest.skip("pgvector is not installed here")
+    item_id = extracted.value("SELECT min(item_id) FROM pix.images")
+    ran = [
+        extracted.query(statement.replace("PXJTJYZVFR", item_id), role=None)
+        for path in DOCS
+        for block in blocks(path, "pgsql")
+        for statement in statements(block)
+    ]
+    assert ran[-1][0] == (item_id,)
+
+
 def test_commands_in_the_docs_exist():
     known = {path for path, _ in commands()}
     targets = set(re.findall(r"^([a-z]+):", (CHECKOUT / "Makefile").read_text(), re.M))

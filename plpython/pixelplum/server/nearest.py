@@ -31,6 +31,7 @@ def candidates(
     list of str or None
         For each query equally many, filled up with None; or None if this backend has not opened what to search.
     """
+    vectors.check_queries(queries, number, metric)
     blocks, searchable = kept(cache, blocks_key), kept(cache, key)
     if searchable is None or blocks is None:
         return None
