@@ -139,3 +139,15 @@ def test_extraction_and_loading_pack(extracted, tmp_path):
     (tmp_path / "features.b").write_bytes(content)
     extracted.pix("load", "features", tmp_path / "features.b", "--model", "elsewhere", "--dimensions", 8)
     assert extracted.query("SELECT items FROM pix.packs WHERE model_name = 'elsewhere'") == [(5,)]
+
+
+def test_blocks_that_are_empty_now(catalogue):
+    """All is taken out, packed, and other features come."""
+    db = catalogue.db
+    catalogue.remove(sorted(catalogue.vectors))
+    assert db.query("SELECT removed, items, blocks FROM pix.pack_features('clouds')") == [(2000, 0, 0)]
+    numbers = [1.0] * 48
+    assert db.query("SELECT * FROM pix.nearest_to_vector(%s::real[], 5, 'clouds')", (numbers,)) == []
+    catalogue.add([5, 6])
+    rows = db.query("SELECT item_id FROM pix.nearest('c0005', 5, 'clouds')")
+    assert rows == [("c0006",)]

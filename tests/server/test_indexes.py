@@ -179,7 +179,7 @@ def test_filtered_queries_return_k(catalogue, kind):
     ]
     assert found("candidates => '{}'") == []
     best = ranked[:300]
-    rest = found(f"\"exclude\" => ARRAY{best}")
+    rest = found(f'"exclude" => ARRAY{best}')
     assert len(rest) == 10
     assert not set(rest) & set(best)
     half = [name for name in ranked if price(name) >= 50]

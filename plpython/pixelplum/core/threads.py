@@ -34,7 +34,7 @@ def share(work: Callable[[int], None], pieces: int) -> None:
     pieces : int
         How many there are.
     """
-    workers = min(CORES, pieces)
+    workers = max(1, min(CORES, pieces))
 
     def some(first: int) -> None:
         for piece in range(first, pieces, workers):

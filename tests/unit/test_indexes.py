@@ -1,0 +1,104 @@
+"""Indexes without a server: every method, metric and precision; what their files say of them."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from pixelplum.core.indexes import OF_METHOD, Design, build, open_index, read_parameters, update
+from pixelplum.core.nearest import Part, nearest
+from pixelplum.errors import IndexParameter
+
+DIMENSIONS = 32
+
+
+@pytest.fixture
+def matrix():
+    random = np.random.default_rng(4)
+    centres = random.normal(size=(30, DIMENSIONS))
+    return np.float32(centres[random.integers(30, size=1500)] + 0.6 * random.normal(size=(1500, DIMENSIONS)))
+
+
+def parts(matrix: np.ndarray) -> list[Part]:
+    return [Part(piece, np.linalg.norm(piece, axis=1)) for piece in np.array_split(matrix, 4)]
+
+
+def made(path, matrix, method, metric, given=None, project_to=None):
+    """Build an index, write what describes it, and open it as another process would."""
+    blocks, shares = parts(matrix), []
+    design = Design.fit(method, metric, given or {}, project_to, blocks)
+    build(path, design, blocks, shares.append)
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+    design, names = Design.unpack(design.pack([f"i{n}" for n in range(len(matrix))], "checksum"))
+    assert names[77] == "i77"
+    return open_index(path, design, len(names)), design
+
+
+def recall(index, matrix, metric, numbers=None, queries=40, k=10) -> float:
+    numbers = np.arange(len(matrix)) if numbers is None else np.asarray(numbers)
+    asked = matrix[numbers[:queries]]
+    true = nearest(parts(matrix[numbers]), asked, k, metric)
+    count = max(k, index.design.parameters.rerank)
+    found = index.search(asked, count)
+    hits = [len(set(f.tolist()) & set(numbers[t].tolist())) / k for f, t in zip(found, true, strict=True)]
+    assert all(len(set(f.tolist())) == len(f) for f in found)
+    return np.mean(hits)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean", "dot"])
+@pytest.mark.parametrize("project_to", [None, 16])
+@pytest.mark.parametrize("method", list(OF_METHOD))
+def test_recall(tmp_path, matrix, method, metric, project_to):
+    index, _ = made(tmp_path / "index", matrix, method, metric, project_to=project_to)
+    assert recall(index, matrix, metric) >= (1 if (method, project_to) == ("exact", None) else 0.93)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
+def test_precision(tmp_path, matrix, dtype):
+    index, _ = made(tmp_path / "index", matrix, "hnsw", "cosine", {"dtype": dtype})
+    assert recall(index, matrix, "cosine") >= 0.95
+
+
+def test_lower_precision_is_smaller(tmp_path, matrix):
+    sizes = []
+    for dtype in ("int8", "float16", "float32"):
+        made(tmp_path / dtype, matrix, "hnsw", "cosine", {"dtype": dtype})
+        sizes.append((tmp_path / dtype).stat().st_size)
+    assert sizes == sorted(sizes)
+
+
+@pytest.mark.parametrize("project_to", [None, 16])
+def test_update(tmp_path, matrix, project_to):
+    """Numbers of what stays do not change, what is removed is not found, what is added is."""
+    _, design = made(tmp_path / "old", matrix[:1200], "hnsw", "euclidean", project_to=project_to)
+    removed = list(range(0, 1200, 5))
+    update(tmp_path / "new", tmp_path / "old", design, 1200, removed, parts(matrix[1200:]), lambda share: None)
+    index = open_index(tmp_path / "new", design, 1500)
+    left = sorted(set(range(1500)) - set(removed))
+    everything = {n for found in index.search(matrix[left[:50]], 300) for n in found.tolist()}
+    assert not everything & set(removed)
+    assert max(everything) >= 1200
+    assert recall(index, matrix, "euclidean", left) >= 0.93
+
+
+def test_parameters_are_kept():
+    given = {"m": 8, "ef_search": 99, "dtype": "float32"}
+    assert read_parameters("hnsw", "cosine", given, False).ef_search == 99
+    block = Part(np.eye(3, dtype=np.float32), np.ones(3, np.float32))
+    design = Design.fit("hnsw", "cosine", given, None, [block])
+    assert Design.unpack(design.pack(["a", "b", "c"], "x"))[0] == design
+    assert set(design.used_parameters()) == OF_METHOD["hnsw"]
+
+
+@pytest.mark.parametrize(("method", "given"), [("ivf", {}), ("annoy", {"m": 3}), ("hnsw", {"m": 1.5}), ("exact", [])])
+def test_parameters_that_make_no_sense(method, given):
+    with pytest.raises(IndexParameter):
+        read_parameters(method, "cosine", given, False)
+
+
+@pytest.mark.parametrize("modules", ["usearch.index, annoy, onnxruntime", "onnxruntime, annoy, usearch.index"])
+def test_libraries_get_along_in_one_process(modules):
+    """A session may search an index before it computes features: some versions ended the process."""
+    subprocess.run([sys.executable, "-c", f"import {modules}"], check=True, capture_output=True)
