@@ -88,17 +88,17 @@ def norms(item_ids: list[str], vectors: bytes) -> bytes:
     Raises
     ------
     VectorError
-        If a vector holds a number that is not finite.
+        If a vector holds a number that is not finite, or is so long that float32 cannot hold its square.
     """
     matrix = np.frombuffer(vectors, FLOAT32).reshape(len(item_ids), -1)
-    lengths = np.sqrt(np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64)).astype(FLOAT32)
-    if not np.isfinite(lengths).all():
-        damaged = item_ids[int(np.flatnonzero(~np.isfinite(lengths))[0])]
+    squares = np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64)
+    damaged = ~(squares < np.finfo(FLOAT32).max / 4)  # NaN too
+    if damaged.any():
         raise VectorError(
-            f"The features of item {damaged!r} hold a number that is not finite, or too large to be squared",
+            f"The features of item {item_ids[int(damaged.argmax())]!r} hold a number that is not finite, or too large to be squared",
             hint="Extract or load them again, or delete them from pix.features.",
         )
-    return lengths.tobytes()
+    return np.sqrt(squares).astype(FLOAT32).tobytes()
 
 
 def pack(item_ids: list[str], vectors: bytes, norms: bytes) -> bytes:
