@@ -94,8 +94,9 @@ def norms(item_ids: list[str], vectors: bytes) -> bytes:
     squares = np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64)
     damaged = ~(squares < np.finfo(FLOAT32).max / 4)  # NaN too
     if damaged.any():
+        item_id = item_ids[int(damaged.argmax())]
         raise VectorError(
-            f"The features of item {item_ids[int(damaged.argmax())]!r} hold a number that is not finite, or too large to be squared",
+            f"The features of item {item_id!r} hold a number that is not finite, or too large to be squared",
             hint="Extract or load them again, or delete them from pix.features.",
         )
     return np.sqrt(squares).astype(FLOAT32).tobytes()
