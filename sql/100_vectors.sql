@@ -49,18 +49,18 @@ REVOKE ALL ON FUNCTION pix.distance(pix.feature_vector, pix.feature_vector, text
 GRANT EXECUTE ON FUNCTION pix.distance(pix.feature_vector, pix.feature_vector, text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._distances(
-    vector pix.feature_vector, queries bytea, metric text
+    vector pix.feature_vector, queries bytea, number integer, metric text
 ) RETURNS double precision[]
 LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
 from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'vectors.distances', vector, queries, metric)
+return call(plpy, GD, '@VERSION@', 'vectors.distances', vector, queries, number, metric)
 $$;
-COMMENT ON FUNCTION pix._distances(pix.feature_vector, bytea, text) IS
+COMMENT ON FUNCTION pix._distances(pix.feature_vector, bytea, integer, text) IS
 'Internal: distances of a vector to several, one after another in queries. Errors: PX030, PX032. Runs: either.';
-REVOKE ALL ON FUNCTION pix._distances(pix.feature_vector, bytea, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._distances(pix.feature_vector, bytea, text) TO pix_reader;
+REVOKE ALL ON FUNCTION pix._distances(pix.feature_vector, bytea, integer, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._distances(pix.feature_vector, bytea, integer, text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._check_queries(queries bytea, number integer, metric text) RETURNS void
 LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE

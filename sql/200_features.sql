@@ -201,14 +201,18 @@ BEGIN
         low := item_ids[cardinality(item_ids)];
         COMMIT;
     END LOOP;
-    PERFORM pix.pack_features(model.model_name);
+    -- While an index is being built, blocks stay as they are: what is not packed is found all the same.
+    IF pg_try_advisory_xact_lock(hashtext('pix.pack_features'), hashtext(model.model_name)) THEN
+        PERFORM pix.pack_features(model.model_name);
+    END IF;
 END
 $$;
 COMMENT ON PROCEDURE pix.extract_features(text, integer, boolean, text) IS
 'Computes the features of every picture that has none yet, or stale ones, on all CPU cores or segments, and commits after
 each chunk.
 It can be stopped at any moment and called again: at most one chunk is lost. A picture that cannot be read becomes a
-row of pix.extraction_failures; pix.extraction_progress tells how far it is. In the end it calls pix.pack_features.
+row of pix.extraction_failures; pix.extraction_progress tells how far it is. In the end it calls
+pix.pack_features, unless an index of the model is being built.
 Arguments: model_name (NULL: the default model); chunk_size, pictures per commit; retry_failed, whether to try again
 the pictures that failed before (they are tried again anyway when the picture or the model changes); engine, as for pix.embed.
 Errors: PX002 a host that lacks what networks need, PX020 unknown model, PX022 a network that does not work, PX026 to PX028

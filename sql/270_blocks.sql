@@ -56,7 +56,7 @@ REVOKE ALL ON FUNCTION pix._restore_block(text, text[], bytea, bytea) FROM PUBLI
 
 CREATE OR REPLACE FUNCTION pix._map_blocks(
     key text, numbers integer[], checksums text[], items integer[], dimensions integer
-) RETURNS void
+) RETURNS boolean
 LANGUAGE plpython3u STABLE STRICT PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -64,8 +64,21 @@ from pixelplum.server import call
 return call(plpy, GD, '@VERSION@', 'blocks.open_blocks', key, numbers, checksums, items, dimensions)
 $$;
 COMMENT ON FUNCTION pix._map_blocks(text, integer[], text[], integer[], integer) IS
-'Internal: maps the files of blocks, to be searched under a key. Runs: coordinator.';
+'Internal: maps the files of blocks, to be searched under a key; false if one was removed meanwhile. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._map_blocks(text, integer[], text[], integer[], integer) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION pix._raise_files_vanish() RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RAISE EXCEPTION USING ERRCODE = 'PX024', MESSAGE = 'Files of the cache folder vanish as soon as they are restored',
+        HINT = 'Find out what removes them: SELECT found FROM pix.doctor() WHERE "check" = ''cache'';';
+END
+$$;
+COMMENT ON FUNCTION pix._raise_files_vanish() IS 'Internal: says that files cannot be kept. Errors: PX024. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._raise_files_vanish() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._raise_files_vanish() TO pix_reader;
 
 -- SECURITY DEFINER: whoever may search may have files restored from the database, but not write any other.
 CREATE OR REPLACE FUNCTION pix._open_blocks(model_name text) RETURNS void
@@ -75,6 +88,7 @@ AS $$
 DECLARE
     pack record;
     listed record;
+    missing text[];
     piece record;
 BEGIN
     SELECT p.checksum, m.dimensions INTO pack
@@ -84,14 +98,20 @@ BEGIN
         coalesce(array_agg(b.items ORDER BY b.block), '{}') AS items
     INTO listed
     FROM pix.feature_blocks b WHERE b.model_name = _open_blocks.model_name;
-    FOR piece IN
-        SELECT b.checksum, b.item_ids, b.vectors, b.norms FROM pix.feature_blocks b
-        WHERE b.model_name = _open_blocks.model_name
-            AND b.checksum IN (SELECT unnest(pix._missing_blocks(listed.checksums)))
-    LOOP
-        PERFORM pix._restore_block(piece.checksum, piece.item_ids, piece.vectors, piece.norms);
+    -- Another session may remove a file that it has no use for, between one line and the next.
+    FOR attempt IN 1 .. 10 LOOP
+        missing := pix._missing_blocks(listed.checksums);
+        FOR piece IN
+            SELECT b.checksum, b.item_ids, b.vectors, b.norms FROM pix.feature_blocks b
+            WHERE b.model_name = _open_blocks.model_name AND b.checksum = ANY (missing)
+        LOOP
+            PERFORM pix._restore_block(piece.checksum, piece.item_ids, piece.vectors, piece.norms);
+        END LOOP;
+        IF pix._map_blocks(pack.checksum, listed.numbers, listed.checksums, listed.items, pack.dimensions) THEN
+            RETURN;
+        END IF;
     END LOOP;
-    PERFORM pix._map_blocks(pack.checksum, listed.numbers, listed.checksums, listed.items, pack.dimensions);
+    PERFORM pix._raise_files_vanish();
 END
 $$;
 COMMENT ON FUNCTION pix._open_blocks(text) IS
@@ -112,9 +132,11 @@ COMMENT ON FUNCTION pix._forget_files(text[], text) IS
 REVOKE ALL ON FUNCTION pix._forget_files(text[], text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix._forget_files(text[], text) TO pix_admin;
 
+-- Statistics lag behind features that were just loaded: nested loops over them would be chosen wrongly.
 CREATE OR REPLACE FUNCTION pix.pack_features(model_name text DEFAULT NULL) RETURNS pix.packing
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
+SET enable_nestloop = off
 AS $$
 DECLARE
     model pix.models;
@@ -209,12 +231,14 @@ BEGIN
         );
     END IF;
     SELECT coalesce(sum(b.items), 0), count(*),
-        encode(sha256(convert_to(coalesce(string_agg(b.checksum, ' ' ORDER BY b.block), ''), 'UTF8')), 'hex')
+        encode(sha256(convert_to(coalesce(string_agg(b.block || ' ' || b.checksum, ' ' ORDER BY b.block), ''), 'UTF8')), 'hex')
     INTO result.items, result.blocks, key
     FROM pix.feature_blocks b WHERE b.model_name = model.model_name;
     DELETE FROM pix.packs p WHERE p.model_name = model.model_name;
     INSERT INTO pix.packs (model_name, model_checksum, packed_in, items, blocks, checksum)
     VALUES (model.model_name, model.checksum, known + 1, result.items, result.blocks, key);
+    SELECT array_agg(o.checksum) INTO old_checksums FROM unnest(old_checksums) o (checksum)
+    WHERE NOT EXISTS (SELECT FROM pix.feature_blocks b WHERE b.checksum = o.checksum);
     PERFORM pix._forget_files(old_checksums, 'block');
     RETURN result;
 END
@@ -231,3 +255,20 @@ Runs: coordinator; the work is done on the segments.
 Example: SELECT * FROM pix.pack_features(''mini_inception'');';
 REVOKE ALL ON FUNCTION pix.pack_features(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix.pack_features(text) TO pix_admin;
+
+CREATE OR REPLACE FUNCTION pix._check_pack(pack pix.packs, model pix.models) RETURNS void
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF coalesce(pack.items, 0) = 0 THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX095',
+            MESSAGE = format('There are no up-to-date features of model %L', model.model_name),
+            HINT = format('CALL pix.extract_features(%L);', model.model_name);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pix._check_pack(pix.packs, pix.models) IS
+'Internal: refuses a model that has nothing in blocks. Errors: PX095. Runs: either.';
+REVOKE ALL ON FUNCTION pix._check_pack(pix.packs, pix.models) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._check_pack(pix.packs, pix.models) TO pix_admin;

@@ -100,7 +100,7 @@ COMMENT ON FUNCTION pix._restore_index_file(text, text) IS
 'Internal: puts a file into the cache of this host, if it is missing there or damaged. Errors: PX024, PX094. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._restore_index_file(text, text) FROM PUBLIC;
 
-CREATE OR REPLACE FUNCTION pix._map_index(checksum text, design_checksum text) RETURNS void
+CREATE OR REPLACE FUNCTION pix._map_index(checksum text, design_checksum text) RETURNS boolean
 LANGUAGE plpython3u STABLE STRICT PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -108,24 +108,33 @@ from pixelplum.server import call
 return call(plpy, GD, '@VERSION@', 'indexes.open_index', checksum, design_checksum)
 $$;
 COMMENT ON FUNCTION pix._map_index(text, text) IS
-'Internal: maps the files of an index, to be searched under the checksum of its design. Runs: coordinator.';
+'Internal: maps the files of an index, to be searched under the checksum of its design; false if one was removed meanwhile.
+Errors: PX094. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._map_index(text, text) FROM PUBLIC;
 
--- SECURITY DEFINER: whoever may search may have files restored from the database, but not write any other.
-CREATE OR REPLACE FUNCTION pix._open_index(checksum text, design_checksum text) RETURNS void
+-- SECURITY DEFINER: whoever may search may have the files of an index restored from the database, but not write any other.
+CREATE OR REPLACE FUNCTION pix._open_index(index_name text) RETURNS void
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    index pix.indexes := pix._find_index(index_name);
 BEGIN
-    PERFORM pix._restore_index_file(checksum, 'index');
-    PERFORM pix._restore_index_file(design_checksum, 'design');
-    PERFORM pix._map_index(checksum, design_checksum);
+    FOR attempt IN 1 .. 10 LOOP
+        PERFORM pix._restore_index_file(index.checksum, 'index');
+        PERFORM pix._restore_index_file(index.design_checksum, 'design');
+        IF pix._map_index(index.checksum, index.design_checksum) THEN
+            RETURN;
+        END IF;
+    END LOOP;
+    PERFORM pix._raise_files_vanish();
 END
 $$;
-COMMENT ON FUNCTION pix._open_index(text, text) IS
-'Internal: maps an index, restored into the cache of this host where it is missing. Errors: PX024, PX094. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._open_index(text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._open_index(text, text) TO pix_reader;
+COMMENT ON FUNCTION pix._open_index(text) IS
+'Internal: maps an index, restored into the cache of this host where it is missing. Errors: PX024, PX090, PX094.
+Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._open_index(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._open_index(text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._check_index_parameters(method text, metric text, parameters jsonb, project_to integer)
 RETURNS void
@@ -262,16 +271,20 @@ BEGIN
     PERFORM pix._store_index_file(index.checksum, 'index');
     PERFORM pix._store_index_file(index.design_checksum, 'design');
     finished.build_seconds := EXTRACT(EPOCH FROM clock_timestamp() - begun);
-    measured := pix._recall(finished, model, 100, 10);
-    finished.recall := measured.recall;
-    finished.recall_queries := measured.queries;
     finished.built_at := clock_timestamp();
+    finished.recall := 0;
+    finished.recall_queries := 0;
     SELECT i.* INTO old FROM pix.indexes i WHERE i.index_name = index.index_name;
     DELETE FROM pix.indexes i WHERE i.index_name = index.index_name;
     INSERT INTO pix.indexes SELECT (finished).*;
     IF old.index_name IS NOT NULL THEN
         PERFORM pix._forget_index_files(old);
     END IF;
+    measured := pix._recall(finished, model, 100, 10);
+    finished.recall := measured.recall;
+    finished.recall_queries := measured.queries;
+    UPDATE pix.indexes i SET recall = measured.recall, recall_queries = measured.queries
+    WHERE i.index_name = index.index_name;
     RETURN finished;
 END
 $$;
@@ -296,11 +309,7 @@ BEGIN
     PERFORM set_config('application_name', 'pix: 0 % of index ' || index_name, true);
     PERFORM pix.pack_features(model.model_name);
     SELECT p.* INTO pack FROM pix.packs p WHERE p.model_name = model.model_name;
-    IF coalesce(pack.items, 0) = 0 THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX095',
-            MESSAGE = format('There are no up-to-date features of model %L', model.model_name),
-            HINT = format('CALL pix.extract_features(%L);', model.model_name);
-    END IF;
+    PERFORM pix._check_pack(pack, model);
     PERFORM pix._open_blocks(model.model_name);
     SELECT * INTO written FROM pix._write_index(
         'index ' || index_name, pack.checksum, method, metric, parameters, project_to
@@ -355,7 +364,8 @@ Result: the new row of pix.indexes, among it recall (at 10, of 100 items), build
 Errors: PX020 unknown model, PX024 a cache folder that cannot be used, PX032 unknown metric, PX060 a call as a part of a
 larger query on a cluster, PX091 a method, parameter, name or project_to that cannot be used, PX093 an index that another
 session is building, PX095 a model without features.
-Runs: coordinator, on all its cores, in one transaction; pix.builds shows how far it is.
+Runs: coordinator, on all its cores, in one transaction, which no packing of that model gets past;
+pix.builds shows how far it is.
 Example: SELECT recall, build_seconds FROM pix.build_index(''boots'', method => ''hnsw'', parameters => ''{"ef_search": 100}'');';
 REVOKE ALL ON FUNCTION pix.build_index(text, text, text, text, jsonb, integer) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix.build_index(text, text, text, text, jsonb, integer) TO pix_admin;
@@ -393,7 +403,7 @@ BEGIN
             AND 3 * (index.items - coalesce(cardinality(kept), 0) + coalesce(cardinality(added), 0)) < index.items
         THEN
             PERFORM pix._open_blocks(model.model_name);
-            PERFORM pix._open_index(index.checksum, index.design_checksum);
+            PERFORM pix._open_index(index_name);
             SELECT * INTO written FROM pix._rewrite_index(
                 'index ' || index_name, index.checksum, index.design_checksum, pack.checksum, kept, coalesce(added, '{}')
             );
@@ -446,8 +456,9 @@ REVOKE ALL ON FUNCTION pix.drop_index(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix.drop_index(text) TO pix_admin;
 
 -- The share of found neighbours that are no farther than the last of the true ones: of two at the same distance, either is right.
+-- STABLE: all of it sees the catalogue as of one moment.
 CREATE OR REPLACE FUNCTION pix._recall(index pix.indexes, model pix.models, queries integer, k integer) RETURNS pix.recall
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE

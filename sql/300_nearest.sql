@@ -69,6 +69,7 @@ AS $$
 DECLARE
     item text := '';
     sql text := '';
+    names text[];
 BEGIN
     IF filter.brand IS NOT NULL THEN
         item := item || format(' AND i.brand = %L', filter.brand);
@@ -95,10 +96,12 @@ BEGIN
     END IF;
     -- Without NULLs: an array of nothing else crashes Greenplum 7.0's optimizer.
     IF filter.candidates IS NOT NULL THEN
-        sql := sql || format(' AND f.item_id = ANY (%L::text[])', array_remove(filter.candidates, NULL));
+        SELECT coalesce(array_agg(c), '{}') INTO names FROM unnest(filter.candidates) c WHERE c IS NOT NULL;
+        sql := sql || format(' AND f.item_id = ANY (%L::text[])', names);
     END IF;
-    IF array_remove(filter.excluded, NULL) <> '{}' THEN
-        sql := sql || format(' AND f.item_id <> ALL (%L::text[])', array_remove(filter.excluded, NULL));
+    IF filter.excluded IS NOT NULL THEN
+        SELECT coalesce(array_agg(e), '{}') INTO names FROM unnest(filter.excluded) e WHERE e IS NOT NULL;
+        sql := sql || format(' AND f.item_id <> ALL (%L::text[])', names);
     END IF;
     RETURN sql;
 END
@@ -154,7 +157,7 @@ BEGIN
             SELECT d.query, d.item_id, d.distance,
                 row_number() OVER (PARTITION BY d.query ORDER BY d.distance, d.item_id) AS rank
             FROM (
-                SELECT f.item_id, generate_series(1, $2) AS query, unnest(pix._distances(f.vector, $1, $3)) AS distance
+                SELECT f.item_id, generate_series(1, $2) AS query, unnest(pix._distances(f.vector, $1, $2, $3)) AS distance
                 FROM pix.current_features f WHERE f.model_name = $4' || conditions || '
             ) d
             WHERE d.item_id IS DISTINCT FROM ($5)[d.query]
@@ -223,6 +226,8 @@ DECLARE
     use_index boolean := index.index_name IS NOT NULL;
     wanted bigint := k::bigint + 4 + coalesce(cardinality(filter.excluded), 0);
     rerank integer := coalesce((index.parameters ->> 'rerank')::integer, 0);
+    key text;
+    key_before text;
     searched integer;
     scanned_after integer;
     candidate_ids text[];
@@ -259,14 +264,19 @@ BEGIN
             RETURN answer;
         END IF;
         searched := CASE WHEN use_index THEN index.packed_in ELSE pack.packed_in END;
+        key := CASE WHEN use_index THEN index.design_checksum ELSE pack.checksum END;
         candidate_ids := pix._candidates(
-            CASE WHEN use_index THEN index.design_checksum ELSE pack.checksum END, pack.checksum,
+            key, pack.checksum,
             queries, number, (CASE WHEN use_index THEN greatest(wanted, rerank) ELSE wanted END)::integer, metric
         );
         IF candidate_ids IS NULL THEN  -- not mapped yet
+            IF key_before IS NOT DISTINCT FROM key THEN
+                PERFORM pix._raise_files_vanish();
+            END IF;
+            key_before := key;
             PERFORM pix._open_blocks(model.model_name);
             IF use_index THEN
-                PERFORM pix._open_index(index.checksum, index.design_checksum);
+                PERFORM pix._open_index(index.index_name);
             END IF;
             CONTINUE;
         END IF;
@@ -337,6 +347,23 @@ COMMENT ON FUNCTION pix._model_of(text, pix.indexes, text) IS
 REVOKE ALL ON FUNCTION pix._model_of(text, pix.indexes, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix._model_of(text, pix.indexes, text) TO pix_reader;
 
+CREATE OR REPLACE FUNCTION pix._check_dimensions(bytes integer, model pix.models) RETURNS void
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF bytes IS DISTINCT FROM 4 * model.dimensions THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX030',
+            MESSAGE = format('The query has %s dimensions, model %L has %s', coalesce(bytes / 4, 0), model.model_name, model.dimensions),
+            HINT = 'Compare vectors of one model only.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pix._check_dimensions(integer, pix.models) IS
+'Internal: refuses a vector that is none of the model. Errors: PX030. Runs: either.';
+REVOKE ALL ON FUNCTION pix._check_dimensions(integer, pix.models) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._check_dimensions(integer, pix.models) TO pix_reader;
+
 CREATE OR REPLACE FUNCTION pix._nearest(
     item_id text, k integer, model_name text, metric text, index_name text, filter pix.item_filter
 ) RETURNS pix.neighbor_pair[]
@@ -364,6 +391,7 @@ BEGIN
     IF NOT FOUND THEN
         PERFORM pix._raise_no_features(item_id, model.model_name);
     END IF;
+    PERFORM pix._check_dimensions(octet_length(query), model);
     RETURN pix._search(query, 1, ARRAY[item_id], model, k, used_metric, index, filter);
 END
 $$;
@@ -416,11 +444,7 @@ AS $$
 DECLARE
     used_metric text := coalesce(metric, index.metric, 'cosine');
 BEGIN
-    IF query IS NULL OR octet_length(query) <> 4 * model.dimensions THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX030',
-            MESSAGE = format('The query has %s dimensions, model %L has %s', coalesce(octet_length(query) / 4, 0), model.model_name, model.dimensions),
-            HINT = 'Compare vectors of one model only.';
-    END IF;
+    PERFORM pix._check_dimensions(octet_length(query), model);
     RETURN pix._search(query, 1, ARRAY[NULL::text], model, k, used_metric, index, filter);
 END
 $$;
@@ -559,6 +583,7 @@ DECLARE
     model pix.models;
     used_metric text;
     names text[];
+    damaged integer;
     missing text;
     items bigint;
     piece text[];
@@ -580,8 +605,13 @@ BEGIN
     IF item_ids IS NULL OR EXISTS (SELECT FROM unnest(item_ids) i WHERE i IS NULL) THEN
         PERFORM pix._raise_no_features(NULL, model.model_name);
     END IF;
-    SELECT array_agg(f.item_id ORDER BY f.item_id) INTO names
+    SELECT array_agg(f.item_id ORDER BY f.item_id),
+        min(octet_length(f.vector)) FILTER (WHERE octet_length(f.vector) <> 4 * model.dimensions)
+    INTO names, damaged
     FROM pix.current_features f WHERE f.model_name = model.model_name AND f.item_id = ANY (item_ids);
+    IF damaged IS NOT NULL THEN
+        PERFORM pix._check_dimensions(damaged, model);
+    END IF;
     SELECT unnest(item_ids) EXCEPT SELECT unnest(names) ORDER BY 1 LIMIT 1 INTO missing;
     IF missing IS NOT NULL THEN
         PERFORM pix._raise_no_features(missing, model.model_name);

@@ -61,7 +61,8 @@ GRANT EXECUTE ON FUNCTION pix._merge_pairs(text, integer[], integer[], bytea[], 
 
 -- CREATE TABLE AS is planned in parallel, and what runs inside a function otherwise is not.
 CREATE OR REPLACE FUNCTION pix._compare_blocks(
-    model_name text, asked integer[], expression text, first_block integer, OUT numbers integer[], OUT parts bytea[]
+    model_name text, asked integer[], expression text, first_block integer, most bigint,
+    OUT numbers integer[], OUT parts bytea[]
 )
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
@@ -71,10 +72,12 @@ SET min_parallel_table_scan_size = 0
 SET parallel_setup_cost = 0
 SET parallel_tuple_cost = 0
 SET parallel_leader_participation = off
+SET max_parallel_workers_per_gather = 0
 SET jit = off
 AS $$
 DECLARE
     number integer;
+    found bigint;
 BEGIN
     -- What is found in a block is larger than the queue to the leader: it must be there to read, and not work itself.
     PERFORM set_config(
@@ -96,31 +99,36 @@ BEGIN
         )
     ) || pix._distributed_by('block')
     USING asked, model_name, first_block, number;
+    SELECT sum(octet_length(c.part)::bigint) INTO found FROM pg_temp.pix_compared c;
+    IF found > most THEN
+        RETURN;
+    END IF;
     SELECT array_agg(c.block ORDER BY c.block), array_agg(c.part ORDER BY c.block) INTO numbers, parts
     FROM pg_temp.pix_compared c;
 END
 $$;
-COMMENT ON FUNCTION pix._compare_blocks(text, integer[], text, integer) IS
-'Internal: compares the vectors of some blocks, $queries (and their number), with every block b from a number on.
+COMMENT ON FUNCTION pix._compare_blocks(text, integer[], text, integer, bigint) IS
+'Internal: compares the vectors of some blocks, $queries (and their number), with every block b from a number on;
+NULLs if more bytes were found than most.
 Runs: coordinator; the work is done in parallel workers or on the segments.';
-REVOKE ALL ON FUNCTION pix._compare_blocks(text, integer[], text, integer) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._compare_blocks(text, integer[], text, integer) TO pix_admin;
+REVOKE ALL ON FUNCTION pix._compare_blocks(text, integer[], text, integer, bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._compare_blocks(text, integer[], text, integer, bigint) TO pix_admin;
 
-CREATE OR REPLACE FUNCTION pix._next_blocks(model pix.models, done integer[]) RETURNS integer[]
+CREATE OR REPLACE FUNCTION pix._next_blocks(model pix.models, done integer[], most bigint) RETURNS integer[]
 LANGUAGE sql STABLE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
 AS $$
--- As many rows as make the reading of every block worth its while: 4,000, or 32 MB.
+-- As many rows as make the reading of every block worth its while: 4,000, or 32 MB; and whose answers are not too many.
 SELECT array_agg(b.block ORDER BY b.block) FROM (
-    SELECT b.block, sum(b.items) OVER (ORDER BY b.block) - b.items AS before
+    SELECT b.block, b.items, sum(b.items) OVER (ORDER BY b.block) - b.items AS before
     FROM pix.feature_blocks b WHERE b.model_name = (model).model_name AND b.block <> ALL (done)
 ) b
-WHERE b.before < least(4000, 8388608 / (model).dimensions)
+WHERE b.before = 0 OR b.before + b.items <= least(4000, 8388608 / (model).dimensions, most)
 $$;
-COMMENT ON FUNCTION pix._next_blocks(pix.models, integer[]) IS
+COMMENT ON FUNCTION pix._next_blocks(pix.models, integer[], bigint) IS
 'Internal: blocks whose items are taken together next; NULL when all are done. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._next_blocks(pix.models, integer[]) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._next_blocks(pix.models, integer[]) TO pix_admin;
+REVOKE ALL ON FUNCTION pix._next_blocks(pix.models, integer[], bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._next_blocks(pix.models, integer[], bigint) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._neighbors_of_blocks(
     model pix.models, key text, asked integer[], k integer, metric text
@@ -134,7 +142,8 @@ DECLARE
     stored bigint;
 BEGIN
     compared := pix._compare_blocks(
-        model.model_name, asked, format('pix._nearest_in_block($queries, b.vectors, b.norms, %s, %L)', k, metric), 1
+        model.model_name, asked, format('pix._nearest_in_block($queries, b.vectors, b.norms, %s, %L)', k, metric), 1,
+        1000000000
     );
     -- Not in the INSERT: on a cluster another process would run it, which has not mapped the blocks.
     merged := pix._merge_neighbors(key, asked, compared.numbers, compared.parts, k, metric);
@@ -171,17 +180,14 @@ DECLARE
     now_done integer[];
     taken double precision;
     moment timestamptz;
+    most bigint;
 BEGIN
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     PERFORM pix._check_k(k);
     PERFORM pix._check_metric(metric);
     PERFORM pix.pack_features(model.model_name);
     SELECT p.* INTO pack FROM pix.packs p WHERE p.model_name = model.model_name;
-    IF coalesce(pack.items, 0) = 0 THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX095',
-            MESSAGE = format('There are no up-to-date features of model %L', model.model_name),
-            HINT = format('CALL pix.extract_features(%L);', model.model_name);
-    END IF;
+    PERFORM pix._check_pack(pack, model);
     COMMIT;
     LOOP
         PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
@@ -189,7 +195,17 @@ BEGIN
         PERFORM pg_advisory_xact_lock(hashtext('pix.build_neighbor_graph'), hashtext(model.model_name));
         PERFORM pix._use_planner();
         begun := clock_timestamp();
+        -- Blocks stay as they are while they are compared.
+        PERFORM pg_advisory_xact_lock(hashtext('pix.pack_features'), hashtext(model.model_name));
+        model := pix._find_model(model.model_name);
         SELECT p.* INTO pack FROM pix.packs p WHERE p.model_name = model.model_name;
+        PERFORM pix._check_pack(pack, model);
+        -- What is found for a vector in every block, 6 bytes each, comes together in one value.
+        most := 250000000 / (6 * least(k + 4, 1000) * pack.blocks::bigint);
+        IF 1000 * (6 * least(k + 4, 1000) * pack.blocks::bigint) > 1000000000 THEN
+            RAISE EXCEPTION USING ERRCODE = 'PX033', MESSAGE = format('k is %s, too large for a graph of %s items', k, pack.items),
+                HINT = 'Use a smaller k; pix.nearest has no such limit.';
+        END IF;
         SELECT g.* INTO graph FROM pix.neighbor_graphs g WHERE g.model_name = model.model_name;
         IF graph.model_name IS NULL OR graph.k <> k OR graph.metric <> metric OR graph.packed_in <> pack.packed_in
             OR graph.model_checksum IS DISTINCT FROM pack.model_checksum
@@ -201,7 +217,7 @@ BEGIN
             graph.finished_at := NULL;
             graph.seconds := 0;
         END IF;
-        asked := pix._next_blocks(model, graph.done);
+        asked := pix._next_blocks(model, graph.done, most);
         EXIT WHEN asked IS NULL AND graph.finished_at IS NOT NULL;
         IF asked IS NULL THEN
             DELETE FROM pix.neighbors n
@@ -232,7 +248,7 @@ Called when all is done, it does nothing; called after features have changed, it
 neighbours of an item until its new ones are there. pix.neighbor_graphs and pix.builds tell how far it is.
 Arguments: model_name (NULL: the default model); k, how many neighbours; metric: cosine, euclidean, or dot.
 Errors: PX020 unknown model, PX024 a cache folder that cannot be used, PX030 a vector that cannot be compared, PX032 unknown
-metric, PX033 k below 1, PX095 a model without features.
+metric, PX033 k below 1 or too large, PX095 a model without features.
 Runs: coordinator, outside a transaction block; the work is done in parallel workers or on the segments.
 Example: CALL pix.build_neighbor_graph(''mini_inception'', k => 10);';
 REVOKE ALL ON PROCEDURE pix.build_neighbor_graph(text, integer, text) FROM PUBLIC;
@@ -246,6 +262,7 @@ DECLARE
     old_checksums text[];
     old pix.indexes;
 BEGIN
+    PERFORM pg_advisory_xact_lock(hashtext('pix.pack_features'), hashtext(model_name));
     SELECT array_agg(b.checksum) INTO old_checksums
     FROM pix.feature_blocks b WHERE b.model_name = _forget_neighbors.model_name;
     DELETE FROM pix.feature_blocks b WHERE b.model_name = _forget_neighbors.model_name;

@@ -1,5 +1,16 @@
 -- Items that look the same, and pictures that are the same.
 
+CREATE OR REPLACE FUNCTION pix._raise_too_many_pairs() RETURNS void
+LANGUAGE plpython3u STABLE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS $$
+from pixelplum.server import call
+return call(plpy, GD, '@VERSION@', 'neighbor_graph.raise_too_many_pairs')
+$$;
+COMMENT ON FUNCTION pix._raise_too_many_pairs() IS 'Internal: says that there are too many pairs. Errors: PX096. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._raise_too_many_pairs() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._raise_too_many_pairs() TO pix_admin;
+
 CREATE OR REPLACE FUNCTION pix.duplicates(model_name text DEFAULT NULL, max_distance double precision DEFAULT 0.01)
 RETURNS SETOF pix.duplicate
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE ROWS 1000
@@ -26,12 +37,16 @@ BEGIN
         PERFORM pix._open_blocks(model.model_name);
     END IF;
     LOOP
-        asked := pix._next_blocks(model, done);
+        asked := pix._next_blocks(model, done, 4000);
         EXIT WHEN asked IS NULL;
         done := done || asked;
         compared := pix._compare_blocks(
-            model.model_name, asked, format('pix._alike_in_block($queries, b.vectors, b.norms, %L)', max_distance), asked[1]
+            model.model_name, asked, format('pix._alike_in_block($queries, b.vectors, b.norms, %L)', max_distance), asked[1],
+            100000000
         );
+        IF compared.parts IS NULL THEN
+            PERFORM pix._raise_too_many_pairs();
+        END IF;
         found_pairs := pix._merge_pairs(pack.checksum, asked, compared.numbers, compared.parts, max_distance, known);
         known := known + cardinality(found_pairs.item_ids);
         RETURN QUERY SELECT u.item_id, u.duplicate_id, u.distance

@@ -351,22 +351,26 @@ class Catalogue:
         centres = np.random.default_rng(1).normal(size=(40, DIMENSIONS))
         added = {f"c{n:04}": centres[n % 40] + 0.7 * self.random.normal(size=DIMENSIONS) for n in numbers}
         self.vectors |= {item_id: np.float32(vector) for item_id, vector in added.items()}
+        self.store(list(added))
+        return list(added)
+
+    def store(self, item_ids: list[str]) -> None:
+        """Write the features of items as they should be."""
         connection = self.db.connect()
         with connection.cursor() as cursor:
             psycopg2.extras.execute_values(
                 cursor,
                 "INSERT INTO pix.features AS f (item_id, model_name, vector) VALUES %s "
                 "ON CONFLICT ON CONSTRAINT features_pkey DO UPDATE SET vector = excluded.vector",
-                [(item_id, "clouds", psycopg2.Binary(self.vectors[item_id].tobytes())) for item_id in added],
+                [(item_id, "clouds", psycopg2.Binary(self.vectors[item_id].tobytes())) for item_id in item_ids],
                 page_size=500,
             )
             psycopg2.extras.execute_values(
                 cursor,
                 "INSERT INTO pix.items (item_id, price, brand) VALUES %s ON CONFLICT DO NOTHING",
-                [(item_id, int(item_id[1:]) % 100, f"brand {int(item_id[1:]) % 7}") for item_id in added],
+                [(item_id, int(item_id[1:]) % 100, f"brand {int(item_id[1:]) % 7}") for item_id in item_ids],
             )
         connection.close()
-        return list(added)
 
     def remove(self, item_ids: list[str]) -> None:
         """Remove the features of items."""

@@ -151,3 +151,20 @@ def test_blocks_that_are_empty_now(catalogue):
     catalogue.add([5, 6])
     rows = db.query("SELECT item_id FROM pix.nearest('c0005', 5, 'clouds')")
     assert rows == [("c0006",)]
+
+
+def test_same_vectors_in_other_blocks(catalogue):
+    """A session that has mapped blocks before they were numbered anew."""
+    db = catalogue.db
+    reader = db.connect("rita")
+    ask = "SELECT item_id, distance FROM pix.nearest('c0000', 5, 'clouds')"
+    with reader.cursor() as cursor:
+        cursor.execute(ask)
+        before = cursor.fetchall()
+        db.query("DELETE FROM pix.features WHERE item_id <> 'c0000'")
+        db.query("UPDATE pix.features SET vector = %s", (psycopg2.Binary(bytes(48 * 4)),))
+        db.query("SELECT pix.pack_features('clouds')")
+        catalogue.store(sorted(catalogue.vectors))
+        db.query("SELECT pix.pack_features('clouds')")
+        cursor.execute(ask)
+        assert cursor.fetchall() == before

@@ -178,6 +178,7 @@ def test_filtered_queries_return_k(catalogue, kind):
         name for name in ranked if name in some
     ]
     assert found("candidates => '{}'") == []
+    assert found("candidates => ARRAY[ARRAY['c0005', 'c0006']]") == [n for n in ranked if n in ("c0005", "c0006")]
     best = ranked[:300]
     rest = found(f'"exclude" => ARRAY{best}')
     assert len(rest) == 10
@@ -255,6 +256,9 @@ def test_questions_without_an_answer(catalogue):
         ("PX091", """'x', 'clouds', 'hnsw', 'cosine', '{"m": true}'"""),
         ("PX091", """'x', 'clouds', 'hnsw', 'cosine', '{"dtype": "float8"}'"""),
         ("PX091", """'x', 'clouds', 'hnsw', 'dot', '{"dtype": "int8"}'"""),
+        ("PX091", """'x', 'clouds', 'hnsw', 'cosine', '{"dtype": []}'"""),
+        ("PX091", """'x', 'clouds', 'hnsw', 'cosine', '{"m": 1e5000}'"""),
+        ("PX091", """'x', 'clouds', 'hnsw', 'cosine', '{"m": 1}'"""),
         ("PX091", """'x', 'clouds', 'hnsw', 'cosine', '[1]'"""),
         ("PX091", "'x', 'clouds', 'exact', 'cosine', '{}', 0"),
         ("PX091", "'x', 'clouds', 'exact', 'cosine', '{}', -3"),
@@ -276,6 +280,17 @@ def test_numbers_too_large_for_float16(catalogue):
     build = "SELECT pix.build_index('x', 'clouds', 'hnsw', 'euclidean', %s)"
     fails_with(catalogue.db, "PX091", build, ("{}",), role="ada")
     catalogue.db.query(build, ('{"dtype": "float32"}',))
+
+
+def test_query_too_large_for_float16(catalogue):
+    db = catalogue.db
+    build(db, "hnsw", "euclidean")
+    query = np.zeros(48, np.float32)
+    query[3] = 1e5
+    rows = db.query(
+        "SELECT item_id FROM pix.nearest_to_vector(%s::real[], 10, index_name => 'fast')", (query.tolist(),)
+    )
+    assert [name for (name,) in rows] == [name for name, _ in catalogue.expected(query, 10, "euclidean")]
 
 
 def test_readers_do_not_build(catalogue):

@@ -8,7 +8,7 @@ import pytest
 
 from pixelplum.core.indexes import OF_METHOD, Design, build, open_index, read_parameters, update
 from pixelplum.core.nearest import Part, nearest
-from pixelplum.errors import IndexParameter
+from pixelplum.errors import IndexBroken, IndexParameter
 
 DIMENSIONS = 32
 
@@ -31,7 +31,7 @@ def made(path, matrix, method, metric, given=None, project_to=None):
     build(path, design, blocks, shares.append)
     assert shares == sorted(shares)
     assert shares[-1] == 1
-    design, names = Design.unpack(design.pack([f"i{n}" for n in range(len(matrix))], "checksum"))
+    design, names = Design.unpack(design.pack([f"i{n}" for n in range(len(matrix))], "checksum"), "checksum")
     assert names[77] == "i77"
     return open_index(path, design, len(names)), design
 
@@ -88,7 +88,7 @@ def test_parameters_are_kept():
     assert read_parameters("hnsw", "cosine", given, False).ef_search == 99
     block = Part(np.eye(3, dtype=np.float32), np.ones(3, np.float32))
     design = Design.fit("hnsw", "cosine", given, None, [block])
-    assert Design.unpack(design.pack(["a", "b", "c"], "x"))[0] == design
+    assert Design.unpack(design.pack(["a", "b", "c"], "x"), "x")[0] == design
     assert set(design.used_parameters()) == OF_METHOD["hnsw"]
 
 
@@ -102,3 +102,38 @@ def test_parameters_that_make_no_sense(method, given):
 def test_libraries_get_along_in_one_process(modules):
     """A session may search an index before it computes features: some versions ended the process."""
     subprocess.run([sys.executable, "-c", f"import {modules}"], check=True, capture_output=True)
+
+
+def test_description_of_another_index(matrix):
+    design = Design.fit("exact", "cosine", {}, None, parts(matrix))
+    with pytest.raises(IndexBroken):
+        Design.unpack(design.pack(["a"], "one"), "another")
+
+
+FILL = """
+import resource, sys
+import numpy as np
+from pathlib import Path
+from pixelplum.core.indexes import Design, build
+from pixelplum.core.nearest import Part
+
+vectors = np.random.default_rng(0).normal(size=(500, 32)).astype(np.float32)
+parts = [Part(vectors, np.linalg.norm(vectors, axis=1))]
+path = Path(sys.argv[1])
+design = Design.fit(sys.argv[2], "cosine", {}, None, parts)
+build(path, design, parts, lambda share: None)
+resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size - int(sys.argv[3]), -1))
+try:
+    build(path.with_suffix(".again"), design, parts, lambda share: None)
+except OSError:
+    sys.exit(0)
+sys.exit("no error")
+"""
+
+
+@pytest.mark.parametrize("missing", [10, 5000, 50_000])
+@pytest.mark.parametrize("method", list(OF_METHOD))
+def test_file_that_cannot_be_written_whole(tmp_path, method, missing):
+    arguments = [sys.executable, "-c", FILL, tmp_path / "index", method, str(missing)]
+    ended = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr

@@ -11,7 +11,7 @@ METRICS = ["cosine", "euclidean", "dot"]
 
 
 def parts(matrix: np.ndarray, size: int) -> list[Part]:
-    norms = np.linalg.norm(matrix, axis=1)
+    norms = np.linalg.norm(matrix.astype(float), axis=1).astype(np.float32)
     return [Part(matrix[i : i + size], norms[i : i + size]) for i in range(0, len(matrix), size)]
 
 
@@ -70,3 +70,14 @@ def test_distances_do_not_depend_on_company(matrix, metric):
     assert distances(matrix[0], matrix[:50], metric).tolist() == alone
     many = distances(matrix[:3], np.stack([matrix[:50]] * 3), metric)
     assert many[0].tolist() == alone
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("length", [1e-30, 1e15])
+def test_vectors_of_any_length(matrix, metric, length):
+    scaled = matrix.copy()
+    scaled[::10] *= np.float32(length)
+    for query in (scaled[0], scaled[1]):
+        found = nearest(parts(scaled, 150), query[np.newaxis], 5, metric)[0]
+        true = np.argsort(distances(query, scaled, metric), kind="stable")[:5]
+        assert set(true.tolist()) <= set(found.tolist())

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pixelplum.core.vectors import FLOAT32
+from pixelplum.core.vectors import FLOAT32, LARGEST_SQUARE
 from pixelplum.errors import VectorError
 
 ENDS = np.dtype("<u4")
@@ -92,7 +92,7 @@ def norms(item_ids: list[str], vectors: bytes) -> bytes:
     """
     matrix = np.frombuffer(vectors, FLOAT32).reshape(len(item_ids), -1)
     squares = np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64)
-    damaged = ~(squares < np.finfo(FLOAT32).max / 4)  # NaN too
+    damaged = ~(squares < LARGEST_SQUARE)  # NaN too
     if damaged.any():
         item_id = item_ids[int(damaged.argmax())]
         raise VectorError(

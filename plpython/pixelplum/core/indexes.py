@@ -6,7 +6,9 @@ vectors of lower precision, or of fewer dimensions.
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from mmap import mmap
@@ -18,7 +20,7 @@ from pixelplum.core.blocks import Block, Names, mapped
 from pixelplum.core.nearest import Part, nearest
 from pixelplum.core.threads import CORES, signals_held
 from pixelplum.core.vectors import FLOAT32
-from pixelplum.errors import IndexParameter
+from pixelplum.errors import IndexBroken, IndexParameter
 
 Progress = Callable[[float], None]
 """Is told the share that is done, from 0 to 1; what it raises ends the build."""
@@ -67,7 +69,14 @@ OF_METHOD = {
 }
 """The parameters of each method."""
 
-LIMITS = {"rerank": 10_000, "m": 256, "ef_construction": 10_000, "ef_search": 10_000, "trees": 1000, "search_k": 10**7}
+LIMITS = {
+    "rerank": (1, 10_000),
+    "m": (2, 256),
+    "ef_construction": (1, 10_000),
+    "ef_search": (1, 10_000),
+    "trees": (1, 1000),
+    "search_k": (1, 10**7),
+}
 DTYPES = {"float32": "f32", "float16": "f16", "int8": "i8"}
 
 
@@ -101,10 +110,12 @@ def read_parameters(method: str, metric: str, given: dict, is_projected: bool) -
                 f"An index of method {method} has no parameter {name!r}", hint=f"It has: {', '.join(sorted(known))}."
             )
         if name == "dtype":
-            if value not in DTYPES:
+            if not isinstance(value, str) or value not in DTYPES:
                 raise IndexParameter(f"The dtype {value!r} is not known", hint=f"Use one of: {', '.join(DTYPES)}.")
-        elif type(value) is not int or not 1 <= value <= LIMITS[name]:
-            raise IndexParameter(f"{name} is {value!r}", hint=f"Use a whole number from 1 to {LIMITS[name]:,}.")
+            continue
+        least, most = LIMITS[name]
+        if type(value) is not int or not least <= value <= most:
+            raise IndexParameter(f"{name} is {value!r}", hint=f"Use a whole number from {least} to {most:,}.")
     if given.get("dtype") == "int8" and metric != "cosine":
         raise IndexParameter(
             f"int8 keeps directions of vectors, which is not enough for the metric {metric}",
@@ -230,10 +241,18 @@ class Design:
         )
 
     @classmethod
-    def unpack(cls, content: bytes | mmap) -> tuple[Design, Names]:
-        """Read what `pack` made, without copying the names."""
+    def unpack(cls, content: bytes | mmap, index: str) -> tuple[Design, Names]:
+        """Read what `pack` made, without copying the names.
+
+        Raises
+        ------
+        IndexBroken
+            If it describes another index.
+        """
         end = content.find(b"\n") + 1
         header = json.loads(content[:end])
+        if header["index"] != index:
+            raise IndexBroken("An index and what describes it do not belong together")
         projection, projected_from, dimensions = None, header["projected_from"], header["dimensions"]
         if projected_from:
             numbers = np.frombuffer(content, FLOAT32, projected_from * (1 + dimensions), offset=end)
@@ -282,7 +301,7 @@ class Index:
         prepared = _euclidean(queries, norms, self.design.metric, longest=0)
         if self.design.projection:
             prepared = self.design.projection.apply(prepared)
-        return self._search(np.ascontiguousarray(prepared, FLOAT32), min(count, self.items))
+        return self._search(np.ascontiguousarray(prepared, FLOAT32), max(1, min(count, self.items)))
 
 
 def _vectors(design: Design, blocks: list[Block], start: int, progress: Progress) -> Iterator[tuple[int, np.ndarray]]:
@@ -388,7 +407,7 @@ class HnswIndex(Index):
     def _write(cls, path: Path, pieces, design: Design) -> None:
         graph = cls._graph(design)
         cls._add(graph, pieces, design)
-        graph.save(str(path))
+        cls._save(graph, path)
 
     @classmethod
     def _rewrite(cls, path: Path, old: Path, design: Design, removed: list[int], pieces) -> None:
@@ -396,7 +415,17 @@ class HnswIndex(Index):
         graph.load(str(old))
         graph.remove(np.array(removed, np.uint64))
         cls._add(graph, pieces, design)
-        graph.save(str(path))
+        cls._save(graph, path)
+
+    @staticmethod
+    def _save(graph, path: Path) -> None:
+        try:
+            graph.save(str(path))
+        except RuntimeError as error:
+            raise OSError(errno.EIO, str(error), str(path)) from error
+        # The last bytes may be lost without a word where the disk is full.
+        if path.stat().st_size < graph.serialized_length:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
     @staticmethod
     def _add(graph, pieces, design: Design) -> None:
@@ -428,7 +457,12 @@ class HnswIndex(Index):
 
     def _search(self, queries: np.ndarray, count: int) -> list[np.ndarray]:
         self._mapped.expansion_search = max(self.design.parameters.ef_search, count)
-        return [self._mapped.search(query, count, threads=1).keys.astype(np.int64) for query in queries]
+        return [self._search_one(query, count) for query in queries]
+
+    def _search_one(self, query: np.ndarray, count: int) -> np.ndarray:
+        if self.design.parameters.dtype == "float16" and np.abs(query).max() > FLOAT16_MAX:
+            return np.empty(0, np.int64)  # it cannot be compared: whoever asks turns to exact search
+        return self._mapped.search(query, count, threads=1).keys.astype(np.int64)
 
 
 METHODS = {"exact": ExactIndex, "annoy": AnnoyIndex, "hnsw": HnswIndex}

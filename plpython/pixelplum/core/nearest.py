@@ -88,6 +88,8 @@ def nearest(blocks: list[Vectors], queries: np.ndarray, count: int, metric: str)
         For each query, positions in the order of the blocks, unordered: at least the `count` nearest, and those that
         rounding does not tell from the last of them.
     """
+    if metric == "cosine":  # the product of two that are tiny would vanish
+        queries = (queries / np.linalg.norm(queries.astype(np.float64), axis=1, keepdims=True)).astype(np.float32)
     ends = np.cumsum([len(block.norms) for block in blocks])
     total = int(ends[-1]) if blocks else 0
     found = np.empty((len(queries), total), np.float32)

@@ -6,6 +6,7 @@ import numpy as np
 
 from pixelplum.core.nearest import margins, proximities
 
+TINY = 1e-12
 AT_ONCE = 4000
 """Queries whose proximities to a block are in memory together: 16 MB."""
 SPARE = 4
@@ -37,6 +38,7 @@ def nearest_in_block(
     found : numpy.ndarray
         float32, of the same shape: their `nearest.proximities`.
     """
+    queries = _comparable(queries, metric)
     count = min(k + SPARE, len(vectors))
     rows = np.empty((len(queries), count), np.int32)
     found = np.empty((len(queries), count), np.float32)
@@ -90,7 +92,19 @@ def alike_in_block(
     numbers, rows : numpy.ndarray
         int32, shape (pairs,): of the query, and in the block; none that is nearer is missing.
     """
+    queries = _comparable(queries, "cosine")
     found = proximities(vectors, norms, queries, "cosine")
     least = (1 - max_distance) * np.linalg.norm(queries, axis=1) - margins(1, queries, "cosine")
     numbers, rows = np.nonzero(found >= least[:, np.newaxis])
     return numbers.astype(np.int32), rows.astype(np.int32)
+
+
+def _comparable(queries: np.ndarray, metric: str) -> np.ndarray:
+    """Return queries whose products with others do not vanish: those of cosine are made longer where they are tiny."""
+    if metric != "cosine":
+        return queries
+    norms = np.linalg.norm(queries, axis=1)
+    if norms.min() > TINY:
+        return queries
+    norms = np.linalg.norm(queries.astype(np.float64), axis=1, keepdims=True)
+    return (queries / np.where(norms > 0, norms, 1)).astype(np.float32)

@@ -30,15 +30,20 @@ def share(work: Callable[[int], None], pieces: int) -> None:
     Parameters
     ----------
     work : callable
-        Takes the number of a piece, from 0. It must not raise.
+        Takes the number of a piece, from 0. What it raises is raised here, when all threads have ended.
     pieces : int
         How many there are.
     """
     workers = max(1, min(CORES, pieces))
 
+    failures: list[BaseException] = []
+
     def some(first: int) -> None:
-        for piece in range(first, pieces, workers):
-            work(piece)
+        try:
+            for piece in range(first, pieces, workers):
+                work(piece)
+        except BaseException as failure:
+            failures.append(failure)
 
     with signals_held():
         threads = [Thread(target=some, args=(first,)) for first in range(1, workers)]
@@ -47,3 +52,5 @@ def share(work: Callable[[int], None], pieces: int) -> None:
         some(0)
         for thread in threads:
             thread.join()
+    if failures:
+        raise failures[0]

@@ -7,6 +7,8 @@ import numpy as np
 from pixelplum.errors import UnknownMetric, VectorError, ZeroVector
 
 FLOAT32 = np.dtype("<f4")
+LARGEST_SQUARE = np.finfo(FLOAT32).max / 4
+"""Of the length of vectors that can be compared in float32."""
 METRICS = ("cosine", "euclidean", "dot")
 
 
@@ -64,11 +66,7 @@ def distance(a: bytes, b: bytes, metric: str = "cosine") -> float:
     UnknownMetric
         If the metric is none of the three.
     """
-    if len(a) != len(b):
-        raise VectorError(
-            f"The vectors have {len(a) // 4} and {len(b) // 4} dimensions",
-            hint="Compare vectors of one model only.",
-        )
+    check_dimensions(len(a) // 4, len(b) // 4)
     return float(distances(from_bytes(a), from_bytes(b)[np.newaxis], metric)[0])
 
 
@@ -132,10 +130,22 @@ def check_queries(queries: bytes, number: int, metric: str) -> None:
         If the metric is not known.
     ZeroVector
         If the metric is cosine and a vector is all zeros.
+    VectorError
+        If a vector holds a number that is not finite, or is too long to be compared in float32.
     """
     check_metric(metric)
-    if metric == "cosine" and not matrix(queries, len(queries) // 4 // number).any(axis=1).all():
+    asked = matrix(queries, len(queries) // 4 // number)
+    squares = np.einsum("ij,ij->i", asked, asked, dtype=np.float64)
+    if not (squares < LARGEST_SQUARE).all():
+        raise VectorError("A vector to search with holds a number that is not finite, or too large to be squared")
+    if metric == "cosine" and not squares.all() and not asked.any(axis=1).all():
         raise ZeroVector
+
+
+def check_dimensions(a: int, b: int) -> None:
+    """Refuse vectors that have different dimensions."""
+    if a != b:
+        raise VectorError(f"The vectors have {a} and {b} dimensions", hint="Compare vectors of one model only.")
 
 
 def check_metric(metric: str | None) -> None:

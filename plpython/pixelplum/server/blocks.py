@@ -63,13 +63,17 @@ def restore(plpy, cache: dict, checksum: str, item_ids: list[str], vectors: byte
 
 def open_blocks(
     plpy, cache: dict, key: str, numbers: list[int], checksums: list[str], items: list[int], dimensions: int
-) -> None:
-    """Map a model's blocks, to be searched under a key."""
-    parts = {
-        number: blocks.Block(blocks.mapped(files.path(checksum, "block")), rows, dimensions)
-        for number, checksum, rows in zip(numbers, checksums, items, strict=True)
-    }
+) -> bool:
+    """Map a model's blocks, to be searched under a key; tell whether no file was removed meanwhile."""
+    try:
+        parts = {
+            number: blocks.Block(blocks.mapped(files.path(checksum, "block")), rows, dimensions)
+            for number, checksum, rows in zip(numbers, checksums, items, strict=True)
+        }
+    except FileNotFoundError:
+        return False
     keep(cache, key, Packed(parts))
+    return True
 
 
 def forget(plpy, cache: dict, checksums: list[str], kind: str) -> None:

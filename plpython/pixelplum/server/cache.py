@@ -147,6 +147,7 @@ def adopt(file: Path, kind: str) -> str:
             checksum = hashlib.file_digest(stream, "sha256").hexdigest()
         _seal(file, checksum)
         file.replace(path(checksum, kind))
+    _remove_unused()
     return checksum
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from pixelplum.core import indexes, vectors
 from pixelplum.core.blocks import Names, mapped
+from pixelplum.errors import CacheUnusable, IndexParameter
 from pixelplum.server import cache as files
 from pixelplum.server.blocks import Packed, keep, kept
 
@@ -33,7 +34,13 @@ class OpenIndex:
 def check(plpy, cache: dict, method: str | None, metric: str | None, parameters: str, project_to: int | None) -> None:
     """Refuse what no index can be built with."""
     vectors.check_metric(metric)
-    indexes.read_parameters(method, metric, json.loads(parameters), project_to is not None)
+    try:
+        given = json.loads(parameters)
+    except ValueError as error:  # a number of thousands of digits
+        raise IndexParameter(
+            "The parameters hold a number that is too large", hint="Use whole numbers of a few digits."
+        ) from error
+    indexes.read_parameters(method, metric, given, project_to is not None)
 
 
 def build(
@@ -55,7 +62,7 @@ def update(
 ) -> dict:  # fmt: skip
     """Write a changed index into the cache of this host, and return what to store of it."""
     packed: Packed = kept(cache, key)
-    design, names = indexes.Design.unpack(mapped(files.path(design_checksum, "design")))
+    design, names = indexes.Design.unpack(mapped(files.path(design_checksum, "design")), checksum)
     stay = set(kept_ids)
     item_ids = [names[number] for number in range(len(names))]
     removed = [number for number, item_id in enumerate(item_ids) if item_id and item_id not in stay]
@@ -91,11 +98,15 @@ def finish(plpy, cache: dict, checksum: str, kind: str) -> None:
     files.finish(checksum, kind)
 
 
-def open_index(plpy, cache: dict, checksum: str, design_checksum: str) -> None:
-    """Map an index, to be searched under the checksum of its design."""
-    design, item_ids = indexes.Design.unpack(mapped(files.path(design_checksum, "design")))
-    index = indexes.open_index(files.path(checksum, "index"), design, len(item_ids))
+def open_index(plpy, cache: dict, checksum: str, design_checksum: str) -> bool:
+    """Map an index, to be searched under the checksum of its design; tell whether no file was removed meanwhile."""
+    try:
+        design, item_ids = indexes.Design.unpack(mapped(files.path(design_checksum, "design")), checksum)
+        index = indexes.open_index(files.path(checksum, "index"), design, len(item_ids))
+    except FileNotFoundError:
+        return False
     keep(cache, design_checksum, OpenIndex(index, item_ids))
+    return True
 
 
 @dataclass(frozen=True)
@@ -121,7 +132,11 @@ def _picked(packed: Packed, wanted: set[str]) -> list[Picked]:
 def _stored(design: indexes.Design, item_ids: list[str], checksum: str) -> dict:
     content = design.pack(item_ids, checksum)
     design_checksum = hashlib.sha256(content).hexdigest()
-    files.write(design_checksum, "design", content)
+    try:
+        files.write(design_checksum, "design", content)
+    except CacheUnusable:
+        files.forget([checksum], "index")  # it would keep a full disk full
+        raise
     return {
         "checksum": checksum,
         "design_checksum": design_checksum,

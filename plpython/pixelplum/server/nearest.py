@@ -5,6 +5,9 @@ from __future__ import annotations
 from pixelplum.core import nearest, vectors
 from pixelplum.server.blocks import kept
 
+MOST_AT_ONCE = 1_000_000
+"""Candidates for several queries together."""
+
 
 def candidates(
     plpy, cache: dict, key: str, blocks_key: str, queries: bytes, number: int, count: int, metric: str
@@ -38,6 +41,8 @@ def candidates(
     matrix = vectors.matrix(queries, len(queries) // 4 // number)
     found = searchable.search(matrix, count, metric)
     width = max(map(len, found))
+    if number > 1 and number * width > MOST_AT_ONCE:
+        return [None] * number  # countless ties: one query at a time can have them all
     item_id = searchable.item_id
     return [name for row in found for name in [*map(item_id, row.tolist()), *[None] * (width - len(row))]]
 

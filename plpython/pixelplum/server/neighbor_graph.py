@@ -38,6 +38,8 @@ def alike_in_block(
     found = neighbor_graph.alike_in_block(
         matrix, vectors.matrix(block, matrix.shape[1]), vectors.from_bytes(norms), max_distance
     )
+    if len(found[0]) > 2 * MOST_PAIRS + number:  # each may be found from both sides, and every vector finds itself
+        raise TooManyPairs
     return b"".join(part.tobytes() for part in found)
 
 
@@ -151,6 +153,11 @@ def pairs(
             if known + len(answer["item_ids"]) > MOST_PAIRS:
                 raise TooManyPairs
     return answer
+
+
+def raise_too_many_pairs(plpy, cache: dict) -> None:
+    """Say that there are too many pairs."""
+    raise TooManyPairs
 
 
 def _unpacked(part: bytes, queries: int) -> tuple[np.ndarray, np.ndarray]:

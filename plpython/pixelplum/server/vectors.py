@@ -20,10 +20,11 @@ def distance(plpy, cache: dict, a: bytes, b: bytes, metric: str) -> float:
     return vectors.distance(a, b, metric)
 
 
-def distances(plpy, cache: dict, vector: bytes, queries: bytes, metric: str) -> list[float]:
+def distances(plpy, cache: dict, vector: bytes, queries: bytes, number: int, metric: str) -> list[float]:
     """Distances of a feature vector to several, packed one after another."""
-    query = vectors.from_bytes(vector)
-    return vectors.distances(query, vectors.matrix(queries, len(query)), metric).tolist()
+    query, several = vectors.from_bytes(vector), vectors.matrix(queries, len(queries) // 4 // number)
+    vectors.check_dimensions(len(query), several.shape[1])
+    return vectors.distances(query, several, metric).tolist()
 
 
 def check_queries(plpy, cache: dict, queries: bytes, number: int, metric: str) -> None:
