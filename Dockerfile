@@ -4,6 +4,8 @@ FROM debian:bookworm-slim
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates && rm -rf /var/lib/apt/lists/*
 COPY . /opt/pixelplum
 WORKDIR /opt/pixelplum
+# Annoy is compiled here. By default it would use what this processor has, and end processes on another that has less.
+ENV ANNOY_COMPILER_ARGS=-O3,-ffast-math,-fno-associative-math,-DANNOYLIB_MULTITHREADED_BUILD,-std=c++14
 RUN tools/install.sh && ln -s /opt/pixelplum/.pix/venv/bin/pix /usr/local/bin/pix
 
 ENV PIX_DSN="host=/var/run/postgresql dbname=pix user=postgres"

@@ -111,45 +111,13 @@ COMMENT ON FUNCTION pix._conditions(pix.item_filter) IS
 REVOKE ALL ON FUNCTION pix._conditions(pix.item_filter) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix._conditions(pix.item_filter) TO pix_reader;
 
--- Statistics lag behind tables that grow fast, and a few rows by their keys are all that is ever wanted here.
-CREATE OR REPLACE FUNCTION pix._current_places(
-    candidate_ids text[], model_name text, packed_in integer, conditions text,
-    OUT item_ids text[], OUT blocks integer[], OUT block_rows integer[], OUT is_behind boolean
-)
-LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
-SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan
-AS $$
-BEGIN
-    IF conditions = '' THEN
-        SELECT array_agg(f.item_id), array_agg(f.block), array_agg(f.block_row)
-        INTO item_ids, blocks, block_rows
-        FROM pix.current_features f
-        WHERE f.item_id = ANY (candidate_ids) AND f.model_name = _current_places.model_name
-            AND f.packed_in <= _current_places.packed_in;
-    ELSE
-        EXECUTE 'SELECT array_agg(f.item_id), array_agg(f.block), array_agg(f.block_row)
-            FROM pix.current_features f
-            WHERE f.item_id = ANY ($1) AND f.model_name = $2 AND f.packed_in <= $3' || conditions
-        INTO item_ids, blocks, block_rows USING candidate_ids, model_name, packed_in;
-    END IF;
-    is_behind := EXISTS (
-        SELECT FROM pix.features f WHERE f.model_name = _current_places.model_name AND f.packed_in > _current_places.packed_in
-    ) OR EXISTS (SELECT FROM pix.features f WHERE f.model_name = _current_places.model_name AND f.packed_in IS NULL);
-END
-$$;
-COMMENT ON FUNCTION pix._current_places(text[], text, integer, text) IS
-'Internal: which of the candidates may be answers, and where in the blocks their vectors are; is_behind: whether there are
-vectors that only a later packing put into blocks, or none. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._current_places(text[], text, integer, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._current_places(text[], text, integer, text) TO pix_reader;
-
 CREATE OR REPLACE FUNCTION pix._scan(
     queries bytea, number integer, names text[], model_name text, k integer, metric text, conditions text,
     OUT scanned_queries integer[], OUT scanned_ids text[], OUT scanned_distances double precision[]
 )
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = on SET enable_hashjoin = on SET enable_mergejoin = on SET plan_cache_mode = auto
 AS $$
 BEGIN
     EXECUTE 'SELECT array_agg(n.query), array_agg(n.item_id), array_agg(n.distance)
@@ -174,6 +142,7 @@ GRANT EXECUTE ON FUNCTION pix._scan(bytea, integer, text[], text, integer, text,
 CREATE OR REPLACE FUNCTION pix._few_pass(model_name text, conditions text) RETURNS boolean
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = on SET enable_hashjoin = on SET enable_mergejoin = on SET plan_cache_mode = auto
 AS $$
 DECLARE
     are_few boolean;
@@ -211,6 +180,9 @@ COMMENT ON FUNCTION pix._compare_all(bytea, integer, text[], text, integer, text
 REVOKE ALL ON FUNCTION pix._compare_all(bytea, integer, text[], text, integer, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix._compare_all(bytea, integer, text[], text, integer, text, text) TO pix_reader;
 
+-- A few rows by their keys are what is asked for here, and statistics lag behind tables that grow fast: so the planner has
+-- no choice; what looks at many rows gives it back.
+--
 -- Candidates are asked for in growing numbers until each query has k answers. When that becomes dear, or few items pass the
 -- filter at all, every one that passes is compared: so there are fewer than k only if there are no more.
 CREATE OR REPLACE FUNCTION pix._search(
@@ -219,6 +191,7 @@ CREATE OR REPLACE FUNCTION pix._search(
 ) RETURNS pix.neighbor_pair[]
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
     pack pix.packs;
@@ -231,7 +204,9 @@ DECLARE
     searched integer;
     scanned_after integer;
     candidate_ids text[];
-    places record;
+    item_ids text[];
+    blocks integer[];
+    block_rows integer[];
     scanned_queries integer[];
     scanned_ids text[];
     scanned_distances double precision[];
@@ -280,8 +255,21 @@ BEGIN
             END IF;
             CONTINUE;
         END IF;
-        places := pix._current_places(candidate_ids, model.model_name, searched, conditions);
-        IF places.is_behind AND scanned_after IS DISTINCT FROM searched THEN
+        -- Which of them may be answers, and where in the blocks their vectors are.
+        IF conditions = '' THEN
+            SELECT array_agg(f.item_id), array_agg(f.block), array_agg(f.block_row) INTO item_ids, blocks, block_rows
+            FROM pix.current_features f
+            WHERE f.item_id = ANY (candidate_ids) AND f.model_name = model.model_name AND f.packed_in <= searched;
+        ELSE
+            EXECUTE 'SELECT array_agg(f.item_id), array_agg(f.block), array_agg(f.block_row)
+                FROM pix.current_features f
+                WHERE f.item_id = ANY ($1) AND f.model_name = $2 AND f.packed_in <= $3' || conditions
+            INTO item_ids, blocks, block_rows USING candidate_ids, model.model_name, searched;
+        END IF;
+        IF scanned_after IS DISTINCT FROM searched AND (
+            EXISTS (SELECT FROM pix.features f WHERE f.model_name = model.model_name AND f.packed_in > searched)
+            OR EXISTS (SELECT FROM pix.features f WHERE f.model_name = model.model_name AND f.packed_in IS NULL)
+        ) THEN
             SELECT s.scanned_queries, s.scanned_ids, s.scanned_distances
             INTO scanned_queries, scanned_ids, scanned_distances
             FROM pix._scan(
@@ -291,7 +279,7 @@ BEGIN
             scanned_after := searched;
         END IF;
         answer := pix._rank(
-            pack.checksum, queries, number, names, candidate_ids, places.item_ids, places.blocks, places.block_rows,
+            pack.checksum, queries, number, names, candidate_ids, item_ids, blocks, block_rows,
             scanned_queries, scanned_ids, scanned_distances, k, metric, NOT use_index AND wanted >= pack.items
         );
         EXIT WHEN answer IS NOT NULL;
@@ -369,6 +357,7 @@ CREATE OR REPLACE FUNCTION pix._nearest(
 ) RETURNS pix.neighbor_pair[]
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED COST 100000
 SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
     index pix.indexes;

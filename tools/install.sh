@@ -75,8 +75,6 @@ if [ -x .pix/venv/bin/python ] && ! .pix/venv/bin/python -c "import sys; sys.exi
     rm -rf .pix/venv
 fi
 .pix/venv/bin/python -m pip --version >/dev/null 2>&1 || "$python" -m venv --clear .pix/venv
-# Annoy is compiled here. By default it would use what this processor has, and end processes on another that has less.
-export ANNOY_COMPILER_ARGS=-O3,-ffast-math,-fno-associative-math,-DANNOYLIB_MULTITHREADED_BUILD,-std=c++14
 echo "Installing Python packages into .pix/venv (a few minutes the first time)"
 .pix/venv/bin/python -m pip install --quiet --disable-pip-version-check \
     --constraint requirements.lock --editable '.[server,loader,tensorflow,dev]'

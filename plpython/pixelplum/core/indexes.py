@@ -122,7 +122,7 @@ def read_parameters(method: str, metric: str, given: dict, is_projected: bool) -
             hint="Use metric => 'cosine', or another dtype.",
         )
     coarse = is_projected or metric == "dot" or given.get("dtype") == "int8"
-    return Parameters(**{"rerank": 100 if coarse else 1} | given)
+    return Parameters(**{"rerank": 50 if coarse else 1} | given)
 
 
 class Projection:
