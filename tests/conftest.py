@@ -183,6 +183,7 @@ class Clone:
     server: Server
     name: str
     _open: list = field(default_factory=list)
+    _sessions: dict = field(default_factory=dict)
 
     def dsn(self, role: str | None = None) -> str:
         return self.server.dsn(self.name, role)
@@ -196,6 +197,18 @@ class Clone:
     def query(self, sql: str, parameters=None, role: str = "ada") -> list[tuple]:
         """Run SQL as a role, and return the rows."""
         return execute(self.dsn(role), sql, parameters)
+
+    def ask(self, sql: str, parameters=None, role: str = "ada") -> list[tuple]:
+        """Run SQL in the one session that a role keeps, and return the rows."""
+        with self.session(role).cursor() as cursor:
+            cursor.execute(sql, parameters)
+            return cursor.fetchall() if cursor.description else []
+
+    def session(self, role: str):
+        """The connection that a role keeps for the whole test."""
+        if role not in self._sessions:
+            self._sessions[role] = self.connect(role)
+        return self._sessions[role]
 
     def value(self, sql: str, parameters=None, role: str = "ada"):
         return self.query(sql, parameters, role)[0][0]
@@ -356,8 +369,7 @@ class Catalogue:
 
     def store(self, item_ids: list[str]) -> None:
         """Write the features of items as they should be."""
-        connection = self.db.connect()
-        with connection.cursor() as cursor:
+        with self.db.session("ada").cursor() as cursor:
             psycopg2.extras.execute_values(
                 cursor,
                 "INSERT INTO pix.features AS f (item_id, model_name, vector) VALUES %s "
@@ -370,11 +382,10 @@ class Catalogue:
                 "INSERT INTO pix.items (item_id, price, brand) VALUES %s ON CONFLICT DO NOTHING",
                 [(item_id, int(item_id[1:]) % 100, f"brand {int(item_id[1:]) % 7}") for item_id in item_ids],
             )
-        connection.close()
 
     def remove(self, item_ids: list[str]) -> None:
         """Remove the features of items."""
-        self.db.query("DELETE FROM pix.features WHERE item_id = ANY(%s)", (item_ids,))
+        self.db.ask("DELETE FROM pix.features WHERE item_id = ANY(%s)", (item_ids,))
         for item_id in item_ids:
             del self.vectors[item_id]
 
@@ -401,7 +412,7 @@ def catalogue(db) -> Catalogue:
     db.query("INSERT INTO pix.models (model_name, dimensions, source) VALUES ('clouds', %s, 'a test')", (DIMENSIONS,))
     made = Catalogue(db, {}, np.random.default_rng(7))
     made.add(range(2000))
-    db.query("SELECT pix.pack_features('clouds')")
+    db.ask("SELECT pix.pack_features('clouds')")
     return made
 
 

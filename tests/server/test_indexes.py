@@ -31,12 +31,12 @@ QUERIES = 40
 
 def build(db, kind: str, metric: str, name: str = "fast"):
     method, parameters, project_to, bar = KINDS[kind]
-    db.query("SELECT pix.build_index(%s, 'clouds', %s, %s, %s, %s)", (name, method, metric, parameters, project_to))
+    db.ask("SELECT pix.build_index(%s, 'clouds', %s, %s, %s, %s)", (name, method, metric, parameters, project_to))
     return bar
 
 
 def nearest_many(db, item_ids: list[str], k: int, metric: str, index_name: str | None):
-    rows = db.query(
+    rows = db.ask(
         "SELECT * FROM pix.nearest_many(%s, %s, 'clouds', %s, %s)", (item_ids, k, metric, index_name), role="rita"
     )
     found = {item_id: [] for item_id in item_ids}
@@ -67,7 +67,7 @@ def test_exact_search_finds_everything(catalogue, metric):
     catalogue.add(range(1990, 2050))
     catalogue.remove([f"c{n:04}" for n in range(0, 2000, 100)])
     assert recall(catalogue, metric, None) == 1
-    catalogue.db.query("SELECT pix.pack_features('clouds')")
+    catalogue.db.ask("SELECT pix.pack_features('clouds')")
     assert recall(catalogue, metric, None) == 1
 
 
@@ -75,7 +75,7 @@ def test_exact_search_finds_everything(catalogue, metric):
 def test_recall_and_freshness(catalogue, kind, metric):
     db = catalogue.db
     bar = build(db, kind, metric)
-    stored = db.value("SELECT recall FROM pix.indexes WHERE index_name = 'fast'")
+    stored = db.ask("SELECT recall FROM pix.indexes WHERE index_name = 'fast'")[0][0]
     assert bar <= stored <= 1
     assert recall(catalogue, metric) >= bar
 
@@ -83,26 +83,26 @@ def test_recall_and_freshness(catalogue, kind, metric):
     changed = catalogue.add(range(500, 540))
     gone = [f"c{n:04}" for n in range(900, 940)]
     catalogue.remove(gone)
-    assert db.query("SELECT added, removed, usable FROM pix.index_status") == [(100, 80, True)]
+    assert db.ask("SELECT added, removed, usable FROM pix.index_status") == [(100, 80, True)]
     assert recall(catalogue, metric) >= bar
     if metric != "dot":
         for item_id in added[:3] + changed[:3]:
             numbers = catalogue.vectors[item_id].tolist()
-            rows = db.query(
+            rows = db.ask(
                 "SELECT item_id FROM pix.nearest_to_vector(%s::real[], 1, 'clouds', %s, 'fast')", (numbers, metric)
             )
             assert rows == [(item_id,)]
     everywhere = nearest_many(db, added[:20], 200, metric, "fast")
     assert not {name for rows in everywhere.values() for name, _ in rows} & set(gone)
 
-    items, after = db.query("SELECT items, recall FROM pix.refresh_index('fast')")[0]
+    items, after = db.ask("SELECT items, recall FROM pix.refresh_index('fast')")[0]
     assert items == 2020
     assert after >= bar
-    assert db.query("SELECT added, removed FROM pix.index_status") == [(0, 0)]
+    assert db.ask("SELECT added, removed FROM pix.index_status") == [(0, 0)]
     assert recall(catalogue, metric) >= bar
-    unchanged = db.query("SELECT built_at FROM pix.indexes")
-    db.query("SELECT pix.refresh_index('fast')")
-    assert db.query("SELECT built_at FROM pix.indexes") == unchanged
+    unchanged = db.ask("SELECT built_at FROM pix.indexes")
+    db.ask("SELECT pix.refresh_index('fast')")
+    assert db.ask("SELECT built_at FROM pix.indexes") == unchanged
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_filtered_queries_return_k(catalogue, kind):
     index = None if kind is None else "fast"
     if kind:
         build(db, kind, "cosine")
-    db.query(
+    db.ask(
         "INSERT INTO pix.labels (item_id, label_set, label) SELECT item_id, 's', 'rare' FROM pix.items "
         "WHERE item_id IN ('c0003', 'c0999', 'c1500')"
     )
@@ -157,7 +157,7 @@ def test_filtered_queries_return_k(catalogue, kind):
     ranked = [name for name, _ in catalogue.expected(query, 2000, "cosine", ["c0011"])]
 
     def found(sql: str, k: int = 10) -> list[str]:
-        rows = db.query(
+        rows = db.ask(
             f"SELECT item_id FROM pix.nearest('c0011', {k}, 'clouds', index_name => %s, {sql})", (index,), role="rita"
         )
         return [name for (name,) in rows]
@@ -191,11 +191,11 @@ def test_filtered_queries_return_k(catalogue, kind):
 def test_categories_are_searched_at_any_depth(catalogue):
     db = catalogue.db
     categories = json.dumps([["Shoes", 'It\'s "new"'], ["Boots"]])
-    db.query("UPDATE pix.items SET categories = %s WHERE item_id = 'c0005'", (categories,))
+    db.ask("UPDATE pix.items SET categories = %s WHERE item_id = 'c0005'", (categories,))
     for category in ("Boots", 'It\'s "new"'):
-        rows = db.query("SELECT item_id FROM pix.nearest('c0001', 5, 'clouds', filter_category => %s)", (category,))
+        rows = db.ask("SELECT item_id FROM pix.nearest('c0001', 5, 'clouds', filter_category => %s)", (category,))
         assert rows == [("c0005",)]
-    assert db.query("SELECT * FROM pix.nearest('c0001', 5, 'clouds', filter_category => 'Boot')") == []
+    assert db.ask("SELECT * FROM pix.nearest('c0001', 5, 'clouds', filter_category => 'Boot')") == []
 
 
 @pytest.mark.parametrize("kind", ["exact", "annoy", "hnsw"])
