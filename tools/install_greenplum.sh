@@ -32,6 +32,12 @@ if [ ! -x "$python" ]; then
     exit 1
 fi
 
+headers=$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h
+if ! command -v c++ >/dev/null || [ ! -e "$headers" ]; then
+    echo "Annoy has to be compiled: install a C++ compiler and $headers (build-essential, python$version-dev)." >&2
+    exit 1
+fi
+
 # Building leaves files behind, which a checkout should not have.
 source=$(mktemp -d)
 trap 'rm -rf "$source"' EXIT
