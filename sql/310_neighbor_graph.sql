@@ -181,6 +181,7 @@ DECLARE
     taken double precision;
     moment timestamptz;
     most bigint;
+    starts integer := 0;
 BEGIN
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     PERFORM pix._check_k(k);
@@ -201,8 +202,8 @@ BEGIN
         SELECT p.* INTO pack FROM pix.packs p WHERE p.model_name = model.model_name;
         PERFORM pix._check_pack(pack, model);
         -- What is found for a vector in every block, 6 bytes each, comes together in one value.
-        most := 250000000 / (6 * least(k + 4, 1000) * pack.blocks::bigint);
-        IF 1000 * (6 * least(k + 4, 1000) * pack.blocks::bigint) > 1000000000 THEN
+        most := 250000000 / (6 * (least(k, 996) + 4) * pack.blocks::bigint);
+        IF 1000 * (6 * (least(k, 996) + 4) * pack.blocks::bigint) > 1000000000 THEN
             RAISE EXCEPTION USING ERRCODE = 'PX033', MESSAGE = format('k is %s, too large for a graph of %s items', k, pack.items),
                 HINT = 'Use a smaller k; pix.nearest has no such limit.';
         END IF;
@@ -214,21 +215,16 @@ BEGIN
             INSERT INTO pix.neighbor_graphs (model_name, model_checksum, packed_in, k, metric, done, blocks, items, seconds)
             VALUES (model.model_name, pack.model_checksum, pack.packed_in, k, metric, '{}', pack.blocks, pack.items, 0);
             graph.done := '{}';
-            graph.finished_at := NULL;
             graph.seconds := 0;
+            starts := starts + 1;
+            IF starts > 3 THEN
+                RAISE EXCEPTION USING ERRCODE = 'PX097',
+                    MESSAGE = format('The features of model %L are packed anew before the graph is finished', model.model_name),
+                    HINT = 'Call it again when loading and extracting are done.';
+            END IF;
         END IF;
         asked := pix._next_blocks(model, graph.done, most);
-        EXIT WHEN asked IS NULL AND graph.finished_at IS NOT NULL;
-        IF asked IS NULL THEN
-            DELETE FROM pix.neighbors n
-            WHERE n.model_name = model.model_name AND NOT EXISTS (
-                SELECT FROM pix.features f
-                WHERE f.item_id = n.item_id AND f.model_name = model.model_name AND f.packed_in <= pack.packed_in
-            );
-            moment := clock_timestamp();
-            UPDATE pix.neighbor_graphs g SET finished_at = moment WHERE g.model_name = model.model_name;
-            EXIT;
-        END IF;
+        EXIT WHEN asked IS NULL;
         PERFORM set_config('application_name', format(
             'pix: %s %% of neighbour graph of %s', 100 * cardinality(graph.done) / pack.blocks, model.model_name
         ), true);
@@ -236,8 +232,19 @@ BEGIN
         PERFORM pix._neighbors_of_blocks(model, pack.checksum, asked, k, metric);
         now_done := graph.done || asked;
         taken := graph.seconds + EXTRACT(EPOCH FROM clock_timestamp() - begun);
-        UPDATE pix.neighbor_graphs g SET done = now_done, seconds = taken WHERE g.model_name = model.model_name;
+        moment := NULL;
+        IF pix._next_blocks(model, now_done, most) IS NULL THEN
+            DELETE FROM pix.neighbors n
+            WHERE n.model_name = model.model_name AND NOT EXISTS (
+                SELECT FROM pix.features f
+                WHERE f.item_id = n.item_id AND f.model_name = model.model_name AND f.packed_in <= pack.packed_in
+            );
+            moment := clock_timestamp();
+        END IF;
+        UPDATE pix.neighbor_graphs g SET done = now_done, seconds = taken, finished_at = moment
+        WHERE g.model_name = model.model_name;
         COMMIT;
+        EXIT WHEN moment IS NOT NULL;
     END LOOP;
 END
 $$;
@@ -248,7 +255,7 @@ Called when all is done, it does nothing; called after features have changed, it
 neighbours of an item until its new ones are there. pix.neighbor_graphs and pix.builds tell how far it is.
 Arguments: model_name (NULL: the default model); k, how many neighbours; metric: cosine, euclidean, or dot.
 Errors: PX020 unknown model, PX024 a cache folder that cannot be used, PX030 a vector that cannot be compared, PX032 unknown
-metric, PX033 k below 1 or too large, PX095 a model without features.
+metric, PX033 k below 1 or too large, PX095 a model without features, PX097 features that change all the time.
 Runs: coordinator, outside a transaction block; the work is done in parallel workers or on the segments.
 Example: CALL pix.build_neighbor_graph(''mini_inception'', k => 10);';
 REVOKE ALL ON PROCEDURE pix.build_neighbor_graph(text, integer, text) FROM PUBLIC;

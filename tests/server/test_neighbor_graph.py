@@ -63,6 +63,12 @@ def test_fewer_items_than_neighbours(db):
     assert {name: [n for n, _ in rows] for name, rows in found.items()} == {"a": ["b", "zero"], "b": ["a", "zero"]}
 
 
+def test_more_neighbours_than_items(catalogue):
+    catalogue.remove(sorted(catalogue.vectors)[30:])
+    catalogue.db.query("CALL pix.build_neighbor_graph('clouds', 2147483647)")
+    assert {len(rows) for rows in graph(catalogue.db).values()} == {29}
+
+
 def test_graphs_that_cannot_be_built(catalogue):
     for sqlstate, arguments in (
         ("PX020", "'none'"),

@@ -453,7 +453,11 @@ class HnswIndex(Index):
 
     def _open(self, path: Path) -> None:
         self._mapped = self._graph(self.design)
-        self._mapped.view(str(path))
+        try:
+            self._mapped.view(str(path))
+        except RuntimeError:  # which does not tell a file that is gone from a damaged one
+            path.stat()
+            raise
 
     def _search(self, queries: np.ndarray, count: int) -> list[np.ndarray]:
         self._mapped.expansion_search = max(self.design.parameters.ef_search, count)
