@@ -195,6 +195,8 @@ BEGIN
         -- Two calls at once take turns, and share the work.
         PERFORM pg_advisory_xact_lock(hashtext('pix.build_neighbor_graph'), hashtext(model.model_name));
         PERFORM pix._use_planner();
+        -- Statistics lag behind features that were just loaded: nested loops over them would be chosen wrongly.
+        PERFORM set_config('enable_nestloop', 'off', true);
         begun := clock_timestamp();
         -- Blocks stay as they are while they are compared.
         PERFORM pg_advisory_xact_lock(hashtext('pix.pack_features'), hashtext(model.model_name));

@@ -92,7 +92,7 @@ def duplicates(database: Database, model_name: str | None, max_distance: float) 
     for item_id, duplicate_id, distance in rows:
         table.add_row(item_id, duplicate_id, f"{distance:.4f}")
     Console().print(table)
-    click.echo(f"{len(rows):,} pairs")
+    click.echo(f"{len(rows):,} pair{'' if len(rows) == 1 else 's'}")
 
 
 def percent(watching, pid: int) -> int:
