@@ -17,7 +17,7 @@ from pixload.watching import run_watched
 
 @click.group()
 def index() -> None:
-    """Build indexes that answer look-alikes in a millisecond, and measure what they miss.
+    """Build indexes that find look-alikes faster, and measure what they miss.
 
     Example: pix index build boots
     """
