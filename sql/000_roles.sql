@@ -36,11 +36,13 @@ GRANT SELECT ON
     pix.settings, pix.items, pix.images, pix.labels, pix.models, pix.model_parts, pix.features,
     pix.extraction_failures, pix.extraction_runs, pix.quantizations, pix.classifiers, pix.classifier_classes,
     pix.classifier_metrics, pix.classifier_class_metrics, pix.classifier_confusion, pix.predictions,
-    pix.packs, pix.feature_blocks, pix.indexes, pix.index_parts, pix.neighbors, pix.neighbor_graphs
+    pix.packs, pix.feature_blocks, pix.indexes, pix.index_parts, pix.neighbors, pix.neighbor_graphs, pix.clusterings,
+    pix.clustering_designs, pix.clusters, pix.cluster_members, pix.cluster_curves, pix.projections, pix.maps, pix.map_points
 TO pix_reader;
 GRANT INSERT, UPDATE, DELETE ON
     pix.settings, pix.items, pix.images, pix.labels, pix.models, pix.model_parts, pix.features,
     pix.extraction_failures, pix.extraction_runs, pix.quantizations, pix.classifiers, pix.classifier_classes,
     pix.classifier_metrics, pix.classifier_class_metrics, pix.classifier_confusion, pix.predictions,
-    pix.packs, pix.feature_blocks, pix.indexes, pix.index_parts, pix.neighbors, pix.neighbor_graphs
+    pix.packs, pix.feature_blocks, pix.indexes, pix.index_parts, pix.neighbors, pix.neighbor_graphs, pix.clusterings,
+    pix.clustering_designs, pix.clusters, pix.cluster_members, pix.cluster_curves, pix.projections, pix.maps, pix.map_points
 TO pix_admin;

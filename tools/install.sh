@@ -77,5 +77,5 @@ fi
 .pix/venv/bin/python -m pip --version >/dev/null 2>&1 || "$python" -m venv --clear .pix/venv
 echo "Installing Python packages into .pix/venv (a few minutes the first time)"
 .pix/venv/bin/python -m pip install --quiet --disable-pip-version-check \
-    --constraint requirements.lock --editable '.[server,loader,tensorflow,dev]'
+    --constraint requirements.lock --editable '.[server,loader,tensorflow,umap,dev]'
 echo "$wanted" > "$stamp"

@@ -14,7 +14,7 @@ from sqlalchemy import create_engine
 from pixload.errors import PixError
 from pixload.migration import VERSION, migrate
 
-HEAD = "0004"
+HEAD = "0005"
 
 
 def dump(db) -> str:
