@@ -26,11 +26,11 @@ REVOKE ALL ON SCHEMA pix FROM PUBLIC;
 GRANT USAGE ON SCHEMA pix TO pix_reader;
 REVOKE ALL ON TYPE
     pix.feature_vector, pix.embedding, pix.neighbor, pix.neighbor_pair, pix.finding, pix.class_score, pix.layer,
-    pix.feature_map, pix.item_filter, pix.packing, pix.recall, pix.duplicate
+    pix.feature_map, pix.item_filter, pix.packing, pix.recall, pix.duplicate, pix.cluster_cut
 FROM PUBLIC;
 GRANT USAGE ON TYPE
     pix.feature_vector, pix.embedding, pix.neighbor, pix.neighbor_pair, pix.finding, pix.class_score, pix.layer,
-    pix.feature_map, pix.item_filter, pix.packing, pix.recall, pix.duplicate
+    pix.feature_map, pix.item_filter, pix.packing, pix.recall, pix.duplicate, pix.cluster_cut
 TO pix_reader;
 GRANT SELECT ON
     pix.settings, pix.items, pix.images, pix.labels, pix.models, pix.model_parts, pix.features,

@@ -321,6 +321,7 @@ BEGIN
     DELETE FROM pix.extraction_runs r WHERE r.model_name = model.model_name;
     DELETE FROM pix.quantizations q WHERE q.model_name = model.model_name;
     PERFORM pix._forget_neighbors(model.model_name);
+    PERFORM pix._forget_groups(model.model_name);
     DELETE FROM pix.models m WHERE m.model_name = model.model_name;
     PERFORM pix._remove_unused_parts();
     DELETE FROM pix.settings s WHERE s.key = 'default_model' AND s.value = model.model_name;
@@ -328,8 +329,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pix.drop_model(text) IS
-'Removes a model, its network, all its features, and their blocks, indexes and neighbours. Classifiers on these features
-stay, but cannot be used.
+'Removes a model, its network, all its features, and their blocks, indexes, neighbours, clusterings and maps. Classifiers on
+these features stay, but cannot be used.
 Arguments: model_name. Result: the number of features removed. Errors: PX020 for an unknown model.
 Runs: coordinator.
 Example: SELECT pix.drop_model(''mini_inception'');';

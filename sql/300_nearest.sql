@@ -63,7 +63,7 @@ GRANT EXECUTE ON FUNCTION pix._rank(
 ) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._conditions(filter pix.item_filter) RETURNS text
-LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -94,6 +94,20 @@ BEGIN
             ' AND EXISTS (SELECT FROM pix.labels l WHERE l.item_id = f.item_id AND l.label = %L)', filter.label
         );
     END IF;
+    IF filter.cluster IS NOT NULL OR filter.clustering IS NOT NULL THEN
+        IF filter.clustering IS NULL OR filter.cluster IS NULL THEN
+            RAISE EXCEPTION USING ERRCODE = 'PX101',
+                MESSAGE = 'A cluster needs its clustering, and a clustering one of its clusters',
+                HINT = 'Give both: filter_clustering => ''boots'', filter_cluster => 3.';
+        END IF;
+        PERFORM pix._check_clustering(pix._find_clustering(filter.clustering));
+        sql := sql || format(
+            ' AND EXISTS (
+                SELECT FROM pix.cluster_members m
+                WHERE m.item_id = f.item_id AND m.clustering = %L AND m.cluster = ANY (%L::integer[])
+            )', filter.clustering, pix._leaf_clusters(filter.clustering, filter.cluster)
+        );
+    END IF;
     -- Without NULLs: an array of nothing else crashes Greenplum 7.0's optimizer.
     IF filter.candidates IS NOT NULL THEN
         SELECT coalesce(array_agg(c), '{}') INTO names FROM unnest(filter.candidates) c WHERE c IS NOT NULL;
@@ -107,7 +121,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pix._conditions(pix.item_filter) IS
-'Internal: a filter as SQL on features f; nothing where everything passes. Runs: either.';
+'Internal: a filter as SQL on features f; nothing where everything passes. Errors: PX100, PX101, PX103, PX105.
+Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._conditions(pix.item_filter) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix._conditions(pix.item_filter) TO pix_reader;
 
@@ -393,35 +408,38 @@ CREATE OR REPLACE FUNCTION pix.nearest(
     item_id text, k integer DEFAULT 10, model_name text DEFAULT NULL, metric text DEFAULT NULL, index_name text DEFAULT NULL,
     candidates text[] DEFAULT NULL, "exclude" text[] DEFAULT NULL, filter_label text DEFAULT NULL,
     filter_brand text DEFAULT NULL, filter_category text DEFAULT NULL, min_price numeric DEFAULT NULL,
-    max_price numeric DEFAULT NULL
+    max_price numeric DEFAULT NULL, filter_clustering text DEFAULT NULL, filter_cluster integer DEFAULT NULL
 ) RETURNS SETOF pix.neighbor
 LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 10
 AS $$
 SELECT n.rank, n.neighbor_id, n.distance FROM pix._unnest(pix._nearest(
     item_id, k, model_name, metric, index_name,
-    ROW(candidates, "exclude", filter_label, filter_brand, filter_category, min_price, max_price)::pix.item_filter
+    ROW(candidates, "exclude", filter_label, filter_brand, filter_category, min_price, max_price,
+        filter_clustering, filter_cluster)::pix.item_filter
 )) n
 $$;
 COMMENT ON FUNCTION
-    pix.nearest(text, integer, text, text, text, text[], text[], text, text, text, numeric, numeric)
+    pix.nearest(text, integer, text, text, text, text[], text[], text, text, text, numeric, numeric, text, integer)
 IS
 'Look-alikes of an item: the k items with the nearest features, itself left out.
 Arguments: item_id; k; model_name (NULL: that of the index, or the default model); metric: cosine, euclidean, or dot (NULL:
 that of the index, or cosine); index_name, one that pix.build_index has built (NULL: exact search). Which items may be
 neighbours (each NULL: all): candidates, only these; exclude, none of these ("exclude" on
 Greenplum, where the word is reserved); filter_label, those with this label in any label set; filter_brand;
-filter_category, those with this word anywhere in their categories; min_price and max_price.
+filter_category, those with this word anywhere in their categories; min_price and max_price; filter_clustering and
+filter_cluster, those in this cluster, or below it in a hierarchy.
 Result: rank (from 1), item_id, distance (as pix.distance), by an index too; fewer than k rows only if no more items pass.
 Errors: PX020 unknown model, PX024 a cache folder that cannot be used, PX030 vectors that cannot be compared, PX031 a vector
 of zeros, PX032 unknown metric, PX033 k below 1, PX040 unknown item, PX041 an item without features, PX060 a call as a part
-of a larger query on a cluster, PX090 unknown index, PX092 an index of another model or metric, PX094 a damaged index.
+of a larger query on a cluster, PX090 unknown index, PX092 an index of another model or metric, PX094 a damaged index, PX100
+unknown clustering, PX101 a cluster without its clustering, PX103 a clustering whose model has changed, PX105 unknown cluster.
 Runs: coordinator; on a cluster for one item at a time, given as a value where the result is joined or stored.
 Example: SELECT n.rank, n.distance, i.title FROM pix.nearest(''B005IYS5ZA'', k => 10) n JOIN pix.items i USING (item_id) ORDER BY n.rank;';
 REVOKE ALL ON FUNCTION
-    pix.nearest(text, integer, text, text, text, text[], text[], text, text, text, numeric, numeric)
+    pix.nearest(text, integer, text, text, text, text[], text[], text, text, text, numeric, numeric, text, integer)
 FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
-    pix.nearest(text, integer, text, text, text, text[], text[], text, text, text, numeric, numeric)
+    pix.nearest(text, integer, text, text, text, text[], text[], text, text, text, numeric, numeric, text, integer)
 TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._nearest_to_vector(
@@ -480,17 +498,19 @@ CREATE OR REPLACE FUNCTION pix.nearest_to_image(
     content bytea, k integer DEFAULT 10, model_name text DEFAULT NULL, metric text DEFAULT NULL,
     index_name text DEFAULT NULL, candidates text[] DEFAULT NULL, "exclude" text[] DEFAULT NULL,
     filter_label text DEFAULT NULL, filter_brand text DEFAULT NULL, filter_category text DEFAULT NULL,
-    min_price numeric DEFAULT NULL, max_price numeric DEFAULT NULL
+    min_price numeric DEFAULT NULL, max_price numeric DEFAULT NULL, filter_clustering text DEFAULT NULL,
+    filter_cluster integer DEFAULT NULL
 ) RETURNS SETOF pix.neighbor
 LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 10
 AS $$
 SELECT n.rank, n.neighbor_id, n.distance FROM pix._unnest(pix._nearest_to_image(
     content, k, model_name, metric, index_name,
-    ROW(candidates, "exclude", filter_label, filter_brand, filter_category, min_price, max_price)::pix.item_filter
+    ROW(candidates, "exclude", filter_label, filter_brand, filter_category, min_price, max_price,
+        filter_clustering, filter_cluster)::pix.item_filter
 )) n
 $$;
 COMMENT ON FUNCTION
-    pix.nearest_to_image(bytea, integer, text, text, text, text[], text[], text, text, text, numeric, numeric)
+    pix.nearest_to_image(bytea, integer, text, text, text, text[], text[], text, text, text, numeric, numeric, text, integer)
 IS
 'Look-alikes of a picture that need not be in the catalogue.
 Arguments: content, the bytes of a picture file; all others as for pix.nearest.
@@ -499,10 +519,10 @@ Errors: those of pix.embed and of pix.nearest.
 Runs: coordinator; on a cluster for one picture at a time, given as a value where the result is joined or stored.
 Example: SELECT * FROM pix.nearest_to_image((SELECT content FROM pix.images LIMIT 1), k => 5, max_price => 100);';
 REVOKE ALL ON FUNCTION
-    pix.nearest_to_image(bytea, integer, text, text, text, text[], text[], text, text, text, numeric, numeric)
+    pix.nearest_to_image(bytea, integer, text, text, text, text[], text[], text, text, text, numeric, numeric, text, integer)
 FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
-    pix.nearest_to_image(bytea, integer, text, text, text, text[], text[], text, text, text, numeric, numeric)
+    pix.nearest_to_image(bytea, integer, text, text, text, text[], text[], text, text, text, numeric, numeric, text, integer)
 TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._nearest_to_numbers(
@@ -535,17 +555,19 @@ CREATE OR REPLACE FUNCTION pix.nearest_to_vector(
     vector real[], k integer DEFAULT 10, model_name text DEFAULT NULL, metric text DEFAULT NULL,
     index_name text DEFAULT NULL, candidates text[] DEFAULT NULL, "exclude" text[] DEFAULT NULL,
     filter_label text DEFAULT NULL, filter_brand text DEFAULT NULL, filter_category text DEFAULT NULL,
-    min_price numeric DEFAULT NULL, max_price numeric DEFAULT NULL
+    min_price numeric DEFAULT NULL, max_price numeric DEFAULT NULL, filter_clustering text DEFAULT NULL,
+    filter_cluster integer DEFAULT NULL
 ) RETURNS SETOF pix.neighbor
 LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 10
 AS $$
 SELECT n.rank, n.neighbor_id, n.distance FROM pix._unnest(pix._nearest_to_numbers(
     vector, k, model_name, metric, index_name,
-    ROW(candidates, "exclude", filter_label, filter_brand, filter_category, min_price, max_price)::pix.item_filter
+    ROW(candidates, "exclude", filter_label, filter_brand, filter_category, min_price, max_price,
+        filter_clustering, filter_cluster)::pix.item_filter
 )) n
 $$;
 COMMENT ON FUNCTION
-    pix.nearest_to_vector(real[], integer, text, text, text, text[], text[], text, text, text, numeric, numeric)
+    pix.nearest_to_vector(real[], integer, text, text, text, text[], text[], text, text, text, numeric, numeric, text, integer)
 IS
 'The items whose features are nearest to a vector, such as the mean of what somebody likes.
 Arguments: vector, as many numbers as the model has dimensions; all others as for pix.nearest.
@@ -554,10 +576,10 @@ Errors: those of pix.nearest, PX030 also for other dimensions, and numbers that 
 Runs: coordinator; on a cluster for one vector at a time, given as a value where the result is joined or stored.
 Example: SELECT * FROM pix.nearest_to_vector((SELECT features FROM pix.feature_arrays WHERE model_name = ''mini_inception'' LIMIT 1), k => 5);';
 REVOKE ALL ON FUNCTION
-    pix.nearest_to_vector(real[], integer, text, text, text, text[], text[], text, text, text, numeric, numeric)
+    pix.nearest_to_vector(real[], integer, text, text, text, text[], text[], text, text, text, numeric, numeric, text, integer)
 FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
-    pix.nearest_to_vector(real[], integer, text, text, text, text[], text[], text, text, text, numeric, numeric)
+    pix.nearest_to_vector(real[], integer, text, text, text, text[], text[], text, text, text, numeric, numeric, text, integer)
 TO pix_reader;
 
 -- Many queries at once: one matrix product for each block.
@@ -626,18 +648,20 @@ CREATE OR REPLACE FUNCTION pix.nearest_many(
     item_ids text[], k integer DEFAULT 10, model_name text DEFAULT NULL, metric text DEFAULT NULL,
     index_name text DEFAULT NULL, candidates text[] DEFAULT NULL, "exclude" text[] DEFAULT NULL,
     filter_label text DEFAULT NULL, filter_brand text DEFAULT NULL, filter_category text DEFAULT NULL,
-    min_price numeric DEFAULT NULL, max_price numeric DEFAULT NULL
+    min_price numeric DEFAULT NULL, max_price numeric DEFAULT NULL, filter_clustering text DEFAULT NULL,
+    filter_cluster integer DEFAULT NULL
 ) RETURNS SETOF pix.neighbor_pair
 LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 100
 AS $$
 SELECT n.item_id, n.rank, n.neighbor_id, n.distance
 FROM pix._unnest(pix._nearest_many(
     item_ids, k, model_name, metric, index_name,
-    ROW(candidates, "exclude", filter_label, filter_brand, filter_category, min_price, max_price)::pix.item_filter
+    ROW(candidates, "exclude", filter_label, filter_brand, filter_category, min_price, max_price,
+        filter_clustering, filter_cluster)::pix.item_filter
 )) n
 $$;
 COMMENT ON FUNCTION
-    pix.nearest_many(text[], integer, text, text, text, text[], text[], text, text, text, numeric, numeric)
+    pix.nearest_many(text[], integer, text, text, text, text[], text[], text, text, text, numeric, numeric, text, integer)
 IS
 'Look-alikes of many items in one statement: for each, the k items with the nearest features, itself left out.
 Arguments: item_ids (one that is named twice is answered once); all others as for pix.nearest.
@@ -646,8 +670,8 @@ Errors: those of pix.nearest.
 Runs: coordinator; on a cluster with the array given as a value where the result is joined or stored.
 Example: SELECT * FROM pix.nearest_many(ARRAY(SELECT item_id FROM pix.features ORDER BY item_id LIMIT 3), k => 2);';
 REVOKE ALL ON FUNCTION
-    pix.nearest_many(text[], integer, text, text, text, text[], text[], text, text, text, numeric, numeric)
+    pix.nearest_many(text[], integer, text, text, text, text[], text[], text, text, text, numeric, numeric, text, integer)
 FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
-    pix.nearest_many(text[], integer, text, text, text, text[], text[], text, text, text, numeric, numeric)
+    pix.nearest_many(text[], integer, text, text, text, text[], text[], text, text, text, numeric, numeric, text, integer)
 TO pix_reader;

@@ -25,7 +25,14 @@ TABLES = [
 ]
 
 
+TYPES = """
+CREATE TYPE pix.cluster_cut AS (leaf integer, cluster integer);
+COMMENT ON TYPE pix.cluster_cut IS 'A cluster that items belong to, and the one that it is in at some level of a hierarchy.';
+"""
+
+
 def upgrade() -> None:
+    op.execute(TYPES)
     op.execute("ALTER TYPE pix.item_filter ADD ATTRIBUTE clustering text, ADD ATTRIBUTE cluster integer")
     create_tables()
     op.execute("ALTER TABLE pix.clustering_designs ALTER COLUMN content SET STORAGE EXTERNAL")
@@ -35,6 +42,7 @@ def downgrade() -> None:
     for table in reversed(TABLES):
         op.drop_table(table, schema="pix")
     op.execute("ALTER TYPE pix.item_filter DROP ATTRIBUTE cluster, DROP ATTRIBUTE clustering")
+    op.execute("DROP TYPE pix.cluster_cut")
 
 
 def moment(name: str) -> sa.Column:

@@ -141,3 +141,30 @@ class TooManyPairs(PixelplumError):
 
     sqlstate = "PX096"
     hint = "Ask for a smaller max_distance; pix.identical_images finds identical files."
+
+
+class TooFewDistinct(PixelplumError):
+    """There are fewer features that differ than clusters."""
+
+    sqlstate = "PX102"
+    hint = "Use a smaller k."
+
+
+class MapParameter(PixelplumError):
+    """A map cannot be made as it was asked for."""
+
+    sqlstate = "PX111"
+
+
+class TooFewPoints(PixelplumError):
+    """There are too few items for a map."""
+
+    sqlstate = "PX112"
+    hint = "Load and extract more pictures, or map a larger cluster."
+
+
+class UmapMissing(PixelplumError):
+    """UMAP is not installed on this host."""
+
+    sqlstate = "PX114"
+    hint = "Install it for the server's Python: pip install 'pixelplum[umap]', or use method => 'tsne'."

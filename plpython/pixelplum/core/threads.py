@@ -5,23 +5,52 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from threading import Thread
 
 CORES = len(os.sched_getaffinity(0))
 
 
 @contextmanager
-def signals_held() -> Iterator[None]:
+def signals_held() -> Iterator[Callable[[], AbstractContextManager]]:
     """Hold signals back; threads that are started meanwhile never get any.
 
     The server's signal handlers are made for its own, only thread.
+
+    Yields
+    ------
+    callable
+        Makes a context in which the thread that called hears signals nevertheless.
     """
+
+    @contextmanager
+    def heard() -> Iterator[None]:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
-        yield
+        yield heard
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def all_cores() -> Iterator[Callable[[], AbstractContextManager]]:
+    """Let libraries that are loaded use threads on all cores: nothing else runs in parallel meanwhile.
+
+    Yields
+    ------
+    callable
+        As `signals_held`.
+    """
+    from threadpoolctl import threadpool_limits  # slow to import
+
+    with signals_held() as heard, threadpool_limits(CORES):
+        yield heard
 
 
 def share(work: Callable[[int], None], pieces: int) -> None:

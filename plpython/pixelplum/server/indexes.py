@@ -14,6 +14,7 @@ from pixelplum.core.blocks import Names, mapped
 from pixelplum.errors import CacheUnusable, IndexParameter
 from pixelplum.server import cache as files
 from pixelplum.server.blocks import Packed, keep, kept
+from pixelplum.server.progress import teller
 
 PART_BYTES = 8 << 20
 
@@ -50,7 +51,7 @@ def build(
     packed: Packed = kept(cache, key)
     design = indexes.Design.fit(method, metric, json.loads(parameters), project_to, packed.blocks)
     with files.unfinished(secrets.token_hex(32)) as file:
-        indexes.build(file, design, packed.blocks, _progress(plpy, title))
+        indexes.build(file, design, packed.blocks, teller(plpy, title))
         checksum = files.adopt(file, "index")
     item_ids = [block.item_ids[position] for block in packed.blocks for position in range(len(block.norms))]
     return _stored(design, item_ids, checksum)
@@ -70,7 +71,7 @@ def update(
     for number in removed:
         item_ids[number] = ""
     with files.unfinished(secrets.token_hex(32)) as file:
-        indexes.update(file, files.path(checksum, "index"), design, len(names), removed, added, _progress(plpy, title))
+        indexes.update(file, files.path(checksum, "index"), design, len(names), removed, added, teller(plpy, title))
         new_checksum = files.adopt(file, "index")
     item_ids += [item_id for block in added for item_id in block.item_ids]
     return _stored(design, item_ids, new_checksum)
@@ -143,13 +144,3 @@ def _stored(design: indexes.Design, item_ids: list[str], checksum: str) -> dict:
         "size_bytes": files.path(checksum, "index").stat().st_size + len(content),
         "used_parameters": json.dumps(design.used_parameters()),
     }
-
-
-def _progress(plpy, title: str) -> indexes.Progress:
-    """Tell other sessions how far it is, by a name that pix.builds reads; a wish to cancel is heard meanwhile."""
-    plan = plpy.prepare("SELECT pg_catalog.set_config('application_name', $1, true)", ["text"])
-
-    def tell(share: float) -> None:
-        plpy.execute(plan, [f"pix: {100 * share:.0f} % of {title}"])
-
-    return tell

@@ -1,0 +1,258 @@
+"""Clusters as they are stored: what puts a vector into one, their numbers, and the tree above them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from itertools import count
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import cdist
+from sklearn.metrics import davies_bouldin_score, silhouette_score
+
+from pixelplum.core.vectors import FLOAT32
+from pixelplum.errors import VectorError
+
+NAMES = ("centres", "weights", "numbers", "dimensions")
+
+
+@dataclass(frozen=True)
+class Design:
+    """What puts vectors into clusters: the nearest centre, or the most probable component of a mixture.
+
+    Parameters
+    ----------
+    centres : numpy.ndarray
+        float32, shape (k, dimensions that are looked at).
+    weights : numpy.ndarray
+        float64, shape (k,): vectors that belong to each.
+    numbers : numpy.ndarray or None
+        int, shape (k,): what the clusters are called; None: not yet.
+    dimensions : numpy.ndarray or None
+        int, places of the dimensions that are looked at, from 0; None: all.
+    mixture : dict of numpy.ndarray or None
+        Of a mixture, float64: ``mean`` and ``axes`` of the projection that it was fitted in, and there, with a row
+        for each component, ``means``, ``precisions`` and ``constants``: the logarithm of its density is its constant
+        less half the sum of precisions times squared differences.
+    """
+
+    centres: np.ndarray
+    weights: np.ndarray
+    numbers: np.ndarray | None = None
+    dimensions: np.ndarray | None = None
+    mixture: dict[str, np.ndarray] | None = None
+
+    def pack(self) -> bytes:
+        """Return a file of arrays, as numpy.savez writes it."""
+        arrays = {name: getattr(self, name) for name in NAMES} | (self.mixture or {})
+        stream = io.BytesIO()
+        np.savez(stream, allow_pickle=False, **{name: array for name, array in arrays.items() if array is not None})
+        return stream.getvalue()
+
+    @classmethod
+    def unpack(cls, content: bytes) -> Design:
+        """Read what `pack` returned; nothing in it is executed.
+
+        Raises
+        ------
+        VectorError
+            If it is damaged.
+        """
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+                arrays = dict(stored)
+            return cls(*(arrays.pop(name, None) for name in NAMES), arrays or None)
+        except Exception as error:  # whatever zipfile and numpy raise
+            raise VectorError(f"The clustering is damaged: {error}", hint="Fit it again.") from error
+
+    def select(self, order: np.ndarray) -> Design:
+        """Return the same with some clusters, in an order."""
+        mixture = self.mixture and {
+            name: array if name in ("mean", "axes") else array[order] for name, array in self.mixture.items()
+        }
+        return replace(self, centres=self.centres[order], weights=self.weights[order], mixture=mixture)
+
+    def assign(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Put vectors into clusters.
+
+        Parameters
+        ----------
+        vectors : numpy.ndarray
+            float32, shape (vectors, all dimensions).
+
+        Returns
+        -------
+        labels : numpy.ndarray
+            int, shape (vectors,): rows of `centres`.
+        distances : numpy.ndarray
+            float64, shape (vectors,): Euclidean, to that centre.
+        """
+        seen = looked_at(vectors, self.dimensions)
+        if self.mixture is None:
+            shifted = self.centres - self.centres[0]  # small numbers are squared precisely
+            offsets = np.einsum("ij,ij->i", shifted, shifted) + 2 * shifted @ self.centres[0]
+            labels = (offsets - 2 * (seen @ shifted.T)).argmin(axis=1)
+        else:
+            labels = self.components((seen - self.mixture["mean"]) @ self.mixture["axes"].T).argmax(axis=1)
+        difference = seen - self.centres[labels]
+        return labels, np.sqrt(np.einsum("ij,ij->i", difference, difference, dtype=np.float64))
+
+    def components(self, places: np.ndarray) -> np.ndarray:
+        """Return the logarithms of a mixture's densities: shape (places, components), but for a constant of each row.
+
+        Parameters
+        ----------
+        places : numpy.ndarray
+            Shape (places, principal components).
+        """
+        means, precisions = self.mixture["means"], self.mixture["precisions"]
+        places = places.astype(np.float64)
+        weighed = means * precisions
+        squares = places**2 @ precisions.T - 2 * places @ weighed.T + (weighed * means).sum(axis=1)
+        return self.mixture["constants"] - squares / 2
+
+
+def looked_at(vectors: np.ndarray, dimensions: np.ndarray | None) -> np.ndarray:
+    """Return the dimensions of vectors that are looked at."""
+    return vectors if dimensions is None else np.ascontiguousarray(vectors[:, dimensions])
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A binary tree above clusters.
+
+    Attributes
+    ----------
+    centres : numpy.ndarray
+        float32, shape (nodes, dimensions): those of the clusters, then those of joined ones in the order of joining.
+    weights : numpy.ndarray
+        float64, shape (nodes,).
+    parents : list of (int or None)
+        Place of the node above each.
+    heights : list of (float or None)
+        The inertia that joining a node's two parts added; None: it has no parts.
+    """
+
+    centres: np.ndarray
+    weights: np.ndarray
+    parents: list[int | None]
+    heights: list[float | None]
+
+
+def join(centres: np.ndarray, weights: np.ndarray) -> Tree:
+    """Join clusters two by two, those first whose joining adds least to the inertia.
+
+    Parameters
+    ----------
+    centres : numpy.ndarray
+        float32, shape (k, dimensions).
+    weights : numpy.ndarray
+        float64, shape (k,): vectors in each.
+
+    References
+    ----------
+    Ward 1963, "Hierarchical grouping to optimize an objective function".
+    """
+    means, sizes = [row.astype(np.float64) for row in centres], [float(weight) for weight in weights]
+    parents: list[int | None] = [None] * len(means)
+    heights: list[float | None] = [None] * len(means)
+    squares = cdist(centres, centres, "sqeuclidean")
+    open_places = list(range(len(means)))
+    costs = squares * np.outer(weights, weights) / np.maximum(np.add.outer(weights, weights), 1)
+    np.fill_diagonal(costs, np.inf)
+    while len(open_places) > 1:
+        a, b = np.unravel_index(costs.argmin(), costs.shape)
+        a, b = min(a, b), max(a, b)
+        first, second = open_places[a], open_places[b]
+        place = len(means)
+        parents[first] = parents[second] = place
+        parents.append(None)
+        heights.append(float(costs[a, b]))
+        sizes.append(sizes[first] + sizes[second])
+        means.append((sizes[first] * means[first] + sizes[second] * means[second]) / sizes[place])
+        open_places[a] = place
+        del open_places[b]
+        costs = np.delete(np.delete(costs, b, 0), b, 1)
+        others = np.array([sizes[other] for other in open_places])
+        apart = np.array([((means[other] - means[place]) ** 2).sum() for other in open_places])
+        costs[a] = costs[:, a] = apart * others * sizes[place] / (others + sizes[place])
+        costs[a, a] = np.inf
+    return Tree(np.stack(means).astype(FLOAT32), np.array(sizes), parents, heights)
+
+
+def match(
+    centres: np.ndarray,
+    weights: np.ndarray,
+    old_numbers: list[int],
+    old_centres: np.ndarray,
+    first: int,
+    taken: Iterable[int] = (),
+) -> list[int]:
+    """Number clusters: those that were there before keep their numbers.
+
+    Each is matched with the old one that it is nearest to, so that the squared distances are least in all.
+
+    Parameters
+    ----------
+    centres : numpy.ndarray
+        float32, shape (k, dimensions).
+    weights : numpy.ndarray
+        Shape (k,): of those that are new, the heaviest gets the smallest number.
+    old_numbers : list of int
+        Numbers of the clusters before.
+    old_centres : numpy.ndarray
+        float32, shape (clusters before, dimensions).
+    first : int
+        The smallest number that may be given.
+    taken : iterable of int, default ()
+        Numbers that may not be given.
+
+    Returns
+    -------
+    list of int
+        A number for each centre.
+    """
+    numbers: list[int | None] = [None] * len(centres)
+    taken = set(taken)
+    known = [place for place, number in enumerate(old_numbers) if number not in taken]
+    if known and len(centres):
+        apart = cdist(centres, old_centres[known], "sqeuclidean")
+        for place, old in zip(*linear_sum_assignment(apart), strict=True):
+            numbers[place] = old_numbers[known[old]]
+            taken.add(numbers[place])
+    free = (number for number in count(first) if number not in taken)
+    for place in np.argsort(-weights, kind="stable"):
+        if numbers[place] is None:
+            numbers[place] = next(free)
+    return numbers
+
+
+def measure(vectors: np.ndarray, design: Design) -> tuple[float, float]:
+    """Return the silhouette of vectors in their clusters, and their mean squared distance to the centres."""
+    labels, distances = design.assign(vectors)
+    return silhouette(vectors, labels), float(np.square(distances).mean())
+
+
+def silhouette(vectors: np.ndarray, labels: np.ndarray) -> float:
+    """Return how much nearer vectors are to their own cluster than to the next: from -1 to 1, 0 for a single one.
+
+    References
+    ----------
+    Rousseeuw 1987, "Silhouettes".
+    """
+    return float(silhouette_score(vectors, labels)) if 1 < len(np.unique(labels)) < len(labels) else 0.0
+
+
+def davies_bouldin(vectors: np.ndarray, labels: np.ndarray) -> float:
+    """Return how wide clusters are, compared to how far apart: from 0, the smaller the better; NaN for a single one.
+
+    References
+    ----------
+    Davies and Bouldin 1979, "A cluster separation measure".
+    """
+    return float(davies_bouldin_score(vectors, labels)) if len(np.unique(labels)) > 1 else float("nan")
+
+
+MEASURES = {"silhouette": silhouette, "davies_bouldin": davies_bouldin}

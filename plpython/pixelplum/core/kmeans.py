@@ -1,0 +1,238 @@
+"""K-means over blocks: several runs at once, so that each vector is read once a round for all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from sklearn.cluster import MiniBatchKMeans, kmeans_plusplus
+
+from pixelplum.core.vectors import FLOAT32
+from pixelplum.errors import TooFewDistinct
+
+MOST_ROUNDS = 300
+TOLERANCE = 1e-4
+"""A run has ended when its centres move less than this share of the vectors' variance, as in scikit-learn."""
+ROWS = 256
+"""Vectors that are compared together: they stay in the processor's cache while their sums are taken."""
+BATCH = 1024
+MOST_PASSES = 10
+"""Of mini-batches over all vectors."""
+
+
+class Trial:
+    """Centres of one or more runs that vectors are compared with in one matrix product.
+
+    Parameters
+    ----------
+    centres : numpy.ndarray
+        float32, shape (centres, dimensions): those of one run after another.
+    counts : list of int
+        How many centres each run has.
+    origin : numpy.ndarray
+        float32, shape (dimensions,): a point near the vectors. Products are taken of centres as seen from there,
+        which keeps them precise where vectors are far from zero.
+    """
+
+    def __init__(self, centres: np.ndarray, counts: list[int], origin: np.ndarray):
+        self.counts = counts
+        self.centres = np.ascontiguousarray(centres)
+        self.origin = origin
+        shifted = centres.astype(np.float64) - origin
+        self._shifted = np.ascontiguousarray((-2 * shifted).T.astype(FLOAT32))
+        self._offsets = (np.einsum("ij,ij->i", shifted, shifted) + 2 * shifted @ origin.astype(np.float64)).astype(
+            FLOAT32
+        )
+        ends = np.cumsum(counts).tolist()
+        self._runs = [slice(end - count, end) for end, count in zip(ends, counts, strict=True)]
+
+    @property
+    def size(self) -> int:
+        """Length of what `sums` returns."""
+        return len(self.counts) + len(self.centres) * (1 + self.centres.shape[1])
+
+    def sums(self, vectors: np.ndarray) -> np.ndarray:
+        """Assign vectors to their nearest centres, and sum up what belongs to each.
+
+        Parameters
+        ----------
+        vectors : numpy.ndarray
+            float32, shape (vectors, dimensions).
+
+        Returns
+        -------
+        numpy.ndarray
+            float64, shape (size,): per run, the sum of squared distances, but for a constant that is the same for all
+            runs; per centre, how many vectors belong to it; per centre, their sum. Parts of different vectors add up.
+        """
+        found = np.zeros(self.size)
+        inertias, members, totals = self.parts(found)
+        rows = np.arange(ROWS)
+        for start in range(0, len(vectors), ROWS):
+            some = vectors[start : start + ROWS]
+            scores = some @ self._shifted
+            scores += self._offsets
+            belongs = np.zeros_like(scores)
+            for number, run in enumerate(self._runs):
+                labels = scores[:, run].argmin(axis=1)
+                nearest = rows[: len(some)], run.start + labels
+                inertias[number] += scores[nearest].sum(dtype=np.float64)
+                belongs[nearest] = 1
+            members += belongs.sum(axis=0)
+            totals += belongs.T @ some
+        return found
+
+    def parts(self, sums: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return views of what `sums` returns: inertias, members, totals."""
+        runs, centres = len(self.counts), len(self.centres)
+        return sums[:runs], sums[runs : runs + centres], sums[runs + centres :].reshape(centres, -1)
+
+
+@dataclass
+class Run:
+    """A run of Lloyd's algorithm.
+
+    Attributes
+    ----------
+    seeds : numpy.ndarray
+        Places in the sample of the vectors that it started with.
+    centres : numpy.ndarray
+        float32, shape (k, dimensions).
+    members : numpy.ndarray
+        float64, shape (k,): vectors that belong to each, as of the last round.
+    inertia : float
+        But for a constant, as `Trial.sums` has it.
+    rounds : int
+        How many it took.
+    is_active : bool
+        Whether its centres still move.
+    """
+
+    seeds: np.ndarray
+    centres: np.ndarray
+    members: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    inertia: float = np.inf
+    rounds: int = 0
+    is_active: bool = True
+
+
+class KMeans:
+    """Runs of Lloyd's algorithm, side by side; whoever has the vectors takes the sums.
+
+    Parameters
+    ----------
+    sample : numpy.ndarray
+        float32, shape (sampled, dimensions): vectors that runs are seeded from, by greedy k-means++ (Arthur and
+        Vassilvitskii 2007, "k-means++: the advantages of careful seeding").
+    ks : list of int
+        Number of centres of each run.
+    seed : int
+        Of the random numbers.
+
+    Raises
+    ------
+    TooFewDistinct
+        If the sample has fewer distinct vectors than a run should have centres.
+    """
+
+    def __init__(self, sample: np.ndarray, ks: list[int], seed: int):
+        distinct = len(np.unique(sample, axis=0))
+        if distinct < max(ks):
+            raise TooFewDistinct(
+                f"{max(ks)} clusters are more than there are features that differ ({distinct})",
+                hint=f"Use k => {distinct} or less." if distinct > 1 else "All features are the same: see their model.",
+            )
+        self._sample = sample
+        self._origin = sample.mean(axis=0)
+        self._tolerance = TOLERANCE * float(sample.var(axis=0, dtype=np.float64).mean())
+        self.runs = []
+        for number, k in enumerate(ks):
+            centres, seeds = kmeans_plusplus(sample, k, random_state=seed + number)
+            self.runs.append(Run(seeds, centres.astype(FLOAT32)))
+
+    @property
+    def active(self) -> list[Run]:
+        """Return the runs that have not ended."""
+        return [run for run in self.runs if run.is_active]
+
+    def trial(self) -> Trial:
+        """Return the centres that vectors are to be compared with next; there is an active run."""
+        return Trial(
+            np.concatenate([run.centres for run in self.active]),
+            [len(run.centres) for run in self.active],
+            self._origin,
+        )
+
+    def advance(self, sums: np.ndarray) -> bool:
+        """Move centres to the means of what belongs to them; tell whether any run goes on.
+
+        Parameters
+        ----------
+        sums : numpy.ndarray
+            What `trial().sums` returned, of all vectors.
+        """
+        active = self.active
+        inertias, members, totals = self.trial().parts(sums)
+        end = 0
+        for run, inertia in zip(active, inertias, strict=True):
+            start, end = end, end + len(run.centres)
+            run.inertia, run.members = float(inertia), members[start:end].copy()
+            run.rounds += 1
+            moved = totals[start:end] / np.maximum(run.members, 1)[:, np.newaxis]
+            self._refill(run, moved)
+            shift = float(((moved - run.centres) ** 2).sum())
+            run.centres = moved.astype(FLOAT32)
+            run.is_active = shift > self._tolerance and run.rounds < MOST_ROUNDS
+        return bool(self.active)
+
+    def best(self, k: int) -> Run:
+        """Return the run of k centres with the least inertia."""
+        return min((run for run in self.runs if len(run.centres) == k), key=lambda run: run.inertia)
+
+    def _refill(self, run: Run, centres: np.ndarray) -> None:
+        """Give centres that nothing belongs to the sampled vectors that are farthest from all others."""
+        empty = np.flatnonzero(run.members == 0)
+        if len(empty):
+            others = centres[run.members > 0]
+            near = np.min([((self._sample - other) ** 2).sum(axis=1) for other in others], axis=0)
+            centres[empty] = self._sample[np.argsort(near)[::-1][: len(empty)]]
+
+
+def fit_minibatches(parts: list[np.ndarray], sample: np.ndarray, k: int, seed: int) -> MiniBatchKMeans:
+    """Fit k-means by mini-batches drawn from all parts (Sculley 2010, "Web-scale k-means clustering").
+
+    Parameters
+    ----------
+    parts : list of numpy.ndarray
+        float32, shape (vectors, dimensions) each.
+    sample : numpy.ndarray
+        As for `KMeans`.
+    k, seed : int
+        As there.
+
+    Returns
+    -------
+    MiniBatchKMeans
+        Of scikit-learn, with ``cluster_centers_`` and ``n_steps_``.
+
+    Raises
+    ------
+    TooFewDistinct
+        As for `KMeans`.
+    """
+    start = KMeans(sample, [k], seed)
+    model = MiniBatchKMeans(k, init=start.runs[0].centres, n_init=1, random_state=seed)
+    tolerance = TOLERANCE * float(sample.var(axis=0, dtype=np.float64).mean())
+    places = np.concatenate(
+        [np.column_stack((np.full(len(part), number), np.arange(len(part)))) for number, part in enumerate(parts)]
+    )
+    random = np.random.default_rng(seed)
+    for _ in range(MOST_PASSES):
+        before = getattr(model, "cluster_centers_", start.runs[0].centres).copy()
+        random.shuffle(places)
+        for batch in np.array_split(places, -(-len(places) // BATCH)):
+            rows = [parts[number][batch[batch[:, 0] == number, 1]] for number in np.unique(batch[:, 0])]
+            model.partial_fit(np.concatenate(rows))
+        if ((model.cluster_centers_ - before) ** 2).sum() <= tolerance:
+            break
+    return model

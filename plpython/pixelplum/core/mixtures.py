@@ -1,0 +1,62 @@
+"""Mixtures of Gaussians, fitted by variational Bayes: components that are not needed end up without members."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import BayesianGaussianMixture
+
+from pixelplum.core.clusters import Design
+from pixelplum.core.vectors import FLOAT32
+
+MOST_ROUNDS = 300
+
+
+def fit(places: np.ndarray, mean: np.ndarray, axes: np.ndarray, k: int, n_init: int, seed: int) -> tuple[Design, int]:
+    """Fit a mixture with diagonal covariances in the space of principal components.
+
+    Parameters
+    ----------
+    places : numpy.ndarray
+        float32, shape (vectors, components): the vectors' principal components.
+    mean, axes : numpy.ndarray
+        float32, shapes (dimensions,) and (components, dimensions): the projection.
+    k : int
+        Number of components at most.
+    n_init, seed : int
+        Runs, and the seed of their random numbers.
+
+    Returns
+    -------
+    design : Design
+        Of the components that vectors belong to.
+    rounds : int
+        What the best run took.
+
+    References
+    ----------
+    scikit-learn's BayesianGaussianMixture, with a Dirichlet process as the prior of the weights.
+    """
+    mixture = BayesianGaussianMixture(
+        n_components=k, covariance_type="diag", n_init=n_init, random_state=seed, max_iter=MOST_ROUNDS
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # said by the number of rounds
+        mixture.fit(places.astype(np.float64))
+    constants = np.log(mixture.weights_) - 0.5 * np.log(mixture.covariances_).sum(axis=1)
+    design = Design(
+        (mean + mixture.means_ @ axes).astype(FLOAT32),
+        np.zeros(k),
+        mixture={
+            "mean": mean,
+            "axes": axes,
+            "means": mixture.means_,
+            "precisions": 1 / mixture.covariances_,
+            "constants": constants,
+        },
+    )
+    labels = design.components(places).argmax(axis=1)
+    design.weights[:] = np.bincount(labels, minlength=k)
+    return design.select(np.flatnonzero(design.weights)), int(mixture.n_iter_)

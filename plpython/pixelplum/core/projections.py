@@ -1,0 +1,34 @@
+"""Principal components: the directions in which features vary most."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.decomposition import PCA
+
+from pixelplum.core.threads import all_cores
+from pixelplum.errors import TooFewPoints
+
+
+def principal_components(vectors: np.ndarray, components: int, seed: int) -> PCA:
+    """Fit principal components.
+
+    Parameters
+    ----------
+    vectors : numpy.ndarray
+        float32, shape (vectors, dimensions).
+    components : int
+        How many, at most: there are no more than vectors or dimensions.
+    seed : int
+        Of the random numbers.
+
+    Raises
+    ------
+    TooFewPoints
+        If the vectors are all the same.
+    """
+    pca = PCA(min(components, *vectors.shape), random_state=seed)
+    with np.errstate(invalid="ignore"), all_cores():
+        pca.fit(vectors)
+    if not pca.explained_variance_.sum() > 0:
+        raise TooFewPoints("All features are the same", hint="See whether their model tells pictures apart.")
+    return pca

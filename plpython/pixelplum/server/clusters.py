@@ -1,0 +1,198 @@
+"""Clusterings: fitted over blocks, numbered, and asked which cluster a vector is in.
+
+K-means goes round by round: where blocks are mapped, threads share them; on a cluster, segments compare those that they
+store. In between its state is kept in the backend.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from pixelplum.core import clusters, kmeans, mixtures
+from pixelplum.core.threads import CORES, share
+from pixelplum.core.vectors import FLOAT32, from_bytes, matrix
+from pixelplum.errors import VectorError
+from pixelplum.server.blocks import Packed, kept
+
+
+class Fit:
+    """A k-means fit that is under way."""
+
+    def __init__(self, sample: np.ndarray, dimensions: np.ndarray | None, ks: list[int], seed: int):
+        self.dimensions = dimensions
+        self.sample = clusters.looked_at(sample, dimensions)
+        self.kmeans = kmeans.KMeans(self.sample, ks, seed)
+
+    def design(self, k: int) -> clusters.Design:
+        """Return what the best run of k clusters has found."""
+        run = self.kmeans.best(k)
+        return clusters.Design(run.centres, run.members, dimensions=self.dimensions)
+
+
+def start_kmeans(
+    plpy, cache: dict, sample: bytes, number: int, dimensions: list[int] | None, ks: list[int], seed: int
+) -> None:
+    """Seed runs of k-means, one for each of ``ks``, from sampled vectors."""
+    cache["kmeans"] = Fit(matrix_of(sample, number), places_of(dimensions), ks, seed)
+
+
+def round_of_mapped(plpy, cache: dict, key: str) -> bool:
+    """Do a round over blocks that are mapped; tell whether there are more to do."""
+    fit: Fit = cache["kmeans"]
+    trial = fit.kmeans.trial()
+    blocks = kept(cache, key).blocks
+    parts = [np.zeros(trial.size) for _ in range(CORES)]
+
+    def work(core: int) -> None:
+        for block in blocks[core::CORES]:
+            for rows in range(0, len(block.norms), kmeans.ROWS):
+                some = clusters.looked_at(block.vectors[rows : rows + kmeans.ROWS], fit.dimensions)
+                parts[core] += trial.sums(some)
+
+    share(work, CORES)
+    return fit.kmeans.advance(sum(parts))
+
+
+def trial(plpy, cache: dict) -> dict:
+    """Return the centres that segments compare vectors with."""
+    found = cache["kmeans"].kmeans.trial()
+    return {"centres": found.centres.tobytes(), "counts": found.counts, "origin": found.origin.tobytes()}
+
+
+def sums(
+    plpy, cache: dict, vectors: bytes, items: int, dimensions: list[int] | None, centres: bytes, counts: list[int],
+    origin: bytes,
+) -> bytes:  # fmt: skip
+    """Compare a block with centres; see `kmeans.Trial.sums`."""
+    point = from_bytes(origin)
+    found = kmeans.Trial(matrix(centres, len(point)), counts, point)
+    return found.sums(clusters.looked_at(matrix_of(vectors, items), places_of(dimensions))).tobytes()
+
+
+def add(plpy, cache: dict, a: bytes, b: bytes) -> bytes:
+    """Add up what was found in different blocks."""
+    return (np.frombuffer(a) + np.frombuffer(b)).tobytes()
+
+
+def advance(plpy, cache: dict, found: bytes) -> bool:
+    """End a round with the sums of all blocks; tell whether there are more to do."""
+    return cache["kmeans"].kmeans.advance(np.frombuffer(found))
+
+
+def curve(plpy, cache: dict, items: int) -> dict:
+    """Measure the runs of a fit on sampled vectors: ks, silhouettes, inertias."""
+    fit: Fit = cache["kmeans"]
+    ks = sorted(len(run.centres) for run in fit.kmeans.runs)
+    found = [clusters.measure(fit.sample, replace(fit.design(k), dimensions=None)) for k in ks]
+    return {
+        "ks": ks,
+        "silhouettes": [silhouette for silhouette, _ in found],
+        "inertias": [spread * items for _, spread in found],
+    }
+
+
+def kmeans_result(plpy, cache: dict, k: int) -> dict:
+    """Return the design of the best run, and what is said of it; the fit is over."""
+    fit: Fit = cache.pop("kmeans")
+    run = fit.kmeans.best(k)
+    return {
+        "design": fit.design(k).pack(),
+        "seeds": (run.seeds + 1).tolist(),
+        "rounds": run.rounds,
+        "has_converged": not run.is_active and run.rounds < kmeans.MOST_ROUNDS,
+    }
+
+
+def fit_minibatches(
+    plpy, cache: dict, key: str, sample: bytes, number: int, dimensions: list[int] | None, k: int, seed: int
+) -> dict:
+    """Fit k-means by mini-batches from blocks that are mapped; return its design and rounds."""
+    packed: Packed = kept(cache, key)
+    places = places_of(dimensions)
+    parts = [clusters.looked_at(block.vectors, places) for block in packed.blocks]
+    fitted = kmeans.fit_minibatches(parts, clusters.looked_at(matrix_of(sample, number), places), k, seed)
+    found = clusters.Design(fitted.cluster_centers_.astype(FLOAT32), np.ones(k), dimensions=places)
+    return {"design": found.pack(), "rounds": int(fitted.n_steps_)}
+
+
+def fit_mixture(
+    plpy, cache: dict, places: bytes, number: int, dimensions: list[int] | None, mean: bytes, axes: bytes, k: int,
+    n_init: int, seed: int,
+) -> dict:  # fmt: skip
+    """Fit a mixture to principal components; return its design and rounds."""
+    middle = from_bytes(mean)
+    found, rounds = mixtures.fit(matrix_of(places, number), middle, matrix(axes, len(middle)), k, n_init, seed)
+    return {"design": replace(found, dimensions=places_of(dimensions)).pack(), "rounds": rounds}
+
+
+def number(
+    plpy, cache: dict, design: bytes, is_tree: bool, old_numbers: list[int], old_centres: bytes,
+    old_upper_numbers: list[int], old_upper_centres: bytes,
+) -> dict:  # fmt: skip
+    """Number the clusters of a design, and those above them, so that they keep the numbers they had.
+
+    Returns
+    -------
+    dict
+        The numbered ``design``; and of all clusters, those above included, ``numbers``, ``parents``, ``heights`` and
+        ``centres`` (bytes, one after another).
+    """
+    found = clusters.Design.unpack(design)
+    k, size = found.centres.shape
+    named = clusters.match(found.centres, found.weights, old_numbers, matrix(old_centres, size), first=1)
+    centres, parents, heights = found.centres, [None] * k, [None] * k
+    if is_tree:
+        tree = clusters.join(found.centres, found.weights)
+        centres, heights = tree.centres, tree.heights
+        named += clusters.match(
+            centres[k:], tree.weights[k:], old_upper_numbers, matrix(old_upper_centres, size), first=1, taken=named
+        )
+        parents = [None if parent is None else named[parent] for parent in tree.parents]
+    return {
+        "numbered": replace(found, numbers=np.array(named[:k])).pack(),
+        "numbers": named,
+        "parents": parents,
+        "heights": heights,
+        "centres": np.ascontiguousarray(centres).tobytes(),
+    }
+
+
+def nearest_leaves(plpy, cache: dict, numbers: list[int], parents: list[int | None], centres: bytes) -> list[int]:
+    """Return for each cluster the one below it, or itself, that items belong to and whose centre is nearest."""
+    points = matrix_of(centres, len(numbers))
+    place = {name: number for number, name in enumerate(numbers)}
+    upper = {parent for parent in parents if parent is not None}
+    below: list[list[int]] = [[] for _ in numbers]
+    for leaf, name in enumerate(numbers):
+        node = None if name in upper else leaf
+        while node is not None:
+            below[node].append(leaf)
+            node = None if parents[node] is None else place[parents[node]]
+    apart = [np.square(points[leaves] - point).sum(axis=1) for leaves, point in zip(below, points, strict=True)]
+    return [numbers[leaves[int(found.argmin())]] for leaves, found in zip(below, apart, strict=True)]
+
+
+def assign(plpy, cache: dict, vectors: bytes, items: int, design: bytes) -> dict:
+    """Return the cluster of each vector of a block, and its distance to the centre."""
+    found = clusters.Design.unpack(design)
+    labels, distances = found.assign(matrix_of(vectors, items))
+    return {"clusters": found.numbers[labels].tolist(), "distances": distances.tolist()}
+
+
+def quality(plpy, cache: dict, vectors: bytes, labels: list[int], dimensions: list[int] | None, measure: str) -> float:
+    """Measure how well clusters are apart: 'silhouette' or 'davies_bouldin'."""
+    seen = clusters.looked_at(matrix_of(vectors, len(labels)), places_of(dimensions))
+    return clusters.MEASURES[measure](seen, np.array(labels))
+
+
+def matrix_of(vectors: bytes, number: int) -> np.ndarray:
+    found = from_bytes(vectors).reshape(number, -1)
+    if not np.isfinite(found).all():
+        raise VectorError("A feature vector holds a number that is not finite", hint="Extract the features again.")
+    return found
+
+
+def places_of(dimensions: list[int] | None) -> np.ndarray | None:
+    return None if dimensions is None else np.array(dimensions) - 1

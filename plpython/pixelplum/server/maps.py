@@ -1,0 +1,39 @@
+"""Maps: laid out on the coordinator from principal components, and extended by further items."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pixelplum.core import maps
+from pixelplum.server.clusters import matrix_of
+from pixelplum.server.progress import teller
+
+
+def check(plpy, cache: dict, method: str, perplexity: float | None, items: int) -> float | None:
+    """Return the perplexity to use; see `maps.check`."""
+    return maps.check(method, perplexity, items)
+
+
+def fit(
+    plpy, cache: dict, title: str, places: bytes, items: int, method: str, perplexity: float | None, seed: int
+) -> dict:
+    """Lay out items: xs, ys, and the map's trustworthiness."""
+    seen = matrix_of(places, items)
+    points = maps.fit(seen, method, perplexity, seed, teller(plpy, title))
+    return {
+        "xs": points[:, 0].tolist(),
+        "ys": points[:, 1].tolist(),
+        "trustworthiness": maps.measure(seen, points, seed),
+    }
+
+
+def place(
+    plpy, cache: dict, places: bytes, xs: list[float | None], ys: list[float | None], method: str,
+    perplexity: float | None, seed: int,
+) -> dict:  # fmt: skip
+    """Lay out the items whose coordinates are None, among the others: xs, ys of all."""
+    points = np.array(list(zip(xs, ys, strict=True)), float)  # None becomes NaN
+    seen = matrix_of(places, len(points))
+    further = np.isnan(points[:, 0])
+    points[further] = maps.place(seen[further], seen[~further], points[~further], method, perplexity, seed)
+    return {"xs": points[:, 0].tolist(), "ys": points[:, 1].tolist()}
