@@ -209,7 +209,7 @@ GRANT EXECUTE ON FUNCTION pix._fit_minibatches(text, bytea, integer, integer[], 
 
 CREATE OR REPLACE FUNCTION pix._fit_mixture(
     places bytea, number integer, dimensions integer[], mean bytea, axes bytea, k integer, n_init integer, seed
-    integer, OUT design bytea, OUT rounds integer
+    integer, OUT design bytea, OUT rounds integer, OUT has_converged boolean
 )
 LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
@@ -407,7 +407,7 @@ BEGIN
         fitted := pix._fit_mixture(
             places, pack.items::integer, dimensions, components.mean, components.axes, k, n_init, seed
         );
-        said := jsonb_build_object('n_init', n_init, 'rounds', fitted.rounds);
+        said := jsonb_build_object('n_init', n_init, 'rounds', fitted.rounds, 'converged', fitted.has_converged);
     END IF;
     design := fitted.design;
 END

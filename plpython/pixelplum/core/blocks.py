@@ -70,10 +70,16 @@ class Block:
     """
 
     def __init__(self, content: bytes | mmap.mmap, items: int, dimensions: int):
+        self._content = content
         numbers = np.frombuffer(content, FLOAT32, items * (dimensions + 1))
         self.vectors = numbers[: items * dimensions].reshape(items, dimensions)
         self.norms = numbers[items * dimensions :]
         self.item_ids = Names(content, items, numbers.nbytes)
+
+    def let_go(self) -> None:
+        """Take the pages of a mapped file out of this process, which has read all of it; the system keeps them."""
+        if isinstance(self._content, mmap.mmap):
+            self._content.madvise(mmap.MADV_DONTNEED)
 
 
 def mapped(path: Path) -> mmap.mmap:

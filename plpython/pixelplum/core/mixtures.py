@@ -14,7 +14,7 @@ from pixelplum.core.vectors import FLOAT32
 MOST_ROUNDS = 300
 
 
-def fit(places: np.ndarray, mean: np.ndarray, axes: np.ndarray, k: int, n_init: int, seed: int) -> tuple[Design, int]:
+def fit(places: np.ndarray, mean: np.ndarray, axes: np.ndarray, k: int, n_init: int, seed: int) -> tuple[Design, int, bool]:
     """Fit a mixture with diagonal covariances in the space of principal components.
 
     Parameters
@@ -34,6 +34,8 @@ def fit(places: np.ndarray, mean: np.ndarray, axes: np.ndarray, k: int, n_init: 
         Of the components that vectors belong to.
     rounds : int
         What the best run took.
+    has_converged : bool
+        Whether it ended by itself.
 
     References
     ----------
@@ -43,7 +45,7 @@ def fit(places: np.ndarray, mean: np.ndarray, axes: np.ndarray, k: int, n_init: 
         n_components=k, covariance_type="diag", n_init=n_init, random_state=seed, max_iter=MOST_ROUNDS
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # said by the number of rounds
+        warnings.simplefilter("ignore", ConvergenceWarning)  # said by has_converged
         mixture.fit(places.astype(np.float64))
     constants = np.log(mixture.weights_) - 0.5 * np.log(mixture.covariances_).sum(axis=1)
     design = Design(
@@ -59,4 +61,4 @@ def fit(places: np.ndarray, mean: np.ndarray, axes: np.ndarray, k: int, n_init: 
     )
     labels = design.components(places).argmax(axis=1)
     design.weights[:] = np.bincount(labels, minlength=k)
-    return design.select(np.flatnonzero(design.weights)), int(mixture.n_iter_)
+    return design.select(np.flatnonzero(design.weights)), int(mixture.n_iter_), bool(mixture.converged_)

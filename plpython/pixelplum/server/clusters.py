@@ -50,6 +50,7 @@ def round_of_mapped(plpy, cache: dict, key: str) -> bool:
             for rows in range(0, len(block.norms), kmeans.ROWS):
                 some = clusters.looked_at(block.vectors[rows : rows + kmeans.ROWS], fit.dimensions)
                 parts[core] += trial.sums(some)
+            block.let_go()  # or the process would look as large as all vectors
 
     share(work, CORES)
     return fit.kmeans.advance(sum(parts))
@@ -121,10 +122,11 @@ def fit_mixture(
     plpy, cache: dict, places: bytes, number: int, dimensions: list[int] | None, mean: bytes, axes: bytes, k: int,
     n_init: int, seed: int,
 ) -> dict:  # fmt: skip
-    """Fit a mixture to principal components; return its design and rounds."""
+    """Fit a mixture to principal components; return its design, rounds, and whether it has converged."""
     middle = from_bytes(mean)
-    found, rounds = mixtures.fit(matrix_of(places, number), middle, matrix(axes, len(middle)), k, n_init, seed)
-    return {"design": replace(found, dimensions=places_of(dimensions)).pack(), "rounds": rounds}
+    found, rounds, has_converged = mixtures.fit(matrix_of(places, number), middle, matrix(axes, len(middle)), k, n_init, seed)
+    design = replace(found, dimensions=places_of(dimensions)).pack()
+    return {"design": design, "rounds": rounds, "has_converged": has_converged}
 
 
 def number(
