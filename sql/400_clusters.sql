@@ -193,19 +193,19 @@ REVOKE ALL ON FUNCTION pix._kmeans_result(integer) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix._kmeans_result(integer) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._fit_minibatches(
-    key text, sample bytea, number integer, dimensions integer[], k integer, seed integer, OUT design bytea, OUT
-    rounds integer
+    key text, sample bytea, number integer, dimensions integer[], k integer, n_init integer, seed integer, OUT design
+    bytea, OUT rounds integer
 )
 LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'clusters.fit_minibatches', key, sample, number, dimensions, k, seed)
+return call(plpy, GD, '@VERSION@', 'clusters.fit_minibatches', key, sample, number, dimensions, k, n_init, seed)
 $$;
-COMMENT ON FUNCTION pix._fit_minibatches(text, bytea, integer, integer[], integer, integer) IS
+COMMENT ON FUNCTION pix._fit_minibatches(text, bytea, integer, integer[], integer, integer, integer) IS
 'Internal: k-means by mini-batches of blocks that were mapped under a key. Errors: PX030, PX102. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._fit_minibatches(text, bytea, integer, integer[], integer, integer) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._fit_minibatches(text, bytea, integer, integer[], integer, integer) TO pix_admin;
+REVOKE ALL ON FUNCTION pix._fit_minibatches(text, bytea, integer, integer[], integer, integer, integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._fit_minibatches(text, bytea, integer, integer[], integer, integer, integer) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._fit_mixture(
     places bytea, number integer, dimensions integer[], mean bytea, axes bytea, k integer, n_init integer, seed
@@ -395,8 +395,8 @@ BEGIN
         );
     ELSIF algorithm = 'minibatch_kmeans' THEN
         PERFORM pix._open_blocks(model.model_name);
-        fitted := pix._fit_minibatches(pack.checksum, sample, number, dimensions, k, seed);
-        said := jsonb_build_object('rounds', fitted.rounds);
+        fitted := pix._fit_minibatches(pack.checksum, sample, number, dimensions, k, n_init, seed);
+        said := jsonb_build_object('n_init', n_init, 'rounds', fitted.rounds);
     ELSE
         components := pix._fit_projection(sample, number, dimensions, 50, seed);
         SELECT string_agg(p.places, ''::bytea ORDER BY p.block) INTO places

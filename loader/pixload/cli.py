@@ -11,11 +11,13 @@ import click
 
 from pixload.cluster import Cluster
 from pixload.commands.classifier import classifier, classify
+from pixload.commands.cluster import cluster
 from pixload.commands.database import doctor, migrate
 from pixload.commands.demo import demo, sample
 from pixload.commands.features import extract
 from pixload.commands.index import index
 from pixload.commands.load import load
+from pixload.commands.map import map_, pca
 from pixload.commands.model import model
 from pixload.commands.nearest import duplicates, graph, nearest
 from pixload.commands.server import psql, server
@@ -60,8 +62,8 @@ def main(context: click.Context, dsn: str | None, home: Path) -> None:
 
 
 for command in (
-    server, psql, migrate, doctor, sample, load, model, extract, nearest, index, graph, duplicates, classifier,
-    classify, demo,
+    server, psql, migrate, doctor, sample, load, model, extract, nearest, index, graph, duplicates, cluster,
+    map_, pca, classifier, classify, demo,
 ):  # fmt: skip
     main.add_command(command)
 

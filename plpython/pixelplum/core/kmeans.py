@@ -198,8 +198,10 @@ class KMeans:
             centres[empty] = self._sample[np.argsort(near)[::-1][: len(empty)]]
 
 
-def fit_minibatches(parts: list[np.ndarray], sample: np.ndarray, k: int, seed: int) -> MiniBatchKMeans:
+def fit_minibatches(parts: list[np.ndarray], sample: np.ndarray, k: int, n_init: int, seed: int) -> MiniBatchKMeans:
     """Fit k-means by mini-batches drawn from all parts (Sculley 2010, "Web-scale k-means clustering").
+
+    They start with the best of some runs on the sample alone.
 
     Parameters
     ----------
@@ -207,8 +209,8 @@ def fit_minibatches(parts: list[np.ndarray], sample: np.ndarray, k: int, seed: i
         float32, shape (vectors, dimensions) each.
     sample : numpy.ndarray
         As for `KMeans`.
-    k, seed : int
-        As there.
+    k, n_init, seed : int
+        Number of centres, of runs on the sample, and the seed of their random numbers.
 
     Returns
     -------
@@ -220,15 +222,18 @@ def fit_minibatches(parts: list[np.ndarray], sample: np.ndarray, k: int, seed: i
     TooFewDistinct
         As for `KMeans`.
     """
-    start = KMeans(sample, [k], seed)
-    model = MiniBatchKMeans(k, init=start.runs[0].centres, n_init=1, random_state=seed)
+    start = KMeans(sample, [k] * n_init, seed)
+    while start.advance(start.trial().sums(sample)):
+        pass
+    centres = start.best(k).centres
+    model = MiniBatchKMeans(k, init=centres, n_init=1, random_state=seed)
     tolerance = TOLERANCE * float(sample.var(axis=0, dtype=np.float64).mean())
     places = np.concatenate(
         [np.column_stack((np.full(len(part), number), np.arange(len(part)))) for number, part in enumerate(parts)]
     )
     random = np.random.default_rng(seed)
     for _ in range(MOST_PASSES):
-        before = getattr(model, "cluster_centers_", start.runs[0].centres).copy()
+        before = getattr(model, "cluster_centers_", centres).copy()
         random.shuffle(places)
         for batch in np.array_split(places, -(-len(places) // BATCH)):
             rows = [parts[number][batch[batch[:, 0] == number, 1]] for number in np.unique(batch[:, 0])]

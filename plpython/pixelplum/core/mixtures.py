@@ -14,7 +14,9 @@ from pixelplum.core.vectors import FLOAT32
 MOST_ROUNDS = 300
 
 
-def fit(places: np.ndarray, mean: np.ndarray, axes: np.ndarray, k: int, n_init: int, seed: int) -> tuple[Design, int, bool]:
+def fit(
+    places: np.ndarray, mean: np.ndarray, axes: np.ndarray, k: int, n_init: int, seed: int
+) -> tuple[Design, int, bool]:
     """Fit a mixture with diagonal covariances in the space of principal components.
 
     Parameters

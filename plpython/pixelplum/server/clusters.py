@@ -107,13 +107,14 @@ def kmeans_result(plpy, cache: dict, k: int) -> dict:
 
 
 def fit_minibatches(
-    plpy, cache: dict, key: str, sample: bytes, number: int, dimensions: list[int] | None, k: int, seed: int
-) -> dict:
+    plpy, cache: dict, key: str, sample: bytes, number: int, dimensions: list[int] | None, k: int, n_init: int,
+    seed: int,
+) -> dict:  # fmt: skip
     """Fit k-means by mini-batches from blocks that are mapped; return its design and rounds."""
     packed: Packed = kept(cache, key)
     places = places_of(dimensions)
     parts = [clusters.looked_at(block.vectors, places) for block in packed.blocks]
-    fitted = kmeans.fit_minibatches(parts, clusters.looked_at(matrix_of(sample, number), places), k, seed)
+    fitted = kmeans.fit_minibatches(parts, clusters.looked_at(matrix_of(sample, number), places), k, n_init, seed)
     found = clusters.Design(fitted.cluster_centers_.astype(FLOAT32), np.ones(k), dimensions=places)
     return {"design": found.pack(), "rounds": int(fitted.n_steps_)}
 
@@ -124,7 +125,9 @@ def fit_mixture(
 ) -> dict:  # fmt: skip
     """Fit a mixture to principal components; return its design, rounds, and whether it has converged."""
     middle = from_bytes(mean)
-    found, rounds, has_converged = mixtures.fit(matrix_of(places, number), middle, matrix(axes, len(middle)), k, n_init, seed)
+    found, rounds, has_converged = mixtures.fit(
+        matrix_of(places, number), middle, matrix(axes, len(middle)), k, n_init, seed
+    )
     design = replace(found, dimensions=places_of(dimensions)).pack()
     return {"design": design, "rounds": rounds, "has_converged": has_converged}
 

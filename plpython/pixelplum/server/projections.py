@@ -12,7 +12,9 @@ def fit(
     plpy, cache: dict, sample: bytes, number: int, dimensions: list[int] | None, components: int, seed: int
 ) -> dict:
     """Fit principal components to sampled vectors: mean, axes, explained variances and their ratios."""
-    pca = projections.principal_components(looked_at(matrix_of(sample, number), places_of(dimensions)), components, seed)
+    pca = projections.principal_components(
+        looked_at(matrix_of(sample, number), places_of(dimensions)), components, seed
+    )
     return {
         "mean": pca.mean_.astype(FLOAT32).tobytes(),
         "axes": pca.components_.astype(FLOAT32).tobytes(),

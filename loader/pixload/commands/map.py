@@ -1,0 +1,110 @@
+"""pix map, pix pca: items on a plane, and features in few numbers."""
+
+from __future__ import annotations
+
+import click
+from rich.console import Console
+
+from pixload.commands.features import INT_MAX
+from pixload.commands.nearest import percent
+from pixload.database import Database
+from pixload.tables import Table
+from pixload.watching import run_watched
+
+FIT = """
+SELECT map, items, trustworthiness, seconds
+FROM pix.fit_map(%(map)s, %(model_name)s, %(method)s, %(clustering)s, %(cluster)s, %(perplexity)s, %(seed)s)
+"""
+
+
+@click.group("map")
+def map_() -> None:
+    """Lay items out on a plane, those near one another that look alike.
+
+    Example: pix map fit boots
+    """
+
+
+@map_.command("fit")
+@click.argument("name")
+@click.option("--model", "model_name", help="Default: that of the clustering, or the database's default model.")
+@click.option("--method", default="tsne", show_default=True, help="tsne, umap, or pca.")
+@click.option("--clustering", help="Map one cluster of this clustering; default: everything.")
+@click.option("--cluster", type=click.IntRange(1, INT_MAX), help="The cluster.")
+@click.option("--perplexity", type=click.FloatRange(1), help="How many neighbours count; default: 30, or fewer.")
+@click.option("--seed", default=7, show_default=True, type=click.IntRange(0, INT_MAX), help="Of the random numbers.")
+@click.pass_obj
+def fit(database: Database, name: str, **options) -> None:
+    """Make the map NAME, or make it anew.
+
+    Example: pix map fit boots --method tsne
+    """
+    ((name, items, trust, seconds),) = run_watched(database, FIT, options | {"map": name}, "mapping", 100, percent)
+    click.echo(f"{name}: {items:,} items, trustworthiness {trust:.3f}, made in {seconds:.1f} s")
+
+
+@map_.command("place")
+@click.argument("name")
+@click.pass_obj
+def place(database: Database, name: str) -> None:
+    """Put items that are new or have changed on the map NAME; the others stay where they are.
+
+    Example: pix map place boots
+    """
+    with database.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT pix.place_on_map(%s)", (name,))
+        (placed,) = cursor.fetchone()
+    click.echo(f"{name}: {placed:,} items placed")
+
+
+@map_.command("list")
+@click.pass_obj
+def list_maps(database: Database) -> None:
+    """List the maps, and how far behind they are.
+
+    Example: pix map list
+    """
+    with database.connect() as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT map, model_name, method, clustering, cluster, items, added, trustworthiness, usable "
+            "FROM pix.map_status ORDER BY 1"
+        )
+        rows = cursor.fetchall()
+    table = Table("map", "model", "method", "shows", "items", "added", "trustworthiness", "")
+    for name, model_name, method, clustering, cluster, items, added, trust, usable in rows:
+        table.add_row(
+            name, model_name, method, f"cluster {cluster} of {clustering}" if clustering else "everything",
+            f"{items:,}", f"{added:,}", f"{trust:.3f}", "" if usable else "the model has changed",
+        )  # fmt: skip
+    Console().print(table)
+
+
+@map_.command("drop")
+@click.argument("name")
+@click.pass_obj
+def drop(database: Database, name: str) -> None:
+    """Remove the map NAME.
+
+    Example: pix map drop boots
+    """
+    with database.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT pix.drop_map(%s)", (name,))
+    click.echo(f"{name}: dropped")
+
+
+@click.command()
+@click.option("--model", "model_name", help="Default: the database's default model.")
+@click.option("--components", default=50, show_default=True, type=click.IntRange(1, INT_MAX), help="How many.")
+@click.pass_obj
+def pca(database: Database, model_name: str | None, components: int) -> None:
+    """Find the principal components of a model's features, and how much of their variance these explain.
+
+    Example: pix pca --components 20
+    """
+    with database.connect() as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT model_name, components, items, explained_variance_ratio FROM pix.fit_pca(%s, %s)",
+            (model_name, components),
+        )
+        name, found, items, ratios = cursor.fetchone()
+    click.echo(f"{name}: {found} components of {items:,} items explain {100 * sum(ratios):.1f} % of the variance")

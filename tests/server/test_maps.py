@@ -1,0 +1,207 @@
+"""Maps: each method, new items, one cluster, bad input."""
+
+import signal
+
+import numpy as np
+import psycopg2
+import pytest
+from sklearn.manifold import trustworthiness
+
+from tests.server.test_clusters import refuses, store
+
+
+def points(db, name: str) -> dict[str, np.ndarray]:
+    rows = db.ask("SELECT item_id, x, y FROM pix.map_points WHERE map = %s ORDER BY 1", (name,), role="rita")
+    return {item_id: np.array([x, y]) for item_id, x, y in rows}
+
+
+def kinship(found: dict[str, np.ndarray]) -> float:
+    """The share of items whose neighbour on the map is of their kind."""
+    names, places = list(found), np.stack(list(found.values()))
+    kinds = np.array([int(name[1:]) % 40 for name in names])
+    apart = np.linalg.norm(places[:, np.newaxis] - places, axis=2) + np.diag(np.full(len(names), np.inf))
+    return (kinds == kinds[apart.argmin(axis=1)]).mean()
+
+
+@pytest.mark.parametrize(("method", "bar"), [("tsne", 0.95), pytest.param("umap", 0.9, marks=pytest.mark.slow)])
+def test_kin_are_near(catalogue, method, bar):
+    db = catalogue.db
+    ((items, perplexity, trust),) = db.ask(
+        "SELECT items, perplexity, trustworthiness FROM pix.fit_map('all', 'clouds', %s)", (method,)
+    )
+    assert (items, perplexity) == (2000, 30)
+    found = points(db, "all")
+    assert set(found) == set(catalogue.vectors)
+    assert kinship(found) > bar
+    matrix = np.stack([catalogue.vectors[item_id] for item_id in found])
+    assert trust == pytest.approx(trustworthiness(matrix, np.stack(list(found.values()))), abs=0.02)
+    # New items among their kin; the others stay.
+    added = catalogue.add(range(2000, 2040))
+    catalogue.remove(["c0000"])
+    assert db.ask("SELECT added FROM pix.map_status") == [(40,)]
+    assert db.ask("SELECT pix.place_on_map('all')") == [(40,)]
+    later = points(db, "all")
+    assert set(later) == set(catalogue.vectors)
+    assert all((later[item_id] == found[item_id]).all() for item_id in found if item_id != "c0000")
+    near = 0
+    for item_id in added:
+        others = {name: place for name, place in found.items() if name in later}
+        nearest = min(others, key=lambda name: ((others[name] - later[item_id]) ** 2).sum())
+        near += int(nearest[1:]) % 40 == int(item_id[1:]) % 40
+    assert near >= 34
+    assert db.ask("SELECT pix.place_on_map('all')") == [(0,)]
+
+
+def test_principal_components_are_as_they_are(catalogue):
+    db = catalogue.db
+    db.ask("SELECT pix.fit_map('plane', 'clouds', 'pca')")
+    db.ask("SELECT pix.fit_pca('clouds', 48)")
+    before = points(db, "plane")
+    db.ask("SELECT pix.fit_map('plane', 'clouds', 'pca')")  # from the stored ones
+    after = points(db, "plane")
+    components = dict(db.ask("SELECT item_id, pix.principal_components(vector, 'clouds') FROM pix.features"))
+    for item_id in ("c0000", "c0777", "c1999"):
+        assert np.abs(after[item_id]) == pytest.approx(np.abs(components[item_id][:2]), abs=1e-4)
+        assert np.abs(after[item_id]) == pytest.approx(np.abs(before[item_id]), abs=1e-2)
+    catalogue.add([2000])
+    db.ask("SELECT pix.place_on_map('plane')")
+    ((new,),) = db.ask("SELECT pix.principal_components(vector, 'clouds') FROM pix.features WHERE item_id = 'c2000'")
+    assert points(db, "plane")["c2000"] == pytest.approx(new[:2], abs=1e-2)
+
+
+def test_the_same_seed_gives_the_same_map(catalogue):
+    db = catalogue.db
+    db.ask("DELETE FROM pix.features WHERE item_id >= 'c0200'")
+    db.ask("SELECT pix.fit_map('a', 'clouds', perplexity => 10, seed => 3)")
+    db.query("SELECT pix.fit_map('b', 'clouds', perplexity => 10, seed => 3)")
+    first, second = points(db, "a"), points(db, "b")
+    assert all(first[item_id] == pytest.approx(second[item_id]) for item_id in first)
+
+
+def test_one_cluster(catalogue):
+    db = catalogue.db
+    db.ask("SELECT pix.fit_clusters('tree', 'clouds', 'hierarchical', k => 10)")
+    ((parent,),) = db.ask("SELECT parent FROM pix.clusters WHERE cluster = 1")
+    for cluster in (1, parent):
+        ((size,),) = db.ask("SELECT items FROM pix.clusters WHERE cluster = %s", (cluster,))
+        db.ask("SELECT pix.fit_map('one', clustering => 'tree', cluster => %s)", (cluster,))
+        assert db.ask("SELECT items, model_name, clustering, cluster FROM pix.maps") == [
+            (size, "clouds", "tree", cluster)
+        ]
+        assert len(points(db, "one")) == size
+    catalogue.add(range(2000, 2040))
+    db.ask("SELECT pix.assign_clusters('tree')")
+    ((size,),) = db.ask("SELECT items FROM pix.clusters WHERE cluster = %s", (parent,))
+    db.ask("SELECT pix.place_on_map('one')")
+    assert len(points(db, "one")) == size
+    refuses(db, "PX105", "SELECT pix.fit_map('one', clustering => 'tree', cluster => 99)", "no cluster 99")
+    refuses(db, "PX100", "SELECT pix.fit_map('one', clustering => 'nothing', cluster => 1)", "'nothing'")
+    refuses(db, "PX111", "SELECT pix.fit_map('one', clustering => 'tree')", "without a cluster")
+    refuses(db, "PX111", "SELECT pix.fit_map('one', cluster => 1)", "without a cluster")
+    refuses(db, "PX111", "SELECT pix.fit_map('x', 'mini_inception', clustering => 'tree', cluster => 1)", "not of")
+    db.ask("SELECT pix.drop_clustering('tree')")
+    refuses(db, "PX100", "SELECT pix.place_on_map('one')", "'tree'")
+    assert len(points(db, "one")) == size
+
+
+def test_few_items(db):
+    store(db, "few", np.random.default_rng(5).normal(size=(5, 8)))
+    for method in ("tsne", "pca"):
+        assert db.ask("SELECT items FROM pix.fit_map(%s, 'few', %s)", (method, method)) == [(5,)]
+    refuses(db, "PX111", "SELECT pix.fit_map('x', 'few', perplexity => 30)", "perplexity 30 does not suit 5 items")
+    refuses(db, "PX111", "SELECT pix.fit_map('x', 'few', perplexity => 0)", "perplexity 0")
+    refuses(db, "PX111", "SELECT pix.fit_map('x', 'few', perplexity => 'NaN')", "perplexity nan")
+    store(db, "three", np.random.default_rng(5).normal(size=(3, 8)))
+    refuses(db, "PX112", "SELECT pix.fit_map('x', 'three')", "3 items says nothing")
+    store(db, "same", np.ones((10, 4)))
+    refuses(db, "PX112", "SELECT pix.fit_map('x', 'same')", "the same")
+    store(db, "thin", np.random.default_rng(5).normal(size=(10, 1)))
+    assert db.ask("SELECT items FROM pix.fit_map('thin', 'thin', 'pca')") == [(10,)]
+    assert {y for (y,) in db.ask("SELECT y FROM pix.map_points WHERE map = 'thin'")} == {0}
+
+
+def test_bad_arguments(catalogue):
+    db = catalogue.db
+    for arguments, sqlstate, said in (
+        ("'x', 'clouds', 'isomap'", "PX111", "'isomap'"), ("'x', 'clouds', NULL", "PX111", "NULL"),
+        ("'', 'clouds'", "PX111", "cannot name"), ("NULL", "PX111", "cannot name"),
+        ("'x', 'clouds', seed => -1", "PX111", "seed is -1"), ("'x', 'nothing'", "PX020", "'nothing'"),
+        ("'x', 'mini_inception'", "PX095", "no up-to-date"),
+    ):  # fmt: skip
+        refuses(db, sqlstate, f"SELECT pix.fit_map({arguments})", said)
+    for function in ("place_on_map", "drop_map"):
+        refuses(db, "PX110", f"SELECT pix.{function}('nothing')", "'nothing'")
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+        db.query("SELECT pix.fit_map('x', 'clouds')", role="rita")
+
+
+def test_a_failed_map_leaves_what_was_there(catalogue):
+    db = catalogue.db
+    db.ask("SELECT pix.fit_map('all', 'clouds', 'pca')")
+    before = db.ask("SELECT * FROM pix.maps"), db.ask("SELECT * FROM pix.map_points ORDER BY item_id")
+    refuses(db, "PX111", "SELECT pix.fit_map('all', 'clouds', perplexity => 2000)", "2000")
+    assert (db.ask("SELECT * FROM pix.maps"), db.ask("SELECT * FROM pix.map_points ORDER BY item_id")) == before
+
+
+def test_a_model_that_has_changed(catalogue):
+    db = catalogue.db
+    db.ask("SELECT pix.fit_map('all', 'clouds', 'pca')")
+    db.ask("UPDATE pix.models SET checksum = 'other' WHERE model_name = 'clouds'")
+    db.ask("UPDATE pix.features SET model_checksum = 'other' WHERE model_name = 'clouds'")
+    assert db.ask("SELECT usable FROM pix.map_status") == [(False,)]
+    refuses(db, "PX113", "SELECT pix.place_on_map('all')", "earlier version of model 'clouds'")
+    db.ask("SELECT pix.fit_map('all', 'clouds', 'pca')")
+    assert db.ask("SELECT usable FROM pix.map_status") == [(True,)]
+
+
+def test_too_few_are_left_to_place_others_among(catalogue):
+    db = catalogue.db
+    db.ask("DELETE FROM pix.features WHERE item_id >= 'c0100'")
+    db.ask("SELECT pix.fit_map('all', 'clouds')")
+    catalogue.add(range(90))
+    refuses(db, "PX112", "SELECT pix.place_on_map('all')", "10 are left")
+
+
+@pytest.mark.slow
+def test_many_items_are_laid_out_by_opentsne_and_can_be_cancelled(db, until):
+    """From 10,000 items on; a wish to cancel is heard."""
+    random = np.random.default_rng(5)
+    db.ask("INSERT INTO pix.models (model_name, dimensions, source) VALUES ('many', 8, 'a test')")
+    vectors = (random.normal(size=(20, 8)) * 5)[np.arange(12_000) % 20] + random.normal(size=(12_000, 8))
+    with db.session("ada").cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO pix.features (item_id, model_name, vector) "
+            "SELECT 'm' || n, 'many', substr(%s, 32 * n + 1, 32) FROM generate_series(0, 11999) n",
+            (psycopg2.Binary(vectors.astype(np.float32).tobytes()),),
+        )
+    session = db.connect("ada")
+    pid = session.info.backend_pid
+
+    def cancel(*_) -> None:
+        session.cancel()
+
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(session.cursor().execute, "SELECT pix.fit_map('all', 'many')")
+        until(db, f"SELECT coalesce((SELECT percent > 5 FROM pix.builds WHERE pid = {pid}), false)")
+        cancel()
+        with pytest.raises(psycopg2.errors.QueryCanceled):
+            running.result(60)
+    assert db.ask("SELECT count(*) FROM pix.maps") == [(0,)]
+    ((trust,),) = db.ask("SELECT trustworthiness FROM pix.fit_map('all', 'many')")
+    assert trust > 0.9
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def test_command(catalogue):
+    db = catalogue.db
+    assert (
+        "all: 2,000 items, trustworthiness 0."
+        in db.pix("map", "fit", "all", "--model", "clouds", "--method", "pca").stdout
+    )
+    catalogue.add([2000])
+    assert "1 items placed" in db.pix("map", "place", "all").stdout
+    assert "everything" in db.pix("map", "list", role="rita").stdout
+    db.pix("map", "drop", "all")
+    assert "is not known" in db.pix("map", "place", "all", check=False).stderr
