@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import classification, extraction, first_call, inference, loading, metadata, neighbors
+from benchmarks import classification, clusters, extraction, first_call, inference, loading, metadata, neighbors
 from benchmarks.tools import server
 
 ALL = {
@@ -15,6 +15,7 @@ ALL = {
     "loading": loading,
     "metadata": metadata,
     "neighbors": neighbors,
+    "clusters": clusters,
 }
 
 

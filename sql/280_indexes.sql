@@ -150,20 +150,20 @@ REVOKE ALL ON FUNCTION pix._check_index_parameters(text, text, jsonb, integer) F
 GRANT EXECUTE ON FUNCTION pix._check_index_parameters(text, text, jsonb, integer) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._write_index(
-    title text, key text, method text, metric text, parameters jsonb, project_to integer,
+    title text, key text, method text, metric text, parameters jsonb, project_to integer, mean bytea, axes bytea,
     OUT checksum text, OUT design_checksum text, OUT size_bytes bigint, OUT used_parameters jsonb
 )
 LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'indexes.build', title, key, method, metric, parameters, project_to)
+return call(plpy, GD, '@VERSION@', 'indexes.build', title, key, method, metric, parameters, project_to, mean, axes)
 $$;
-COMMENT ON FUNCTION pix._write_index(text, text, text, text, jsonb, integer) IS
+COMMENT ON FUNCTION pix._write_index(text, text, text, text, jsonb, integer, bytea, bytea) IS
 'Internal: builds an index of the blocks that were mapped under a key, into the cache of this host.
 Errors: PX024, PX091. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._write_index(text, text, text, text, jsonb, integer) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._write_index(text, text, text, text, jsonb, integer) TO pix_admin;
+REVOKE ALL ON FUNCTION pix._write_index(text, text, text, text, jsonb, integer, bytea, bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._write_index(text, text, text, text, jsonb, integer, bytea, bytea) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._rewrite_index(
     title text, old_checksum text, old_design_checksum text, key text, kept text[], added text[],
@@ -301,6 +301,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     pack pix.packs;
+    known record;
     written record;
     index pix.indexes;
     begun timestamptz := clock_timestamp();
@@ -311,8 +312,12 @@ BEGIN
     SELECT p.* INTO pack FROM pix.packs p WHERE p.model_name = model.model_name;
     PERFORM pix._check_pack(pack, model);
     PERFORM pix._open_blocks(model.model_name);
+    -- Principal components of vectors as they are suit the Euclidean distance; other metrics compare other vectors.
+    SELECT p.mean, substr(p.axes, 1, 4 * project_to * model.dimensions) AS axes INTO known FROM pix.projections p
+    WHERE metric = 'euclidean' AND p.model_name = model.model_name
+        AND p.model_checksum IS NOT DISTINCT FROM model.checksum AND p.components >= project_to;
     SELECT * INTO written FROM pix._write_index(
-        'index ' || index_name, pack.checksum, method, metric, parameters, project_to
+        'index ' || index_name, pack.checksum, method, metric, parameters, project_to, known.mean, known.axes
     );
     index.index_name := index_name;
     index.model_name := model.model_name;
@@ -359,7 +364,8 @@ the same name is replaced when the new one is finished; queries go on with the o
 Arguments: index_name; model_name (NULL: the default model); method: hnsw (a graph), annoy (trees), or exact (all vectors,
 for project_to); metric: cosine, euclidean, or dot; parameters, some of: rerank, how many candidates are compared by full
 vectors at least; hnsw: m, ef_construction, ef_search, dtype (float32, float16, int8); annoy: trees, search_k; project_to,
-how many principal components the index holds instead of whole vectors (NULL: whole vectors).
+how many principal components the index holds instead of whole vectors (NULL: whole vectors; for the Euclidean distance they are
+those of pix.fit_pca, where there are as many).
 Result: the new row of pix.indexes, among it recall (at 10, of 100 items), build_seconds and size_bytes.
 Errors: PX020 unknown model, PX024 a cache folder that cannot be used, PX032 unknown metric, PX060 a call as a part of a
 larger query on a cluster, PX091 a method, parameter, name or project_to that cannot be used, PX093 an index that another

@@ -146,7 +146,7 @@ Arguments: clustering; of a hierarchical one, the lowest level counts; label_set
 Result: the index, over items that have a label and a cluster; NULL if there are fewer than two.
 Errors: PX060 a call as a part of a larger query on a cluster, PX071 unknown label set, PX100 unknown clustering.
 Runs: coordinator.
-Example: SELECT pix.adjusted_rand_index(''boots'', ''shape'');';
+Example: SELECT pix.adjusted_rand_index(''boots'', ''heel'');';
 REVOKE ALL ON FUNCTION pix.adjusted_rand_index(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix.adjusted_rand_index(text, text) TO pix_reader;
 
@@ -172,6 +172,6 @@ Arguments: clustering; of a hierarchical one, the lowest level counts; label_set
 Result: the share, over items that have a label and a cluster; NULL if there are none.
 Errors: PX060 a call as a part of a larger query on a cluster, PX071 unknown label set, PX100 unknown clustering.
 Runs: coordinator.
-Example: SELECT pix.purity(''boots'', ''shape'');';
+Example: SELECT pix.purity(''boots'', ''heel'');';
 REVOKE ALL ON FUNCTION pix.purity(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix.purity(text, text) TO pix_reader;

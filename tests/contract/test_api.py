@@ -83,6 +83,8 @@ def test_search_path_is_fixed(routines):
             assert settings is None, f"{signature} would not be inlined"
             assert re.search(r"\sFROM pix\._unnest\(pix\._\w+\([\w\s,.:()\[\]\"]+\)\) n\s*$", body), signature
             assert not re.search(r"[=<>+|]", body), f"{signature} uses an operator, which a search_path decides"
+        elif kind == "a":
+            assert settings is None, f"{signature} is what its functions are"
         elif kind == "f":
             assert "search_path=pg_catalog, pg_temp" in (settings or []), signature
         else:
@@ -144,9 +146,11 @@ def test_examples_run(extracted, boots):
     extracted.pix("load", "metadata", boots / "metadata.json.gz")
     extracted.pix("load", "labels", boots / "labels.csv")
     item_id = extracted.value("SELECT min(item_id) FROM pix.images")
+    extracted.query("SELECT pix.fit_clusters('shapes', algorithm => 'hierarchical', k => 8)")
     examples = extracted.query(
         "SELECT p.oid::regprocedure::text, obj_description(p.oid) FROM pg_proc p "
-        "WHERE pronamespace = 'pix'::regnamespace AND proname NOT LIKE '\\_%' ORDER BY proname LIKE 'drop%', 1"
+        "WHERE pronamespace = 'pix'::regnamespace AND proname NOT LIKE '\\_%' "
+        "ORDER BY proname LIKE 'drop%', proname NOT LIKE 'fit%', 1"
     )
     assert len(examples) > 10
     for signature, comment in examples:

@@ -452,3 +452,16 @@ def test_command(catalogue, tmp_path):
     assert "NAME=VALUE" in wrong.stderr
     assert "dropped" in db.pix("index", "drop", "fast").stdout
     assert db.pix("index", "drop", "fast", check=False).returncode == 1
+
+
+def test_stored_principal_components_are_used(catalogue):
+    """An index by Euclidean distance holds those of pix.fit_pca, if there are enough; a wrong one shows that."""
+    db = catalogue.db
+    db.ask("SELECT pix.fit_pca('clouds', 24)")
+    build = "SELECT recall FROM pix.build_index('small', 'clouds', 'exact', %s, '{\"rerank\": 1}', project_to => %s)"
+    ((recall,),) = db.ask(build, ("euclidean", 24))
+    assert recall > 0.5
+    db.ask("UPDATE pix.projections SET axes = decode(repeat('00', 24 * 48 * 4), 'hex')")
+    assert db.ask(build, ("euclidean", 24))[0][0] < 0.1
+    assert db.ask(build, ("euclidean", 25))[0][0] > 0.5
+    assert db.ask(build, ("cosine", 24))[0][0] > 0.5

@@ -91,7 +91,9 @@ def test_left_over_overload_is_dropped(bare):
     bare.query("CREATE VIEW pix.old_view AS SELECT item_id FROM pix.items", role=None)
     migrate(bare.dsn())
     overloads = bare.query("SELECT oid::regprocedure::text FROM pg_proc WHERE proname = 'nearest'", role=None)
-    assert overloads == [("pix.nearest(text,integer,text,text,text,text[],text[],text,text,text,numeric,numeric)",)]
+    assert overloads == [
+        ("pix.nearest(text,integer,text,text,text,text[],text[],text,text,text,numeric,numeric,text,integer)",)
+    ]
     assert bare.value("SELECT to_regclass('pix.old_view') IS NULL", role=None)
 
 

@@ -109,7 +109,7 @@ def list_clusterings(database: Database) -> None:
 def show(database: Database, name: str, label_set: str | None) -> None:
     """List the clusters of NAME, and how good they are.
 
-    Example: pix cluster show boots --labels shape
+    Example: pix cluster show boots --labels heel
     """
     with database.connect() as connection, connection.cursor() as cursor:
         cursor.execute(CLUSTERS, (name,))

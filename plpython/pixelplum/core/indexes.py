@@ -211,11 +211,23 @@ class Design:
     projection: Projection | None
 
     @classmethod
-    def fit(cls, method: str, metric: str, given: dict, project_to: int | None, blocks: list[Block]) -> Design:
-        """Complete what was asked for, and fit the projection; see `read_parameters` and `Projection.fit`."""
+    def fit(
+        cls,
+        method: str,
+        metric: str,
+        given: dict,
+        project_to: int | None,
+        blocks: list[Block],
+        projection: Projection | None = None,
+    ) -> Design:
+        """Complete what was asked for, and fit the projection, unless it is given.
+
+        See `read_parameters` and `Projection.fit`.
+        """
         parameters = read_parameters(method, metric, given, project_to is not None)
         dimensions = project_to or blocks[0].vectors.shape[1] + (metric == "dot")
-        projection = Projection.fit(blocks, metric, project_to) if project_to is not None else None
+        if project_to is not None and projection is None:
+            projection = Projection.fit(blocks, metric, project_to)
         return cls(method, metric, parameters, dimensions, projection)
 
     def used_parameters(self) -> dict:

@@ -88,7 +88,7 @@ class Trial:
         return sums[:runs], sums[runs : runs + centres], sums[runs + centres :].reshape(centres, -1)
 
 
-@dataclass
+@dataclass(eq=False)
 class Run:
     """A run of Lloyd's algorithm.
 

@@ -45,11 +45,15 @@ def check(plpy, cache: dict, method: str | None, metric: str | None, parameters:
 
 
 def build(
-    plpy, cache: dict, title: str, key: str, method: str, metric: str, parameters: str, project_to: int | None
-) -> dict:
+    plpy, cache: dict, title: str, key: str, method: str, metric: str, parameters: str, project_to: int | None,
+    mean: bytes | None, axes: bytes | None,
+) -> dict:  # fmt: skip
     """Build an index of opened blocks into the cache of this host, and return what to store of it."""
     packed: Packed = kept(cache, key)
-    design = indexes.Design.fit(method, metric, json.loads(parameters), project_to, packed.blocks)
+    known = None
+    if mean is not None:
+        known = indexes.Projection(vectors.from_bytes(mean), vectors.matrix(axes, len(mean) // 4))
+    design = indexes.Design.fit(method, metric, json.loads(parameters), project_to, packed.blocks, known)
     with files.unfinished(secrets.token_hex(32)) as file:
         indexes.build(file, design, packed.blocks, teller(plpy, title))
         checksum = files.adopt(file, "index")

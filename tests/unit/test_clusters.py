@@ -1,0 +1,106 @@
+import numpy as np
+import pytest
+from scipy.cluster.hierarchy import ward
+from sklearn.decomposition import PCA
+from sklearn.mixture import GaussianMixture
+
+from pixelplum.core import clusters, mixtures
+from pixelplum.errors import VectorError
+
+
+@pytest.fixture(scope="module")
+def centres() -> np.ndarray:
+    return np.random.default_rng(2).normal(size=(9, 6)).astype(np.float32)
+
+
+def test_a_design_survives_its_file(centres):
+    design = clusters.Design(centres, np.arange(9.0), np.arange(9) + 1, np.array([0, 2, 4, 5, 6, 7]))
+    again = clusters.Design.unpack(design.pack())
+    vectors = np.random.default_rng(3).normal(size=(50, 8)).astype(np.float32)
+    for ours, theirs in zip(design.assign(vectors), again.assign(vectors), strict=True):
+        assert (ours == theirs).all()
+    assert (again.numbers == np.arange(9) + 1).all()
+    assert again.mixture is None
+
+
+@pytest.mark.parametrize("content", [b"", b"nothing", clusters.Design(np.ones((2, 2)), np.ones(2)).pack()[:-50]])
+def test_a_damaged_design(content):
+    with pytest.raises(VectorError, match="damaged"):
+        clusters.Design.unpack(content)
+
+
+def test_nothing_in_a_design_is_executed(tmp_path):
+    path = tmp_path / "evil.npz"
+    np.savez(path, centres=np.array([print], object), weights=np.ones(1))
+    with pytest.raises(VectorError, match="damaged"):
+        clusters.Design.unpack(path.read_bytes())
+
+
+@pytest.mark.parametrize("shift", [0, 3000])
+def test_the_nearest_centre(centres, shift):
+    vectors = np.random.default_rng(3).normal(size=(500, 6)).astype(np.float32) + np.float32(shift)
+    design = clusters.Design(centres + np.float32(shift), np.ones(9))
+    labels, distances = design.assign(vectors)
+    true = np.linalg.norm(vectors[:, np.newaxis].astype(float) - design.centres, axis=2)
+    assert distances == pytest.approx(true[np.arange(500), labels], rel=1e-4)
+    assert distances == pytest.approx(true.min(axis=1), rel=1e-2)
+    assert (labels == true.argmin(axis=1)).mean() > 0.99
+
+
+def test_a_mixture_assigns_as_scikit_learn_does():
+    random = np.random.default_rng(4)
+    means = 4 * random.normal(size=(4, 10))
+    vectors = (means[random.integers(0, 4, 600)] + random.normal(size=(600, 10)) * [[1] * 5 + [3] * 5]).astype(
+        np.float32
+    )
+    pca = PCA(6).fit(vectors)
+    places = pca.transform(vectors)
+    design, rounds, has_converged = mixtures.fit(
+        places, pca.mean_.astype(np.float32), pca.components_.astype(np.float32), 9, 3, 7
+    )
+    assert has_converged
+    assert rounds > 0
+    assert len(design.centres) < 9
+    assert design.weights.sum() == 600
+    theirs = GaussianMixture(len(design.centres), covariance_type="diag")
+    theirs.weights_ = np.exp(design.mixture["constants"] - 0.5 * np.log(design.mixture["precisions"]).sum(axis=1))
+    theirs.means_ = design.mixture["means"]
+    theirs.covariances_ = 1 / design.mixture["precisions"]
+    theirs.precisions_cholesky_ = np.sqrt(design.mixture["precisions"])
+    labels, _ = design.assign(vectors)
+    assert (labels == theirs.predict(places)).all()
+    assert np.bincount(labels).tolist() == design.weights.tolist()
+    again = clusters.Design.unpack(design.pack())
+    assert (again.assign(vectors)[0] == labels).all()
+
+
+def test_joining_is_wards_method(centres):
+    """Single vectors are joined as SciPy joins them; it gives the square root of twice what is added."""
+    tree = clusters.join(centres, np.ones(9))
+    theirs = ward(centres.astype(float))
+    heights = [height for height in tree.heights if height is not None]
+    assert heights == pytest.approx((theirs[:, 2] ** 2 / 2).tolist(), rel=1e-5)
+    assert tree.weights[9:].tolist() == theirs[:, 3].tolist()
+    for number, (a, b, *_) in enumerate(theirs, 9):
+        assert tree.parents[int(a)] == tree.parents[int(b)] == number
+    assert tree.parents[-1] is None
+    assert tree.centres[-1] == pytest.approx(centres.mean(axis=0), abs=1e-5)
+
+
+def test_numbers_stay_with_centres(centres):
+    numbers = clusters.match(centres, np.arange(9.0), [], centres[:0], first=1)
+    assert sorted(numbers) == list(range(1, 10))
+    assert numbers[8] == 1  # the heaviest
+    order = np.random.default_rng(1).permutation(9)
+    moved = centres[order] + np.float32(0.01)
+    assert clusters.match(moved, np.ones(9), numbers, centres, first=1) == [numbers[place] for place in order]
+    # One more: it gets the smallest number that is free; one less: its number is not given to another.
+    more = np.vstack((moved, np.full((1, 6), 9, np.float32)))
+    assert clusters.match(more, np.ones(10), numbers, centres, first=1)[-1] == 10
+    assert clusters.match(moved[:-1], np.ones(8), numbers, centres, first=1) == [numbers[p] for p in order[:-1]]
+    assert not set(clusters.match(centres, np.ones(9), numbers, centres, first=1, taken=[1, 2, 3])) & {1, 2, 3}
+
+
+def test_measures_of_a_single_group(centres):
+    assert clusters.silhouette(centres, np.zeros(9)) == 0
+    assert np.isnan(clusters.davies_bouldin(centres, np.zeros(9)))

@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+
+from pixelplum.core import maps, projections
+from pixelplum.errors import MapParameter, TooFewPoints
+
+
+@pytest.fixture(scope="module")
+def places() -> np.ndarray:
+    random = np.random.default_rng(3)
+    return (10 * random.normal(size=(5, 6))[np.arange(200) % 5] + random.normal(size=(200, 6))).astype(np.float32)
+
+
+def nothing(share: float) -> None:
+    assert 0 <= share <= 1
+
+
+@pytest.mark.parametrize(
+    ("method", "perplexity", "items", "expected"),
+    [
+        ("tsne", None, 1000, 30),
+        ("tsne", None, 16, 5),
+        ("tsne", 7, 1000, 7),
+        ("umap", None, 10, 9),
+        ("pca", 99, 10, None),
+    ],
+)
+def test_perplexity(method, perplexity, items, expected):
+    assert maps.check(method, perplexity, items) == expected
+
+
+@pytest.mark.parametrize(
+    ("method", "perplexity", "items"), [("tsne", 34, 100), ("tsne", 0.5, 100), ("tsne", np.nan, 100), ("umap", 1, 100)]
+)
+def test_perplexity_out_of_range(method, perplexity, items):
+    with pytest.raises(MapParameter, match="does not suit 100 items"):
+        maps.check(method, perplexity, items)
+
+
+def test_too_few():
+    with pytest.raises(TooFewPoints, match="1 item says"):
+        maps.check("pca", None, 1)
+    with pytest.raises(TooFewPoints, match="the same"):
+        projections.principal_components(np.ones((9, 3), np.float32), 2, 7)
+
+
+@pytest.mark.parametrize("many", [1000, 100])
+def test_kin_are_near_by_either_library(places, many, monkeypatch):
+    monkeypatch.setattr(maps, "MANY", many)
+    points = maps.fit(places, "tsne", 10, 7, nothing)
+    assert points.shape == (200, 2)
+    assert maps.measure(places, points, 7) > 0.95
+    further = places[:10] + np.float32(0.01)
+    found = maps.place(further, places, points, "tsne", 10, 7)
+    nearest = np.linalg.norm(points - found[:, np.newaxis], axis=2).argmin(axis=1)
+    assert (nearest % 5 == np.arange(10) % 5).all()
+
+
+def test_what_is_told_can_end_it(places, monkeypatch):
+    monkeypatch.setattr(maps, "MANY", 100)
+
+    def stop(share: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        maps.fit(places, "tsne", 10, 7, stop)
+
+
+def test_principal_components_of_further_items(places):
+    points = maps.fit(places, "pca", None, 7, nothing)
+    assert (points == places[:, :2]).all()
+    assert maps.place(places[:3] + 1, places, points, "pca", None, 7) == pytest.approx(places[:3, :2] + 1, abs=1e-3)
+    assert maps.fit(places[:, :1], "pca", None, 7, nothing)[:, 1].tolist() == [0] * 200
