@@ -455,13 +455,13 @@ def test_command(catalogue, tmp_path):
 
 
 def test_stored_principal_components_are_used(catalogue):
-    """An index by Euclidean distance holds those of pix.fit_pca, if there are enough; a wrong one shows that."""
+    """An index by Euclidean distance holds those of pix.fit_pca, if there are enough: those that have lost 23 of 24 show it."""
     db = catalogue.db
     db.ask("SELECT pix.fit_pca('clouds', 24)")
     build = "SELECT recall FROM pix.build_index('small', 'clouds', 'exact', %s, '{\"rerank\": 1}', project_to => %s)"
     ((recall,),) = db.ask(build, ("euclidean", 24))
     assert recall > 0.5
-    db.ask("UPDATE pix.projections SET axes = decode(repeat('00', 24 * 48 * 4), 'hex')")
-    assert db.ask(build, ("euclidean", 24))[0][0] < 0.1
+    db.ask("UPDATE pix.projections SET axes = substr(axes, 1, 4 * 48) || decode(repeat('00', 4 * 48 * 23), 'hex')")
+    assert db.ask(build, ("euclidean", 24))[0][0] < 0.3
     assert db.ask(build, ("euclidean", 25))[0][0] > 0.5
     assert db.ask(build, ("cosine", 24))[0][0] > 0.5
