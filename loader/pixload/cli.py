@@ -20,6 +20,8 @@ from pixload.commands.load import load
 from pixload.commands.map import map_, pca
 from pixload.commands.model import model
 from pixload.commands.nearest import duplicates, graph, nearest
+from pixload.commands.plot import plot
+from pixload.commands.report import report
 from pixload.commands.server import psql, server
 from pixload.database import Database
 from pixload.errors import PixError
@@ -63,7 +65,7 @@ def main(context: click.Context, dsn: str | None, home: Path) -> None:
 
 for command in (
     server, psql, migrate, doctor, sample, load, model, extract, nearest, index, graph, duplicates, cluster,
-    map_, pca, classifier, classify, demo,
+    map_, pca, report, plot, classifier, classify, demo,
 ):  # fmt: skip
     main.add_command(command)
 

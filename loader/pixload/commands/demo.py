@@ -27,6 +27,8 @@ IMAGENET_SECONDS = 120
 DEMO_ITEMS, DEMO_SEED = 600, 7
 QUERIES = 100
 INDEX = "look_alikes"
+CLUSTERS, MAP = "looks", "everything"
+MOST_CLUSTERS = 24
 UNFIT_LABELS = ("PX072", "PX073", "PX077")
 """What labels of people's own pictures can be: too few, of other items, or a name that is taken."""
 
@@ -72,6 +74,7 @@ def demo(database: Database, pictures: Path | None) -> None:
     after = extract(database, model_name)
     with database.connect() as connection:
         tell_story(say, connection, after, label_set)
+    show_groups(say, database, after, label_set)
     say.print(f"\nGo on in SQL:  [bold]{Path(sys.executable).parent / 'pix'} psql[/]")
     say.print("  SELECT * FROM pix.extraction_progress;", markup=False)
 
@@ -190,6 +193,30 @@ def show_index(say: Console, connection, model_name: str) -> None:
         recall, with_index, exact = cursor.fetchone()
     connection.commit()
     say.print(f"recall@10 {recall:.3f}, {with_index:.2f} ms a query (exact: {exact:.2f} ms)")
+
+
+def show_groups(say: Console, database: Database, after, label_set: str) -> None:
+    """Group the items, lay them out on a map, and make a page of both."""
+    k = min(MOST_CLUSTERS, after.extracted // 2)
+    if k < 2:
+        return
+    say.print(f"\nWhich groups are there?  SELECT * FROM pix.fit_clusters('{CLUSTERS}', k => {k});\n")
+    with database.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT pix.fit_clusters(%s, %s, k => %s)", (CLUSTERS, after.model_name, k))
+        cursor.execute("SELECT pix.adjusted_rand_index(%s, %s), pix.purity(%s, %s)", (CLUSTERS, label_set) * 2)
+        rand, purity = cursor.fetchone()
+        cursor.execute("SELECT trustworthiness FROM pix.fit_map(%s, %s)", (MAP, after.model_name))
+        (trust,) = cursor.fetchone()
+    if rand is not None:
+        say.print(f"{k} clusters against {label_set}: adjusted Rand index {rand:.2f}, purity {purity:.2f}")
+    from pixload.report import write_report  # Bokeh is slow to import
+
+    page = database.cluster.home / "report.html"
+    write_report(database, page, model_name=after.model_name)
+    say.print(
+        f"A map of everything (trustworthiness {trust:.2f}), a gallery of each cluster, and more, to open in a browser:"
+    )
+    say.print(f"  {page}", markup=False)
 
 
 def show_retraining(say: Console, connection, label_set: str, shown: str, model_name: str) -> None:

@@ -1,0 +1,158 @@
+"""Charts, by Bokeh; the map is drawn here empty, and filled by the page itself, which has the items once."""
+
+from __future__ import annotations
+
+from bokeh.models import (
+    BasicTicker,
+    BoxZoomTool,
+    ColorBar,
+    ColumnDataSource,
+    HoverTool,
+    LinearColorMapper,
+    PanTool,
+    ResetTool,
+    TapTool,
+    WheelZoomTool,
+)
+from bokeh.palettes import Blues256
+from bokeh.plotting import figure
+
+from pixload.report.content import Confusion, Content
+
+TOOLTIP = """
+<div style="max-width: 220px; font: 13px/1.4 system-ui, sans-serif; color: #222">
+  <img src="@url" alt="" style="display: block; max-width: 128px; min-height: 48px; margin-bottom: 4px">
+  <strong>@title</strong><br>@price @group
+</div>
+"""
+BLUE = "#3477b5"
+
+
+def charts(content: Content) -> dict[str, figure]:
+    """Return the charts that there is something to show in, by the name that the page calls them."""
+    found = {}
+    if content.map is not None:
+        found["map"] = map_of_items()
+    leaves = [cluster for cluster in content.clusters if cluster.is_leaf]
+    if leaves:
+        found["sizes"] = sizes({str(cluster.number): cluster.items for cluster in leaves})
+    if content.curve:
+        found["curve"] = curve(content.curve, content.clustering["k"])
+    if content.progress:
+        found["progress"] = progress(content.progress)
+    for number, confusion in enumerate(content.confusions):
+        found[f"confusion_{number}"] = confusion_matrix(confusion)
+    return found
+
+
+def map_of_items() -> figure:
+    """Draw the frame of a thumbnail for each item, coloured by its group, and the thumbnail in it."""
+    columns = ("x", "y", "url", "title", "price", "group", "color", "alpha")
+    source = ColumnDataSource({column: [] for column in columns}, name="items")
+    plot = figure(
+        x_range=(0, 1), y_range=(0, 1), height=640, sizing_mode="stretch_width", toolbar_location="above", name="map", tools=[],
+        output_backend="canvas",
+    )  # fmt: skip
+    frames = plot.scatter(
+        "x", "y", source=source, marker="square", size=20, color="color", alpha="alpha", line_color=None, name="frames",
+        nonselection_alpha=0.9, selection_line_color="#000000", selection_line_width=3,
+    )  # fmt: skip
+    plot.image_url(
+        "url", "x", "y", w={"value": 16, "units": "screen"}, h={"value": 16, "units": "screen"}, anchor="center",
+        global_alpha="alpha", source=source, name="thumbnails",
+    )  # fmt: skip
+    wheel = WheelZoomTool()
+    plot.add_tools(
+        PanTool(), wheel, BoxZoomTool(), ResetTool(), TapTool(renderers=[frames]),
+        HoverTool(renderers=[frames], tooltips=TOOLTIP),
+    )  # fmt: skip
+    plot.toolbar.active_scroll = wheel
+    plot.toolbar.logo = None
+    plot.axis.visible = False
+    plot.grid.visible = False
+    return _bare(plot)
+
+
+def sizes(items: dict[str, int]) -> figure:
+    """Draw how many items each cluster has."""
+    plot = figure(
+        x_range=list(items), height=260, sizing_mode="stretch_width", toolbar_location=None, tools="hover",
+        tooltips="cluster @x: @top items", x_axis_label="cluster", y_axis_label="items",
+    )  # fmt: skip
+    plot.vbar(x=list(items), top=list(items.values()), width=0.8, color=BLUE)
+    plot.y_range.start = 0
+    plot.xgrid.visible = False
+    if len(items) > 40:
+        plot.xaxis.major_label_text_alpha = 0
+    return _bare(plot)
+
+
+def curve(points: list[tuple[int, float]], chosen: int) -> figure:
+    """Draw the silhouette of other numbers of clusters."""
+    ks, silhouettes = zip(*points, strict=True)
+    plot = figure(
+        height=260, sizing_mode="stretch_width", toolbar_location=None, tools="hover",
+        tooltips="@x clusters: silhouette @y{0.000}", x_axis_label="clusters", y_axis_label="silhouette",
+    )  # fmt: skip
+    plot.line(ks, silhouettes, color=BLUE, line_width=2)
+    plot.scatter(ks, silhouettes, size=[14 if k == chosen else 7 for k in ks], color=BLUE)
+    return _bare(plot)
+
+
+def progress(rows: list[dict]) -> figure:
+    """Draw how far extraction is, a bar for each model."""
+    names = [row["model_name"] for row in rows]
+    parts = {"extracted": BLUE, "failed": "#c0392b", "pending": "#9aa5b1"}
+    source = {"model": names} | {part: [row[part] for row in rows] for part in parts}
+    plot = figure(
+        y_range=names[::-1], height=90 + 32 * len(names), sizing_mode="stretch_width", toolbar_location=None,
+        tools="hover", tooltips="@model: $name @$name", x_axis_label="pictures",
+    )  # fmt: skip
+    plot.hbar_stack(
+        list(parts), y="model", height=0.6, color=list(parts.values()), source=source, legend_label=list(parts)
+    )
+    plot.legend.orientation = "horizontal"
+    plot.add_layout(plot.legend[0], "above")
+    plot.x_range.start = 0
+    plot.ygrid.visible = False
+    return _bare(plot)
+
+
+def confusion_matrix(confusion: Confusion) -> figure:
+    """Draw what the items of each label were taken for."""
+    labels = confusion.labels
+    most = max(items for *_, items in confusion.cells)
+    colours = LinearColorMapper(palette=Blues256[::-1], low=0, high=most)
+    actual, predicted, items = zip(*confusion.cells, strict=True)
+    source = {
+        "actual": actual, "predicted": predicted, "items": items,
+        "ink": ["#ffffff" if 2 * count > most else "#10243e" for count in items],
+    }  # fmt: skip
+    plot = figure(
+        x_range=labels, y_range=labels[::-1], height=220 + 26 * len(labels), sizing_mode="stretch_width",
+        toolbar_location=None, tools="hover", tooltips="@actual, taken for @predicted: @items", max_width=900,
+        x_axis_label="predicted", y_axis_label="actual", x_axis_location="above",
+    )  # fmt: skip
+    plot.rect(
+        "predicted", "actual", 0.96, 0.96, source=source, line_color=None,
+        fill_color={"field": "items", "transform": colours},
+    )  # fmt: skip
+    plot.text(
+        "predicted", "actual", "items", source=source, text_align="center", text_baseline="middle", text_color="ink",
+        text_font_size="12px",
+    )  # fmt: skip
+    plot.xaxis.major_label_orientation = 0.9
+    plot.grid.visible = False
+    plot.add_layout(ColorBar(color_mapper=colours, ticker=BasicTicker(), width=10), "right")
+    return _bare(plot)
+
+
+def _bare(plot: figure) -> figure:
+    """Let the page shine through, light or dark."""
+    plot.background_fill_alpha = 0
+    plot.border_fill_alpha = 0
+    plot.outline_line_color = None
+    for legend in plot.legend:
+        legend.background_fill_alpha = 0
+        legend.border_line_color = None
+    return plot

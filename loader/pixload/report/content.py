@@ -1,0 +1,303 @@
+"""What a report shows, read from the database."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+
+from pixload.errors import PixError
+
+MOST_ITEMS = 3000
+LOOK_ALIKES = 6
+MOST_ASKED = 200
+SEED = 7
+MOST_LABELS = 40
+"""A label set with more labels is no key to colours, and no readable matrix."""
+GALLERY, GALLERY_ITEMS, MOST_GALLERIES = 12, 1200, 200
+CLASSIFIERS = 3
+
+
+@dataclass
+class Item:
+    """An item that is shown."""
+
+    item_id: str
+    title: str | None = None
+    price: float | None = None
+    cluster: int | None = None
+    distance: float | None = None
+    x: float | None = None
+    y: float | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+    look_alikes: list[tuple[str, float]] = field(default_factory=list)
+
+
+@dataclass
+class Cluster:
+    """A cluster; its gallery are the items nearest to its centre, the medoid first."""
+
+    number: int
+    parent: int | None
+    is_leaf: bool
+    items: int
+    words: list[str]
+    mean_price: float | None
+    gallery: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Confusion:
+    """A classifier on the items that were kept for its test."""
+
+    classifier: str
+    label_set: str
+    accuracy: float
+    items: int
+    labels: list[str]
+    cells: list[tuple[str, str, int]]
+
+
+@dataclass
+class Content:
+    """Everything that a report shows."""
+
+    model_name: str
+    counts: dict[str, int]
+    items: dict[str, Item]
+    of_items: int
+    map: dict | None
+    clustering: dict | None
+    clusters: list[Cluster]
+    curve: list[tuple[int, float]]
+    label_sets: list[str]
+    progress: list[dict]
+    failures: list[dict]
+    confusions: list[Confusion]
+
+
+def read(connection, model_name: str | None, map_name: str | None, clustering: str | None) -> Content:
+    """Read what a report shows.
+
+    Parameters
+    ----------
+    connection : psycopg2 connection
+        Its role must be a member of pix_reader.
+    model_name : str, optional
+        None: that of the map or of the clustering, or the default model.
+    map_name, clustering : str, optional
+        None: the latest map of everything, and the latest clustering.
+
+    Raises
+    ------
+    PixError
+        If there is no item to show, or these are of different models.
+    """
+    if map_name is not None:
+        (found,) = _rows(connection, "SELECT model_name FROM pix._find_map(%s)", (map_name,))
+        model_name = _same_model(model_name, found["model_name"], f"Map {map_name!r}")
+    if clustering is not None:
+        (found,) = _rows(connection, "SELECT model_name FROM pix._find_clustering(%s)", (clustering,))
+        model_name = _same_model(model_name, found["model_name"], f"Clustering {clustering!r}")
+    ((model_name,),) = _tuples(connection, "SELECT model_name FROM pix._find_model(%s)", (model_name,))
+    shown_map = _first(
+        connection,
+        "SELECT map, method, items, trustworthiness FROM pix.map_status WHERE model_name = %s AND CASE WHEN %s IS NULL "
+        "THEN clustering IS NULL ELSE map = %s END ORDER BY fitted_at DESC",
+        (model_name, map_name, map_name),
+    )
+    shown_clustering = _first(
+        connection,
+        "SELECT clustering, algorithm, k, items FROM pix.clustering_status WHERE model_name = %s AND coalesce("
+        "clustering = %s, true) ORDER BY fitted_at DESC",
+        (model_name, clustering),
+    )
+    clusters = _clusters(connection, shown_clustering)
+    items, of_items = _items(connection, model_name, shown_map, shown_clustering, clusters)
+    if not items:
+        raise PixError(
+            f"There are no items with features of model {model_name}.", f"Run: pix extract --model {model_name}"
+        )
+    _look_alikes(connection, items, of_items, model_name)
+    return Content(
+        model_name=model_name,
+        counts=_first(
+            connection,
+            "SELECT (SELECT count(*) FROM pix.items) AS items, (SELECT count(*) FROM pix.images) AS pictures, "
+            "(SELECT count(*) FROM pix.features WHERE model_name = %s) AS features",
+            (model_name,),
+        ),
+        items=items,
+        of_items=of_items,
+        map=shown_map,
+        clustering=shown_clustering,
+        clusters=clusters,
+        curve=_tuples(
+            connection,
+            "SELECT k, silhouette FROM pix.cluster_curves WHERE clustering = %s ORDER BY k",
+            (shown_clustering and shown_clustering["clustering"],),
+        ),
+        label_sets=_label_sets(connection, items),
+        progress=_rows(
+            connection,
+            "SELECT model_name, images, extracted, failed, pending FROM pix.extraction_progress ORDER BY model_name",
+        ),
+        failures=_rows(
+            connection,
+            "SELECT model_name, reason, count(*) AS pictures, (array_agg(item_id ORDER BY item_id))[1:5] AS examples "
+            "FROM pix.extraction_failures GROUP BY model_name, reason ORDER BY 3 DESC, 1, 2 LIMIT 50",
+        ),
+        confusions=_confusions(connection),
+    )
+
+
+def _clusters(connection, clustering: dict | None) -> list[Cluster]:
+    if clustering is None:
+        return []
+    rows = _rows(
+        connection,
+        "SELECT cluster, parent, height IS NULL AS is_leaf, items, words, mean_price::float FROM pix.clusters "
+        "WHERE clustering = %s ORDER BY cluster",
+        (clustering["clustering"],),
+    )
+    found = [Cluster(*row.values()) for row in rows]
+    leaves = sorted((cluster for cluster in found if cluster.is_leaf), key=lambda cluster: -cluster.items)
+    size = max(3, min(GALLERY, GALLERY_ITEMS // max(1, len(leaves))))
+    galleries = {cluster.number: cluster.gallery for cluster in leaves[:MOST_GALLERIES]}
+    for cluster, item_id in _tuples(
+        connection,
+        """
+        SELECT r.cluster, r.item_id FROM (
+            SELECT m.cluster, m.item_id,
+                row_number() OVER (PARTITION BY m.cluster ORDER BY m.distance, m.item_id) AS rank
+            FROM pix.cluster_members m JOIN pix.images i ON i.item_id = m.item_id
+            WHERE m.clustering = %s
+        ) r
+        WHERE r.rank <= %s ORDER BY r.cluster, r.rank
+        """,
+        (clustering["clustering"], size),
+    ):
+        if cluster in galleries:
+            galleries[cluster].append(item_id)
+    return found
+
+
+def _items(
+    connection, model_name: str, shown_map: dict | None, clustering: dict | None, clusters: list[Cluster]
+) -> tuple[dict[str, Item], int]:
+    """Return the items to show, at most `MOST_ITEMS`, and of how many they are."""
+    known = _tuples(
+        connection,
+        """
+        SELECT f.item_id, m.cluster, p.x IS NOT NULL
+        FROM pix.features f
+        LEFT JOIN pix.cluster_members m ON m.item_id = f.item_id AND m.clustering = %s
+        LEFT JOIN pix.map_points p ON p.item_id = f.item_id AND p.map = %s
+        WHERE f.model_name = %s ORDER BY f.item_id
+        """,
+        (clustering and clustering["clustering"], shown_map and shown_map["map"], model_name),
+    )
+    if shown_map is not None:
+        known = [row for row in known if row[2]] or known
+    shown = _sampled([(item_id, cluster) for item_id, cluster, _ in known], clusters)
+    rows = _tuples(
+        connection,
+        """
+        SELECT f.item_id, i.title, i.price::float, m.cluster, m.distance, p.x, p.y
+        FROM pix.features f
+        LEFT JOIN pix.items i ON i.item_id = f.item_id
+        LEFT JOIN pix.cluster_members m ON m.item_id = f.item_id AND m.clustering = %s
+        LEFT JOIN pix.map_points p ON p.item_id = f.item_id AND p.map = %s
+        WHERE f.model_name = %s AND f.item_id = ANY(%s) ORDER BY f.item_id
+        """,
+        (clustering and clustering["clustering"], shown_map and shown_map["map"], model_name, list(shown)),
+    )
+    return {row[0]: Item(*row) for row in rows}, len(known)
+
+
+def _sampled(known: list[tuple[str, int | None]], clusters: list[Cluster]) -> set[str]:
+    """Draw items so that each cluster has its share, and all that galleries show."""
+    if len(known) <= MOST_ITEMS:
+        return {item_id for item_id, _ in known}
+    present = {item_id for item_id, _ in known}
+    shown = {item_id for cluster in clusters for item_id in cluster.gallery} & present
+    left = [(item_id, cluster) for item_id, cluster in known if item_id not in shown]
+    by_cluster: dict[int | None, list[str]] = {}
+    for item_id, cluster in left:
+        by_cluster.setdefault(cluster, []).append(item_id)
+    share = max(0, MOST_ITEMS - len(shown)) / max(1, len(left))
+    draw = random.Random(SEED)  # noqa: S311 not for secrets
+    for item_ids in by_cluster.values():
+        shown.update(draw.sample(item_ids, int(share * len(item_ids))))
+    return shown
+
+
+def _look_alikes(connection, items: dict[str, Item], of_items: int, model_name: str) -> None:
+    """Fill in the look-alikes of each item, as far as they are shown: of a sample, more are asked for."""
+    k = min(MOST_ASKED, -(-LOOK_ALIKES * of_items // len(items)) + LOOK_ALIKES * (of_items > len(items)))
+    found = _tuples(
+        connection,
+        "SELECT item_id, neighbor_id, distance FROM pix.nearest_many(%s, k => %s, model_name => %s) "
+        "ORDER BY item_id, rank",
+        (list(items), k, model_name),
+    )
+    for item_id, neighbor_id, distance in found:
+        look_alikes = items[item_id].look_alikes
+        if neighbor_id in items and len(look_alikes) < LOOK_ALIKES:
+            look_alikes.append((neighbor_id, distance))
+
+
+def _label_sets(connection, items: dict[str, Item]) -> list[str]:
+    """Fill in labels, and return the label sets that can colour a map."""
+    rows = _tuples(
+        connection, "SELECT item_id, label_set, label FROM pix.labels WHERE item_id = ANY(%s)", (list(items),)
+    )
+    labels: dict[str, set[str]] = {}
+    for item_id, label_set, label in rows:
+        items[item_id].labels[label_set] = label
+        labels.setdefault(label_set, set()).add(label)
+    return sorted(name for name, found in labels.items() if 1 < len(found) <= MOST_LABELS)
+
+
+def _confusions(connection) -> list[Confusion]:
+    best = _rows(
+        connection,
+        "SELECT c.classifier, c.label_set, m.accuracy, m.items FROM pix.classifiers c JOIN pix.classifier_metrics m "
+        "ON m.classifier = c.classifier AND m.evaluation = 'test' ORDER BY m.accuracy DESC, c.classifier",
+    )
+    found = []
+    for row in best:
+        cells = _tuples(
+            connection,
+            "SELECT actual, predicted, items FROM pix.classifier_confusion "
+            "WHERE classifier = %s AND evaluation = 'test'",
+            (row["classifier"],),
+        )
+        labels = sorted({label for actual, predicted, _ in cells for label in (actual, predicted)})
+        if 1 < len(labels) <= MOST_LABELS and len(found) < CLASSIFIERS:
+            found.append(Confusion(row["classifier"], row["label_set"], row["accuracy"], row["items"], labels, cells))
+    return found
+
+
+def _same_model(wanted: str | None, found: str, what: str) -> str:
+    if wanted is not None and wanted != found:
+        raise PixError(
+            f"{what} is of model {found}, not of {wanted}.", "A report shows one model: leave one of them out."
+        )
+    return found
+
+
+def _tuples(connection, sql: str, parameters=None) -> list[tuple]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+        return cursor.fetchall()
+
+
+def _rows(connection, sql: str, parameters=None) -> list[dict]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+        names = [column.name for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor]
+
+
+def _first(connection, sql: str, parameters=None) -> dict | None:
+    return next(iter(_rows(connection, sql, parameters)), None)
