@@ -455,7 +455,7 @@ def test_command(catalogue, tmp_path):
 
 
 def test_stored_principal_components_are_used(catalogue):
-    """An index by Euclidean distance holds those of pix.fit_pca, if there are enough: those that have lost 23 of 24 show it."""
+    """An index by Euclidean distance holds those of pix.fit_pca, if there are enough; damaged ones show it."""
     db = catalogue.db
     db.ask("SELECT pix.fit_pca('clouds', 24)")
     build = "SELECT recall FROM pix.build_index('small', 'clouds', 'exact', %s, '{\"rerank\": 1}', project_to => %s)"

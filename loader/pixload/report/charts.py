@@ -20,7 +20,7 @@ from bokeh.plotting import figure
 from pixload.report.content import Confusion, Content
 
 TOOLTIP = """
-<div style="max-width: 220px; font: 13px/1.4 system-ui, sans-serif; color: #222">
+<div class="tip" style="max-width: 220px; font: 13px/1.4 system-ui, sans-serif; color: #222">
   <img src="@url" alt="" style="display: block; max-width: 128px; min-height: 48px; margin-bottom: 4px">
   <strong>@title</strong><br>@price @group
 </div>
@@ -47,11 +47,14 @@ def charts(content: Content) -> dict[str, figure]:
 
 def map_of_items() -> figure:
     """Draw the frame of a thumbnail for each item, coloured by its group, and the thumbnail in it."""
-    columns = ("x", "y", "url", "title", "price", "group", "color", "alpha")
-    source = ColumnDataSource({column: [] for column in columns}, name="items")
+    source = ColumnDataSource(
+        {name: [] for name in ("x", "y", "url", "title", "price", "group", "color", "alpha")}, name="items"
+    )
+    # Not the same: pictures know of no selection.
+    pictures = ColumnDataSource({name: [] for name in ("x", "y", "url", "alpha")}, name="pictures")
     plot = figure(
-        x_range=(0, 1), y_range=(0, 1), height=640, sizing_mode="stretch_width", toolbar_location="above", name="map", tools=[],
-        output_backend="canvas",
+        x_range=(0, 1), y_range=(0, 1), height=640, sizing_mode="stretch_width", toolbar_location="above", name="map",
+        tools=[], output_backend="canvas",
     )  # fmt: skip
     frames = plot.scatter(
         "x", "y", source=source, marker="square", size=20, color="color", alpha="alpha", line_color=None, name="frames",
@@ -59,12 +62,12 @@ def map_of_items() -> figure:
     )  # fmt: skip
     plot.image_url(
         "url", "x", "y", w={"value": 16, "units": "screen"}, h={"value": 16, "units": "screen"}, anchor="center",
-        global_alpha="alpha", source=source, name="thumbnails",
+        global_alpha="alpha", source=pictures, name="thumbnails",
     )  # fmt: skip
     wheel = WheelZoomTool()
     plot.add_tools(
         PanTool(), wheel, BoxZoomTool(), ResetTool(), TapTool(renderers=[frames]),
-        HoverTool(renderers=[frames], tooltips=TOOLTIP),
+        HoverTool(renderers=[frames], tooltips=TOOLTIP, limit=1),
     )  # fmt: skip
     plot.toolbar.active_scroll = wheel
     plot.toolbar.logo = None

@@ -13,7 +13,7 @@ MOST_ASKED = 200
 SEED = 7
 MOST_LABELS = 40
 """A label set with more labels is no key to colours, and no readable matrix."""
-GALLERY, GALLERY_ITEMS, MOST_GALLERIES = 12, 1200, 200
+GALLERY, GALLERY_ITEMS, MOST_GALLERIES = 11, 1200, 200
 CLASSIFIERS = 3
 
 

@@ -35,7 +35,7 @@
     const said = [price(item), item.cluster === null ? "" : `cluster ${item.cluster}`, item.id].filter(Boolean);
     const alike = element("ul", { className: "alike" }, ...item.alike.map(([other, distance]) => element(
       "li", {}, button(other),
-      element("span", {}, items[other].title, element("small", {}, `${price(items[other])} · distance ${distance}`)),
+      element("span", {}, items[other].title, element("small", {}, [price(items[other]), `distance ${distance}`].filter(Boolean).join(" · "))),
     )));
     $("panel-items").replaceChildren(
       element("div", { className: "chosen" }, button(place),
@@ -45,12 +45,10 @@
     $("panel-heading").textContent = `Look-alikes of ${item.title}`;
     $("panel-hint").hidden = true;
     $("panel-close").hidden = false;
+    $("panel").classList.add("open");
+    $("panel").scrollTop = 0;
     if (opener !== null) {
       $("panel-heading").focus({ preventScroll: true });
-    }
-    if (matchMedia("(max-width: 900px)").matches) {
-      const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
-      $("panel").scrollIntoView({ behavior: calm ? "auto" : "smooth", block: "nearest" });
     }
   };
   const close = () => {
@@ -61,6 +59,7 @@
     $("panel-heading").textContent = "Look-alikes";
     $("panel-hint").hidden = false;
     $("panel-close").hidden = true;
+    $("panel").classList.remove("open");
     if (cameFrom !== null && cameFrom.isConnected) {
       cameFrom.focus();
     }
@@ -85,13 +84,13 @@
   });
   $("find").addEventListener("change", () => {
     const wanted = $("find").value.trim();
+    $("found-none").textContent = "";
     const lower = wanted.toLowerCase();
     const found = names.get(wanted) ?? items.findIndex((item) => lower && item.title.toLowerCase().includes(lower));
     if (found >= 0) {
       choose(found, $("find"));
     } else if (wanted) {
-      $("panel-hint").textContent = `No item is called “${wanted}”.`;
-      $("panel-hint").hidden = false;
+      $("found-none").textContent = `No item is called “${wanted}”.`;
     }
   });
 
@@ -102,7 +101,7 @@
   }
   data.labelSets.forEach((name, number) => groupings.push([name, (item) => item.labels[number]]));
 
-  const drawMap = (plot, source) => {
+  const drawMap = (plot, source, pictures) => {
     const mapped = items.map((_, place) => place).filter((place) => items[place].x !== null);
     const thumbnails = plot.select_one("thumbnails").glyph;
     const frames = plot.select_one("frames");
@@ -126,6 +125,8 @@
         color: groups.map((group) => colours.get(group) ?? NONE),
         alpha: groups.map((group) => only === null || group === only ? 1 : FADED),
       };
+      const { x, y, url, alpha } = source.data;
+      pictures.data = { x, y, url, alpha };
       $("legend").replaceChildren(...order.map((group) => {
         const swatch = element("i");
         swatch.style.background = colours.get(group);
@@ -223,7 +224,8 @@
       inkCharts(models);
       const plot = models.find((model) => model.name === "map");
       if (plot !== undefined) {
-        drawMap(plot, models.find((model) => model.name === "items"));
+        const [source, pictures] = ["items", "pictures"].map((name) => models.find((model) => model.name === name));
+        drawMap(plot, source, pictures);
       }
       document.documentElement.dataset.ready = "true";
     });

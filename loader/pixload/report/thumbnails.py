@@ -48,21 +48,16 @@ def thumbnails(pictures: Iterable[tuple[str, bytes]], quality: int, advance: Cal
 
 
 def thumbnail(content: bytes, quality: int) -> str | None:
-    """Return a small copy of a picture as a data: URL; None if it cannot be read."""
+    """Return a small square copy of a picture, on white, as a data: URL; None if it cannot be read."""
     try:
         with Image.open(io.BytesIO(content)) as picture:
             picture.draft("RGB", (2 * EDGE, 2 * EDGE))
             small = ImageOps.exif_transpose(picture).convert("RGBA")
-            small.thumbnail((EDGE, EDGE))
             page = Image.new("RGB", small.size, "white")
             page.paste(small, mask=small.getchannel("A"))
+            page = ImageOps.pad(page, (EDGE, EDGE), color="white")
     except Exception:  # whatever a damaged file makes Pillow raise
         return None
-    return data_url(page, quality)
-
-
-def data_url(picture: Image.Image, quality: int) -> str:
-    """Return a picture as a data: URL."""
     stream = io.BytesIO()
-    picture.save(stream, "WEBP", quality=quality, method=4)
+    page.save(stream, "WEBP", quality=quality, method=4)
     return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode()
