@@ -85,7 +85,7 @@ def plot_map(connection, name: str, path: Path, label_set: str | None, clusterin
     for number in shown:
         if item_ids[number] in pictures:
             frame = {"edgecolor": colours.get(groups[number], "#b5bcc4"), "linewidth": 1.5}
-            thumbnail = OffsetImage(_pixels(pictures[item_ids[number]]), zoom=0.45)
+            thumbnail = OffsetImage(_pixels(pictures[item_ids[number]]), zoom=0.3)
             axes.add_artist(AnnotationBbox(thumbnail, points[number], pad=0.08, bboxprops=frame))
     named = [group for group in colours if colours[group] is not None][:MOST_GROUPS]
     if named:

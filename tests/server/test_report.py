@@ -160,8 +160,8 @@ def test_hovering_and_clicking(chromium, mapped, page_file):
     # Where thumbnails overlap, hovering and clicking choose the same one.
     item_id = page.one(".chosen small").text.split(" · ")[-1]
     ((title, price, cluster),) = mapped.ask(
-        "SELECT i.title, coalesce(i.price::text, ''), m.cluster FROM pix.items i JOIN pix.cluster_members m USING (item_id) "
-        "WHERE i.item_id = %s", (item_id,),
+        "SELECT i.title, coalesce(i.price::text, ''), m.cluster FROM pix.items i "
+        "JOIN pix.cluster_members m USING (item_id) WHERE i.item_id = %s", (item_id,),
     )  # fmt: skip
     assert page.heading() == f"Look-alikes of {title}"
     assert title in shown
