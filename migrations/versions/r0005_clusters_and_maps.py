@@ -27,7 +27,7 @@ TABLES = [
 
 TYPES = """
 CREATE TYPE pix.cluster_cut AS (leaf integer, cluster integer);
-COMMENT ON TYPE pix.cluster_cut IS 
+COMMENT ON TYPE pix.cluster_cut IS
     'A cluster that items belong to, and the one that it is in at some level of a hierarchy.';
 """
 
