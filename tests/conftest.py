@@ -210,6 +210,10 @@ class Clone:
             self._sessions[role] = self.connect(role)
         return self._sessions[role]
 
+    def forget_sessions(self) -> None:
+        """Open new sessions from now on: the server has ended those that there were."""
+        self._sessions.clear()
+
     def value(self, sql: str, parameters=None, role: str = "ada"):
         return self.query(sql, parameters, role)[0][0]
 

@@ -1,5 +1,9 @@
 """Clusterings: each algorithm, numbers that stay, new items, trees, bad input."""
 
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import psycopg2
 import pytest
@@ -277,6 +281,38 @@ def test_a_failed_fit_leaves_what_was_there(groups):
     refuses(db, "PX030", "SELECT pix.fit_clusters('groups', 'clouds', k => 3)", "'c0005'")
     after = members(db, "groups"), db.ask("SELECT * FROM pix.clusters"), db.ask("SELECT * FROM pix.clusterings")
     assert after == before
+
+
+def test_killed_while_it_writes(groups, barrier):
+    """The server process dies when half of the members are written: the earlier clustering is there, and fits again."""
+    db = groups.db
+    before = members(db, "groups"), db.ask("SELECT * FROM pix.clusters ORDER BY cluster")
+    held = barrier(db, "pix.cluster_members", "c1000")
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(db.query, "SELECT pix.fit_clusters('groups', 'clouds', k => 5)")
+        pid = held.wait()
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(psycopg2.Error):
+            running.result(120)
+    held.release()
+    db.server.wait_for_recovery()
+    db.forget_sessions()
+    assert (members(db, "groups"), db.ask("SELECT * FROM pix.clusters ORDER BY cluster")) == before
+    assert db.ask("SELECT k FROM pix.fit_clusters('groups', 'clouds', k => 5)") == [(5,)]
+
+
+def test_two_sessions_fit_the_same_clustering(groups, barrier, until):
+    """They take turns; the one that comes later is what is left."""
+    db = groups.db
+    held = barrier(db, "pix.cluster_members", "c1000")
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(db.query, "SELECT k FROM pix.fit_clusters('groups', 'clouds', k => 5)")
+        held.wait()
+        second = pool.submit(db.query, "SELECT k FROM pix.fit_clusters('groups', 'clouds', k => 7)")
+        until(db, "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)")
+        held.release()
+        assert (first.result(120), second.result(120)) == ([(5,)], [(7,)])
+    assert db.ask("SELECT count(DISTINCT cluster), count(*) FROM pix.cluster_members") == [(7, 2000)]
 
 
 def test_a_model_that_has_changed(groups):
