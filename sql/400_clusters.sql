@@ -36,8 +36,9 @@ BEGIN
                 'Clustering %L is of an earlier version of model %L', clustering.clustering, clustering.model_name
             ),
             HINT = format(
-                'Fit it again when its features are extracted: SELECT * FROM pix.fit_clusters(%L, %L, %L, k => %s);',
-                clustering.clustering, clustering.model_name, clustering.algorithm, clustering.k
+                'Fit it again when its features are extracted: SELECT * FROM pix.fit_clusters(%L, %L, %L, k => %s%s);',
+                clustering.clustering, clustering.model_name, clustering.algorithm, clustering.k,
+                ', dimensions => ' || quote_literal(clustering.dimensions::text)
             );
     END IF;
 END
@@ -93,6 +94,19 @@ COMMENT ON FUNCTION pix._start_kmeans(bytea, integer, integer[], integer[], inte
 'Internal: seeds runs of k-means, which this backend keeps. Errors: PX030, PX102. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._start_kmeans(bytea, integer, integer[], integer[], integer) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix._start_kmeans(bytea, integer, integer[], integer[], integer) TO pix_admin;
+
+CREATE OR REPLACE FUNCTION pix._possible_ks(sample bytea, number integer, dimensions integer[], ks integer[])
+RETURNS integer[]
+LANGUAGE plpython3u STABLE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS $$
+from pixelplum.server import call
+return call(plpy, GD, '@VERSION@', 'clusters.possible', sample, number, dimensions, ks)
+$$;
+COMMENT ON FUNCTION pix._possible_ks(bytea, integer, integer[], integer[]) IS
+'Internal: those numbers of clusters that there are enough different vectors for. Errors: PX030. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._possible_ks(bytea, integer, integer[], integer[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._possible_ks(bytea, integer, integer[], integer[]) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._round_of_mapped(key text) RETURNS boolean
 LANGUAGE plpython3u VOLATILE STRICT PARALLEL UNSAFE
@@ -314,7 +328,7 @@ BEGIN
         wrong := format('seed is %s', coalesce(seed::text, 'NULL'));
         remedy := 'Use a number from 0 to 1000000000.';
     ELSIF dimensions IS NOT NULL AND (
-        cardinality(dimensions) = 0
+        array_ndims(dimensions) IS DISTINCT FROM 1
         OR EXISTS (SELECT FROM unnest(dimensions) d WHERE d IS NULL OR d < 1 OR d > model.dimensions)
         OR cardinality(dimensions) > (SELECT count(DISTINCT d) FROM unnest(dimensions) d)
     ) THEN
@@ -352,6 +366,11 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'PX102',
             MESSAGE = format('There is nothing to choose among for %s items', pack.items),
             HINT = 'Load and extract more pictures.';
+    END IF;
+    tried := pix._possible_ks(sample, number, dimensions, tried);
+    IF cardinality(tried) = 0 THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX102', MESSAGE = 'All features are the same, or nearly so',
+            HINT = 'See whether their model tells pictures apart.';
     END IF;
     PERFORM pix._start_kmeans(sample, number, dimensions, tried, seed);
     PERFORM pix._run_kmeans('choosing k for ' || clustering, model, pack.checksum, dimensions);
@@ -398,7 +417,9 @@ BEGIN
         fitted := pix._fit_minibatches(pack.checksum, sample, number, dimensions, k, n_init, seed);
         said := jsonb_build_object('n_init', n_init, 'rounds', fitted.rounds);
     ELSE
-        components := pix._fit_projection(sample, number, dimensions, 50, seed);
+        components := pix._fit_projection(
+            sample, number, dimensions, least(10, greatest(2, pack.items / 60))::integer, seed
+        );
         SELECT string_agg(p.places, ''::bytea ORDER BY p.block) INTO places
         FROM (
             SELECT b.block, pix._project(b.vectors, b.items, dimensions, components.mean, components.axes) AS places
@@ -493,8 +514,12 @@ BEGIN
         SELECT m.item_id, m.cluster AS leaf, m.distance FROM pix.cluster_members m
         WHERE m.clustering = _describe_clusters.clustering
     ), leaf AS (
+        -- NaN is a price to numeric.
         SELECT m.leaf, count(*) AS items, sum(i.price) AS price, count(i.price) AS priced
-        FROM member m LEFT JOIN pix.items i ON i.item_id = m.item_id GROUP BY m.leaf
+        FROM member m LEFT JOIN (
+            SELECT p.item_id, p.price FROM pix.items p WHERE p.price::text ~ '^-?[0-9.]+$'
+        ) i ON i.item_id = m.item_id
+        GROUP BY m.leaf
     ), medoid AS (
         SELECT r.leaf, r.item_id FROM (
             SELECT m.leaf, m.item_id, row_number() OVER (PARTITION BY m.leaf ORDER BY m.distance, m.item_id) AS rank
@@ -560,6 +585,7 @@ CREATE OR REPLACE FUNCTION pix.fit_clusters(
 ) RETURNS pix.clusterings
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
+SET client_min_messages = warning  -- a long name is cut where it is shown
 AS $$
 DECLARE
     begun timestamptz := clock_timestamp();
@@ -656,8 +682,8 @@ COMMENT ON FUNCTION pix.fit_clusters(text, text, text, integer, integer, integer
 'Groups the items of a model by how they look. A clustering of this name is replaced; its clusters keep the numbers of those
 that they are nearest to. pix.clusters tells what each cluster is, pix.cluster_members which items are in it.
 Arguments: clustering, its name; model_name (NULL: the default model); algorithm: kmeans (k-means++, then Lloyd''s rounds),
-minibatch_kmeans (quicker for millions of items, less exact), gaussian_mixture (by variational Bayes, in 50 principal
-components; components that nothing belongs to are dropped, so that k is the most), hierarchical (k-means clusters, joined
+minibatch_kmeans (quicker for millions of items, less exact), gaussian_mixture (by variational Bayes, in 10 principal
+components, of few items in fewer; clusters that nothing belongs to are dropped, so that k is the most), hierarchical (k-means clusters, joined
 two by two up to a single one: pix.cut_clusters names the clusters of any level); k, how many clusters (NULL: the number
 from 2 to max_k with the largest silhouette; pix.cluster_curves has all); n_init, how often it starts, the best being kept;
 seed of the random numbers; dimensions, numbers from 1 of those features that are looked at (NULL: all); max_k.
@@ -666,7 +692,8 @@ Result: the row of pix.clusterings; moved tells how many items are in another cl
 Errors: PX020 unknown model, PX024 a cache folder that cannot be used, PX030 vectors that cannot be compared, PX060 a call as
 a part of a larger query on a cluster, PX095 a model without features, PX101 an argument that cannot be used, PX102 more
 clusters than items or than features that differ, PX112 features that are all the same.
-Runs: coordinator; on a cluster, k-means is computed on the segments, which send sums and no vectors.
+Runs: coordinator; on a cluster, k-means is computed on the segments, which send sums and no vectors. It cannot be cancelled
+while starts are drawn, and while mini-batches or a mixture are fitted.
 Example: SELECT * FROM pix.fit_clusters(''boots'', ''mini_inception'', k => 12);';
 REVOKE ALL ON FUNCTION pix.fit_clusters(text, text, text, integer, integer, integer, integer[], integer) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
@@ -684,7 +711,6 @@ DECLARE
     stored bytea;
     tree record;
     assigned bigint;
-    gone bigint;
 BEGIN
     PERFORM pix._require_coordinator('pix.assign_clusters', 'Call it alone: SELECT pix.assign_clusters(…)');
     PERFORM pg_advisory_xact_lock(hashtext('pix.fit_clusters'), hashtext(clustering));
@@ -703,13 +729,9 @@ BEGIN
             WHERE f.item_id = m.item_id AND f.model_name = model.model_name AND f.packed_in IS NOT NULL
         ) OR EXISTS (SELECT FROM pg_temp.pix_assigned a WHERE a.item_id = m.item_id)
     );
-    GET DIAGNOSTICS gone = ROW_COUNT;
     INSERT INTO pix.cluster_members (item_id, clustering, cluster, distance)
     SELECT a.item_id, assign_clusters.clustering, a.cluster, a.distance FROM pg_temp.pix_assigned a;
     GET DIAGNOSTICS assigned = ROW_COUNT;
-    IF assigned = 0 AND gone = 0 THEN
-        RETURN 0;
-    END IF;
     SELECT array_agg(c.cluster ORDER BY c.cluster) AS numbers, array_agg(c.parent ORDER BY c.cluster) AS parents,
         array_agg(c.height ORDER BY c.cluster) AS heights, string_agg(c.centre, ''::bytea ORDER BY c.cluster) AS centres
     INTO tree

@@ -34,6 +34,9 @@ BEGIN
         WHERE m.clustering = _measure_clusters.clustering
         ORDER BY md5(m.item_id), m.item_id LIMIT 5000
     ) s;
+    IF drawn.vectors IS NULL THEN
+        RETURN NULL;
+    END IF;
     RETURN pix._quality(drawn.vectors, drawn.labels, known.dimensions, measure);
 END
 $$;
@@ -51,9 +54,11 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pix.silhouette(text) IS
-'How much nearer items are to others of their cluster than to those of the next one: from -1 to 1, the larger the better. (Rousseeuw 1987.)
+'How much nearer items are to others of their cluster than to those of the next one: from -1 to 1, the larger the
+better. (Rousseeuw 1987.)
 Measured on 5,000 of its items at random where there are more, the same ones each time, in the dimensions that it looks at.
-Arguments: clustering; of a hierarchical one, the lowest level counts. Result: the measure.
+Arguments: clustering; of a hierarchical one, the lowest level counts.
+Result: the measure; 0 where nothing can be compared, NULL where no items are left.
 Errors: PX060 a call as a part of a larger query on a cluster, PX100 unknown clustering, PX103 a clustering whose model has
 changed.
 Runs: coordinator.
@@ -72,7 +77,8 @@ $$;
 COMMENT ON FUNCTION pix.davies_bouldin(text) IS
 'How wide clusters are, compared to how far they are apart: the smaller the better, 0 at best. (Davies and Bouldin 1979.)
 Measured on 5,000 of its items at random where there are more, the same ones each time, in the dimensions that it looks at.
-Arguments: clustering; of a hierarchical one, the lowest level counts. Result: the measure.
+Arguments: clustering; of a hierarchical one, the lowest level counts.
+Result: the measure; NULL where nothing can be compared, NULL where no items are left.
 Errors: PX060 a call as a part of a larger query on a cluster, PX100 unknown clustering, PX103 a clustering whose model has
 changed.
 Runs: coordinator.

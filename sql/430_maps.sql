@@ -1,5 +1,5 @@
--- Maps: every item a point on a plane, so that BI tools can plot the catalogue. They are laid out from principal components, which
--- is all that leaves the segments.
+-- Maps: every item a point on a plane, so that BI tools can plot the catalogue. They are laid out from principal components,
+-- which is all that leaves the segments.
 
 CREATE OR REPLACE FUNCTION pix._find_map(map text) RETURNS pix.maps
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
@@ -81,9 +81,11 @@ DECLARE
     axes record;
 BEGIN
     -- t-SNE and UMAP look at 50 components.
-    SELECT p.mean, substr(p.axes, 1, 50 * 4 * model.dimensions) AS axes INTO axes FROM pix.projections p
+    SELECT p.mean, substr(p.axes, 1, 50 * 4 * model.dimensions) AS axes INTO axes
+    FROM pix.projections p JOIN pix.packs k ON k.model_name = p.model_name
     WHERE _map_places.clustering IS NULL AND p.model_name = model.model_name
-        AND p.model_checksum IS NOT DISTINCT FROM model.checksum AND p.components >= least(50, p.items, model.dimensions);
+        AND p.model_checksum IS NOT DISTINCT FROM model.checksum
+        AND p.components >= least(50, k.items, model.dimensions) AND p.items >= least(10000, k.items) / 2;
     IF axes IS NULL THEN
         drawn := pix._sample(model.model_name, clustering, leaves, 10000, seed);
         axes := pix._fit_projection(drawn.vectors, cardinality(drawn.item_ids), NULL, 50, seed);
@@ -124,6 +126,7 @@ CREATE OR REPLACE FUNCTION pix.fit_map(
 ) RETURNS pix.maps
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
+SET client_min_messages = warning  -- a long name is cut where it is shown
 SET enable_nestloop = off
 AS $$
 DECLARE
@@ -233,7 +236,6 @@ DECLARE
     points record;
     further bigint;
     laid_out record;
-    gone bigint;
 BEGIN
     PERFORM pix._require_coordinator('pix.place_on_map', 'Call it alone: SELECT pix.place_on_map(…)');
     PERFORM pg_advisory_xact_lock(hashtext('pix.fit_map'), hashtext(map));

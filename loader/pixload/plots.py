@@ -14,6 +14,7 @@ from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from PIL import Image
 
 from pixload.errors import PixError
+from pixload.files import check_target, write_file
 from pixload.report.thumbnails import read_pictures, thumbnails
 
 rcParams["text.parse_math"] = False  # a title with two $ is no formula
@@ -47,6 +48,7 @@ def plot_map(connection, name: str, path: Path, label_set: str | None, clusterin
     PixError
         If there are no such labels.
     """
+    check_target(path)
     with connection.cursor() as cursor:
         cursor.execute("SELECT map, model_name, method FROM pix._find_map(%s)", (name,))
         _, model_name, method = cursor.fetchone()
@@ -71,7 +73,10 @@ def plot_map(connection, name: str, path: Path, label_set: str | None, clusterin
                 "WHERE p.map = %s ORDER BY p.item_id",
                 (clustering, name),
             )
-        item_ids, xs, ys, groups = zip(*cursor.fetchall(), strict=True)
+        rows = cursor.fetchall()
+    if not rows:
+        raise PixError(f"Map {name} has no items any more.", f"Make it again: pix map fit {name}")
+    item_ids, xs, ys, groups = zip(*rows, strict=True)
     if label_set is not None and not any(groups):
         raise PixError(f"No item of the map has a label of {label_set!r}.", "SELECT DISTINCT label_set FROM pix.labels")
     points = np.column_stack((xs, ys))
@@ -107,6 +112,7 @@ def plot_cluster(connection, clustering: str, cluster: int, path: Path) -> None:
     path : Path
         A PNG file.
     """
+    check_target(path)
     with connection.cursor() as cursor:
         cursor.execute("SELECT pix._leaf_clusters((pix._find_clustering(%s)).clustering, %s)", (clustering, cluster))
         (leaves,) = cursor.fetchone()
@@ -161,4 +167,4 @@ def _save(figure: Figure, path: Path) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure.savefig(stream, format="png")
-    path.write_bytes(stream.getvalue())
+    write_file(path, stream.getvalue())

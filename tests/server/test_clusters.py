@@ -213,7 +213,7 @@ def test_only_some_dimensions_are_looked_at(db):
         assert sorted(map(len, halves)) == [1, 1], algorithm
         assert halves[0] != halves[1], algorithm
     assert db.ask("SELECT DISTINCT octet_length(centre) FROM pix.clusters WHERE clustering = 'kmeans'") == [(8,)]
-    for wrong in ("{}", "{0}", "{5}", "{1,1}", "{1,NULL}"):
+    for wrong in ("{}", "{0}", "{5}", "{1,1}", "{1,NULL}", "{{1,2},{3,4}}"):
         refuses(db, "PX101", f"SELECT pix.fit_clusters('x', 'four', k => 2, dimensions => '{wrong}')", "no dimensions")
 
 
@@ -225,6 +225,47 @@ def test_components_that_nothing_belongs_to_are_dropped_and_said(db):
     )
     assert k < parameters["k"] == 10
     assert k == len(db.ask("SELECT cluster FROM pix.clusters WHERE items > 0"))
+
+
+def test_groups_of_few_items_are_found_by_a_mixture(labelled):
+    """Sixty boots are not one cluster, though priors weigh much then."""
+    ((k,),) = labelled.ask("SELECT k FROM pix.fit_clusters('boots', algorithm => 'gaussian_mixture', k => 10)")
+    assert k > 1
+
+
+def test_every_item_a_cluster_of_its_own(db):
+    store(db, "few", np.random.default_rng(2).normal(size=(20, 8)))
+    for algorithm in ("kmeans", "minibatch_kmeans", "hierarchical"):
+        assert db.ask("SELECT k FROM pix.fit_clusters('each', 'few', %s, k => 20)", (algorithm,)) == [(20,)]
+        assert db.ask("SELECT pix.silhouette('each'), pix.davies_bouldin('each')") == [(0, None)]
+    assert "silhouette 0.000" in db.pix("cluster", "show", "each").stdout
+    db.ask("DELETE FROM pix.features WHERE model_name = 'few'")
+    assert db.ask("SELECT pix.silhouette('each'), pix.davies_bouldin('each')") == [(None, None)]
+
+
+def test_choosing_where_few_features_differ(db):
+    store(db, "five", np.repeat(np.random.default_rng(2).normal(size=(5, 8)), 20, axis=0))
+    assert db.ask("SELECT k FROM pix.fit_clusters('chosen', 'five', k => NULL)") == [(5,)]
+    assert db.ask("SELECT max(k) FROM pix.cluster_curves") == [(5,)]
+    store(db, "same", np.ones((10, 4)))
+    refuses(db, "PX102", "SELECT pix.fit_clusters('chosen', 'same', k => NULL)", "the same")
+    store(db, "tiny", np.random.default_rng(2).normal(size=(20, 8)) * 1e-30)
+    refuses(db, "PX102", "SELECT pix.fit_clusters('chosen', 'tiny', k => 3)", "differ (1)")
+
+
+def test_prices_and_titles_that_change_are_described_anew(groups):
+    db = groups.db
+    db.ask("UPDATE pix.items SET price = 999, title = 'changed'")
+    db.ask("UPDATE pix.items SET price = 'NaN' WHERE item_id = 'c0000'")
+    assert db.ask("SELECT pix.assign_clusters('groups')") == [(0,)]
+    assert db.ask("SELECT DISTINCT mean_price FROM pix.clusters") == [(999,)]
+
+
+def test_a_long_name_is_no_reason_for_notices(groups):
+    session = groups.db.session("ada")
+    session.notices.clear()
+    groups.db.ask("SELECT pix.fit_clusters(repeat('é', 100), 'clouds', k => 3)")
+    assert session.notices == []
 
 
 def test_items_without_titles_or_prices(db):

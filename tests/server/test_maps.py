@@ -69,6 +69,17 @@ def test_principal_components_are_as_they_are(catalogue):
     assert points(db, "plane")["c2000"] == pytest.approx(new[:2], abs=1e-2)
 
 
+def test_components_of_few_items_are_not_used_for_many(catalogue):
+    db = catalogue.db
+    db.ask("DELETE FROM pix.features WHERE item_id >= 'c0005'")
+    db.ask("SELECT pix.fit_pca('clouds', 3)")
+    for item_id in [item_id for item_id in catalogue.vectors if item_id >= "c0005"]:
+        del catalogue.vectors[item_id]
+    catalogue.add(range(5, 1000))
+    db.ask("SELECT pix.fit_map('all', 'clouds')")
+    assert kinship(points(db, "all")) > 0.9
+
+
 def test_the_same_seed_gives_the_same_map(catalogue):
     db = catalogue.db
     db.ask("DELETE FROM pix.features WHERE item_id >= 'c0200'")

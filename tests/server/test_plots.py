@@ -42,6 +42,8 @@ def test_without_clusters_or_pictures(grouped, tmp_path):
     grouped.pix("plot", "map", "bare", tmp_path / "slide.png")
     grouped.ask("SELECT pix.fit_clusters('bare', 'bare', k => 2)")
     grouped.pix("plot", "cluster", "bare", 1, tmp_path / "slide.png")
+    grouped.ask("DELETE FROM pix.map_points")
+    assert "has no items any more" in grouped.pix("plot", "map", "bare", tmp_path / "slide.png", check=False).stderr
 
 
 def test_names_that_are_not_there(grouped, tmp_path):
@@ -52,7 +54,7 @@ def test_names_that_are_not_there(grouped, tmp_path):
         (("map", "everything", path, "--clustering", "nothing"), "'nothing' is not known"),
         (("cluster", "nothing", 1, path), "'nothing' is not known"),
         (("cluster", "looks", 99, path), "no cluster 99"),
-        (("map", "everything", tmp_path / "no" / "slide.png"), "No such file"),
+        (("map", "everything", tmp_path / "no" / "slide.png"), "There is no folder"),
     ):
         refused = grouped.pix("plot", *arguments, check=False)
         assert refused.returncode == 1

@@ -3,6 +3,7 @@
 import io
 import itertools
 import json
+import os
 import shutil
 import time
 
@@ -266,6 +267,17 @@ def test_failures_a_chosen_number_and_levels(chromium, mapped, tmp_path):
     assert page.errors() == []
 
 
+def test_while_pictures_wait_for_extraction(mapped, tmp_path):
+    """The page is made when it is needed most; odd prices and endless titles do not keep it."""
+    mapped.ask(
+        "UPDATE pix.images SET content = (SELECT content FROM pix.images ORDER BY item_id DESC LIMIT 1) "
+        "WHERE item_id = (SELECT min(item_id) FROM pix.images)"
+    )
+    mapped.ask("UPDATE pix.items SET price = 'NaN', title = repeat('long <b>', 20000)")
+    mapped.pix("report", tmp_path / "report.html")
+    assert tmp_path.joinpath("report.html").stat().st_size < 3_000_000
+
+
 def test_without_clusters_and_map(chromium, extracted, tmp_path):
     extracted.pix("report", tmp_path / "bare.html", role="rita")
     page = Page(chromium, tmp_path / "bare.html")
@@ -294,7 +306,11 @@ def test_other_maps_and_models(mapped, tmp_path):
 
 
 def test_files_that_cannot_be_written(db, extracted, tmp_path):
-    for target, said in ((tmp_path, "is a folder"), (tmp_path / "no" / "report.html", "There is no folder")):
+    os.mkfifo(tmp_path / "pipe")
+    for target, said in (
+        (tmp_path, "is a folder"), (tmp_path / "no" / "report.html", "There is no folder"),
+        (tmp_path / "pipe", "is no regular file"),
+    ):  # fmt: skip
         refused = extracted.pix("report", target, check=False)
         assert refused.returncode == 1
         assert said in refused.stderr
@@ -303,7 +319,14 @@ def test_files_that_cannot_be_written(db, extracted, tmp_path):
     refused = extracted.pix("report", tmp_path / "report.html", check=False)
     assert "no items with features" in refused.stderr
     assert (tmp_path / "report.html").read_text() == "before"
-    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+    assert {path.name for path in tmp_path.iterdir()} == {"report.html", "pipe"}
+
+
+def test_a_link_is_followed(extracted, tmp_path):
+    (tmp_path / "link.html").symlink_to(tmp_path / "report.html")
+    extracted.pix("report", tmp_path / "link.html")
+    assert (tmp_path / "link.html").is_symlink()
+    assert (tmp_path / "report.html").stat().st_size > 1_000_000
 
 
 @pytest.mark.slow

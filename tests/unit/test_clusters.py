@@ -103,4 +103,6 @@ def test_numbers_stay_with_centres(centres):
 
 def test_measures_of_a_single_group(centres):
     assert clusters.silhouette(centres, np.zeros(9)) == 0
-    assert np.isnan(clusters.davies_bouldin(centres, np.zeros(9)))
+    assert clusters.davies_bouldin(centres, np.zeros(9)) is None
+    assert clusters.davies_bouldin(centres, np.arange(9)) is None
+    assert clusters.silhouette(centres, np.arange(9)) == 0

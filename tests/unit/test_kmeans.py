@@ -73,7 +73,21 @@ def test_fewer_distinct_vectors_than_centres():
         kmeans.KMeans(np.float32([[0, 1], [1, 0]] * 5), [2, 3], seed=1)
 
 
-def test_minibatches_come_close(vectors):
-    model = kmeans.fit_minibatches(np.array_split(vectors, 3), vectors[:500], 8, 3, 7)
-    found = ((vectors[:, np.newaxis] - model.cluster_centers_) ** 2).sum(axis=2).min(axis=1).sum()
+@pytest.mark.parametrize("shift", [0, 10_000])
+def test_minibatches_come_close(vectors, shift):
+    moved = vectors + np.float32(shift)
+    centres, batches = kmeans.fit_minibatches(np.array_split(moved, 3), moved[:500], 8, 3, 7)
+    found = ((moved[:, np.newaxis] - centres) ** 2).sum(axis=2).min(axis=1).sum()
     assert found < 1.03 * KMeans(8, n_init=5, random_state=7).fit(vectors).inertia_
+    assert batches > 0
+
+
+def test_minibatches_of_more_centres_than_a_batch_has_rows(vectors, monkeypatch):
+    monkeypatch.setattr(kmeans, "BATCH", 100)
+    centres, _ = kmeans.fit_minibatches([vectors], vectors, 150, 1, 7)
+    assert centres.shape == (150, 24)
+
+
+def test_vectors_that_are_too_near_one_another():
+    with pytest.raises(TooFewDistinct):
+        kmeans.KMeans(np.float32(np.eye(5) * 1e-20), [2], seed=1)

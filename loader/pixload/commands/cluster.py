@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 from rich.console import Console
 
-from pixload.commands.features import INT_MAX
 from pixload.commands.nearest import percent
 from pixload.database import Database
 from pixload.errors import PixError
@@ -147,7 +146,7 @@ def drop(database: Database, name: str) -> None:
 def _number_of_clusters(text: str) -> int | None:
     if text == "auto":
         return None
-    if not text.isascii() or not text.isdigit() or int(text) > INT_MAX:
+    if not _is_number(text):
         raise PixError(f"{text!r} is no number of clusters.", "Write a number, or auto: -k 25")
     return int(text)
 
@@ -156,6 +155,10 @@ def _numbers(text: str | None) -> list[int] | None:
     if text is None:
         return None
     numbers = [number.strip() for number in text.split(",")]
-    if not all(number.isascii() and number.isdigit() and int(number) <= INT_MAX for number in numbers):
+    if not all(map(_is_number, numbers)):
         raise PixError(f"{text!r} are no numbers of features.", "Write them with commas: --dimensions 1,5,17")
     return [int(number) for number in numbers]
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 10

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
@@ -12,7 +10,7 @@ from pathlib import Path
 import jinja2
 
 from pixload.database import Database
-from pixload.errors import PixError
+from pixload.files import check_target, write_file
 from pixload.progress import progress_bar
 from pixload.report.charts import charts
 from pixload.report.content import Content, read
@@ -51,10 +49,7 @@ def write_report(
     PixError
         If the file cannot be written, or there is nothing to show.
     """
-    if path.is_dir():
-        raise PixError(f"{path} is a folder.", "Name a file, such as report.html.")
-    if not path.absolute().parent.is_dir():
-        raise PixError(f"There is no folder {path.absolute().parent}.", "Make it first.")
+    check_target(path)
     with database.connect() as connection:
         content = read(connection, model_name, map_name, clustering)
         sheets = contact_sheets(connection, content.model_name, seen_item) if seen_item is not None else []
@@ -64,7 +59,7 @@ def write_report(
             page = render(content, pictures, sheets).encode()
             if len(page) < MOST_BYTES:
                 break
-    _write(path, page)
+    write_file(path, page)
     return len(page)
 
 
@@ -137,21 +132,3 @@ def _strips(content: Content) -> list[str]:
 
 def _file(name: str) -> str:
     return resources.files("pixload.report").joinpath(name).read_text()
-
-
-def _write(path: Path, page: bytes) -> None:
-    with tempfile.NamedTemporaryFile(dir=path.absolute().parent, prefix=f".{path.name}.", delete=False) as draft:
-        try:
-            draft.write(page)
-            draft.flush()
-            os.fchmod(draft.fileno(), 0o666 & ~_umask())
-            os.replace(draft.name, path)
-        except BaseException:
-            os.unlink(draft.name)
-            raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -10,6 +10,8 @@ from pixload.errors import PixError
 MOST_ITEMS = 3000
 LOOK_ALIKES = 6
 MOST_ASKED = 200
+LONGEST = 200
+"""Letters of a title or label: the page has room for no more of each item."""
 SEED = 7
 MOST_LABELS = 40
 """A label set with more labels is no key to colours, and no readable matrix."""
@@ -163,7 +165,7 @@ def _clusters(connection, clustering: dict | None) -> list[Cluster]:
     leaves = sorted((cluster for cluster in found if cluster.is_leaf), key=lambda cluster: -cluster.items)
     size = max(3, min(GALLERY, GALLERY_ITEMS // max(1, len(leaves))))
     galleries = {cluster.number: cluster.gallery for cluster in leaves[:MOST_GALLERIES]}
-    for cluster, item_id in _tuples(
+    nearest = _tuples(
         connection,
         """
         SELECT r.cluster, r.item_id FROM (
@@ -175,7 +177,8 @@ def _clusters(connection, clustering: dict | None) -> list[Cluster]:
         WHERE r.rank <= %s ORDER BY r.cluster, r.rank
         """,
         (clustering["clustering"], size),
-    ):
+    )
+    for cluster, item_id in nearest:
         if cluster in galleries:
             galleries[cluster].append(item_id)
     return found
@@ -188,47 +191,40 @@ def _items(
     known = _tuples(
         connection,
         """
-        SELECT f.item_id, m.cluster, p.x IS NOT NULL
-        FROM pix.features f
-        LEFT JOIN pix.cluster_members m ON m.item_id = f.item_id AND m.clustering = %s
+        SELECT f.item_id, p.x IS NOT NULL
+        FROM pix.current_features f
         LEFT JOIN pix.map_points p ON p.item_id = f.item_id AND p.map = %s
         WHERE f.model_name = %s ORDER BY f.item_id
         """,
-        (clustering and clustering["clustering"], shown_map and shown_map["map"], model_name),
+        (shown_map and shown_map["map"], model_name),
     )
     if shown_map is not None:
-        known = [row for row in known if row[2]] or known
-    shown = _sampled([(item_id, cluster) for item_id, cluster, _ in known], clusters)
+        known = [row for row in known if row[1]] or known
+    shown = _sampled({item_id for item_id, _ in known}, clusters)
     rows = _tuples(
         connection,
         """
-        SELECT f.item_id, i.title, i.price::float, m.cluster, m.distance, p.x, p.y
-        FROM pix.features f
+        SELECT f.item_id, left(i.title, %s), CASE WHEN i.price::text ~ '^-?[0-9.]+$' THEN i.price::float END,
+            m.cluster, m.distance, p.x, p.y
+        FROM pix.current_features f
         LEFT JOIN pix.items i ON i.item_id = f.item_id
         LEFT JOIN pix.cluster_members m ON m.item_id = f.item_id AND m.clustering = %s
         LEFT JOIN pix.map_points p ON p.item_id = f.item_id AND p.map = %s
         WHERE f.model_name = %s AND f.item_id = ANY(%s) ORDER BY f.item_id
         """,
-        (clustering and clustering["clustering"], shown_map and shown_map["map"], model_name, list(shown)),
+        (LONGEST, clustering and clustering["clustering"], shown_map and shown_map["map"], model_name, list(shown)),
     )
     return {row[0]: Item(*row) for row in rows}, len(known)
 
 
-def _sampled(known: list[tuple[str, int | None]], clusters: list[Cluster]) -> set[str]:
-    """Draw items so that each cluster has its share, and all that galleries show."""
-    if len(known) <= MOST_ITEMS:
-        return {item_id for item_id, _ in known}
-    present = {item_id for item_id, _ in known}
+def _sampled(present: set[str], clusters: list[Cluster]) -> set[str]:
+    """Draw items at random, besides those that galleries show."""
+    if len(present) <= MOST_ITEMS:
+        return present
     shown = {item_id for cluster in clusters for item_id in cluster.gallery} & present
-    left = [(item_id, cluster) for item_id, cluster in known if item_id not in shown]
-    by_cluster: dict[int | None, list[str]] = {}
-    for item_id, cluster in left:
-        by_cluster.setdefault(cluster, []).append(item_id)
-    share = max(0, MOST_ITEMS - len(shown)) / max(1, len(left))
+    others = sorted(present - shown)
     draw = random.Random(SEED)  # noqa: S311 not for secrets
-    for item_ids in by_cluster.values():
-        shown.update(draw.sample(item_ids, int(share * len(item_ids))))
-    return shown
+    return shown | set(draw.sample(others, max(0, MOST_ITEMS - len(shown))))
 
 
 def _look_alikes(connection, items: dict[str, Item], of_items: int, model_name: str) -> None:
@@ -253,7 +249,7 @@ def _label_sets(connection, items: dict[str, Item]) -> list[str]:
     )
     labels: dict[str, set[str]] = {}
     for item_id, label_set, label in rows:
-        items[item_id].labels[label_set] = label
+        items[item_id].labels[label_set] = label = label[:LONGEST]
         labels.setdefault(label_set, set()).add(label)
     return sorted(name for name, found in labels.items() if 1 < len(found) <= MOST_LABELS)
 

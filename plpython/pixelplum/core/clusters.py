@@ -236,7 +236,9 @@ def measure(vectors: np.ndarray, design: Design) -> tuple[float, float]:
 
 
 def silhouette(vectors: np.ndarray, labels: np.ndarray) -> float:
-    """Return how much nearer vectors are to their own cluster than to the next: from -1 to 1, 0 for a single one.
+    """Return how much nearer vectors are to their own cluster than to the next: from -1 to 1.
+
+    0 where nothing can be compared: a single cluster, or one for each vector.
 
     References
     ----------
@@ -245,14 +247,16 @@ def silhouette(vectors: np.ndarray, labels: np.ndarray) -> float:
     return float(silhouette_score(vectors, labels)) if 1 < len(np.unique(labels)) < len(labels) else 0.0
 
 
-def davies_bouldin(vectors: np.ndarray, labels: np.ndarray) -> float:
-    """Return how wide clusters are, compared to how far apart: from 0, the smaller the better; NaN for a single one.
+def davies_bouldin(vectors: np.ndarray, labels: np.ndarray) -> float | None:
+    """Return how wide clusters are, compared to how far apart: from 0, the smaller the better.
+
+    None where nothing can be compared: a single cluster, or one for each vector.
 
     References
     ----------
     Davies and Bouldin 1979, "A cluster separation measure".
     """
-    return float(davies_bouldin_score(vectors, labels)) if len(np.unique(labels)) > 1 else float("nan")
+    return float(davies_bouldin_score(vectors, labels)) if 1 < len(np.unique(labels)) < len(labels) else None
 
 
 MEASURES = {"silhouette": silhouette, "davies_bouldin": davies_bouldin}

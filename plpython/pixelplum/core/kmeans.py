@@ -15,6 +15,7 @@ TOLERANCE = 1e-4
 """A run has ended when its centres move less than this share of the vectors' variance, as in scikit-learn."""
 ROWS = 256
 """Vectors that are compared together: they stay in the processor's cache while their sums are taken."""
+SMALLEST_VARIANCE = 1e-30
 BATCH = 1024
 MOST_PASSES = 10
 """Of mini-batches over all vectors."""
@@ -88,6 +89,13 @@ class Trial:
         return sums[:runs], sums[runs : runs + centres], sums[runs + centres :].reshape(centres, -1)
 
 
+def count_distinct(sample: np.ndarray) -> int:
+    """Return how many vectors differ; one, if all are so near one another that float32 cannot hold their distance."""
+    if sample.var(axis=0, dtype=np.float64).sum() < SMALLEST_VARIANCE:
+        return 1
+    return len(np.unique(sample, axis=0))
+
+
 @dataclass(eq=False)
 class Run:
     """A run of Lloyd's algorithm.
@@ -136,7 +144,7 @@ class KMeans:
     """
 
     def __init__(self, sample: np.ndarray, ks: list[int], seed: int):
-        distinct = len(np.unique(sample, axis=0))
+        distinct = count_distinct(sample)
         if distinct < max(ks):
             raise TooFewDistinct(
                 f"{max(ks)} clusters are more than there are features that differ ({distinct})",
@@ -198,7 +206,9 @@ class KMeans:
             centres[empty] = self._sample[np.argsort(near)[::-1][: len(empty)]]
 
 
-def fit_minibatches(parts: list[np.ndarray], sample: np.ndarray, k: int, n_init: int, seed: int) -> MiniBatchKMeans:
+def fit_minibatches(
+    parts: list[np.ndarray], sample: np.ndarray, k: int, n_init: int, seed: int
+) -> tuple[np.ndarray, int]:
     """Fit k-means by mini-batches drawn from all parts (Sculley 2010, "Web-scale k-means clustering").
 
     They start with the best of some runs on the sample alone.
@@ -214,8 +224,10 @@ def fit_minibatches(parts: list[np.ndarray], sample: np.ndarray, k: int, n_init:
 
     Returns
     -------
-    MiniBatchKMeans
-        Of scikit-learn, with ``cluster_centers_`` and ``n_steps_``.
+    centres : numpy.ndarray
+        float32, shape (k, dimensions).
+    batches : int
+        How many it took.
 
     Raises
     ------
@@ -225,7 +237,8 @@ def fit_minibatches(parts: list[np.ndarray], sample: np.ndarray, k: int, n_init:
     start = KMeans(sample, [k] * n_init, seed)
     while start.advance(start.trial().sums(sample)):
         pass
-    centres = start.best(k).centres
+    origin = sample.mean(axis=0)  # small numbers are squared precisely
+    centres = start.best(k).centres - origin
     model = MiniBatchKMeans(k, init=centres, n_init=1, random_state=seed)
     tolerance = TOLERANCE * float(sample.var(axis=0, dtype=np.float64).mean())
     places = np.concatenate(
@@ -235,9 +248,9 @@ def fit_minibatches(parts: list[np.ndarray], sample: np.ndarray, k: int, n_init:
     for _ in range(MOST_PASSES):
         before = getattr(model, "cluster_centers_", centres).copy()
         random.shuffle(places)
-        for batch in np.array_split(places, -(-len(places) // BATCH)):
+        for batch in np.array_split(places, max(1, len(places) // max(BATCH, k))):
             rows = [parts[number][batch[batch[:, 0] == number, 1]] for number in np.unique(batch[:, 0])]
-            model.partial_fit(np.concatenate(rows))
+            model.partial_fit(np.concatenate(rows) - origin)
         if ((model.cluster_centers_ - before) ** 2).sum() <= tolerance:
             break
-    return model
+    return (model.cluster_centers_ + origin).astype(FLOAT32), int(model.n_steps_)

@@ -43,9 +43,14 @@ def fit(
     ----------
     scikit-learn's BayesianGaussianMixture, with a Dirichlet process as the prior of the weights.
     """
+    # As wide as k equal parts of the whole would be. The usual prior, narrower by the number of components, makes one
+    # cluster of few items.
+    components = places.shape[1]
+    width = places.var(axis=0, dtype=np.float64) * k ** (-2 / components)
     mixture = BayesianGaussianMixture(
-        n_components=k, covariance_type="diag", n_init=n_init, random_state=seed, max_iter=MOST_ROUNDS
-    )
+        n_components=k, covariance_type="diag", n_init=n_init, random_state=seed, max_iter=MOST_ROUNDS,
+        degrees_of_freedom_prior=components, covariance_prior=components * width,
+    )  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # said by has_converged
         mixture.fit(places.astype(np.float64))

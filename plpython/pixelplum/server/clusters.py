@@ -12,7 +12,7 @@ import numpy as np
 
 from pixelplum.core import clusters, kmeans, mixtures
 from pixelplum.core.threads import CORES, share
-from pixelplum.core.vectors import FLOAT32, from_bytes, matrix
+from pixelplum.core.vectors import from_bytes, matrix
 from pixelplum.errors import VectorError
 from pixelplum.server.blocks import Packed, kept
 
@@ -36,6 +36,12 @@ def start_kmeans(
 ) -> None:
     """Seed runs of k-means, one for each of ``ks``, from sampled vectors."""
     cache["kmeans"] = Fit(matrix_of(sample, number), places_of(dimensions), ks, seed)
+
+
+def possible(plpy, cache: dict, sample: bytes, number: int, dimensions: list[int] | None, ks: list[int]) -> list[int]:
+    """Return those numbers of clusters that there are enough different vectors for."""
+    distinct = kmeans.count_distinct(clusters.looked_at(matrix_of(sample, number), places_of(dimensions)))
+    return [k for k in ks if k <= distinct]
 
 
 def round_of_mapped(plpy, cache: dict, key: str) -> bool:
@@ -114,9 +120,10 @@ def fit_minibatches(
     packed: Packed = kept(cache, key)
     places = places_of(dimensions)
     parts = [clusters.looked_at(block.vectors, places) for block in packed.blocks]
-    fitted = kmeans.fit_minibatches(parts, clusters.looked_at(matrix_of(sample, number), places), k, n_init, seed)
-    found = clusters.Design(fitted.cluster_centers_.astype(FLOAT32), np.ones(k), dimensions=places)
-    return {"design": found.pack(), "rounds": int(fitted.n_steps_)}
+    centres, batches = kmeans.fit_minibatches(
+        parts, clusters.looked_at(matrix_of(sample, number), places), k, n_init, seed
+    )
+    return {"design": clusters.Design(centres, np.ones(k), dimensions=places).pack(), "rounds": batches}
 
 
 def fit_mixture(
@@ -146,7 +153,9 @@ def number(
     """
     found = clusters.Design.unpack(design)
     k, size = found.centres.shape
-    named = clusters.match(found.centres, found.weights, old_numbers, matrix(old_centres, size), first=1)
+    named = clusters.match(
+        found.centres, found.weights, old_numbers, matrix(old_centres, size), first=1, taken=old_upper_numbers
+    )
     centres, parents, heights = found.centres, [None] * k, [None] * k
     if is_tree:
         tree = clusters.join(found.centres, found.weights)
@@ -186,7 +195,9 @@ def assign(plpy, cache: dict, vectors: bytes, items: int, design: bytes) -> dict
     return {"clusters": found.numbers[labels].tolist(), "distances": distances.tolist()}
 
 
-def quality(plpy, cache: dict, vectors: bytes, labels: list[int], dimensions: list[int] | None, measure: str) -> float:
+def quality(
+    plpy, cache: dict, vectors: bytes, labels: list[int], dimensions: list[int] | None, measure: str
+) -> float | None:
     """Measure how well clusters are apart: 'silhouette' or 'davies_bouldin'."""
     seen = clusters.looked_at(matrix_of(vectors, len(labels)), places_of(dimensions))
     return clusters.MEASURES[measure](seen, np.array(labels))
