@@ -353,7 +353,6 @@ def test_thousands_of_items(chromium, db, boots, tmp_path):
     page = Page(chromium, tmp_path / "many.html")
     assert time.monotonic() - begun < 30
     said = page.one("header").text
-    assert "2,9" in said
-    assert "of 5,000" in said
+    assert "3,000 of 5,000" in said
     assert len(page.all("[data-gallery]")) == 30
     assert page.errors() == []
