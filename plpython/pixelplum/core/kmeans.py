@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy.sparse import csr_array
 from sklearn.cluster import MiniBatchKMeans, kmeans_plusplus
 
 from pixelplum.core.vectors import FLOAT32
@@ -13,7 +14,7 @@ from pixelplum.errors import TooFewDistinct
 MOST_ROUNDS = 300
 TOLERANCE = 1e-4
 """A run has ended when its centres move less than this share of the vectors' variance, as in scikit-learn."""
-ROWS = 256
+ROWS = 500
 """Vectors that are compared together: they stay in the processor's cache while their sums are taken."""
 SMALLEST_VARIANCE = 1e-30
 BATCH = 1024
@@ -68,19 +69,19 @@ class Trial:
         """
         found = np.zeros(self.size)
         inertias, members, totals = self.parts(found)
-        rows = np.arange(ROWS)
+        runs = len(self._runs)
         for start in range(0, len(vectors), ROWS):
             some = vectors[start : start + ROWS]
             scores = some @ self._shifted
             scores += self._offsets
-            belongs = np.zeros_like(scores)
+            belongs = np.empty((len(some), runs), np.int32)
             for number, run in enumerate(self._runs):
-                labels = scores[:, run].argmin(axis=1)
-                nearest = rows[: len(some)], run.start + labels
-                inertias[number] += scores[nearest].sum(dtype=np.float64)
-                belongs[nearest] = 1
-            members += belongs.sum(axis=0)
-            totals += belongs.T @ some
+                belongs[:, number] = run.start + scores[:, run].argmin(axis=1)
+            inertias += np.take_along_axis(scores, belongs, axis=1).sum(axis=0, dtype=np.float64)
+            members += np.bincount(belongs.ravel(), minlength=len(members))
+            ends = np.arange(0, belongs.size + 1, runs)
+            shape = len(some), len(members)
+            totals += csr_array((np.ones(belongs.size, FLOAT32), belongs.ravel(), ends), shape=shape).T @ some
         return found
 
     def parts(self, sums: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
