@@ -208,7 +208,7 @@ COMMENT ON FUNCTION pix.fit_map(text, text, text, text, integer, double precisio
 'Lays out the items of a model on a plane, those near one another that look alike: pix.map_points has the coordinates. A map
 of this name is replaced.
 Arguments: map, its name; model_name (NULL: that of the clustering, or the default model); method: tsne (t-SNE of 50 principal
-components, by scikit-learn, from 10,000 items on by openTSNE), umap (UMAP of the same), pca (the first two components);
+components, by scikit-learn, from 15,000 items on by openTSNE), umap (UMAP of the same), pca (the first two components);
 clustering and cluster, for a map of one cluster (NULL: of everything); perplexity, how many neighbours count, roughly, of
 UMAP exactly (NULL: 30, or a third of the items where they are fewer); seed of the random numbers.
 Result: the row of pix.maps; trustworthiness tells how far the five neighbours of an item on the map are its neighbours among
@@ -216,7 +216,7 @@ the components: 1 if all are. It is measured on 2,000 items at random where ther
 Errors: PX020 unknown model, PX030 vectors that cannot be compared, PX060 a call as a part of a larger query on a cluster,
 PX095 a model without features, PX100 unknown clustering, PX103 a clustering whose model has changed, PX105 unknown cluster,
 PX111 an argument that cannot be used, PX112 fewer than four items or features that are all the same, PX114 no UMAP.
-Runs: coordinator; vectors are projected on the segments. A t-SNE of fewer than 10,000 items cannot be cancelled.
+Runs: coordinator; vectors are projected on the segments. A t-SNE of fewer than 15,000 items cannot be cancelled.
 Example: SELECT * FROM pix.fit_map(''boots'', ''mini_inception'');';
 REVOKE ALL ON FUNCTION pix.fit_map(text, text, text, text, integer, double precision, integer) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix.fit_map(text, text, text, text, integer, double precision, integer) TO pix_admin;

@@ -175,14 +175,14 @@ def test_too_few_are_left_to_place_others_among(catalogue):
 
 @pytest.mark.slow
 def test_many_items_are_laid_out_by_opentsne_and_can_be_cancelled(db, until):
-    """From 10,000 items on; a wish to cancel is heard."""
+    """From 15,000 items on; a wish to cancel is heard."""
     random = np.random.default_rng(5)
     db.ask("INSERT INTO pix.models (model_name, dimensions, source) VALUES ('many', 8, 'a test')")
-    vectors = (random.normal(size=(20, 8)) * 5)[np.arange(12_000) % 20] + random.normal(size=(12_000, 8))
+    vectors = (random.normal(size=(20, 8)) * 5)[np.arange(15_000) % 20] + random.normal(size=(15_000, 8))
     with db.session("ada").cursor() as cursor:
         cursor.execute(
             "INSERT INTO pix.features (item_id, model_name, vector) "
-            "SELECT 'm' || n, 'many', substr(%s, 32 * n + 1, 32) FROM generate_series(0, 11999) n",
+            "SELECT 'm' || n, 'many', substr(%s, 32 * n + 1, 32) FROM generate_series(0, 14999) n",
             (psycopg2.Binary(vectors.astype(np.float32).tobytes()),),
         )
     session = db.connect("ada")

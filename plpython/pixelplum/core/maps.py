@@ -14,7 +14,7 @@ from pixelplum.errors import MapParameter, TooFewPoints, UmapMissing
 METHODS = ("tsne", "umap", "pca")
 USUAL_PERPLEXITY = 30
 FEWEST = 4
-MANY = 10_000
+MANY = 15_000
 """Items from which on openTSNE's interpolation is faster than scikit-learn's tree."""
 ROUNDS = 750
 """What openTSNE takes: 250 of early exaggeration, then 500."""
