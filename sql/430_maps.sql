@@ -356,19 +356,15 @@ CREATE OR REPLACE FUNCTION pix._forget_groups(model_name text) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    old text;
 BEGIN
-    DELETE FROM pix.cluster_members m
-    WHERE m.clustering IN (SELECT c.clustering FROM pix.clusterings c WHERE c.model_name = _forget_groups.model_name);
-    DELETE FROM pix.clusters m
-    WHERE m.clustering IN (SELECT c.clustering FROM pix.clusterings c WHERE c.model_name = _forget_groups.model_name);
-    DELETE FROM pix.cluster_curves m
-    WHERE m.clustering IN (SELECT c.clustering FROM pix.clusterings c WHERE c.model_name = _forget_groups.model_name);
-    DELETE FROM pix.clustering_designs m
-    WHERE m.clustering IN (SELECT c.clustering FROM pix.clusterings c WHERE c.model_name = _forget_groups.model_name);
-    DELETE FROM pix.clusterings c WHERE c.model_name = _forget_groups.model_name;
-    DELETE FROM pix.map_points p
-    WHERE p.map IN (SELECT m.map FROM pix.maps m WHERE m.model_name = _forget_groups.model_name);
-    DELETE FROM pix.maps m WHERE m.model_name = _forget_groups.model_name;
+    FOR old IN SELECT c.clustering FROM pix.clusterings c WHERE c.model_name = _forget_groups.model_name LOOP
+        PERFORM pix._forget_clustering(old);
+    END LOOP;
+    FOR old IN SELECT m.map FROM pix.maps m WHERE m.model_name = _forget_groups.model_name LOOP
+        PERFORM pix._forget_map(old);
+    END LOOP;
     DELETE FROM pix.projections p WHERE p.model_name = _forget_groups.model_name;
 END
 $$;

@@ -92,7 +92,7 @@ def plot_map(connection, name: str, path: Path, label_set: str | None, clusterin
             frame = {"edgecolor": colours.get(groups[number], "#b5bcc4"), "linewidth": 1.5}
             thumbnail = OffsetImage(_pixels(pictures[item_ids[number]]), zoom=0.3)
             axes.add_artist(AnnotationBbox(thumbnail, points[number], pad=0.08, bboxprops=frame))
-    named = [group for group in colours if colours[group] is not None][:MOST_GROUPS]
+    named = list(colours)[:MOST_GROUPS]
     if named:
         handles = [axes.scatter([], [], s=60, color=colours[group], label=group) for group in named]
         axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)

@@ -11,7 +11,6 @@ from sklearn.neighbors import NearestNeighbors
 from pixelplum.core.threads import CORES, all_cores
 from pixelplum.errors import MapParameter, TooFewPoints, UmapMissing
 
-METHODS = ("tsne", "umap", "pca")
 USUAL_PERPLEXITY = 30
 FEWEST = 4
 MANY = 15_000
