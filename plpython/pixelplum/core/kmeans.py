@@ -14,8 +14,8 @@ from pixelplum.errors import TooFewDistinct
 MOST_ROUNDS = 300
 TOLERANCE = 1e-4
 """A run has ended when its centres move less than this share of the vectors' variance, as in scikit-learn."""
-ROWS = 500
-"""Vectors that are compared together: they stay in the processor's cache while their sums are taken."""
+ROWS = 1000
+"""Vectors that are compared together."""
 SMALLEST_VARIANCE = 1e-30
 BATCH = 1024
 MOST_PASSES = 10
