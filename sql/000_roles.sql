@@ -26,23 +26,29 @@ REVOKE ALL ON SCHEMA pix FROM PUBLIC;
 GRANT USAGE ON SCHEMA pix TO pix_reader;
 REVOKE ALL ON TYPE
     pix.feature_vector, pix.embedding, pix.neighbor, pix.neighbor_pair, pix.finding, pix.class_score, pix.layer,
-    pix.feature_map, pix.item_filter, pix.packing, pix.recall, pix.duplicate, pix.cluster_cut
+    pix.feature_map, pix.item_filter, pix.packing, pix.recall, pix.duplicate, pix.cluster_cut,
+    pix.suggestion, pix.vote_result, pix.policy_value
 FROM PUBLIC;
 GRANT USAGE ON TYPE
     pix.feature_vector, pix.embedding, pix.neighbor, pix.neighbor_pair, pix.finding, pix.class_score, pix.layer,
-    pix.feature_map, pix.item_filter, pix.packing, pix.recall, pix.duplicate, pix.cluster_cut
+    pix.feature_map, pix.item_filter, pix.packing, pix.recall, pix.duplicate, pix.cluster_cut,
+    pix.suggestion, pix.vote_result, pix.policy_value
 TO pix_reader;
 GRANT SELECT ON
     pix.settings, pix.items, pix.images, pix.labels, pix.models, pix.model_parts, pix.features,
     pix.extraction_failures, pix.extraction_runs, pix.quantizations, pix.classifiers, pix.classifier_classes,
     pix.classifier_metrics, pix.classifier_class_metrics, pix.classifier_confusion, pix.predictions,
     pix.packs, pix.feature_blocks, pix.indexes, pix.index_parts, pix.neighbors, pix.neighbor_graphs, pix.clusterings,
-    pix.clustering_designs, pix.clusters, pix.cluster_members, pix.cluster_curves, pix.projections, pix.maps, pix.map_points
+    pix.clustering_designs, pix.clusters, pix.cluster_members, pix.cluster_curves, pix.projections, pix.maps, pix.map_points,
+    pix.users, pix.signals, pix.interactions, pix.impressions, pix.arms, pix.arm_priors, pix.simulations,
+    pix.simulation_curves
 TO pix_reader;
 GRANT INSERT, UPDATE, DELETE ON
     pix.settings, pix.items, pix.images, pix.labels, pix.models, pix.model_parts, pix.features,
     pix.extraction_failures, pix.extraction_runs, pix.quantizations, pix.classifiers, pix.classifier_classes,
     pix.classifier_metrics, pix.classifier_class_metrics, pix.classifier_confusion, pix.predictions,
     pix.packs, pix.feature_blocks, pix.indexes, pix.index_parts, pix.neighbors, pix.neighbor_graphs, pix.clusterings,
-    pix.clustering_designs, pix.clusters, pix.cluster_members, pix.cluster_curves, pix.projections, pix.maps, pix.map_points
+    pix.clustering_designs, pix.clusters, pix.cluster_members, pix.cluster_curves, pix.projections, pix.maps, pix.map_points,
+    pix.users, pix.signals, pix.interactions, pix.impressions, pix.arms, pix.arm_priors, pix.simulations,
+    pix.simulation_curves
 TO pix_admin;

@@ -654,6 +654,7 @@ BEGIN
         JOIN pix.cluster_members m ON m.item_id = a.item_id AND m.clustering = old.clustering
         WHERE m.cluster <> a.cluster;
     END IF;
+    PERFORM pix._hold_arms();
     DELETE FROM pix.cluster_members m WHERE m.clustering = fit_clusters.clustering;
     INSERT INTO pix.cluster_members (item_id, clustering, cluster, distance)
     SELECT a.item_id, fit_clusters.clustering, a.cluster, a.distance FROM pg_temp.pix_assigned a;
@@ -673,6 +674,7 @@ BEGIN
         fit_clusters.dimensions, fitted.said || jsonb_build_object('k', k, 'seed', seed), pack.packed_in, pack.items,
         total_inertia, number_moved, taken
     );
+    PERFORM pix._add_up_arms(clustering, NULL);
     PERFORM set_config('application_name', name_before, true);
     SELECT c.* INTO result FROM pix.clusterings c WHERE c.clustering = fit_clusters.clustering;
     RETURN result;
@@ -680,7 +682,8 @@ END
 $$;
 COMMENT ON FUNCTION pix.fit_clusters(text, text, text, integer, integer, integer, integer[], integer) IS
 'Groups the items of a model by how they look. A clustering of this name is replaced; its clusters keep the numbers of those
-that they are nearest to. pix.clusters tells what each cluster is, pix.cluster_members which items are in it.
+that they are nearest to, and votes are counted for the clusters that items are in now. pix.clusters tells what each cluster is,
+pix.cluster_members which items are in it.
 Arguments: clustering, its name; model_name (NULL: the default model); algorithm: kmeans (k-means++, then Lloyd''s rounds),
 minibatch_kmeans (quicker for millions of items, less exact), gaussian_mixture (by variational Bayes, in 10 principal
 components, of few items in fewer; clusters that nothing belongs to are dropped, so that k is the most), hierarchical (k-means clusters, joined
@@ -722,6 +725,7 @@ BEGIN
     PERFORM pix._check_pack(pack, model);
     SELECT d.content INTO stored FROM pix.clustering_designs d WHERE d.clustering = assign_clusters.clustering;
     PERFORM pix._assign_blocks(model.model_name, known.packed_in, stored);
+    PERFORM pix._hold_arms();
     DELETE FROM pix.cluster_members m
     WHERE m.clustering = assign_clusters.clustering AND (
         NOT EXISTS (
@@ -738,6 +742,7 @@ BEGIN
     FROM pix.clusters c WHERE c.clustering = assign_clusters.clustering;
     PERFORM pix._describe_clusters(clustering, tree.numbers, tree.parents, tree.heights, tree.centres);
     UPDATE pix.clusterings c SET packed_in = pack.packed_in WHERE c.clustering = assign_clusters.clustering;
+    PERFORM pix._add_up_arms(clustering, NULL);
     RETURN assigned;
 END
 $$;
@@ -757,6 +762,10 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    PERFORM pix._hold_arms();
+    DELETE FROM pix.arms a WHERE a.clustering = _forget_clustering.clustering;
+    DELETE FROM pix.arm_priors p WHERE p.clustering = _forget_clustering.clustering;
+    DELETE FROM pix.settings s WHERE s.key = 'default_clustering' AND s.value = _forget_clustering.clustering;
     DELETE FROM pix.cluster_members m WHERE m.clustering = _forget_clustering.clustering;
     DELETE FROM pix.clusters c WHERE c.clustering = _forget_clustering.clustering;
     DELETE FROM pix.cluster_curves c WHERE c.clustering = _forget_clustering.clustering;
@@ -781,7 +790,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pix.drop_clustering(text) IS
-'Removes a clustering, its clusters and members; features stay.
+'Removes a clustering, its clusters, members and arms; features and votes stay.
 Arguments: clustering. Result: none.
 Errors: PX060 a call as a part of a larger query on a cluster, PX100 unknown clustering.
 Runs: coordinator.

@@ -168,3 +168,17 @@ class UmapMissing(PixelplumError):
 
     sqlstate = "PX114"
     hint = "Install it for the server's Python: pip install 'pixelplum[umap]', or use method => 'tsne'."
+
+
+class UnknownPolicy(PixelplumError):
+    """The policy is not known."""
+
+    sqlstate = "PX122"
+    hint = "Use one of: posterior_mean, thompson, ucb1, epsilon_greedy, greedy, random."
+
+
+class OutOfRange(PixelplumError):
+    """A number is out of its range."""
+
+    sqlstate = "PX128"
+    hint = "alpha and beta are above 0, a probability is from 0 to 1."

@@ -14,7 +14,7 @@ from sqlalchemy import create_engine
 from pixload.errors import PixError
 from pixload.migration import VERSION, migrate
 
-HEAD = "0005"
+HEAD = "0006"
 
 
 def dump(db) -> str:

@@ -18,7 +18,7 @@ class Packed:
     """All blocks of a model, mapped."""
 
     def __init__(self, parts: dict[int, blocks.Block]):
-        self._by_number = parts
+        self.by_number = parts
         self.blocks = list(parts.values())
         self._ends = np.cumsum([len(part.norms) for part in self.blocks])
 
@@ -28,15 +28,15 @@ class Packed:
 
     def vectors(self, places: list[tuple[int, int]]) -> np.ndarray:
         """Return the vectors at places: numbers of blocks, and rows in them from 1."""
-        return np.stack([self._by_number[block].vectors[row - 1] for block, row in places])
+        return np.stack([self.by_number[block].vectors[row - 1] for block, row in places])
 
     def block(self, number: int) -> blocks.Block:
         """Return the block of a number."""
-        return self._by_number[number]
+        return self.by_number[number]
 
     def item_at(self, place: tuple[int, int]) -> str:
         """Return the item at a place."""
-        return self._by_number[place[0]].item_ids[place[1] - 1]
+        return self.by_number[place[0]].item_ids[place[1] - 1]
 
     def item_id(self, position: int) -> str:
         """Return the item at a position, counted through the blocks."""

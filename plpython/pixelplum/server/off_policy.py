@@ -1,0 +1,49 @@
+"""What a policy would have been worth."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pixelplum.core import bandit, off_policy
+
+
+def evaluate(
+    plpy, cache: dict, policy: str, users: list[int], arms: list[int], values: list[float],
+    propensities: list[float | None], alpha: list[float], beta: list[float], seed: int,
+) -> list[tuple]:  # fmt: skip
+    """Estimate a policy's value from a log; see `core.off_policy`.
+
+    Parameters
+    ----------
+    users, arms : list of int
+        In the order of time: whose vote it is, and on which arm, from 1.
+    values : list of float
+        Likes above 0, dislikes below.
+    propensities : list of (float or None)
+        Of the choices that votes answer; None: the vote answers none.
+    alpha, beta : list of float
+        The prior of each arm.
+    seed : int
+        Of the random numbers.
+
+    Returns
+    -------
+    list of tuple
+        Rows of pix.policy_value, one for each estimator.
+    """
+    bandit.check_policy(policy)
+    random = np.random.default_rng(seed)
+    is_event = np.array([propensity is not None for propensity in propensities])
+    events = off_policy.replayed(
+        policy, np.array(users), np.array(arms) - 1, np.array(values), is_event,
+        np.array([propensity or 0.0 for propensity in propensities]), np.array(alpha), np.array(beta), random,
+    )  # fmt: skip
+    weights = events.targets / events.propensities
+    answer = []
+    for estimator in off_policy.ESTIMATORS:
+        found = off_policy.estimate(estimator, events, random)
+        low, high = found.interval
+        numbers = (found.value, found.standard_error, low, high, found.effective_sample_size, float(weights.mean()))
+        known = [None if np.isnan(number) else float(number) for number in numbers]
+        answer.append((policy, estimator, *known, len(events.rewards), len(np.unique(events.users))))
+    return answer

@@ -1,0 +1,34 @@
+"""Priors of arms, and what is believable of them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pixelplum.core import priors
+from pixelplum.errors import OutOfRange
+
+
+def beta_quantile(plpy, cache: dict, alpha: float, beta: float, probability: float) -> float:
+    """Return the value that a Beta-distributed number stays below with some probability."""
+    from scipy.special import betaincinv  # slow to import
+
+    if not (alpha > 0 and beta > 0 and 0 <= probability <= 1):
+        raise OutOfRange(f"There is no quantile {probability} of Beta({alpha}, {beta})")
+    return float(betaincinv(alpha, beta, probability))
+
+
+def pooled(
+    plpy, cache: dict, arms: list[int], likes: list[float], votes: list[float], users: list[int], count: int,
+    method: str, cap: float,
+) -> dict:  # fmt: skip
+    """Fit a Beta prior to each arm; see `core.priors.pooled_priors`, but that arms are numbered from 1."""
+    alpha, beta = priors.pooled_priors(
+        np.array(arms, int) - 1,
+        np.array(likes, float),
+        np.array(votes, float),
+        np.array(users, float),
+        count,
+        method,
+        cap,
+    )
+    return {"alphas": alpha.tolist(), "betas": beta.tolist()}

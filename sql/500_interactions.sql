@@ -1,0 +1,535 @@
+-- Votes: a log that is only appended to. What a user thinks of an item is its opinion, a view over the log; arms are opinions
+-- added up by cluster. pix.vote moves the arms by what it changes, pix.rebuild_arms adds everything up: both come to the same.
+
+CREATE OR REPLACE VIEW pix.opinions AS
+SELECT DISTINCT ON (i.user_id, i.item_id) i.user_id, i.item_id, i.signal, i.value, i.voted_at, i.vote_id
+FROM (
+    SELECT n.user_id, n.item_id, n.signal, n.value, n.voted_at, n.vote_id,
+        n.signal IN ('like', 'dislike') AS is_said,
+        max(n.voted_at) FILTER (WHERE n.signal = 'undo') OVER (PARTITION BY n.user_id, n.item_id) AS undone_at
+    FROM pix.interactions n
+) i
+WHERE i.undone_at IS NULL OR i.voted_at > i.undone_at
+ORDER BY i.user_id, i.item_id, i.is_said DESC, CASE WHEN i.is_said THEN 0 ELSE abs(i.value) END DESC,
+    i.voted_at DESC, i.vote_id DESC;
+COMMENT ON VIEW pix.opinions IS
+'What each user thinks of each item, derived from pix.interactions: the last like or dislike, if there is one, else the
+strongest of the other signals, the last of those that are equal. What came before an undo is not looked at.';
+REVOKE ALL ON pix.opinions FROM PUBLIC;
+GRANT SELECT ON pix.opinions TO pix_reader;
+
+CREATE OR REPLACE FUNCTION pix._half_life() RETURNS double precision
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    days text;
+BEGIN
+    SELECT s.value INTO days FROM pix.settings s WHERE s.key = 'half_life_days';
+    IF days !~ '^[0-9]{1,9}(\.[0-9]{1,9})?$' OR days::double precision = 0 THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX028', MESSAGE = format('Setting half_life_days is %L', days),
+            HINT = 'SELECT pix.set_half_life(90); or pix.set_half_life(NULL), so that votes do not age.';
+    END IF;
+    RETURN days::double precision;
+END
+$$;
+COMMENT ON FUNCTION pix._half_life() IS
+'Internal: days in which a vote loses half of its weight; NULL: votes do not age. Errors: PX028. Runs: either.';
+REVOKE ALL ON FUNCTION pix._half_life() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._half_life() TO pix_reader;
+
+CREATE OR REPLACE FUNCTION pix._decay(half_life double precision, age interval) RETURNS double precision
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+SELECT CASE WHEN half_life IS NULL THEN 1 ELSE
+    2 ^ greatest(-EXTRACT(EPOCH FROM age)::double precision / 86400 / half_life, -1000) END
+$$;
+COMMENT ON FUNCTION pix._decay(double precision, interval) IS
+'Internal: what is left of a vote''s weight at some age. Runs: either.';
+REVOKE ALL ON FUNCTION pix._decay(double precision, interval) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._decay(double precision, interval) TO pix_reader;
+
+CREATE OR REPLACE FUNCTION pix._hold_arms() RETURNS void
+LANGUAGE sql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$SELECT pg_advisory_xact_lock(hashtext('pix.arms'), 0)$$;
+COMMENT ON FUNCTION pix._hold_arms() IS
+'Internal: holds up votes until the end of the transaction, which changes what they are added up by. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._hold_arms() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._hold_arms() TO pix_admin;
+
+CREATE OR REPLACE FUNCTION pix._check_user(user_id text) RETURNS void
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF user_id IS NULL OR octet_length(user_id) NOT BETWEEN 1 AND 200 THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX120',
+            MESSAGE = format('The user_id %s', CASE WHEN user_id IS NULL THEN 'is NULL' WHEN user_id = '' THEN 'is empty'
+                ELSE format('has %s bytes, more than 200', octet_length(user_id)) END),
+            HINT = 'Give the name or number that you know the user by; a user who is new is created.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pix._check_user(text) IS 'Internal: refuses what is no name of a user. Errors: PX120. Runs: either.';
+REVOKE ALL ON FUNCTION pix._check_user(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._check_user(text) TO pix_reader;
+
+-- Tables of votes are written by the owner's rights, through these functions alone: the log cannot be rewritten by who votes.
+CREATE OR REPLACE FUNCTION pix._log_vote(
+    user_id text, item_id text, signal text, value double precision, voted_at timestamptz, policy text, clustering text,
+    cluster integer, propensity double precision, idempotency_key text
+) RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
+AS $$
+DECLARE
+    used_time timestamptz := coalesce(voted_at, clock_timestamp());
+    known record;
+    shown record;
+    before record;
+    after record;
+    half_life double precision;
+    latest timestamptz;
+    new_id bigint;
+BEGIN
+    PERFORM pix._use_planner();
+    -- Whoever adds everything up waits for votes that have begun; votes of one user wait for one another.
+    PERFORM pg_advisory_xact_lock_shared(hashtext('pix.arms'), 0);
+    PERFORM pg_advisory_xact_lock(hashtext('pix.votes'), hashtext(user_id));
+    IF idempotency_key IS NOT NULL THEN
+        SELECT n.vote_id, n.item_id, n.signal, n.voted_at INTO known FROM pix.interactions n
+        WHERE n.user_id = _log_vote.user_id AND n.idempotency_key = _log_vote.idempotency_key;
+        IF FOUND THEN
+            IF known.item_id <> item_id OR known.signal <> signal OR known.voted_at <> coalesce(voted_at, known.voted_at) THEN
+                RAISE EXCEPTION USING ERRCODE = 'PX123',
+                    MESSAGE = format(
+                        'The idempotency key %L of user %L was used for another vote: %s of item %L',
+                        idempotency_key, user_id, known.signal, known.item_id
+                    ),
+                    HINT = 'Give each vote a key of its own, and the same one only when it is sent again.';
+            END IF;
+            RETURN known.vote_id;
+        END IF;
+    END IF;
+    IF NOT EXISTS (SELECT FROM pix.items i WHERE i.item_id = _log_vote.item_id) THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX040', MESSAGE = format('Item %s is not known', coalesce(quote_literal(item_id), 'NULL')),
+            HINT = 'SELECT item_id FROM pix.items lists the items.';
+    END IF;
+    IF NOT EXISTS (SELECT FROM pix.users u WHERE u.user_id = _log_vote.user_id) THEN
+        INSERT INTO pix.users (user_id) VALUES (_log_vote.user_id) ON CONFLICT DO NOTHING;
+    END IF;
+    IF policy IS NULL AND propensity IS NULL AND clustering IS NULL THEN
+        SELECT s.impression_id, s.policy, s.clustering, s.cluster, s.propensity INTO shown FROM pix.impressions s
+        WHERE s.user_id = _log_vote.user_id AND s.item_id = _log_vote.item_id AND s.shown_at <= used_time
+        ORDER BY s.shown_at DESC LIMIT 1;
+    ELSE
+        SELECT NULL::bigint AS impression_id, policy AS policy, clustering AS clustering, cluster AS cluster,
+            propensity AS propensity INTO shown;
+    END IF;
+    SELECT o.value, o.voted_at, o.vote_id INTO before FROM pix.opinions o
+    WHERE o.user_id = _log_vote.user_id AND o.item_id = _log_vote.item_id;
+    INSERT INTO pix.interactions (
+        user_id, item_id, signal, value, voted_at, impression_id, policy, clustering, cluster, propensity, idempotency_key
+    ) VALUES (
+        _log_vote.user_id, _log_vote.item_id, _log_vote.signal, _log_vote.value, used_time, shown.impression_id,
+        shown.policy, shown.clustering, shown.cluster, shown.propensity, _log_vote.idempotency_key
+    ) RETURNING vote_id INTO new_id;
+    SELECT o.value, o.voted_at, o.vote_id INTO after FROM pix.opinions o
+    WHERE o.user_id = _log_vote.user_id AND o.item_id = _log_vote.item_id;
+    IF before.vote_id IS DISTINCT FROM after.vote_id THEN
+        half_life := pix._half_life();
+        latest := greatest(before.voted_at, after.voted_at);
+        INSERT INTO pix.arms AS a (user_id, clustering, cluster, likes, dislikes, votes, as_of)
+        SELECT _log_vote.user_id, m.clustering, m.cluster,
+            coalesce(greatest(after.value, 0) * pix._decay(half_life, latest - after.voted_at), 0)
+                - coalesce(greatest(before.value, 0) * pix._decay(half_life, latest - before.voted_at), 0),
+            coalesce(greatest(-after.value, 0) * pix._decay(half_life, latest - after.voted_at), 0)
+                - coalesce(greatest(-before.value, 0) * pix._decay(half_life, latest - before.voted_at), 0),
+            (after.vote_id IS NOT NULL)::integer - (before.vote_id IS NOT NULL)::integer, latest
+        FROM pix.cluster_members m WHERE m.item_id = _log_vote.item_id
+        ON CONFLICT ON CONSTRAINT arms_pkey DO UPDATE SET
+            likes = greatest(0, a.likes * pix._decay(half_life, greatest(a.as_of, excluded.as_of) - a.as_of)
+                + excluded.likes * pix._decay(half_life, greatest(a.as_of, excluded.as_of) - excluded.as_of)),
+            dislikes = greatest(0, a.dislikes * pix._decay(half_life, greatest(a.as_of, excluded.as_of) - a.as_of)
+                + excluded.dislikes * pix._decay(half_life, greatest(a.as_of, excluded.as_of) - excluded.as_of)),
+            votes = a.votes + excluded.votes, as_of = greatest(a.as_of, excluded.as_of);
+    END IF;
+    RETURN new_id;
+END
+$$;
+COMMENT ON FUNCTION pix._log_vote(
+    text, text, text, double precision, timestamptz, text, text, integer, double precision, text
+) IS
+'Internal: appends to the log, and moves the arms by what that changes. Errors: PX028, PX040, PX123. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._log_vote(
+    text, text, text, double precision, timestamptz, text, text, integer, double precision, text
+) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION pix.vote(
+    user_id text, item_id text, liked boolean DEFAULT NULL, signal text DEFAULT NULL, voted_at timestamptz DEFAULT NULL,
+    idempotency_key text DEFAULT NULL, policy text DEFAULT NULL, clustering text DEFAULT NULL, cluster integer DEFAULT NULL,
+    propensity double precision DEFAULT NULL
+) RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    used_signal text := coalesce(signal, CASE WHEN liked THEN 'like' WHEN NOT liked THEN 'dislike' END);
+    used_value double precision;
+BEGIN
+    PERFORM pix._require_coordinator('pix.vote', 'Call it with values, or log many votes with pix.vote_batch.');
+    PERFORM pix._check_user(user_id);
+    IF used_signal IS NULL OR (liked IS NOT NULL AND signal IS NOT NULL) THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX121',
+            MESSAGE = CASE WHEN signal IS NULL THEN 'The vote says neither like nor dislike, and names no signal'
+                ELSE 'The vote says both: liked, and a signal' END,
+            HINT = 'Give one of them: liked => true, liked => false, or signal => ''cart''.';
+    END IF;
+    SELECT s.value INTO used_value FROM pix.signals s WHERE s.signal = used_signal;
+    IF NOT FOUND OR used_signal = 'undo' THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX121', MESSAGE = format('Signal %L is not known', used_signal),
+            HINT = 'Use one of: ' || coalesce(
+                (SELECT string_agg(s.signal, ', ' ORDER BY s.signal) FROM pix.signals s), 'none; pix.signals is empty'
+            ) || '.';
+    END IF;
+    IF voted_at > clock_timestamp() + interval '1 minute' THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX124', MESSAGE = format('The vote is in the future: %s', voted_at),
+            HINT = 'Leave voted_at out, or set the client''s clock.';
+    END IF;
+    IF NOT propensity BETWEEN 0 AND 1 THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX125', MESSAGE = format('The propensity %s is no probability', propensity),
+            HINT = 'Give the probability with which the policy chose the cluster, or leave it out.';
+    END IF;
+    IF octet_length(idempotency_key) NOT BETWEEN 1 AND 200 THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX123',
+            MESSAGE = format('The idempotency key has %s bytes', octet_length(idempotency_key)),
+            HINT = 'Use 1 to 200 bytes, such as a UUID.';
+    END IF;
+    RETURN pix._log_vote(
+        user_id, item_id, used_signal, used_value, voted_at, policy, clustering, cluster, propensity, idempotency_key
+    );
+END
+$$;
+COMMENT ON FUNCTION
+    pix.vote(text, text, boolean, text, timestamptz, text, text, text, integer, double precision)
+IS
+'Logs what a user thinks of an item, or did with it, and counts it for the item''s cluster in every clustering. A user who is
+new is created. Of several likes and dislikes of an item the last counts; of other signals, where there is no like or dislike,
+the strongest. All stay in pix.interactions.
+Arguments: user_id; item_id; liked, true or false, or else signal, a row of pix.signals (view, click, cart, buy, …); voted_at
+(NULL: now); idempotency_key, the client''s own name for this vote: sent again it is the same vote, not another one; policy,
+clustering, cluster and propensity, where something else than pix.next_item has suggested the item (all NULL: those of its
+latest suggestion to this user).
+Result: vote_id.
+Errors: PX028 a setting that is no number, PX040 unknown item, PX060 a call as a part of a larger query on a cluster, PX120
+a user_id that is missing or too long, PX121 a vote that says nothing or names an unknown signal, PX123 an idempotency key that
+was used for another vote, PX124 a vote in the future, PX125 a propensity that is no probability.
+Runs: coordinator. On a cluster votes take turns, table by table: log many at once with pix.vote_batch.
+Example: SELECT pix.vote(''ann'', (SELECT min(item_id) FROM pix.items), true);';
+REVOKE ALL ON FUNCTION
+    pix.vote(text, text, boolean, text, timestamptz, text, text, text, integer, double precision)
+FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION
+    pix.vote(text, text, boolean, text, timestamptz, text, text, text, integer, double precision)
+TO pix_app;
+
+CREATE OR REPLACE FUNCTION pix.undo_vote(user_id text, item_id text) RETURNS boolean
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM pix._require_coordinator('pix.undo_vote', 'Call it with values.');
+    PERFORM pix._check_user(user_id);
+    PERFORM pg_advisory_xact_lock_shared(hashtext('pix.arms'), 0);
+    PERFORM pg_advisory_xact_lock(hashtext('pix.votes'), hashtext(user_id));
+    IF NOT EXISTS (
+        SELECT FROM pix.opinions o WHERE o.user_id = undo_vote.user_id AND o.item_id = undo_vote.item_id
+    ) THEN
+        RETURN false;
+    END IF;
+    PERFORM pix._log_vote(user_id, item_id, 'undo', 0, NULL, NULL, NULL, NULL, NULL, NULL);
+    RETURN true;
+END
+$$;
+COMMENT ON FUNCTION pix.undo_vote(text, text) IS
+'Takes back what a user has said of an item, and did with it: it counts no more, and the item may be suggested again. The log
+keeps it, and that it was taken back.
+Arguments: user_id; item_id. Result: whether there was anything to take back.
+Errors: PX060 a call as a part of a larger query on a cluster, PX120 a user_id that is missing or too long.
+Runs: coordinator.
+Example: SELECT pix.undo_vote(''ann'', (SELECT min(item_id) FROM pix.items));';
+REVOKE ALL ON FUNCTION pix.undo_vote(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix.undo_vote(text, text) TO pix_app;
+
+CREATE OR REPLACE FUNCTION pix._add_up_arms(clustering text, users text[]) RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_custom_plan
+AS $$
+DECLARE
+    half_life double precision := pix._half_life();
+    number bigint;
+BEGIN
+    DELETE FROM pix.arms a
+    WHERE (_add_up_arms.clustering IS NULL OR a.clustering = _add_up_arms.clustering)
+        AND (users IS NULL OR a.user_id = ANY (users));
+    INSERT INTO pix.arms (user_id, clustering, cluster, likes, dislikes, votes, as_of)
+    SELECT d.user_id, d.clustering, d.cluster, sum(greatest(d.value, 0) * pix._decay(half_life, d.latest - d.voted_at)),
+        sum(greatest(-d.value, 0) * pix._decay(half_life, d.latest - d.voted_at)), count(*), d.latest
+    FROM (
+        SELECT o.user_id, m.clustering, m.cluster, o.value, o.voted_at,
+            max(o.voted_at) OVER (PARTITION BY o.user_id, m.clustering, m.cluster) AS latest
+        FROM pix.opinions o JOIN pix.cluster_members m ON m.item_id = o.item_id
+        WHERE (_add_up_arms.clustering IS NULL OR m.clustering = _add_up_arms.clustering)
+            AND (users IS NULL OR o.user_id = ANY (users))
+    ) d
+    GROUP BY d.user_id, d.clustering, d.cluster, d.latest;
+    GET DIAGNOSTICS number = ROW_COUNT;
+    RETURN number;
+END
+$$;
+COMMENT ON FUNCTION pix._add_up_arms(text, text[]) IS
+'Internal: adds up the opinions of some users, or of all, in a clustering, or in all. Votes have to be held up.
+Errors: PX028. Runs: coordinator; the work is done on the segments.';
+REVOKE ALL ON FUNCTION pix._add_up_arms(text, text[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._add_up_arms(text, text[]) TO pix_admin;
+
+CREATE OR REPLACE FUNCTION pix.rebuild_arms(clustering text DEFAULT NULL) RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM pix._require_coordinator('pix.rebuild_arms', 'Call it alone: SELECT pix.rebuild_arms();');
+    IF clustering IS NOT NULL THEN
+        PERFORM pix._find_clustering(clustering);
+    END IF;
+    PERFORM pix._hold_arms();
+    RETURN pix._add_up_arms(clustering, NULL);
+END
+$$;
+COMMENT ON FUNCTION pix.rebuild_arms(text) IS
+'Derives the arms anew from the log of votes, by the clusters that items are in now. pix.vote leaves the same, so it is needed
+only after pix.interactions or pix.cluster_members was changed by hand; pix.fit_clusters and pix.assign_clusters call it.
+Votes wait meanwhile.
+Arguments: clustering (NULL: all). Result: how many arms there are.
+Errors: PX028 a setting that is no number, PX060 a call as a part of a larger query on a cluster, PX100 unknown clustering.
+Runs: coordinator; the work is done on the segments.
+Example: SELECT pix.rebuild_arms(''boots'');';
+REVOKE ALL ON FUNCTION pix.rebuild_arms(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix.rebuild_arms(text) TO pix_admin;
+
+CREATE OR REPLACE FUNCTION pix.set_half_life(days double precision) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM pix._require_coordinator('pix.set_half_life', 'Call it alone: SELECT pix.set_half_life(90);');
+    IF NOT days BETWEEN 0.001 AND 100000 THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = format('A half-life of %s days cannot be used', days),
+            HINT = 'Use 0.001 to 100,000 days, or NULL, so that votes do not age.';
+    END IF;
+    PERFORM pix._hold_arms();
+    DELETE FROM pix.settings s WHERE s.key = 'half_life_days';
+    IF days IS NOT NULL THEN
+        INSERT INTO pix.settings (key, value) VALUES ('half_life_days', round(days::numeric, 6)::text);
+    END IF;
+    PERFORM pix._add_up_arms(NULL, NULL);
+END
+$$;
+COMMENT ON FUNCTION pix.set_half_life(double precision) IS
+'Lets old votes count for less, as tastes change: one of so many days ago counts half. All arms are added up anew.
+Arguments: days, 0.001 to 100,000 (NULL: votes do not age). Result: none.
+Errors: PX060 a call as a part of a larger query on a cluster, PX128 days that cannot be used.
+Runs: coordinator; the work is done on the segments.
+Example: SELECT pix.set_half_life(90);';
+REVOKE ALL ON FUNCTION pix.set_half_life(double precision) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix.set_half_life(double precision) TO pix_admin;
+
+-- Many votes in a few statements: what is wrong with a vote is told of it, and the others are logged.
+CREATE OR REPLACE FUNCTION pix.vote_batch(votes jsonb) RETURNS SETOF pix.vote_result
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    date_form text := '^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)? ?(Z|[+-]\d\d(:?\d\d)?)$';
+    said record;
+    checked record;
+    voters text[];
+BEGIN
+    PERFORM pix._require_coordinator('pix.vote_batch', 'Call it alone: SELECT * FROM pix.vote_batch(…)');
+    IF jsonb_typeof(votes) IS DISTINCT FROM 'array' THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX121', MESSAGE = 'The votes are no JSON array',
+            HINT = 'Give an array of objects: [{"user_id": "ann", "item_id": "B005IYS5ZA", "liked": true}]';
+    END IF;
+    PERFORM pix._use_planner();
+    PERFORM pix._hold_arms();
+
+    -- As far as the votes tell themselves.
+    SELECT array_agg(v.user_id ORDER BY v.place) AS users, array_agg(v.item_id ORDER BY v.place) AS items,
+        array_agg(v.signal ORDER BY v.place) AS signals, array_agg(s.value ORDER BY v.place) AS values,
+        array_agg(v.voted_at ORDER BY v.place) AS times, array_agg(v.said_when ORDER BY v.place) AS said_when,
+        array_agg(v.policy ORDER BY v.place) AS policies, array_agg(v.clustering ORDER BY v.place) AS clusterings,
+        array_agg(v.cluster ORDER BY v.place) AS clusters, array_agg(v.propensity ORDER BY v.place) AS propensities,
+        array_agg(v.key ORDER BY v.place) AS keys,
+        array_agg(CASE
+            WHEN v.user_id IS NULL OR octet_length(v.user_id) NOT BETWEEN 1 AND 200
+                THEN 'the user_id is missing, empty or longer than 200 bytes'
+            WHEN v.item_id IS NULL THEN 'the item_id is missing'
+            WHEN v.said_twice THEN 'it says both: liked, and a signal'
+            WHEN v.signal IS NULL THEN 'it says neither liked, true or false, nor a signal'
+            WHEN s.signal IS NULL OR v.signal = 'undo' THEN format('signal %L is not known', v.signal)
+            WHEN v.voted_at IS NULL THEN 'voted_at is not of the form 2026-11-25T10:00:00+01:00'
+            WHEN v.voted_at > clock_timestamp() + interval '1 minute' THEN 'it is in the future'
+            WHEN v.propensity NOT BETWEEN 0 AND 1 OR v.bad_number THEN 'the propensity or the cluster cannot be used'
+            WHEN octet_length(v.key) NOT BETWEEN 1 AND 200 THEN 'the idempotency key is empty or longer than 200 bytes'
+        END ORDER BY v.place) AS reasons
+    INTO said
+    FROM (
+        SELECT e.place, e.vote ->> 'user_id' AS user_id, e.vote ->> 'item_id' AS item_id,
+            coalesce(e.vote ->> 'signal', CASE e.vote ->> 'liked' WHEN 'true' THEN 'like' WHEN '1' THEN 'like'
+                WHEN 'false' THEN 'dislike' WHEN '0' THEN 'dislike' END) AS signal,
+            (e.vote ->> 'signal') IS NOT NULL AND (e.vote ->> 'liked') IS NOT NULL AS said_twice,
+            (e.vote ->> 'voted_at') IS NOT NULL AS said_when,
+            CASE WHEN (e.vote ->> 'voted_at') IS NULL THEN clock_timestamp()
+                WHEN e.vote ->> 'voted_at' ~ date_form THEN (e.vote ->> 'voted_at')::timestamptz END AS voted_at,
+            e.vote ->> 'policy' AS policy, e.vote ->> 'clustering' AS clustering,
+            CASE WHEN e.vote ->> 'cluster' ~ '^[0-9]{1,9}$' THEN (e.vote ->> 'cluster')::integer END AS cluster,
+            CASE WHEN e.vote ->> 'propensity' ~ '^[0-9.eE-]{1,30}$' AND jsonb_typeof(e.vote -> 'propensity') = 'number'
+                THEN (e.vote ->> 'propensity')::double precision END AS propensity,
+            ((e.vote ->> 'cluster') IS NOT NULL AND e.vote ->> 'cluster' !~ '^[0-9]{1,9}$')
+                OR ((e.vote ->> 'propensity') IS NOT NULL AND NOT (e.vote ->> 'propensity' ~ '^[0-9.eE-]{1,30}$'
+                    AND jsonb_typeof(e.vote -> 'propensity') = 'number')) AS bad_number,
+            e.vote ->> 'idempotency_key' AS key
+        FROM jsonb_array_elements(votes) WITH ORDINALITY e (vote, place)
+    ) v
+    LEFT JOIN pix.signals s ON s.signal = v.signal;
+
+    -- As far as the database knows.
+    SELECT array_agg(coalesce(v.reason,
+            CASE WHEN i.item_id IS NULL THEN format('item %L is not known', v.item_id)
+                WHEN v.is_other OR k.item_id <> v.item_id OR k.signal <> v.signal OR (v.said_when AND k.voted_at <> v.voted_at)
+                    THEN format('the idempotency key %L was used for another vote', v.key) END
+        ) ORDER BY v.place) AS reasons,
+        array_agg(k.vote_id IS NOT NULL OR v.first_place < v.place ORDER BY v.place) AS is_known,
+        array_agg(s.impression_id ORDER BY v.place) AS impressions,
+        array_agg(coalesce(v.policy, s.policy) ORDER BY v.place) AS policies,
+        array_agg(coalesce(v.clustering, s.clustering) ORDER BY v.place) AS clusterings,
+        array_agg(coalesce(v.cluster, s.cluster) ORDER BY v.place) AS clusters,
+        array_agg(coalesce(v.propensity, s.propensity) ORDER BY v.place) AS propensities
+    INTO checked
+    FROM (
+        SELECT u.*,
+            CASE WHEN u.key IS NOT NULL THEN first_value(u.place) OVER w END AS first_place,
+            u.key IS NOT NULL AND (
+                first_value(u.item_id) OVER w <> u.item_id OR first_value(u.signal) OVER w <> u.signal
+                OR (u.said_when AND first_value(u.voted_at) OVER w <> u.voted_at)
+            ) AS is_other
+        FROM unnest(
+            said.users, said.items, said.signals, said.times, said.said_when, said.policies, said.clusterings, said.clusters,
+            said.propensities, said.keys, said.reasons
+        ) WITH ORDINALITY u (
+            user_id, item_id, signal, voted_at, said_when, policy, clustering, cluster, propensity, key, reason, place
+        )
+        WINDOW w AS (PARTITION BY u.user_id, u.key, u.reason IS NULL ORDER BY u.place)
+    ) v
+    LEFT JOIN pix.items i ON i.item_id = v.item_id
+    LEFT JOIN pix.interactions k ON k.user_id = v.user_id AND k.idempotency_key = v.key
+    LEFT JOIN (
+        SELECT DISTINCT ON (u.place) u.place, h.impression_id, h.policy, h.clustering, h.cluster, h.propensity
+        FROM unnest(said.users, said.items, said.times, said.policies, said.clusterings, said.propensities)
+            WITH ORDINALITY u (user_id, item_id, voted_at, policy, clustering, propensity, place)
+        JOIN pix.impressions h ON h.user_id = u.user_id AND h.item_id = u.item_id AND h.shown_at <= u.voted_at
+        WHERE u.policy IS NULL AND u.clustering IS NULL AND u.propensity IS NULL
+        ORDER BY u.place, h.shown_at DESC
+    ) s ON s.place = v.place;
+
+    SELECT array_agg(DISTINCT u.user_id) INTO voters
+    FROM unnest(said.users, checked.reasons, checked.is_known) u (user_id, reason, is_known)
+    WHERE u.reason IS NULL AND NOT u.is_known;
+    IF voters IS NOT NULL THEN
+        INSERT INTO pix.users (user_id) SELECT n.user_id FROM unnest(voters) n (user_id) ON CONFLICT DO NOTHING;
+        INSERT INTO pix.interactions (
+            user_id, item_id, signal, value, voted_at, impression_id, policy, clustering, cluster, propensity, idempotency_key
+        )
+        SELECT u.user_id, u.item_id, u.signal, u.value, u.voted_at, u.impression_id, u.policy, u.clustering, u.cluster,
+            u.propensity, u.key
+        FROM unnest(
+            said.users, said.items, said.signals, said.values, said.times, said.keys, checked.impressions, checked.policies,
+            checked.clusterings, checked.clusters, checked.propensities, checked.reasons, checked.is_known
+        ) WITH ORDINALITY u (
+            user_id, item_id, signal, value, voted_at, key, impression_id, policy, clustering, cluster, propensity, reason,
+            is_known, place
+        )
+        WHERE u.reason IS NULL AND NOT u.is_known ORDER BY u.place;
+        PERFORM pix._add_up_arms(NULL, voters);
+    END IF;
+    RETURN QUERY
+    SELECT u.place::integer, CASE WHEN u.reason IS NOT NULL THEN 'rejected' WHEN u.is_known THEN 'unchanged' ELSE 'logged' END,
+        u.reason
+    FROM unnest(checked.reasons, checked.is_known) WITH ORDINALITY u (reason, is_known, place);
+END
+$$;
+COMMENT ON FUNCTION pix.vote_batch(jsonb) IS
+'Logs many votes at once, in a few statements, as pix.vote would one by one: the way to sustain thousands a second, on a
+cluster above all. A vote that cannot be logged is told of, and does not keep the others from it. Single votes wait meanwhile.
+Arguments: votes, a JSON array of objects: user_id, item_id, and either liked or signal; voted_at (with its time zone),
+idempotency_key, policy, clustering, cluster, propensity may be left out.
+Result: for each vote, place (from 1), status: logged, unchanged (its idempotency key is known) or rejected, and then the reason.
+Errors: PX028 a setting that is no number, PX060 a call as a part of a larger query on a cluster, PX121 what is no array.
+Runs: coordinator; the work is done on the segments.
+Example: SELECT * FROM pix.vote_batch(''[{"user_id": "ann", "item_id": "boot-1", "liked": true}]'');';
+REVOKE ALL ON FUNCTION pix.vote_batch(jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix.vote_batch(jsonb) TO pix_app;
+
+CREATE OR REPLACE FUNCTION pix.count_skips(older_than interval DEFAULT '1 day') RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    limit_time timestamptz;
+    worth double precision;
+    skipped record;
+BEGIN
+    PERFORM pix._require_coordinator('pix.count_skips', 'Call it alone: SELECT pix.count_skips();');
+    IF older_than IS NULL OR older_than < interval '0' THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = format('older_than is %s', coalesce(older_than::text, 'NULL')),
+            HINT = 'Give the time that people have to answer: older_than => ''1 day''.';
+    END IF;
+    SELECT s.value INTO worth FROM pix.signals s WHERE s.signal = 'skip';
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX121', MESSAGE = 'Signal ''skip'' is not known',
+            HINT = 'INSERT INTO pix.signals (signal, value) VALUES (''skip'', -0.1);';
+    END IF;
+    PERFORM pix._use_planner();
+    PERFORM pix._hold_arms();
+    limit_time := clock_timestamp() - older_than;
+    SELECT array_agg(s.user_id) AS users, array_agg(s.impression_id) AS impressions INTO skipped
+    FROM pix.impressions s
+    WHERE s.shown_at <= limit_time AND NOT EXISTS (
+        SELECT FROM pix.interactions n
+        WHERE n.user_id = s.user_id AND n.item_id = s.item_id AND n.impression_id = s.impression_id
+    );
+    IF skipped.users IS NULL THEN
+        RETURN 0;
+    END IF;
+    INSERT INTO pix.interactions (
+        user_id, item_id, signal, value, voted_at, impression_id, policy, clustering, cluster, propensity
+    )
+    SELECT s.user_id, s.item_id, 'skip', worth, s.shown_at, s.impression_id, s.policy, s.clustering, s.cluster, s.propensity
+    FROM unnest(skipped.users, skipped.impressions) u (user_id, impression_id)
+    JOIN pix.impressions s ON s.user_id = u.user_id AND s.impression_id = u.impression_id;
+    PERFORM pix._add_up_arms(NULL, ARRAY(SELECT DISTINCT u FROM unnest(skipped.users) u));
+    RETURN cardinality(skipped.users);
+END
+$$;
+COMMENT ON FUNCTION pix.count_skips(interval) IS
+'Counts suggestions that were shown and not answered: each is logged once, with signal skip, whose value in pix.signals is
+a little of a dislike. To be called by a job, once a day. Any other signal for the item outweighs it.
+Arguments: older_than, how long people have to answer. Result: how many were logged.
+Errors: PX060 a call as a part of a larger query on a cluster, PX121 no signal skip, PX128 a time below 0.
+Runs: coordinator; the work is done on the segments.
+Example: SELECT pix.count_skips(''1 day'');';
+REVOKE ALL ON FUNCTION pix.count_skips(interval) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix.count_skips(interval) TO pix_app;

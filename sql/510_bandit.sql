@@ -1,0 +1,556 @@
+-- The bandit: clusters are its arms. A policy chooses the cluster by what the user, and all users, think of each; and in it the
+-- item is the one that the user may like best. What was shown, and how probable that was, is logged.
+
+CREATE OR REPLACE FUNCTION pix.set_default_clustering(clustering text) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM pix._require_coordinator('pix.set_default_clustering', 'Call it alone: SELECT pix.set_default_clustering(…)');
+    PERFORM pix._find_clustering(clustering);
+    DELETE FROM pix.settings s WHERE s.key = 'default_clustering';
+    INSERT INTO pix.settings (key, value) VALUES ('default_clustering', clustering);
+END
+$$;
+COMMENT ON FUNCTION pix.set_default_clustering(text) IS
+'Chooses the clustering whose clusters are suggested from where none is named. With a single clustering there is no need to.
+Arguments: clustering. Result: none.
+Errors: PX060 a call as a part of a larger query on a cluster, PX100 unknown clustering.
+Runs: coordinator.
+Example: SELECT pix.set_default_clustering(''boots'');';
+REVOKE ALL ON FUNCTION pix.set_default_clustering(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix.set_default_clustering(text) TO pix_admin;
+
+CREATE OR REPLACE FUNCTION pix._clustering_or_default(clustering text) RETURNS pix.clusterings
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    name text := clustering;
+    names text[];
+BEGIN
+    IF name IS NULL THEN
+        SELECT s.value INTO name FROM pix.settings s WHERE s.key = 'default_clustering';
+    END IF;
+    IF name IS NULL THEN
+        SELECT array_agg(c.clustering ORDER BY c.clustering) INTO names FROM pix.clusterings c;
+        IF names IS NULL THEN
+            RAISE EXCEPTION USING ERRCODE = 'PX100', MESSAGE = 'There are no clusters to suggest items from',
+                HINT = 'Make some: SELECT * FROM pix.fit_clusters(''looks'');';
+        ELSIF cardinality(names) > 1 THEN
+            RAISE EXCEPTION USING ERRCODE = 'PX126', MESSAGE = 'There is no default clustering',
+                HINT = format('Name one, or choose one of %s: SELECT pix.set_default_clustering(%L);',
+                    array_to_string(names, ', '), names[1]);
+        END IF;
+        name := names[1];
+    END IF;
+    RETURN pix._find_clustering(name);
+END
+$$;
+COMMENT ON FUNCTION pix._clustering_or_default(text) IS
+'Internal: the clustering of this name; NULL: the default one, or the only one. Errors: PX100, PX126. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._clustering_or_default(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._clustering_or_default(text) TO pix_reader;
+
+CREATE OR REPLACE FUNCTION pix._check_policy(policy text) RETURNS void
+LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+from pixelplum.server import call
+return call(plpy, GD, '@VERSION@', 'bandit.check_policy', policy)
+$$;
+COMMENT ON FUNCTION pix._check_policy(text) IS 'Internal: refuses a policy that is not known. Errors: PX122. Runs: either.';
+REVOKE ALL ON FUNCTION pix._check_policy(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._check_policy(text) TO pix_reader;
+
+-- Which prior is meant, and whether there is such a one.
+CREATE OR REPLACE FUNCTION pix._check_prior(prior text, clustering pix.clusterings) RETURNS text
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    is_pooled boolean;
+BEGIN
+    IF prior NOT IN ('flat', 'pooled', 'hierarchical') THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = format('The prior %L is not known', prior),
+            HINT = 'Use one of: flat, pooled, hierarchical.';
+    END IF;
+    IF prior = 'hierarchical' AND clustering.algorithm <> 'hierarchical' THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = format('Clustering %L is flat', clustering.clustering),
+            HINT = 'Fit it with algorithm => ''hierarchical'' to choose the branch before the leaf, or use prior => ''pooled''.';
+    END IF;
+    IF prior IN ('flat', 'hierarchical') THEN
+        RETURN prior;
+    END IF;
+    SELECT EXISTS (SELECT FROM pix.arm_priors p WHERE p.clustering = _check_prior.clustering.clustering) INTO is_pooled;
+    IF prior = 'pooled' AND NOT is_pooled THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX128',
+            MESSAGE = format('Clustering %L has no pooled priors', clustering.clustering),
+            HINT = format('SELECT * FROM pix.refresh_priors(%L); or use prior => ''flat''.', clustering.clustering);
+    END IF;
+    RETURN CASE WHEN is_pooled THEN 'pooled' ELSE 'flat' END;
+END
+$$;
+COMMENT ON FUNCTION pix._check_prior(text, pix.clusterings) IS
+'Internal: the prior that is meant; NULL: pooled, where there is such a one, else flat. Errors: PX128. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._check_prior(text, pix.clusterings) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._check_prior(text, pix.clusterings) TO pix_reader;
+
+CREATE OR REPLACE FUNCTION pix._choose(
+    policy text, all_clusters integer[], parents integer[], alpha double precision[], beta double precision[],
+    likes double precision[], dislikes double precision[], free integer[], count integer, seed integer,
+    OUT clusters integer[], OUT propensities double precision[], OUT errors double precision[]
+)
+LANGUAGE plpython3u VOLATILE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS $$
+from pixelplum.server import call
+return call(plpy, GD, '@VERSION@', 'bandit.choose', policy, all_clusters, parents, alpha, beta, likes, dislikes, free, count, seed)
+$$;
+COMMENT ON FUNCTION pix._choose(
+    text, integer[], integer[], double precision[], double precision[], double precision[], double precision[], integer[],
+    integer, integer
+) IS
+'Internal: chooses clusters, and tells how probable each choice was. Errors: PX122. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._choose(
+    text, integer[], integer[], double precision[], double precision[], double precision[], double precision[], integer[],
+    integer, integer
+) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION pix._map_members(key text, clusters integer[], blocks integer[], block_rows integer[]) RETURNS void
+LANGUAGE plpython3u STABLE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS $$
+from pixelplum.server import call
+return call(plpy, GD, '@VERSION@', 'bandit.map_members', key, clusters, blocks, block_rows)
+$$;
+COMMENT ON FUNCTION pix._map_members(text, integer[], integer[], integer[]) IS
+'Internal: keeps in this backend which vectors belong to which cluster. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._map_members(text, integer[], integer[], integer[]) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION pix._open_members(key text, clustering text, pack pix.packs) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+SET enable_nestloop = off
+AS $$
+DECLARE
+    listed record;
+BEGIN
+    PERFORM pix._open_blocks(pack.model_name);
+    SELECT coalesce(array_agg(m.cluster), '{}') AS clusters, coalesce(array_agg(f.block), '{}') AS blocks,
+        coalesce(array_agg(f.block_row), '{}') AS block_rows
+    INTO listed
+    FROM pix.cluster_members m JOIN pix.features f ON f.item_id = m.item_id
+    WHERE m.clustering = _open_members.clustering AND f.model_name = pack.model_name AND f.packed_in <= pack.packed_in;
+    PERFORM pix._map_members(key, listed.clusters, listed.blocks, listed.block_rows);
+END
+$$;
+COMMENT ON FUNCTION pix._open_members(text, text, pix.packs) IS
+'Internal: maps the blocks of a model, and which of their vectors belong to which cluster. Errors: PX024, PX094.
+Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._open_members(text, text, pix.packs) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION pix._best_in_clusters(
+    key text, blocks_key text, wanted integer[], counts integer[], centres bytea, dimensions integer[], voted_ids text[],
+    voted_blocks integer[], voted_rows integer[], weights double precision[], excluded text[],
+    OUT clusters integer[], OUT item_ids text[], OUT scores double precision[], OUT nearest text[]
+)
+LANGUAGE plpython3u STABLE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS $$
+from pixelplum.server import call
+return call(plpy, GD, '@VERSION@', 'bandit.best_in_clusters', key, blocks_key, wanted, counts, centres, dimensions, voted_ids, voted_blocks, voted_rows, weights, excluded)
+$$;
+COMMENT ON FUNCTION pix._best_in_clusters(
+    text, text, integer[], integer[], bytea, integer[], text[], integer[], integer[], double precision[], text[]
+) IS
+'Internal: the items of some clusters that a user may like best, and which liked item each is most like; NULL if this backend
+has not mapped what is to be searched. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._best_in_clusters(
+    text, text, integer[], integer[], bytea, integer[], text[], integer[], integer[], double precision[], text[]
+) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION pix._suggest(
+    user_id text, count integer, policy text, clustering text, prior text, again_after interval, seed integer
+) RETURNS SETOF pix.suggestion
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER ROWS 10
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
+AS $$
+DECLARE
+    used_policy text := coalesce(policy, 'thompson');
+    used_prior text;
+    known pix.clusterings;
+    pack pix.packs;
+    model pix.models;
+    key text;
+    half_life double precision := pix._half_life();
+    seen text[];
+    nodes record;
+    free integer[];
+    chosen record;
+    wanted record;
+    voted record;
+    candidate record;
+    passed record;
+    short record;
+    shown pix.suggestion;
+    was_opened boolean := false;
+BEGIN
+    PERFORM pix._require_coordinator('pix.next_items', 'Call it alone: SELECT * FROM pix.next_items(…)');
+    PERFORM pix._check_user(user_id);
+    PERFORM pix._check_k(count);
+    IF count > 1000 THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = format('%s suggestions are more than 1,000', count),
+            HINT = 'Ask for a page: pix.next_items(user_id, 20).';
+    END IF;
+    IF again_after IS NULL OR again_after < interval '0' THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = format('again_after is %s', coalesce(again_after::text, 'NULL')),
+            HINT = 'Give the time before an item may be shown again: again_after => ''1 day''.';
+    END IF;
+    PERFORM pix._check_policy(used_policy);
+    known := pix._clustering_or_default(clustering);
+    PERFORM pix._check_clustering(known);
+    used_prior := pix._check_prior(prior, known);
+    PERFORM pix._use_planner();
+    model := pix._find_model(known.model_name);
+    SELECT p.* INTO pack FROM pix.packs p WHERE p.model_name = known.model_name;
+    PERFORM pix._check_pack(pack, model);
+    key := format('members %s %s %s %s', known.clustering, known.fitted_at, known.packed_in, pack.checksum);
+    IF NOT EXISTS (SELECT FROM pix.users u WHERE u.user_id = _suggest.user_id) THEN
+        INSERT INTO pix.users (user_id) VALUES (_suggest.user_id) ON CONFLICT DO NOTHING;
+    END IF;
+
+    SELECT coalesce(array_agg(s.item_id), '{}') INTO seen FROM (
+        SELECT o.item_id FROM pix.opinions o WHERE o.user_id = _suggest.user_id AND o.signal <> 'skip'
+        UNION
+        SELECT h.item_id FROM pix.impressions h
+        WHERE h.user_id = _suggest.user_id AND h.shown_at > clock_timestamp() - again_after
+    ) s;
+    SELECT array_agg(c.cluster ORDER BY c.cluster) AS clusters,
+        array_agg(CASE WHEN used_prior = 'hierarchical' THEN c.parent END ORDER BY c.cluster) AS parents,
+        array_agg(coalesce(p.alpha, 1) ORDER BY c.cluster) AS alpha, array_agg(coalesce(p.beta, 1) ORDER BY c.cluster) AS beta,
+        array_agg(coalesce(a.likes * pix._decay(half_life, clock_timestamp() - a.as_of), 0) ORDER BY c.cluster) AS likes,
+        array_agg(coalesce(a.dislikes * pix._decay(half_life, clock_timestamp() - a.as_of), 0) ORDER BY c.cluster) AS dislikes,
+        array_agg(c.items::integer ORDER BY c.cluster) AS free,
+        coalesce(min(c.items) FILTER (WHERE c.height IS NULL), 0) AS smallest
+    INTO nodes
+    FROM pix.clusters c
+    LEFT JOIN pix.arm_priors p ON p.clustering = c.clustering AND p.cluster = c.cluster AND used_prior <> 'flat'
+    LEFT JOIN pix.arms a ON a.user_id = _suggest.user_id AND a.clustering = c.clustering AND a.cluster = c.cluster
+    WHERE c.clustering = known.clustering AND (c.height IS NULL OR used_prior = 'hierarchical');
+    free := nodes.free;
+    IF nodes.smallest <= cardinality(seen) THEN
+        SELECT array_agg(n.items - coalesce(s.seen, 0)::integer ORDER BY n.place) INTO free
+        FROM unnest(nodes.clusters, nodes.free) WITH ORDINALITY n (cluster, items, place)
+        LEFT JOIN (
+            SELECT m.cluster, count(*) AS seen FROM pix.cluster_members m
+            WHERE m.clustering = known.clustering AND m.item_id = ANY (seen) GROUP BY m.cluster
+        ) s ON s.cluster = n.cluster;
+    END IF;
+    SELECT coalesce(array_agg(v.item_id), '{}') AS item_ids, coalesce(array_agg(v.block), '{}') AS blocks,
+        coalesce(array_agg(v.block_row), '{}') AS block_rows, coalesce(array_agg(v.value), '{}') AS weights
+    INTO voted
+    FROM (
+        SELECT f.item_id, f.block, f.block_row, o.value
+        FROM (
+            SELECT l.item_id, l.value FROM pix.opinions l
+            WHERE l.user_id = _suggest.user_id AND l.value <> 0 ORDER BY l.voted_at DESC, l.vote_id DESC LIMIT 200
+        ) o
+        JOIN pix.features f ON f.item_id = o.item_id
+        WHERE f.model_name = known.model_name AND f.packed_in <= pack.packed_in
+    ) v;
+
+    LOOP
+        chosen := pix._choose(
+            used_policy, nodes.clusters, nodes.parents, nodes.alpha, nodes.beta, nodes.likes, nodes.dislikes, free, count, seed
+        );
+        IF cardinality(chosen.clusters) = 0 THEN
+            RETURN;
+        END IF;
+        SELECT array_agg(w.cluster ORDER BY w.cluster) AS clusters, array_agg(w.times::integer ORDER BY w.cluster) AS times,
+            string_agg(c.centre, ''::bytea ORDER BY w.cluster) AS centres
+        INTO wanted
+        FROM (SELECT u.cluster, count(*) AS times FROM unnest(chosen.clusters) u (cluster) GROUP BY u.cluster) w
+        JOIN pix.clusters c ON c.clustering = known.clustering AND c.cluster = w.cluster;
+        -- A few more than are wanted: some may have lost their features since.
+        SELECT b.* INTO candidate FROM pix._best_in_clusters(
+            key, pack.checksum, wanted.clusters, ARRAY(SELECT t + 4 FROM unnest(wanted.times) t), wanted.centres,
+            known.dimensions, voted.item_ids, voted.blocks, voted.block_rows, voted.weights, seen
+        ) b;
+        IF candidate.item_ids IS NULL THEN
+            IF was_opened THEN
+                PERFORM pix._raise_files_vanish();
+            END IF;
+            PERFORM pix._open_members(key, known.clustering, pack);
+            was_opened := true;
+            CONTINUE;
+        END IF;
+        SELECT array_agg(p.cluster ORDER BY p.place) AS clusters, array_agg(p.item_id ORDER BY p.place) AS item_ids,
+            array_agg(p.score ORDER BY p.place) AS scores, array_agg(p.nearest ORDER BY p.place) AS nearest
+        INTO passed
+        FROM unnest(candidate.clusters, candidate.item_ids, candidate.scores, candidate.nearest)
+            WITH ORDINALITY p (cluster, item_id, score, nearest, place)
+        JOIN pix.cluster_members m
+            ON m.item_id = p.item_id AND m.clustering = known.clustering AND m.cluster = p.cluster
+        JOIN pix.current_features f ON f.item_id = p.item_id AND f.model_name = known.model_name;
+        -- A cluster with fewer items than it was taken to have: choose again, knowing that.
+        SELECT array_agg(w.cluster) AS clusters, array_agg(coalesce(g.got, 0)::integer) AS got INTO short
+        FROM unnest(wanted.clusters, wanted.times) w (cluster, times)
+        LEFT JOIN (SELECT u.cluster, count(*) AS got FROM unnest(passed.clusters) u (cluster) GROUP BY u.cluster) g
+            ON g.cluster = w.cluster
+        WHERE coalesce(g.got, 0) < w.times;
+        EXIT WHEN short.clusters IS NULL;
+        SELECT array_agg(coalesce(s.got, n.items) ORDER BY n.place) INTO free
+        FROM unnest(nodes.clusters, free) WITH ORDINALITY n (cluster, items, place)
+        LEFT JOIN unnest(short.clusters, short.got) s (cluster, got) ON s.cluster = n.cluster;
+    END LOOP;
+
+    FOR shown IN
+        SELECT c.place::integer, p.item_id, known.clustering, c.cluster, used_policy, c.propensity, c.error, p.score,
+            CASE WHEN p.nearest IS NOT NULL THEN format('looks like %s, which %s liked; from', p.nearest, _suggest.user_id)
+                ELSE 'typical of' END
+            || format(' cluster %s', c.cluster)
+            || CASE WHEN cardinality(d.words) > 0 THEN format(' (%s)', array_to_string(d.words[1:3], ', ')) ELSE '' END
+            || format(', chosen by %s at %s %%', used_policy, round((100 * c.propensity)::numeric)),
+            NULL::bigint
+        FROM (
+            SELECT u.*, row_number() OVER (PARTITION BY u.cluster ORDER BY u.place) AS turn
+            FROM unnest(chosen.clusters, chosen.propensities, chosen.errors) WITH ORDINALITY u (cluster, propensity, error, place)
+        ) c
+        JOIN (
+            SELECT u.*, row_number() OVER (PARTITION BY u.cluster ORDER BY u.place) AS turn
+            FROM unnest(passed.clusters, passed.item_ids, passed.scores, passed.nearest)
+                WITH ORDINALITY u (cluster, item_id, score, nearest, place)
+        ) p ON p.cluster = c.cluster AND p.turn = c.turn
+        JOIN pix.clusters d ON d.clustering = known.clustering AND d.cluster = c.cluster
+        ORDER BY c.place
+    LOOP
+        INSERT INTO pix.impressions (user_id, item_id, shown_at, policy, prior, clustering, cluster, propensity, score)
+        VALUES (
+            _suggest.user_id, shown.item_id, clock_timestamp(), shown.policy, used_prior, shown.clustering, shown.cluster,
+            shown.propensity, shown.score
+        ) RETURNING impression_id INTO shown.impression_id;
+        RETURN NEXT shown;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION pix._suggest(text, integer, text, text, text, interval, integer) IS
+'Internal: pix.next_items, by the owner''s rights. Errors: those of pix.next_items. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._suggest(text, integer, text, text, text, interval, integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._suggest(text, integer, text, text, text, interval, integer) TO pix_app;
+
+CREATE OR REPLACE FUNCTION pix.next_items(
+    user_id text, n integer DEFAULT 10, policy text DEFAULT NULL, clustering text DEFAULT NULL, prior text DEFAULT NULL,
+    again_after interval DEFAULT '1 day', seed integer DEFAULT NULL
+) RETURNS SETOF pix.suggestion
+LANGUAGE sql VOLATILE PARALLEL UNSAFE ROWS 10
+SET search_path = pg_catalog, pg_temp
+AS $$SELECT s.* FROM pix._suggest(user_id, n, policy, clustering, prior, again_after, seed) s$$;
+COMMENT ON FUNCTION pix.next_items(text, integer, text, text, text, interval, integer) IS
+'A page of items that a user has not seen: for each, a policy chooses the cluster, none again before all others had their
+turn, and in the cluster it is the item that looks most like what the user liked, and least like what they disliked; where
+nothing is liked yet, one that is typical of the cluster. All are logged in pix.impressions.
+Arguments: user_id, created if it is new; n, how many, up to 1,000; policy (NULL: thompson): thompson, posterior_mean (in
+proportion to the posterior means), ucb1, greedy, epsilon_greedy (one time in ten any), random; clustering (NULL: the default
+one, or the only one); prior: flat, pooled (as pix.refresh_priors left it) or hierarchical (the branch of a hierarchical
+clustering, then the leaf); NULL: pooled where there is such a one, else flat; again_after, when an item that was shown and not
+answered may be shown again; seed of the random numbers (NULL: others each time).
+Result: rank, item_id, clustering, cluster, policy, propensity (how probable the cluster was, given those before it on the page)
+and its standard error (0 but for thompson, which is simulated with 1,000 draws), score (cosine similarity to what is liked,
+less half of that to what is disliked), reason in words, impression_id. Fewer rows if fewer items are left.
+Errors: PX024 a cache folder that cannot be used, PX028 a setting that is no number, PX033 n below 1, PX060 a call as a part of
+a larger query on a cluster, PX094 a damaged block, PX095 a model without packed features, PX100 unknown clustering, or none,
+PX103 a clustering whose model has changed, PX120 a user_id that is missing or too long, PX122 unknown policy, PX126 no default
+clustering, PX128 an argument that cannot be used.
+Runs: coordinator.
+Example: SELECT * FROM pix.next_items(''ann'', 6, clustering => ''boots'');';
+REVOKE ALL ON FUNCTION pix.next_items(text, integer, text, text, text, interval, integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix.next_items(text, integer, text, text, text, interval, integer) TO pix_app;
+
+CREATE OR REPLACE FUNCTION pix.next_item(
+    user_id text, policy text DEFAULT NULL, clustering text DEFAULT NULL, prior text DEFAULT NULL,
+    again_after interval DEFAULT '1 day', seed integer DEFAULT NULL
+) RETURNS SETOF pix.suggestion
+LANGUAGE sql VOLATILE PARALLEL UNSAFE ROWS 1
+SET search_path = pg_catalog, pg_temp
+AS $$SELECT s.* FROM pix._suggest(user_id, 1, policy, clustering, prior, again_after, seed) s$$;
+COMMENT ON FUNCTION pix.next_item(text, text, text, text, interval, integer) IS
+'The item to show a user next: pix.next_items for a single one.
+Arguments: as for pix.next_items. Result: as for pix.next_items; no row if no item is left.
+Errors: those of pix.next_items. Runs: coordinator.
+Example: SELECT item_id, cluster, propensity, reason FROM pix.next_item(''ann'', clustering => ''boots'');';
+REVOKE ALL ON FUNCTION pix.next_item(text, text, text, text, interval, integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix.next_item(text, text, text, text, interval, integer) TO pix_app;
+
+-- Priors from all users.
+CREATE OR REPLACE FUNCTION pix._pooled_priors(
+    arms integer[], likes double precision[], votes double precision[], users integer[], count integer, method text,
+    cap double precision, OUT alphas double precision[], OUT betas double precision[]
+)
+LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+from pixelplum.server import call
+return call(plpy, GD, '@VERSION@', 'priors.pooled', arms, likes, votes, users, count, method, cap)
+$$;
+COMMENT ON FUNCTION pix._pooled_priors(
+    integer[], double precision[], double precision[], integer[], integer, text, double precision
+) IS
+'Internal: a Beta prior for each arm, from how many users have so many likes of so many votes on it. Runs: either.';
+REVOKE ALL ON FUNCTION pix._pooled_priors(
+    integer[], double precision[], double precision[], integer[], integer, text, double precision
+) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._pooled_priors(
+    integer[], double precision[], double precision[], integer[], integer, text, double precision
+) TO pix_admin;
+
+CREATE OR REPLACE FUNCTION pix.refresh_priors(
+    clustering text DEFAULT NULL, method text DEFAULT 'moments', strength_cap double precision DEFAULT 20
+) RETURNS SETOF pix.arm_priors
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE ROWS 25
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    known pix.clusterings;
+    half_life double precision := pix._half_life();
+    nodes integer[];
+    kinds record;
+    totals record;
+    fitted record;
+BEGIN
+    PERFORM pix._require_coordinator('pix.refresh_priors', 'Call it alone: SELECT * FROM pix.refresh_priors();');
+    known := pix._clustering_or_default(clustering);
+    IF method IS NULL OR method NOT IN ('moments', 'likelihood') THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = format('The method %L is not known', method),
+            HINT = 'Use one of: moments, likelihood.';
+    END IF;
+    IF strength_cap IS NULL OR NOT strength_cap BETWEEN 0.1 AND 10000 THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = format('A strength_cap of %s cannot be used', coalesce(strength_cap::text, 'NULL')),
+            HINT = 'Use 0.1 to 10,000: so many votes a prior may at most be worth.';
+    END IF;
+    PERFORM pix._use_planner();
+    PERFORM pg_advisory_xact_lock(hashtext('pix.refresh_priors'), hashtext(known.clustering));
+    SELECT array_agg(c.cluster ORDER BY c.cluster) INTO nodes FROM pix.clusters c WHERE c.clustering = known.clustering;
+    -- Every cluster with those below it that items belong to; a flat one has itself.
+    WITH RECURSIVE below AS (
+        SELECT c.cluster, c.cluster AS leaf FROM pix.clusters c WHERE c.clustering = known.clustering AND c.height IS NULL
+        UNION ALL
+        SELECT c.parent, b.leaf FROM below b JOIN pix.clusters c ON c.clustering = known.clustering AND c.cluster = b.cluster
+        WHERE c.parent IS NOT NULL
+    ), user_arm AS (
+        SELECT b.cluster, a.user_id, sum(a.likes * pix._decay(half_life, clock_timestamp() - a.as_of)) AS likes,
+            sum((a.likes + a.dislikes) * pix._decay(half_life, clock_timestamp() - a.as_of)) AS votes
+        FROM pix.arms a JOIN below b ON b.leaf = a.cluster
+        WHERE a.clustering = known.clustering GROUP BY b.cluster, a.user_id
+    ), kind AS (
+        SELECT u.cluster, u.likes, u.votes, count(*)::integer AS users FROM user_arm u
+        WHERE u.votes > 1e-6 GROUP BY u.cluster, u.likes, u.votes
+    )
+    SELECT coalesce(array_agg(array_position(nodes, k.cluster)), '{}') AS arms, coalesce(array_agg(k.likes), '{}') AS likes,
+        coalesce(array_agg(k.votes), '{}') AS votes, coalesce(array_agg(k.users), '{}') AS users
+    INTO kinds FROM kind k;
+    fitted := pix._pooled_priors(
+        kinds.arms, kinds.likes, kinds.votes, kinds.users, cardinality(nodes), method, strength_cap
+    );
+    DELETE FROM pix.arm_priors p WHERE p.clustering = known.clustering;
+    INSERT INTO pix.arm_priors (clustering, cluster, alpha, beta, likes, dislikes, users)
+    SELECT known.clustering, f.cluster, f.alpha, f.beta, coalesce(t.likes, 0), coalesce(t.votes - t.likes, 0), coalesce(t.users, 0)
+    FROM unnest(nodes, fitted.alphas, fitted.betas) WITH ORDINALITY f (cluster, alpha, beta, place)
+    LEFT JOIN (
+        SELECT k.arm, sum(k.users * k.likes) AS likes, sum(k.users * k.votes) AS votes, sum(k.users) AS users
+        FROM unnest(kinds.arms, kinds.likes, kinds.votes, kinds.users) k (arm, likes, votes, users) GROUP BY k.arm
+    ) t ON t.arm = f.place;
+    RETURN QUERY SELECT p.* FROM pix.arm_priors p WHERE p.clustering = known.clustering ORDER BY p.cluster;
+END
+$$;
+COMMENT ON FUNCTION pix.refresh_priors(text, text, double precision) IS
+'Fits for each cluster, upper ones of a hierarchy too, a Beta distribution to what all users think of it: what is then expected
+of a user of whom nothing is known. To be called by a job, once a day, and after a refit. A cluster''s mean is pulled to that of
+all clusters by two votes; one that fewer than two users have voted in has the spread of all.
+Arguments: clustering (NULL: the default one, or the only one); method: moments (Kleinman) or likelihood (of the beta-binomial);
+strength_cap, how many votes a prior is at most worth.
+Result: the rows of pix.arm_priors: alpha, beta, and likes, dislikes and users that they come from.
+Errors: PX028 a setting that is no number, PX060 a call as a part of a larger query on a cluster, PX100 unknown clustering, PX126
+no default clustering, PX128 an argument that cannot be used.
+Runs: coordinator; the work is done on the segments.
+Example: SELECT cluster, alpha / (alpha + beta) AS mean, users FROM pix.refresh_priors(''boots'');';
+REVOKE ALL ON FUNCTION pix.refresh_priors(text, text, double precision) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix.refresh_priors(text, text, double precision) TO pix_admin;
+
+-- For BI tools.
+CREATE OR REPLACE FUNCTION pix.beta_quantile(alpha double precision, beta double precision, probability double precision)
+RETURNS double precision
+LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE COST 1000
+SET search_path = pg_catalog, pg_temp
+AS $$
+from pixelplum.server import call
+return call(plpy, GD, '@VERSION@', 'priors.beta_quantile', alpha, beta, probability)
+$$;
+COMMENT ON FUNCTION pix.beta_quantile(double precision, double precision, double precision) IS
+'The share of likes that a Beta(alpha, beta) distribution stays below with some probability.
+Arguments: alpha and beta, above 0; probability, 0 to 1. Result: a number from 0 to 1; NULL for NULLs.
+Errors: PX128 an argument out of its range.
+Runs: either.
+Example: SELECT pix.beta_quantile(4, 2, 0.025) AS low, pix.beta_quantile(4, 2, 0.975) AS high;';
+REVOKE ALL ON FUNCTION pix.beta_quantile(double precision, double precision, double precision) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix.beta_quantile(double precision, double precision, double precision) TO pix_reader;
+
+CREATE OR REPLACE VIEW pix.arm_posteriors AS
+SELECT d.user_id, d.clustering, d.cluster, d.words, d.votes, d.likes, d.dislikes, d.alpha / (d.alpha + d.beta) AS mean,
+    pix.beta_quantile(d.alpha, d.beta, 0.025) AS low, pix.beta_quantile(d.alpha, d.beta, 0.975) AS high
+FROM (
+    SELECT w.user_id, w.clustering, w.cluster, c.words, w.votes, w.likes, w.dislikes,
+        coalesce(p.alpha, 1) + w.likes AS alpha, coalesce(p.beta, 1) + w.dislikes AS beta
+    FROM (
+        SELECT a.user_id, a.clustering, a.cluster, a.votes, a.likes * a.fresh AS likes, a.dislikes * a.fresh AS dislikes
+        FROM (
+            SELECT r.*, pix._decay((SELECT pix._half_life()), now() - r.as_of) AS fresh FROM pix.arms r WHERE r.votes > 0
+        ) a
+    ) w
+    LEFT JOIN pix.clusters c ON c.clustering = w.clustering AND c.cluster = w.cluster
+    LEFT JOIN pix.arm_priors p ON p.clustering = w.clustering AND p.cluster = w.cluster
+) d;
+COMMENT ON VIEW pix.arm_posteriors IS
+'What is believed of each user''s taste for each cluster that they have voted in, for BI tools: votes, likes and dislikes (as
+they count today), the posterior mean of the share of likes, and the 95 % credible interval from low to high. The prior is the
+pooled one where pix.refresh_priors has made one, else flat.';
+REVOKE ALL ON pix.arm_posteriors FROM PUBLIC;
+GRANT SELECT ON pix.arm_posteriors TO pix_reader;
+
+CREATE OR REPLACE VIEW pix.pooled_arms AS
+SELECT d.clustering, d.cluster, d.words, d.items, d.users, d.votes, d.likes, d.dislikes,
+    (1 + d.likes) / (2 + d.likes + d.dislikes) AS mean,
+    pix.beta_quantile(1 + d.likes, 1 + d.dislikes, 0.025) AS low, pix.beta_quantile(1 + d.likes, 1 + d.dislikes, 0.975) AS high
+FROM (
+    SELECT c.clustering, c.cluster, c.words, c.items, coalesce(w.users, 0) AS users, coalesce(w.votes, 0)::bigint AS votes,
+        coalesce(w.likes, 0) AS likes, coalesce(w.dislikes, 0) AS dislikes
+    FROM pix.clusters c
+    LEFT JOIN (
+        SELECT a.clustering, a.cluster, count(*) AS users, sum(a.votes) AS votes, sum(a.likes * a.fresh) AS likes,
+            sum(a.dislikes * a.fresh) AS dislikes
+        FROM (
+            SELECT r.*, pix._decay((SELECT pix._half_life()), now() - r.as_of) AS fresh FROM pix.arms r WHERE r.votes > 0
+        ) a
+        GROUP BY a.clustering, a.cluster
+    ) w ON w.clustering = c.clustering AND w.cluster = c.cluster
+    WHERE c.height IS NULL
+) d;
+COMMENT ON VIEW pix.pooled_arms IS
+'What all users together think of each cluster, for BI tools: users, votes, likes and dislikes (as they count today), the
+posterior mean of the share of likes after a flat prior, and the 95 % credible interval from low to high.';
+REVOKE ALL ON pix.pooled_arms FROM PUBLIC;
+GRANT SELECT ON pix.pooled_arms TO pix_reader;
+
+CREATE OR REPLACE VIEW pix.taste_trend AS
+SELECT date_trunc('week', o.voted_at) AS week, m.clustering, m.cluster, i.brand, count(*) AS votes,
+    sum(greatest(o.value, 0)) AS likes, sum(greatest(-o.value, 0)) AS dislikes
+FROM pix.opinions o
+LEFT JOIN pix.items i ON i.item_id = o.item_id
+LEFT JOIN pix.cluster_members m ON m.item_id = o.item_id
+GROUP BY 1, 2, 3, 4;
+COMMENT ON VIEW pix.taste_trend IS
+'Likes and dislikes by week, clustering, cluster and brand, for BI tools: add up what is not asked for, and look at one
+clustering at a time. Votes count for the cluster that their item is in now.';
+REVOKE ALL ON pix.taste_trend FROM PUBLIC;
+GRANT SELECT ON pix.taste_trend TO pix_reader;

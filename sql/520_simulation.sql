@@ -1,0 +1,183 @@
+-- Synthetic users whose taste is known, voting through the same functions as real ones.
+
+CREATE OR REPLACE FUNCTION pix._chance(said text) RETURNS double precision
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$SELECT ('x' || substr(md5(said), 1, 8))::bit(32)::bigint / 4294967296.0::double precision$$;
+COMMENT ON FUNCTION pix._chance(text) IS
+'Internal: a number from 0 to 1 that looks random, the same for the same text. Runs: either.';
+REVOKE ALL ON FUNCTION pix._chance(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._chance(text) TO pix_reader;
+
+CREATE OR REPLACE FUNCTION pix._truths(truth text, clustering text) RETURNS text[]
+LANGUAGE sql STABLE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT array_agg(d.value ORDER BY d.value) FROM (
+    SELECT l.label AS value FROM pix.labels l
+    JOIN pix.cluster_members m ON m.item_id = l.item_id AND m.clustering = _truths.clustering WHERE l.label_set = truth
+    UNION
+    SELECT CASE WHEN truth = 'brand' THEN i.brand ELSE i.attributes ->> truth END FROM pix.items i
+    JOIN pix.cluster_members m ON m.item_id = i.item_id AND m.clustering = _truths.clustering
+    WHERE NOT EXISTS (SELECT FROM pix.labels l WHERE l.label_set = truth)
+) d WHERE d.value IS NOT NULL
+$$;
+COMMENT ON FUNCTION pix._truths(text, text) IS
+'Internal: the labels of a label set, or values of an attribute, that items of a clustering have. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._truths(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._truths(text, text) TO pix_reader;
+
+CREATE OR REPLACE FUNCTION pix.simulate(
+    policy text, truth text, users integer DEFAULT 20, votes integer DEFAULT 40, clustering text DEFAULT NULL,
+    prior text DEFAULT NULL, liked_labels integer DEFAULT 2, taste_groups integer DEFAULT NULL,
+    flipped double precision DEFAULT 0.1, seed integer DEFAULT 7, keep boolean DEFAULT false
+) RETURNS pix.simulations
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    begun timestamptz := clock_timestamp();
+    known pix.clusterings;
+    used_prior text;
+    labels text[];
+    liked text[];
+    is_label_set boolean;
+    available bigint;
+    id bigint;
+    person text;
+    shown record;
+    label text;
+    likes_it boolean;
+    won double precision;
+    missed double precision;
+    win_sums double precision[];
+    win_squares double precision[];
+    miss_sums double precision[];
+    miss_squares double precision[];
+    result pix.simulations;
+BEGIN
+    PERFORM pix._require_coordinator('pix.simulate', 'Call it alone: SELECT * FROM pix.simulate(…)');
+    PERFORM pix._check_policy(policy);
+    known := pix._clustering_or_default(clustering);
+    used_prior := pix._check_prior(prior, known);
+    IF users IS NULL OR users NOT BETWEEN 2 AND 100000 OR votes IS NULL OR votes NOT BETWEEN 1 AND 10000
+        OR taste_groups < 1 OR flipped IS NULL OR NOT flipped BETWEEN 0 AND 0.5 OR seed IS NULL OR keep IS NULL
+    THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = 'Such users cannot be simulated',
+            HINT = 'Use 2 to 100,000 users, 1 to 10,000 votes, at least one taste group, flipped from 0 to 0.5, and a seed.';
+    END IF;
+    PERFORM pix._use_planner();
+    labels := pix._truths(truth, known.clustering);
+    IF coalesce(cardinality(labels), 0) < 2 THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX129',
+            MESSAGE = format('%s is no label set, and no attribute, with two values in clustering %L',
+                coalesce(quote_literal(truth), 'NULL'), known.clustering),
+            HINT = 'Name a label set of pix.labels, brand, or a key of the attributes of pix.items.';
+    END IF;
+    IF liked_labels IS NULL OR NOT liked_labels BETWEEN 1 AND cardinality(labels) - 1 THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = format('Nobody can like %s of %s labels', liked_labels, cardinality(labels)),
+            HINT = format('Use liked_labels => 1 to %s.', cardinality(labels) - 1);
+    END IF;
+    SELECT count(*) INTO available FROM pix.cluster_members m WHERE m.clustering = known.clustering;
+    IF votes > available THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX128',
+            MESSAGE = format('%s votes of each user are more than the %s items of clustering %L', votes, available, known.clustering),
+            HINT = format('Use votes => %s or less.', available);
+    END IF;
+    SELECT EXISTS (SELECT FROM pix.labels l WHERE l.label_set = truth) INTO is_label_set;
+    INSERT INTO pix.simulations (
+        policy, prior, clustering, label_set, users, votes, liked_labels, taste_groups, flipped, seed, likes, likes_error, seconds
+    ) VALUES (
+        simulate.policy, used_prior, known.clustering, truth, simulate.users, simulate.votes, simulate.liked_labels,
+        simulate.taste_groups, simulate.flipped, simulate.seed, 0, 0, 0
+    ) RETURNING simulation_id INTO id;
+    win_sums := array_fill(0::double precision, ARRAY[votes]);
+    win_squares := win_sums;
+    miss_sums := win_sums;
+    miss_squares := win_sums;
+    BEGIN
+        FOR number IN 1 .. users LOOP
+            person := format('sim-%s-%s', id, number);
+            won := 0;
+            missed := 0;
+            SELECT array_agg(t.value) INTO liked FROM (
+                SELECT l.value FROM unnest(labels) l (value)
+                ORDER BY md5(format('%s: %s', CASE WHEN taste_groups IS NULL THEN format('user %s of %s', number, seed)
+                    ELSE format('group %s', floor(taste_groups * pix._chance(format('%s in a group of %s', number, seed)))) END, l.value))
+                LIMIT liked_labels
+            ) t;
+            FOR vote_number IN 1 .. votes LOOP
+                SELECT s.item_id INTO shown FROM pix.next_item(
+                    person, policy, known.clustering, used_prior,
+                    seed => floor(2147483647 * pix._chance(format('%s: %s, %s', seed, number, vote_number)))::integer
+                ) s;
+                EXIT WHEN NOT FOUND;
+                IF is_label_set THEN
+                    SELECT l.label INTO label FROM pix.labels l WHERE l.item_id = shown.item_id AND l.label_set = truth;
+                ELSE
+                    SELECT CASE WHEN truth = 'brand' THEN i.brand ELSE i.attributes ->> truth END INTO label
+                    FROM pix.items i WHERE i.item_id = shown.item_id;
+                END IF;
+                likes_it := coalesce(label = ANY (liked), false);
+                IF pix._chance(format('%s: %s votes on %s', seed, number, shown.item_id)) < flipped THEN
+                    PERFORM pix.vote(person, shown.item_id, NOT likes_it);
+                    won := won + (NOT likes_it)::integer;
+                ELSE
+                    PERFORM pix.vote(person, shown.item_id, likes_it);
+                    won := won + likes_it::integer;
+                END IF;
+                missed := missed + CASE WHEN likes_it THEN 0 ELSE 1 - 2 * flipped END;
+                win_sums[vote_number] := win_sums[vote_number] + won;
+                win_squares[vote_number] := win_squares[vote_number] + won ^ 2;
+                miss_sums[vote_number] := miss_sums[vote_number] + missed;
+                miss_squares[vote_number] := miss_squares[vote_number] + missed ^ 2;
+            END LOOP;
+        END LOOP;
+        IF NOT keep THEN
+            RAISE EXCEPTION USING ERRCODE = 'PX12R', MESSAGE = 'These users were simulated, and are forgotten';
+        END IF;
+    EXCEPTION WHEN SQLSTATE 'PX12R' THEN
+        NULL;  -- what was counted stays in variables
+    END;
+    INSERT INTO pix.simulation_curves (simulation_id, vote, likes, likes_error, regret, regret_error)
+    SELECT id, u.place, u.win / users, sqrt(greatest(0, u.win_square / users - (u.win / users) ^ 2) / (users - 1)),
+        u.miss / users, sqrt(greatest(0, u.miss_square / users - (u.miss / users) ^ 2) / (users - 1))
+    FROM unnest(win_sums, win_squares, miss_sums, miss_squares) WITH ORDINALITY u (win, win_square, miss, miss_square, place);
+    SELECT c.likes, c.likes_error INTO won, missed FROM pix.simulation_curves c WHERE c.simulation_id = id AND c.vote = votes;
+    UPDATE pix.simulations s
+    SET likes = won, likes_error = missed, seconds = EXTRACT(EPOCH FROM begun_until - begun)
+    FROM (SELECT clock_timestamp() AS begun_until) t WHERE s.simulation_id = id;
+    SELECT s.* INTO result FROM pix.simulations s WHERE s.simulation_id = id;
+    RETURN result;
+END
+$$;
+COMMENT ON FUNCTION
+    pix.simulate(text, text, integer, integer, text, text, integer, integer, double precision, integer, boolean)
+IS
+'Tries a policy on synthetic users whose taste is known: each likes some labels, and votes on what pix.next_item shows through
+pix.vote. pix.regret_curves has how likes and regret grow; regret counts the likes that a user who is shown nothing but liked
+labels would have given more. Nothing else stays, unless it is to be kept.
+Arguments: policy; truth: a label set, ''brand'', or a key of the items'' attributes; users, 2 or more; votes of each;
+clustering (NULL: the default one, or the only one); prior, as for pix.next_items; liked_labels, how many labels a user likes;
+taste_groups, how many tastes the users share (NULL: each has their own); flipped, the share of votes that say the opposite;
+seed, which decides on users and votes; keep: users, named sim-…, their votes and what was shown to them stay.
+Result: the row of pix.simulations: likes is the mean number per user, likes_error its standard error.
+Errors: those of pix.next_items and pix.vote, PX122 unknown policy, PX128 an argument that cannot be used, PX129 a truth that does
+not tell items apart.
+Runs: coordinator; a vote and its suggestion take some 5 ms, on a cluster 100 ms. Fits and batches of votes wait meanwhile.
+Example: SELECT likes, likes_error FROM pix.simulate(''thompson'', ''heel'', users => 3, votes => 5, liked_labels => 1, clustering => ''boots'');';
+REVOKE ALL ON FUNCTION
+    pix.simulate(text, text, integer, integer, text, text, integer, integer, double precision, integer, boolean)
+FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION
+    pix.simulate(text, text, integer, integer, text, text, integer, integer, double precision, integer, boolean)
+TO pix_admin;
+
+CREATE OR REPLACE VIEW pix.regret_curves AS
+SELECT s.simulation_id, s.policy, s.prior, s.clustering, s.label_set, s.users, s.taste_groups, s.seed, c.vote, c.likes,
+    c.likes_error, c.regret, c.regret_error
+FROM pix.simulations s JOIN pix.simulation_curves c ON c.simulation_id = s.simulation_id;
+COMMENT ON VIEW pix.regret_curves IS
+'How likes and regret grow with votes in each run of pix.simulate, for BI tools: means per user, and their standard errors.';
+REVOKE ALL ON pix.regret_curves FROM PUBLIC;
+GRANT SELECT ON pix.regret_curves TO pix_reader;

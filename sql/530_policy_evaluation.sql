@@ -1,0 +1,149 @@
+-- What a policy would have been worth, from the log of others: nobody has to be shown anything for it.
+
+CREATE OR REPLACE FUNCTION pix._off_policy(
+    policy text, users integer[], arms integer[], "values" double precision[], propensities double precision[],
+    alpha double precision[], beta double precision[], seed integer
+) RETURNS pix.policy_value[]
+LANGUAGE plpython3u STABLE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS $$
+from pixelplum.server import call
+return call(plpy, GD, '@VERSION@', 'off_policy.evaluate', policy, users, arms, values, propensities, alpha, beta, seed)
+$$;
+COMMENT ON FUNCTION pix._off_policy(
+    text, integer[], integer[], double precision[], double precision[], double precision[], double precision[], integer
+) IS
+'Internal: a policy''s value by each estimator. Errors: PX122. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._off_policy(
+    text, integer[], integer[], double precision[], double precision[], double precision[], double precision[], integer
+) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._off_policy(
+    text, integer[], integer[], double precision[], double precision[], double precision[], double precision[], integer
+) TO pix_reader;
+
+CREATE OR REPLACE FUNCTION pix._evaluate_policies(
+    function text, policies text[], from_log text, clustering text, prior text, seed integer
+) RETURNS pix.policy_value[]
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    known pix.clusterings;
+    used_prior text;
+    leaves record;
+    logged record;
+    bad record;
+    answer pix.policy_value[] := '{}';
+    one text;
+BEGIN
+    PERFORM pix._require_coordinator(function, 'Give it values where its result is joined or stored.');
+    IF policies IS NULL OR seed IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = 'The policies or the seed are NULL',
+            HINT = 'Leave them out to have the default.';
+    END IF;
+    FOREACH one IN ARRAY policies LOOP
+        PERFORM pix._check_policy(one);
+    END LOOP;
+    known := pix._clustering_or_default(clustering);
+    IF prior = 'hierarchical' THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = 'A log tells nothing of how branches were chosen',
+            HINT = 'Use prior => ''flat'' or ''pooled''.';
+    END IF;
+    used_prior := pix._check_prior(prior, known);
+    SELECT array_agg(c.cluster ORDER BY c.cluster) AS clusters, array_agg(coalesce(p.alpha, 1) ORDER BY c.cluster) AS alpha,
+        array_agg(coalesce(p.beta, 1) ORDER BY c.cluster) AS beta
+    INTO leaves
+    FROM pix.clusters c
+    LEFT JOIN pix.arm_priors p ON p.clustering = c.clustering AND p.cluster = c.cluster AND used_prior = 'pooled'
+    WHERE c.clustering = known.clustering AND c.height IS NULL;
+    SELECT array_agg(d.person ORDER BY d.person, d.voted_at, d.vote_id) AS users,
+        array_agg(d.arm ORDER BY d.person, d.voted_at, d.vote_id) AS arms,
+        array_agg(d.value ORDER BY d.person, d.voted_at, d.vote_id) AS values,
+        array_agg(d.propensity ORDER BY d.person, d.voted_at, d.vote_id) AS propensities,
+        count(*) FILTER (WHERE d.is_event) AS events,
+        count(*) FILTER (WHERE d.is_event AND coalesce(d.propensity, 0) = 0) AS bad,
+        min(d.item_id) FILTER (WHERE d.is_event AND coalesce(d.propensity, 0) = 0) AS bad_item
+    INTO logged
+    FROM (
+        SELECT dense_rank() OVER (ORDER BY n.user_id)::integer AS person, n.voted_at, n.vote_id, n.item_id, o.value,
+            array_position(leaves.clusters, CASE WHEN e.is_event THEN n.cluster ELSE m.cluster END) AS arm,
+            e.is_event, CASE WHEN e.is_event THEN n.propensity END AS propensity
+        FROM pix.opinions o
+        JOIN pix.interactions n ON n.user_id = o.user_id AND n.vote_id = o.vote_id
+        CROSS JOIN LATERAL (
+            SELECT n.policy IS NOT NULL AND n.clustering IS NOT DISTINCT FROM known.clustering
+                AND (from_log IS NULL OR n.policy = from_log) AS is_event
+        ) e
+        LEFT JOIN pix.cluster_members m ON m.item_id = n.item_id AND m.clustering = known.clustering
+    ) d
+    WHERE d.arm IS NOT NULL;
+    IF logged.events = 0 THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX127',
+            MESSAGE = format('The log has no votes on suggestions%s from clustering %L',
+                coalesce(format(' of policy %L', from_log), ''), known.clustering),
+            HINT = coalesce((
+                SELECT 'It has some of: ' || string_agg(DISTINCT n.policy, ', ') FROM pix.interactions n
+                WHERE n.clustering = known.clustering AND n.policy IS NOT NULL
+            ), 'Suggest items with pix.next_item, and log what users think of them with pix.vote.');
+    END IF;
+    IF logged.bad > 0 THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX127',
+            MESSAGE = format('%s of %s votes have no propensity, or 0, such as that on item %L', logged.bad, logged.events, logged.bad_item),
+            HINT = 'Nothing can be said without: name a policy whose propensities were logged, such as from_log => ''thompson''.';
+    END IF;
+    FOREACH one IN ARRAY policies LOOP
+        answer := answer || pix._off_policy(
+            one, logged.users, logged.arms, logged.values, logged.propensities, leaves.alpha, leaves.beta, seed
+        );
+    END LOOP;
+    RETURN answer;
+END
+$$;
+COMMENT ON FUNCTION pix._evaluate_policies(text, text[], text, text, text, integer) IS
+'Internal: pix.compare_policies as an array. Errors: those of pix.evaluate_policy. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._evaluate_policies(text, text[], text, text, text, integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._evaluate_policies(text, text[], text, text, text, integer) TO pix_reader;
+
+CREATE OR REPLACE FUNCTION pix.evaluate_policy(
+    policy text, from_log text DEFAULT NULL, clustering text DEFAULT NULL, prior text DEFAULT NULL, seed integer DEFAULT 7
+) RETURNS SETOF pix.policy_value
+LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 4
+AS $$
+SELECT n.policy, n.estimator, n.value, n.standard_error, n.low, n.high, n.effective_sample_size, n.mean_weight, n.events, n.users
+FROM pix._unnest(pix._evaluate_policies('pix.evaluate_policy', ARRAY[policy], from_log, clustering, prior, seed)) n
+$$;
+COMMENT ON FUNCTION pix.evaluate_policy(text, text, text, text, integer) IS
+'Estimates what a policy would be worth, from votes on suggestions of others: for every such vote, it is asked how probable the
+cluster would have been to it, knowing the votes that the user had cast by then. The value is the mean of likes (1; other
+signals by their value, dislikes 0) per suggestion.
+Arguments: policy, as for pix.next_items; from_log, the policy whose suggestions are looked at (NULL: all); clustering (NULL:
+the default one, or the only one); prior: flat or pooled (NULL: pooled where there is such a one); seed of the random numbers.
+Result: a row for each estimator: replay (votes are kept in proportion to how much more probable they would have been), ips
+(inverse propensity scores), snips (self-normalised), dr (doubly robust, with the posterior means as its model); value, its
+standard error, and the 95 % confidence interval from low to high, users being independent; effective_sample_size, how many
+votes by the policy itself would tell as much; mean_weight, which is 1 but for chance if the log has some of everything that
+the policy would do: if it is far below, the estimates are of no use; events and users that they come from.
+Votes on suggestions of clusters that are not there any more are left out.
+Errors: PX060 a call as a part of a larger query on a cluster, PX100 unknown clustering, PX122 unknown policy, PX126 no default
+clustering, PX127 a log without suggestions, or with propensities that are missing or 0, PX128 an argument that cannot be used.
+Runs: coordinator; on a cluster with values for arguments.
+Example: SELECT estimator, value, low, high FROM pix.evaluate_policy(''greedy'', clustering => ''boots'');';
+REVOKE ALL ON FUNCTION pix.evaluate_policy(text, text, text, text, integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix.evaluate_policy(text, text, text, text, integer) TO pix_reader;
+
+CREATE OR REPLACE FUNCTION pix.compare_policies(
+    policies text[] DEFAULT '{posterior_mean,thompson,ucb1,epsilon_greedy,greedy,random}', from_log text DEFAULT NULL,
+    clustering text DEFAULT NULL, prior text DEFAULT NULL, seed integer DEFAULT 7
+) RETURNS SETOF pix.policy_value
+LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 24
+AS $$
+SELECT n.policy, n.estimator, n.value, n.standard_error, n.low, n.high, n.effective_sample_size, n.mean_weight, n.events, n.users
+FROM pix._unnest(pix._evaluate_policies('pix.compare_policies', policies, from_log, clustering, prior, seed)) n
+$$;
+COMMENT ON FUNCTION pix.compare_policies(text[], text, text, text, integer) IS
+'Estimates what each of some policies would be worth: pix.evaluate_policy for all of them.
+Arguments: policies; all others as for pix.evaluate_policy. Result and errors: as there.
+Runs: coordinator; on a cluster with values for arguments.
+Example: SELECT policy, value, low, high FROM pix.compare_policies(clustering => ''boots'') WHERE estimator = ''dr'' ORDER BY value DESC;';
+REVOKE ALL ON FUNCTION pix.compare_policies(text[], text, text, text, integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix.compare_policies(text[], text, text, text, integer) TO pix_reader;
