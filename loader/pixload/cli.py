@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from pixload.cluster import Cluster
+from pixload.commands.bandit import bandit, next_, undo, vote
 from pixload.commands.classifier import classifier, classify
 from pixload.commands.cluster import cluster
 from pixload.commands.database import doctor, migrate
@@ -65,7 +66,7 @@ def main(context: click.Context, dsn: str | None, home: Path) -> None:
 
 for command in (
     server, psql, migrate, doctor, sample, load, model, extract, nearest, index, graph, duplicates, cluster,
-    map_, pca, report, plot, classifier, classify, demo,
+    map_, pca, vote, undo, next_, bandit, report, plot, classifier, classify, demo,
 ):  # fmt: skip
     main.add_command(command)
 

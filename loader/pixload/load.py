@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
 from importlib import metadata
@@ -12,6 +14,7 @@ from pixload.errors import PixError
 from pixload.merge import Merge, Rejects, Summary, Target
 from pixload.sources.downloads import Downloader
 from pixload.sources.features import read_features
+from pixload.sources.interactions import read_interactions
 from pixload.sources.labels import read_labels
 from pixload.sources.metadata import read_metadata
 from pixload.sources.pictures import read_pictures
@@ -26,6 +29,8 @@ ITEM_COLUMNS = (
     "title", "brand", "price", "image_url", "categories", "sales_rank", "related", "description", "attributes",
 )  # fmt: skip
 ITEMS = Target("pix.items", ("item_id",), ITEM_COLUMNS, compared=ITEM_COLUMNS, moment="loaded_at")
+
+VOTES_AT_ONCE = 20_000
 
 STORE_LABELS = """
 INSERT INTO pix.labels AS l (item_id, label_set, label)
@@ -179,4 +184,56 @@ def _name_foreign_model(connection, model_name: str, dimensions: int, path: Path
             f"Model {model_name!r} has {known_dimensions} dimensions, the file {dimensions}.",
             "Load the features under another --model name.",
         )
+    connection.commit()
+
+
+def load_interactions(
+    connection, path: Path, rejects: Rejects, user_id: str | None = None,
+    on_bytes: Callable[[int], None] | None = None,
+) -> Summary:  # fmt: skip
+    """Load votes and other signals from a file; see `read_interactions`.
+
+    A row without an idempotency key gets one, made of what it says and the file's name: loading the file again
+    changes nothing, and after a crash it goes on.
+
+    Returns
+    -------
+    Summary
+        A vote that was logged before is unchanged.
+    """
+    summary, said, batch = Summary(), Counter(), []
+    with rejects:
+        for row in read_interactions(path, user_id, on_bytes):
+            if isinstance(row, Reject):
+                summary.rejected += 1
+                rejects.write(row)
+                continue
+            if "idempotency_key" not in row.vote:
+                content = json.dumps([path.name, row.vote], sort_keys=True)
+                digest = hashlib.sha256(content.encode("utf-8", "backslashreplace")).hexdigest()[:40]
+                said[digest] += 1
+                row.vote["idempotency_key"] = f"{digest}:{said[digest]}"
+            batch.append(row)
+            if len(batch) == VOTES_AT_ONCE:
+                _log_votes(connection, batch, rejects, summary)
+                batch = []
+        if batch:
+            _log_votes(connection, batch, rejects, summary)
+    return summary
+
+
+def _log_votes(connection, rows: list, rejects: Rejects, summary: Summary) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT place, status, reason FROM pix.vote_batch(%s::jsonb) ORDER BY place",
+            (json.dumps([row.vote for row in rows]),),
+        )
+        for place, status, reason in cursor:
+            if status == "logged":
+                summary.new += 1
+            elif status == "unchanged":
+                summary.unchanged += 1
+            else:
+                summary.rejected += 1
+                rejects.write(Reject(rows[place - 1].source, rows[place - 1].item_id, reason))
     connection.commit()

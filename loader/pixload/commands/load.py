@@ -1,4 +1,4 @@
-"""pix load: pictures, metadata, labels, features."""
+"""pix load: pictures, metadata, labels, features, votes."""
 
 from __future__ import annotations
 
@@ -104,4 +104,22 @@ def features(database: Database, file: Path, model_name: str, dimensions: int, r
     with database.connect() as connection, progress_bar("loading features", total) as advance:
         summary = loading.load_features(connection, file, model_name, Rejects(rejects), dimensions, advance)
         connection.cursor().execute("SELECT pix.pack_features(%s)", (model_name,))
+    report(summary, rejects)
+
+
+@load.command()
+@click.argument("file", type=EXISTING_FILE)
+@click.option("--user", "user_id", help="Whose votes they are, where rows do not say.")
+@rejects_option
+@click.pass_obj
+def interactions(database: Database, file: Path, user_id: str | None, rejects: Path) -> None:
+    """Load votes: CSV or JSON lines with user_id, item_id, and liked or signal; or lines of item,1 and item,0.
+
+    Example: pix load interactions votes.csv
+    """
+    with (
+        database.connect() as connection,
+        progress_bar("loading votes", file.stat().st_size, in_bytes=True) as advance,
+    ):
+        summary = loading.load_interactions(connection, file, Rejects(rejects), user_id, advance)
     report(summary, rejects)

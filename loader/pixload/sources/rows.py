@@ -97,3 +97,12 @@ class Label:
     label_set: str
     label: str
     source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Interaction:
+    """A vote or another signal, with the fields of `pix.vote_batch`."""
+
+    item_id: str
+    vote: dict
+    source: str

@@ -22,7 +22,7 @@ def beta_by_moments(likes: np.ndarray, votes: np.ndarray, users: np.ndarray) -> 
     Returns
     -------
     tuple of (float, float)
-        Mean, and strength: alpha + beta. The strength is infinite where users do not differ more than chance makes them.
+        Mean, and strength: alpha + beta. It is infinite where users do not differ more than chance makes them.
 
     References
     ----------

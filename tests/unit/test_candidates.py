@@ -1,0 +1,61 @@
+"""Candidates in a cluster: the best by what a user likes, compared with numpy over everything."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from pixelplum.core import candidates
+
+
+@dataclass
+class Stored:
+    vectors: np.ndarray
+    norms: np.ndarray
+
+
+@pytest.fixture
+def blocks():
+    random = np.random.default_rng(3)
+    matrices = {number: random.normal(size=(50, 16)).astype(np.float32) for number in (1, 2, 5)}
+    return {number: Stored(matrix, np.linalg.norm(matrix, axis=1)) for number, matrix in matrices.items()}
+
+
+@pytest.fixture
+def places(blocks):
+    """Clusters 0, 3 and 7, an item in ten in none."""
+    all_places = [(block, row) for block in blocks for row in range(1, 51)]
+    clusters = np.random.default_rng(4).choice([0, 3, 7, -1], len(all_places), p=[0.3, 0.3, 0.3, 0.1])
+    return [(cluster, *place) for cluster, place in zip(clusters.tolist(), all_places, strict=True) if cluster >= 0]
+
+
+@pytest.mark.parametrize("cluster", [0, 3, 7])
+@pytest.mark.parametrize("count", [1, 5, 1000])
+def test_best_of_a_cluster(blocks, places, cluster, count):
+    members = candidates.Members(*map(np.array, zip(*places, strict=True)))
+    wanted = np.random.default_rng(5).normal(size=16).astype(np.float32)
+    found = candidates.best(members.parts(cluster), blocks, wanted, count)
+    own = [(block, row - 1) for c, block, row in places if c == cluster]
+    scores = {place: float(candidates.unit(blocks[place[0]].vectors[place[1]]) @ wanted) for place in own}
+    expected = sorted(own, key=lambda place: -scores[place])[:count]
+    assert list(zip(found[0].tolist(), found[1].tolist(), strict=True)) == expected
+    assert found[2] == pytest.approx([scores[place] for place in expected], abs=1e-5)
+
+
+def test_a_cluster_without_items(blocks, places):
+    members = candidates.Members(*map(np.array, zip(*places, strict=True)))
+    assert [len(part) for part in candidates.best(members.parts(9), blocks, np.ones(16, np.float32), 3)] == [0, 0, 0]
+
+
+def test_taste():
+    typical = np.array([0, 0, 5], np.float32)
+    liked, disliked = [2.0, 0, 0], [0, 4.0, 0]
+    assert candidates.taste(np.empty((0, 0)), np.empty(0), typical).tolist() == [0, 0, 1]
+    assert candidates.taste(np.array([liked, disliked]), np.array([1, -1.0]), typical).tolist() == [1, -0.5, 0]
+    assert candidates.taste(np.array([disliked]), np.array([-1.0]), typical).tolist() == [0, -0.5, 1]
+    both = candidates.taste(np.array([liked, disliked]), np.array([1, 0.5]), typical)
+    assert both == pytest.approx([2 / 3, 1 / 3, 0])
+
+
+def test_vectors_of_zeros_have_no_direction():
+    assert candidates.unit(np.zeros((2, 3))).tolist() == [[0, 0, 0]] * 2
