@@ -412,7 +412,7 @@ BEGIN
                 WHEN v.is_other OR k.item_id <> v.item_id OR k.signal <> v.signal OR (v.said_when AND k.voted_at <> v.voted_at)
                     THEN format('the idempotency key %L was used for another vote', v.key) END
         ) ORDER BY v.place) AS reasons,
-        array_agg(k.vote_id IS NOT NULL OR v.first_place < v.place ORDER BY v.place) AS is_known,
+        array_agg(k.vote_id IS NOT NULL OR coalesce(v.first_place < v.place, false) ORDER BY v.place) AS is_known,
         array_agg(s.impression_id ORDER BY v.place) AS impressions,
         array_agg(coalesce(v.policy, s.policy) ORDER BY v.place) AS policies,
         array_agg(coalesce(v.clustering, s.clustering) ORDER BY v.place) AS clusterings,

@@ -341,18 +341,65 @@ def boots(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def stage(server):
+    """Return a function that fills a database once, for tests to clone; it returns the database's name."""
+    filled = set()
+
+    def fill(name: str, template: str, work) -> str:
+        if name not in filled:
+            server.run(f"CREATE DATABASE {server.name(name)} TEMPLATE {server.name(template)}")
+            filled.add(name)
+            made = Clone(server, server.name(name))
+            work(made)
+            made.close()
+        return name
+
+    return fill
+
+
+@pytest.fixture(scope="session")
+def with_boots(stage, boots) -> str:
+    return stage("loaded", "template", lambda db: db.pix("load", "images", boots / "pictures"))
+
+
+@pytest.fixture(scope="session")
+def with_features(stage, with_boots) -> str:
+    return stage("extracted", with_boots, lambda db: db.query("CALL pix.extract_features()"))
+
+
+@pytest.fixture(scope="session")
+def with_labels(stage, with_features, boots) -> str:
+    return stage("labelled", with_features, lambda db: db.pix("load", "labels", boots / "labels.csv"))
+
+
+@pytest.fixture(scope="session")
+def with_classifier(stage, with_labels) -> str:
+    return stage("trained", with_labels, lambda db: db.query("SELECT pix.train_classifier('heels', 'heel')"))
+
+
 @pytest.fixture
-def loaded(db, boots) -> Clone:
+def loaded(clone, with_boots) -> Clone:
     """A database with the drawn boots loaded, nothing extracted."""
-    db.pix("load", "images", boots / "pictures")
-    return db
+    return clone(with_boots)
 
 
 @pytest.fixture
-def extracted(loaded) -> Clone:
+def extracted(clone, with_features) -> Clone:
     """A database with the features of the drawn boots."""
-    loaded.query("CALL pix.extract_features()")
-    return loaded
+    return clone(with_features)
+
+
+@pytest.fixture
+def labelled(clone, with_labels) -> Clone:
+    """Features and labels of the drawn boots."""
+    return clone(with_labels)
+
+
+@pytest.fixture
+def trained(clone, with_classifier) -> Clone:
+    """A classifier of their heels."""
+    return clone(with_classifier)
 
 
 @dataclass
@@ -365,10 +412,15 @@ class Catalogue:
 
     def add(self, numbers) -> list[str]:
         """Add items, or give those that are there other features."""
+        added = self.draw(numbers)
+        self.store(added)
+        return added
+
+    def draw(self, numbers) -> list[str]:
+        """Draw the features of items, without storing them."""
         centres = np.random.default_rng(1).normal(size=(40, DIMENSIONS))
         added = {f"c{n:04}": centres[n % 40] + 0.7 * self.random.normal(size=DIMENSIONS) for n in numbers}
         self.vectors |= {item_id: np.float32(vector) for item_id, vector in added.items()}
-        self.store(list(added))
         return list(added)
 
     def store(self, item_ids: list[str]) -> None:
@@ -410,13 +462,22 @@ class Catalogue:
 DIMENSIONS = 48
 
 
-@pytest.fixture
-def catalogue(db) -> Catalogue:
-    """2,000 items with features, packed."""
+def fill_catalogue(db: Clone) -> None:
     db.query("INSERT INTO pix.models (model_name, dimensions, source) VALUES ('clouds', %s, 'a test')", (DIMENSIONS,))
-    made = Catalogue(db, {}, np.random.default_rng(7))
-    made.add(range(2000))
+    Catalogue(db, {}, np.random.default_rng(7)).add(range(2000))
     db.ask("SELECT pix.pack_features('clouds')")
+
+
+@pytest.fixture(scope="session")
+def with_catalogue(stage) -> str:
+    return stage("catalogue", "template", fill_catalogue)
+
+
+@pytest.fixture
+def catalogue(clone, with_catalogue) -> Catalogue:
+    """2,000 items with features, packed."""
+    made = Catalogue(clone(with_catalogue), {}, np.random.default_rng(7))
+    made.draw(range(2000))
     return made
 
 
@@ -424,20 +485,6 @@ def catalogue(db) -> Catalogue:
 def cache_folder(db, same_host) -> Path:
     """The cache folder of the host of the server, or of its coordinator."""
     return Path(db.value("SELECT split_part(found, ',', 1) FROM pix.doctor() WHERE \"check\" = 'cache' LIMIT 1"))
-
-
-@pytest.fixture
-def labelled(extracted, boots):
-    """Features and labels of the drawn boots."""
-    extracted.pix("load", "labels", boots / "labels.csv")
-    return extracted
-
-
-@pytest.fixture
-def trained(labelled):
-    """A classifier of their heels."""
-    labelled.query("SELECT pix.train_classifier('heels', 'heel')")
-    return labelled
 
 
 def labels_of(db, label_set: str) -> set[str]:

@@ -7,12 +7,19 @@ from PIL import Image
 from tests.server.test_clusters import store
 
 
+@pytest.fixture(scope="module")
+def with_tree_and_map(stage, with_labels) -> str:
+    def fill(db):
+        db.ask("SELECT pix.fit_clusters('looks', algorithm => 'hierarchical', k => 4)")
+        db.ask("SELECT pix.fit_map('everything')")
+        db.ask("UPDATE pix.items SET title = 'A $boot$ of ten 靴 ' || item_id")
+
+    return stage("grouped", with_labels, fill)
+
+
 @pytest.fixture
-def grouped(labelled):
-    labelled.ask("SELECT pix.fit_clusters('looks', algorithm => 'hierarchical', k => 4)")
-    labelled.ask("SELECT pix.fit_map('everything')")
-    labelled.ask("UPDATE pix.items SET title = 'A $boot$ of ten 靴 ' || item_id")
-    return labelled
+def grouped(clone, with_tree_and_map):
+    return clone(with_tree_and_map)
 
 
 @pytest.mark.parametrize(

@@ -116,14 +116,21 @@ class Page:
         return [url for url in urls if not url.startswith(("data:", "blob:"))]
 
 
+@pytest.fixture(scope="module")
+def with_map(stage, with_classifier, boots) -> str:
+    def fill(db):
+        db.pix("load", "metadata", boots / "metadata.json.gz")
+        db.ask("UPDATE pix.items SET title = %s WHERE item_id = (SELECT min(item_id) FROM pix.items)", (HOSTILE,))
+        db.ask("SELECT pix.fit_clusters('looks', k => 6)")
+        db.ask("SELECT pix.fit_map('everything')")
+
+    return stage("mapped", with_classifier, fill)
+
+
 @pytest.fixture
-def mapped(trained, boots):
+def mapped(clone, with_map):
     """The drawn boots with titles, clusters and a map; one of them has a hostile title."""
-    trained.pix("load", "metadata", boots / "metadata.json.gz")
-    trained.ask("UPDATE pix.items SET title = %s WHERE item_id = (SELECT min(item_id) FROM pix.items)", (HOSTILE,))
-    trained.ask("SELECT pix.fit_clusters('looks', k => 6)")
-    trained.ask("SELECT pix.fit_map('everything')")
-    return trained
+    return clone(with_map)
 
 
 @pytest.fixture
@@ -305,7 +312,7 @@ def test_other_maps_and_models(mapped, tmp_path):
     assert "of model mini_inception, not of other" in refused.stderr
 
 
-def test_files_that_cannot_be_written(db, extracted, tmp_path):
+def test_files_that_cannot_be_written(extracted, tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for target, said in (
         (tmp_path, "is a folder"), (tmp_path / "no" / "report.html", "There is no folder"),

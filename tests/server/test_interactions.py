@@ -1,0 +1,441 @@
+"""Votes: what counts, what stays in the log, and that arms are always what the log says."""
+
+import json
+import os
+import random
+import signal
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg2
+import pytest
+
+from tests.server.test_clusters import refuses
+from tests.server.test_features import fails_with
+
+ARMS = """
+SELECT a.user_id, a.clustering, a.cluster, a.likes * d.fresh, a.dislikes * d.fresh, a.votes
+FROM pix.arms a, LATERAL (SELECT pix._decay(pix._half_life(), '2026-01-01Z'::timestamptz - a.as_of) AS fresh) d
+WHERE a.votes > 0 ORDER BY 1, 2, 3
+"""
+"""What counts, as of one day."""
+
+
+def shelves(db, sizes: dict[int, int], clustering: str = "shelves") -> None:
+    """Make a clustering by hand: items s<cluster>-<number>, of so many in each cluster, with features."""
+    db.ask(
+        "INSERT INTO pix.models (model_name, dimensions, source) VALUES ('shelf', 4, 'a test') ON CONFLICT DO NOTHING"
+    )
+    items = [(f"s{cluster}-{number:02}", cluster, number) for cluster, size in sizes.items() for number in range(size)]
+    given = tuple(map(list, zip(*items, strict=True)))
+    rows = "unnest(%s, %s, %s) u (item_id, cluster, number)"
+    db.ask(
+        f"INSERT INTO pix.items (item_id, brand) SELECT item_id, 'brand ' || number %% 2 FROM {rows} "
+        "ON CONFLICT DO NOTHING",
+        given,
+    )
+    db.ask(
+        "INSERT INTO pix.features (item_id, model_name, vector) "
+        f"SELECT item_id, 'shelf', pix.from_array(ARRAY[cluster + 1, number, 1, 0]) FROM {rows} ON CONFLICT DO NOTHING",
+        given,
+    )
+    db.ask("SELECT pix.pack_features('shelf')")
+    db.ask(
+        "INSERT INTO pix.clusterings "
+        "(clustering, model_name, algorithm, k, parameters, packed_in, items, inertia, seconds) "
+        "VALUES (%s, 'shelf', 'kmeans', %s, '{}', 1, %s, 0, 0)",
+        (clustering, len(sizes), len(items)),
+    )
+    db.ask(
+        "INSERT INTO pix.clusters (clustering, cluster, items, centre, words) "
+        "SELECT %s, u.cluster, u.size, pix.from_array(ARRAY[u.cluster + 1, 0, 1, 0]), '{}' "
+        "FROM unnest(%s, %s) u (cluster, size)",
+        (clustering, list(sizes), list(sizes.values())),
+    )
+    db.ask(
+        "INSERT INTO pix.cluster_members (item_id, clustering, cluster, distance) "
+        f"SELECT item_id, %s, cluster, number FROM {rows}",
+        (clustering, *given),
+    )
+
+
+@pytest.fixture(scope="module")
+def with_shelves(stage) -> str:
+    return stage("shelves", "template", lambda db: shelves(db, {0: 6, 1: 6, 2: 6}))
+
+
+@pytest.fixture
+def shop(clone, with_shelves):
+    """Clusters 0, 1 and 2 of six items each."""
+    return clone(with_shelves)
+
+
+def vote(db, user, item, liked=None, **options) -> int:
+    given = "".join(f", {name} => %({name})s" for name in options)
+    parameters = {"user": user, "item": item, "liked": liked} | options
+    return db.ask(f"SELECT pix.vote(%(user)s, %(item)s, %(liked)s{given})", parameters, role="adam")[0][0]
+
+
+def counts(db, user="ann") -> dict[int, tuple]:
+    rows = db.ask("SELECT cluster, likes, dislikes, votes FROM pix.arms WHERE user_id = %s AND votes > 0", (user,))
+    return {cluster: tuple(numbers) for cluster, *numbers in rows}
+
+
+def agrees(db) -> None:
+    """Arms are what the log says."""
+    before = db.ask(ARMS)
+    db.ask("SELECT pix.rebuild_arms()")
+    after = db.ask(ARMS)
+    assert [row[:3] + row[5:] for row in before] == [row[:3] + row[5:] for row in after]
+    for old, new in zip(before, after, strict=True):
+        assert old[3:5] == pytest.approx(new[3:5], rel=1e-9, abs=1e-9)
+
+
+def test_votes_count_for_the_items_cluster(shop):
+    vote(shop, "ann", "s0-00", True)
+    vote(shop, "ann", "s0-01", False)
+    vote(shop, "ann", "s2-00", True)
+    assert counts(shop) == {0: (1, 1, 2), 2: (1, 0, 1)}
+    ((user, created),) = shop.ask("SELECT user_id, created_at <= now() FROM pix.users")
+    assert (user, created) == ("ann", True)
+    agrees(shop)
+
+
+def test_of_two_votes_on_an_item_the_last_counts_and_both_stay(shop):
+    vote(shop, "ann", "s1-00", True)
+    vote(shop, "ann", "s1-00", False)
+    assert counts(shop) == {1: (0, 1, 1)}
+    assert shop.ask("SELECT signal FROM pix.interactions ORDER BY voted_at") == [("like",), ("dislike",)]
+    vote(shop, "ann", "s1-00", True, voted_at="2020-01-01T00:00:00Z")  # said long before
+    assert counts(shop) == {1: (0, 1, 1)}
+    agrees(shop)
+
+
+def test_other_signals_the_strongest_counts(shop):
+    for name, likes in (("click", 0.3), ("cart", 0.6), ("view", 0.6), ("buy", 1)):
+        vote(shop, "ann", "s1-00", signal=name)
+        assert counts(shop) == {1: (likes, 0, 1)}
+    vote(shop, "ann", "s1-00", False)  # what is said outweighs what was done
+    vote(shop, "ann", "s1-00", signal="buy")
+    assert counts(shop) == {1: (0, 1, 1)}
+    agrees(shop)
+
+
+def test_a_shop_has_signals_of_its_own(shop):
+    shop.ask("INSERT INTO pix.signals (signal, value) VALUES ('returned', -0.8)")
+    vote(shop, "ann", "s0-00", signal="returned")
+    shop.ask("UPDATE pix.signals SET value = -0.2 WHERE signal = 'returned'")  # for votes from now on
+    vote(shop, "ann", "s0-01", signal="returned")
+    assert counts(shop) == {0: (0, 1.0, 2)}
+    agrees(shop)
+
+
+def test_undo(shop):
+    vote(shop, "ann", "s0-00", True)
+    vote(shop, "ann", "s0-00", signal="buy")
+    vote(shop, "ann", "s0-01", True)
+    undo = "SELECT pix.undo_vote('ann', 's0-00')"
+    assert shop.ask(undo, role="adam") == [(True,)]
+    assert counts(shop) == {0: (1, 0, 1)}
+    assert shop.ask(undo, role="adam") == [(False,)]
+    vote(shop, "ann", "s0-00", signal="cart")
+    assert counts(shop) == {0: (1.6, 0, 2)}
+    assert shop.ask("SELECT count(*) FROM pix.interactions") == [(5,)]
+    agrees(shop)
+
+
+def test_undo_in_the_transaction_of_the_vote(shop):
+    connection = shop.connect("adam", autocommit=False)
+    with connection, connection.cursor() as cursor:
+        cursor.execute("SELECT pix.vote('ann', 's0-00', true)")
+        cursor.execute("SELECT pix.undo_vote('ann', 's0-00')")
+        cursor.execute("SELECT pix.vote('ann', 's0-00', false)")
+    assert counts(shop) == {0: (0, 1, 1)}
+    agrees(shop)
+
+
+def test_a_vote_sent_twice_is_one(shop):
+    first = vote(shop, "ann", "s0-00", True, idempotency_key="a")
+    assert vote(shop, "ann", "s0-00", True, idempotency_key="a") == first
+    assert vote(shop, "bob", "s0-00", True, idempotency_key="a") != first
+    assert shop.ask("SELECT count(*) FROM pix.interactions WHERE user_id = 'ann'") == [(1,)]
+    for content in ("'s0-01', true", "'s0-00', false", "'s0-00', true, voted_at => '2020-01-01'"):
+        refuses(
+            shop, "PX123", f"SELECT pix.vote('ann', {content}, idempotency_key => 'a')", "was used for another vote"
+        )
+    assert counts(shop) == {0: (1, 0, 1)}
+
+
+def test_votes_in_every_clustering_and_in_none(shop):
+    shelves(shop, {5: 3, 7: 6}, "others")
+    shop.ask("DELETE FROM pix.cluster_members WHERE clustering = 'others'")
+    shop.ask(
+        "INSERT INTO pix.cluster_members (item_id, clustering, cluster, distance) "
+        "SELECT item_id, 'others', CASE WHEN item_id < 's1' THEN 5 ELSE 7 END, 0 FROM pix.cluster_members "
+        "WHERE clustering = 'shelves'"
+    )
+    vote(shop, "ann", "s0-00", True)
+    shop.ask("INSERT INTO pix.items (item_id) VALUES ('new')")
+    vote(shop, "ann", "new", True)
+    assert shop.ask(ARMS) == [("ann", "others", 5, 1, 0, 1), ("ann", "shelves", 0, 1, 0, 1)]
+    agrees(shop)
+    # The new item is put into a cluster: its vote counts then.
+    shop.ask("INSERT INTO pix.cluster_members VALUES ('new', 'shelves', 2, 0)")
+    shop.ask("SELECT pix.rebuild_arms('shelves')")
+    assert counts(shop)[2] == (1, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sqlstate", "said", "hint"),
+    [
+        ("NULL, 's0-00', true", "PX120", "The user_id is NULL", "created"),
+        ("'', 's0-00', true", "PX120", "The user_id is empty", "created"),
+        ("repeat('x', 201), 's0-00', true", "PX120", "has 201 bytes", "created"),
+        ("'ann', 'nowhere', true", "PX040", "Item 'nowhere' is not known", "pix.items"),
+        ("'ann', NULL, true", "PX040", "Item NULL is not known", "pix.items"),
+        ("'ann', 's0-00'", "PX121", "neither like nor dislike", "liked => true"),
+        ("'ann', 's0-00', true, 'cart'", "PX121", "both", "one of them"),
+        ("'ann', 's0-00', signal => 'likes'", "PX121", "Signal 'likes' is not known", "buy, cart, click"),
+        ("'ann', 's0-00', signal => 'undo'", "PX121", "Signal 'undo' is not known", "buy"),
+        ("'ann', 's0-00', true, voted_at => now() + '1 hour'", "PX124", "in the future", "clock"),
+        ("'ann', 's0-00', true, propensity => 1.5", "PX125", "no probability", "probability"),
+        ("'ann', 's0-00', true, idempotency_key => ''", "PX123", "0 bytes", "UUID"),
+    ],
+)  # fmt: skip
+def test_bad_votes(shop, arguments, sqlstate, said, hint):
+    error = fails_with(shop, sqlstate, f"SELECT pix.vote({arguments})")
+    assert said in str(error)
+    assert hint in error.diag.message_hint
+    assert shop.ask("SELECT count(*) FROM pix.interactions") == [(0,)]
+    assert shop.ask("SELECT count(*) FROM pix.users") == [(0,)]
+
+
+def test_sixteen_connections_vote_as_one_user(shop):
+    """No vote is lost, and none waits for another in a circle."""
+    items = [item for (item,) in shop.ask("SELECT item_id FROM pix.cluster_members ORDER BY 1")]
+    each = 5 if shop.server.is_cluster else 30
+
+    def votes(number: int) -> None:
+        chosen = random.Random(number)
+        with shop.connect("adam").cursor() as cursor:
+            for _ in range(each):
+                cursor.execute("SELECT pix.vote('ann', %s, %s)", (chosen.choice(items), chosen.random() < 0.5))
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(votes, range(16)))
+    assert shop.ask("SELECT count(*) FROM pix.interactions") == [(16 * each,)]
+    ((likes, dislikes, number),) = shop.ask("SELECT sum(likes), sum(dislikes), sum(votes) FROM pix.arms")
+    ((liked, opinions),) = shop.ask("SELECT count(*) FILTER (WHERE value > 0), count(*) FROM pix.opinions")
+    assert (likes, dislikes, number) == (liked, opinions - liked, opinions)
+    agrees(shop)
+
+
+def test_votes_while_arms_are_rebuilt(shop):
+    items = [item for (item,) in shop.ask("SELECT item_id FROM pix.cluster_members ORDER BY 1")]
+
+    def votes(user: str) -> None:
+        with shop.connect("adam").cursor() as cursor:
+            for item in items:
+                cursor.execute("SELECT pix.vote(%s, %s, true)", (user, item))
+
+    with ThreadPoolExecutor(3) as pool:
+        voting = [pool.submit(votes, user) for user in ("ann", "bob", "eve")]
+        while not all(one.done() for one in voting):
+            shop.ask("SELECT pix.rebuild_arms()")
+        for one in voting:
+            one.result()
+    assert shop.ask("SELECT sum(votes) FROM pix.arms") == [(54,)]
+    agrees(shop)
+
+
+def test_a_session_killed_between_log_and_arm_leaves_neither(shop, barrier, same_host):
+    held = barrier(shop, "pix.interactions", "s0-00")
+    with ThreadPoolExecutor(1) as pool:
+        voting = pool.submit(shop.query, "SELECT pix.vote('ann', 's0-00', true)", role="adam")
+        pid = held.wait()
+        if not shop.server.is_cluster:
+            assert shop.value(
+                "SELECT application_name IS NOT NULL FROM pg_stat_activity WHERE pid = %s", (pid,), role=None
+            )
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(psycopg2.Error):
+            voting.result()
+    held.release()
+    shop.server.wait_for_recovery()
+    shop.forget_sessions()
+    assert shop.ask("SELECT count(*) FROM pix.interactions") == [(0,)]
+    vote(shop, "ann", "s0-00", True)
+    assert counts(shop) == {0: (1, 0, 1)}
+    agrees(shop)
+
+
+def test_half_life(shop):
+    for days, item in ((0, "s0-00"), (10, "s0-01"), (30, "s0-02")):
+        vote(shop, "ann", item, True, voted_at=shop.value("SELECT now() - make_interval(days => %s)", (days,)))
+    vote(shop, "ann", "s1-00", False, voted_at=shop.value("SELECT now() - interval '20 days'"))
+    assert counts(shop)[0] == (3, 0, 3)
+    shop.ask("SELECT pix.set_half_life(10)")
+    likes = "SELECT round(likes::numeric, 4), round(dislikes::numeric, 4) FROM pix.arm_posteriors ORDER BY cluster"
+    assert [tuple(map(float, row)) for row in shop.ask(likes)] == [(1.625, 0), (0, 0.25)]
+    vote(shop, "ann", "s0-03", False, voted_at=shop.value("SELECT now() - interval '20 days'"))
+    vote(shop, "ann", "s0-01", False)  # and not as ten days ago
+    assert [tuple(map(float, row)) for row in shop.ask(likes)] == [(1.125, 1.25), (0, 0.25)]
+    agrees(shop)
+    shop.ask("SELECT pix.undo_vote('ann', 's0-00')", role="adam")
+    assert [tuple(map(float, row)) for row in shop.ask(likes)] == [(0.125, 1.25), (0, 0.25)]
+    agrees(shop)
+    shop.ask("SELECT pix.set_half_life(NULL)")
+    assert counts(shop) == {0: (1, 2, 3), 1: (0, 1, 1)}
+    for days in ("0", "-1", "1e9", "'NaN'"):
+        refuses(shop, "PX128", f"SELECT pix.set_half_life({days})", "cannot be used")
+    shop.ask("INSERT INTO pix.settings VALUES ('half_life_days', 'long')")
+    refuses(shop, "PX028", "SELECT pix.vote('ann', 's0-04', true)", "half_life_days is 'long'")
+
+
+class TestBatch:
+    def send(self, db, votes, role="adam"):
+        return db.ask(
+            "SELECT place, status, reason FROM pix.vote_batch(%s) ORDER BY place", (json.dumps(votes),), role=role
+        )
+
+    def test_is_as_good_as_one_by_one(self, shop):
+        shop.ask("SELECT pix.set_half_life(100)")
+        chosen = random.Random(5)
+        items = [item for (item,) in shop.ask("SELECT item_id FROM pix.cluster_members ORDER BY 1")]
+        signals = [name for (name,) in shop.ask("SELECT signal FROM pix.signals ORDER BY 1")]
+        votes = [
+            {
+                "user_id": chosen.choice(["ann", "bob"]),
+                "item_id": chosen.choice(items),
+                "signal": chosen.choice(signals),
+                "voted_at": f"2026-01-{chosen.randint(1, 28):02}T00:00:{number % 60:02}Z",
+            }
+            for number in range(120)
+        ]  # fmt: skip
+        for one in votes[:40]:
+            shop.ask(
+                "SELECT pix.vote(%(user_id)s, %(item_id)s, signal => %(signal)s, voted_at => %(voted_at)s)",
+                one,
+                role="adam",
+            )
+        assert {status for _, status, _ in self.send(shop, votes[40:])} == {"logged"}
+        batch = shop.ask(ARMS)
+        agrees(shop)
+        shop.ask("TRUNCATE pix.interactions, pix.arms", role=None)
+        for one in votes:
+            shop.ask(
+                "SELECT pix.vote(%(user_id)s, %(item_id)s, signal => %(signal)s, voted_at => %(voted_at)s)",
+                one,
+                role="adam",
+            )
+        single = shop.ask(ARMS)
+        assert [row[:3] for row in single] == [row[:3] for row in batch]
+        assert [row[3:] for row in single] == [pytest.approx(row[3:], rel=1e-9, abs=1e-9) for row in batch]
+
+    def test_what_is_wrong_is_told_and_the_rest_is_logged(self, shop):
+        good = {"user_id": "ann", "item_id": "s0-00", "liked": True}
+        told = self.send(shop, [
+            good, good | {"item_id": "nowhere"}, {"item_id": "s0-00", "liked": True}, good | {"liked": None},
+            good | {"signal": "cart"}, {"user_id": "ann", "item_id": "s0-00", "signal": "likes"},
+            good | {"voted_at": "yesterday"}, good | {"voted_at": "2999-01-01T00:00:00Z"}, good | {"propensity": 2},
+            good | {"propensity": "much"}, good | {"cluster": "x"}, good | {"idempotency_key": "x" * 201}, 7, None,
+            good | {"user_id": "bob", "liked": 0, "voted_at": "2026-01-01 10:00:00+02"}, good | {"liked": "maybe"},
+        ])  # fmt: skip
+        assert [status for _, status, _ in told] == ["logged", *["rejected"] * 13, "logged", "rejected"]
+        reasons = [reason for *_, reason in told]
+        assert reasons[1] == "item 'nowhere' is not known"
+        assert reasons[6] == "voted_at is not of the form 2026-11-25T10:00:00+01:00"
+        assert reasons[7] == "it is in the future"
+        assert all(reasons[1:14])
+        assert shop.ask(ARMS) == [("ann", "shelves", 0, 1, 0, 1), ("bob", "shelves", 0, 0, 1, 1)]
+
+    def test_keys(self, shop):
+        one = {"user_id": "ann", "item_id": "s0-00", "liked": True, "idempotency_key": "k"}
+        told = self.send(shop, [one, one, one | {"liked": False}, one | {"user_id": "bob"}])
+        assert [status for _, status, _ in told] == ["logged", "unchanged", "rejected", "logged"]
+        told = self.send(shop, [one, one | {"item_id": "s0-01"}, one | {"idempotency_key": "l"}])
+        assert [status for _, status, _ in told] == ["unchanged", "rejected", "logged"]
+        assert "the idempotency key 'k' was used for another vote" in told[1][2]
+        assert shop.ask("SELECT count(*) FROM pix.interactions") == [(3,)]
+
+    def test_what_is_no_array_and_an_empty_one(self, shop):
+        for votes in ("NULL", "'{}'", "'7'"):
+            refuses(shop, "PX121", f"SELECT * FROM pix.vote_batch({votes})", "no JSON array")
+        assert self.send(shop, []) == []
+
+    def test_answers_to_suggestions_are_known_as_such(self, shop):
+        ((item, cluster, propensity, impression),) = shop.ask(
+            "SELECT item_id, cluster, propensity, impression_id FROM pix.next_item('ann', 'random')", role="adam"
+        )
+        self.send(shop, [{"user_id": "ann", "item_id": item, "liked": True}])
+        assert shop.ask("SELECT policy, clustering, cluster, propensity, impression_id FROM pix.interactions") == [
+            ("random", "shelves", cluster, propensity, impression)
+        ]
+
+
+def test_load_command(shop, tmp_path):
+    path = tmp_path / "votes.csv"
+    path.write_text("user_id,item_id,liked\nann,s0-00,1\nann,s1-00,0\nbob,nowhere,1\nbob,s0-00,maybe\n")
+    said = shop.pix("load", "interactions", path, role="adam", cwd=tmp_path).stdout
+    assert said.startswith("2 new, 0 changed, 0 unchanged, 2 rejected")
+    assert "item 'nowhere' is not known" in (tmp_path / "pix-rejects.csv").read_text()
+    again = shop.pix("load", "interactions", path, role="adam", cwd=tmp_path).stdout
+    assert again.startswith("0 new, 0 changed, 2 unchanged, 2 rejected")
+    assert shop.ask(ARMS) == [("ann", "shelves", 0, 1, 0, 1), ("ann", "shelves", 1, 0, 1, 1)]
+    (tmp_path / "talk.tsv").write_text("s2-00\t1\ns2-01\t0\n")
+    shop.pix("load", "interactions", "talk.tsv", "--user", "eve", role="adam", cwd=tmp_path)
+    assert counts(shop, "eve") == {2: (1, 1, 2)}
+    refused = shop.pix("load", "interactions", "talk.tsv", role="adam", check=False, cwd=tmp_path)
+    assert "does not say who voted" in refused.stderr
+
+
+def test_skips(shop):
+    (first,), (second,) = shop.ask("SELECT item_id FROM pix.next_items('ann', 2, 'random')", role="adam")
+    vote(shop, "ann", first, True)
+    assert shop.ask("SELECT pix.count_skips('1 hour')", role="adam") == [(0,)]
+    assert shop.ask("SELECT pix.count_skips('0')", role="adam") == [(1,)]
+    assert shop.ask("SELECT pix.count_skips('0')", role="adam") == [(0,)]
+    assert shop.ask("SELECT item_id, value FROM pix.opinions WHERE signal = 'skip'") == [(second, -0.1)]
+    assert shop.ask("SELECT policy, propensity FROM pix.interactions WHERE signal = 'skip'") == [
+        ("random", pytest.approx(0.5))
+    ]
+    agrees(shop)
+    vote(shop, "ann", second, signal="view")  # as strong, and later
+    assert shop.ask("SELECT signal FROM pix.opinions WHERE item_id = %s", (second,)) == [("view",)]
+    refuses(shop, "PX128", "SELECT pix.count_skips('-1 day')", "older_than is -1 days")
+
+
+def test_refits_and_new_items_carry_votes_along(catalogue):
+    db = catalogue.db
+    db.ask("SELECT pix.fit_clusters('groups', 'clouds', k => 10)")
+    for number in range(60):
+        db.ask("SELECT pix.vote('ann', %s, %s)", (f"c{number:04}", number % 3 == 0), role="adam")
+    agrees(db)
+    db.ask("SELECT pix.fit_clusters('groups', 'clouds', k => 25, seed => 2)")
+    assert db.ask("SELECT sum(votes), sum(likes) FROM pix.arms") == [(60, 20)]
+    agrees(db)
+    catalogue.add(range(5))  # they look different now
+    db.ask("SELECT pix.assign_clusters('groups')")
+    agrees(db)
+    catalogue.remove(["c0000"])
+    db.ask("SELECT pix.assign_clusters('groups')")
+    assert db.ask("SELECT sum(votes) FROM pix.arms") == [(59,)]
+    agrees(db)
+    db.ask("SELECT pix.drop_clustering('groups')")
+    assert db.ask("SELECT count(*) FROM pix.arms") == [(0,)]
+    assert db.ask("SELECT count(*) FROM pix.interactions") == [(60,)]
+    refuses(db, "PX100", "SELECT pix.rebuild_arms('groups')", "'groups' is not known")
+
+
+def test_who_may_do_what(shop):
+    vote(shop, "ann", "s0-00", True)
+    for statement in (
+        "UPDATE pix.interactions SET value = 1", "DELETE FROM pix.interactions", "INSERT INTO pix.users VALUES ('x')",
+        "UPDATE pix.arms SET likes = 9", "SELECT pix.rebuild_arms()", "SELECT pix.set_half_life(9)",
+        "SELECT pix._log_vote('ann', 's0-01', 'like', 99, NULL, NULL, NULL, NULL, NULL, NULL)",
+    ):  # fmt: skip
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            shop.query(statement, role="adam")
+    for statement in ("SELECT pix.vote('ann', 's0-00', true)", "SELECT * FROM pix.next_item('ann')"):
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            shop.query(statement, role="rita")
+    assert shop.query("SELECT count(*) FROM pix.opinions", role="rita") == [(1,)]
