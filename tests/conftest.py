@@ -487,5 +487,54 @@ def cache_folder(db, same_host) -> Path:
     return Path(db.value("SELECT split_part(found, ',', 1) FROM pix.doctor() WHERE \"check\" = 'cache' LIMIT 1"))
 
 
+def shelves(db, sizes: dict[int, int], clustering: str = "shelves") -> None:
+    """Make a clustering by hand: items s<cluster>-<number>, of so many in each cluster, with features."""
+    db.ask(
+        "INSERT INTO pix.models (model_name, dimensions, source) VALUES ('shelf', 4, 'a test') ON CONFLICT DO NOTHING"
+    )
+    items = [(f"s{cluster}-{number:02}", cluster, number) for cluster, size in sizes.items() for number in range(size)]
+    given = tuple(map(list, zip(*items, strict=True)))
+    rows = "unnest(%s, %s, %s) u (item_id, cluster, number)"
+    db.ask(
+        f"INSERT INTO pix.items (item_id, brand) SELECT item_id, 'brand ' || number %% 2 FROM {rows} "
+        "ON CONFLICT DO NOTHING",
+        given,
+    )
+    db.ask(
+        "INSERT INTO pix.features (item_id, model_name, vector) "
+        f"SELECT item_id, 'shelf', pix.from_array(ARRAY[cluster + 1, number, 1, 0]) FROM {rows} ON CONFLICT DO NOTHING",
+        given,
+    )
+    db.ask("SELECT pix.pack_features('shelf')")
+    db.ask(
+        "INSERT INTO pix.clusterings "
+        "(clustering, model_name, algorithm, k, parameters, packed_in, items, inertia, seconds) "
+        "VALUES (%s, 'shelf', 'kmeans', %s, '{}', 1, %s, 0, 0)",
+        (clustering, len(sizes), len(items)),
+    )
+    db.ask(
+        "INSERT INTO pix.clusters (clustering, cluster, items, centre, words) "
+        "SELECT %s, u.cluster, u.size, pix.from_array(ARRAY[u.cluster + 1, 0, 1, 0]), '{}' "
+        "FROM unnest(%s, %s) u (cluster, size)",
+        (clustering, list(sizes), list(sizes.values())),
+    )
+    db.ask(
+        "INSERT INTO pix.cluster_members (item_id, clustering, cluster, distance) "
+        f"SELECT item_id, %s, cluster, number FROM {rows}",
+        (clustering, *given),
+    )
+
+
+@pytest.fixture(scope="session")
+def with_shelves(stage) -> str:
+    return stage("shelves", "template", lambda db: shelves(db, {0: 6, 1: 6, 2: 6}))
+
+
+@pytest.fixture
+def shop(clone, with_shelves):
+    """Clusters 0, 1 and 2 of six items each."""
+    return clone(with_shelves)
+
+
 def labels_of(db, label_set: str) -> set[str]:
     return {label for (label,) in db.query("SELECT DISTINCT label FROM pix.labels WHERE label_set = %s", (label_set,))}

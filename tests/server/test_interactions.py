@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg2
 import pytest
 
+from tests.conftest import shelves
 from tests.server.test_clusters import refuses
 from tests.server.test_features import fails_with
 
@@ -18,55 +19,6 @@ FROM pix.arms a, LATERAL (SELECT pix._decay(pix._half_life(), '2026-01-01Z'::tim
 WHERE a.votes > 0 ORDER BY 1, 2, 3
 """
 """What counts, as of one day."""
-
-
-def shelves(db, sizes: dict[int, int], clustering: str = "shelves") -> None:
-    """Make a clustering by hand: items s<cluster>-<number>, of so many in each cluster, with features."""
-    db.ask(
-        "INSERT INTO pix.models (model_name, dimensions, source) VALUES ('shelf', 4, 'a test') ON CONFLICT DO NOTHING"
-    )
-    items = [(f"s{cluster}-{number:02}", cluster, number) for cluster, size in sizes.items() for number in range(size)]
-    given = tuple(map(list, zip(*items, strict=True)))
-    rows = "unnest(%s, %s, %s) u (item_id, cluster, number)"
-    db.ask(
-        f"INSERT INTO pix.items (item_id, brand) SELECT item_id, 'brand ' || number %% 2 FROM {rows} "
-        "ON CONFLICT DO NOTHING",
-        given,
-    )
-    db.ask(
-        "INSERT INTO pix.features (item_id, model_name, vector) "
-        f"SELECT item_id, 'shelf', pix.from_array(ARRAY[cluster + 1, number, 1, 0]) FROM {rows} ON CONFLICT DO NOTHING",
-        given,
-    )
-    db.ask("SELECT pix.pack_features('shelf')")
-    db.ask(
-        "INSERT INTO pix.clusterings "
-        "(clustering, model_name, algorithm, k, parameters, packed_in, items, inertia, seconds) "
-        "VALUES (%s, 'shelf', 'kmeans', %s, '{}', 1, %s, 0, 0)",
-        (clustering, len(sizes), len(items)),
-    )
-    db.ask(
-        "INSERT INTO pix.clusters (clustering, cluster, items, centre, words) "
-        "SELECT %s, u.cluster, u.size, pix.from_array(ARRAY[u.cluster + 1, 0, 1, 0]), '{}' "
-        "FROM unnest(%s, %s) u (cluster, size)",
-        (clustering, list(sizes), list(sizes.values())),
-    )
-    db.ask(
-        "INSERT INTO pix.cluster_members (item_id, clustering, cluster, distance) "
-        f"SELECT item_id, %s, cluster, number FROM {rows}",
-        (clustering, *given),
-    )
-
-
-@pytest.fixture(scope="module")
-def with_shelves(stage) -> str:
-    return stage("shelves", "template", lambda db: shelves(db, {0: 6, 1: 6, 2: 6}))
-
-
-@pytest.fixture
-def shop(clone, with_shelves):
-    """Clusters 0, 1 and 2 of six items each."""
-    return clone(with_shelves)
 
 
 def vote(db, user, item, liked=None, **options) -> int:

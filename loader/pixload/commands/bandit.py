@@ -252,7 +252,7 @@ def evaluate(
             arguments,
         )
         rows = cursor.fetchall()
-    table = Table("policy", "estimator", "value", "95 % from", "to", "effective sample", "mean weight")
+    table = Table("policy", "estimator", "value", "95 % from", "to", "effective n", "mean weight")
     for policy, estimator, *numbers, size, weight in rows:
         shown = ["" if number is None else f"{number:.3f}" for number in numbers]
         table.add_row(policy, estimator, *shown, f"{size:,.0f}", f"{weight:.2f}")

@@ -1,0 +1,345 @@
+"""What is shown next: which cluster, which item of it, how probable that was, and never the same again."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from pixelplum.core.bandit import POLICIES
+from tests.conftest import shelves
+from tests.server.test_clusters import refuses
+from tests.server.test_features import fails_with
+from tests.server.test_interactions import vote
+
+NEXT = "SELECT item_id, cluster, propensity, score, reason FROM pix.next_item(%s, %s, seed => %s)"
+
+
+def suggested(db, user="ann", policy=None, seed=None) -> tuple | None:
+    rows = db.ask(NEXT, (user, policy, seed), role="adam")
+    return rows[0] if rows else None
+
+
+def test_a_newcomer_sees_what_is_typical(shop):
+    item, cluster, propensity, score, reason = suggested(shop, policy="greedy", seed=1)
+    assert item == f"s{cluster}-00"  # the nearest to the centre
+    assert propensity == pytest.approx(1 / 3)
+    assert score == pytest.approx(1, abs=1e-6)
+    assert reason == f"typical of cluster {cluster}, chosen by greedy at 33 %"
+    assert shop.ask("SELECT user_id FROM pix.users") == [("ann",)]
+
+
+def test_items_like_those_that_were_liked_come_first(shop):
+    vote(shop, "ann", "s1-05", True)
+    vote(shop, "ann", "s1-04", True)
+    vote(shop, "ann", "s1-00", False)
+    for expected, like in (("s1-03", "s1-04"), ("s1-02", "s1-03"), ("s1-01", "s1-02")):
+        item, cluster, _, _, reason = suggested(shop, policy="greedy")
+        assert (item, cluster) == (expected, 1)
+        assert reason == f"looks like {like}, which ann liked; from cluster 1, chosen by greedy at 100 %"
+        vote(shop, "ann", item, True)
+
+
+def test_scores(shop):
+    def direction(cluster: int, number: int) -> np.ndarray:
+        return np.array([cluster + 1, number, 1, 0]) / np.linalg.norm([cluster + 1, number, 1, 0])
+
+    vote(shop, "ann", "s1-05", True)
+    vote(shop, "ann", "s2-05", signal="cart")
+    vote(shop, "ann", "s1-00", False)
+    wanted = (direction(1, 5) + 0.6 * direction(2, 5)) / 1.6 - direction(1, 0) / 2
+    page = shop.ask("SELECT item_id, cluster, score FROM pix.next_items('ann', 18, 'random')", role="adam")
+    for item, cluster, score in page:
+        assert score == pytest.approx(direction(cluster, int(item[3:])) @ wanted, abs=1e-6)
+    for cluster in range(3):
+        scores = [score for _, own, score in page if own == cluster]
+        assert scores == sorted(scores, reverse=True)
+
+
+def test_nothing_is_shown_twice_and_clusters_run_out(shop):
+    seen = []
+    for turn in range(18):
+        item, cluster, propensity, *_ = suggested(shop, policy="random")
+        left = 3 - sum(count == 6 for count in Counter(name[:2] for name in seen).values())
+        assert propensity == pytest.approx(1 / left)
+        assert item.startswith(f"s{cluster}-")
+        if turn % 2:
+            vote(shop, "ann", item, turn % 4 == 1)  # every other one is only shown
+        seen.append(item)
+    assert len(set(seen)) == 18
+    assert suggested(shop) is None
+    assert "nothing left" in shop.pix("next", "ann", role="adam").stdout
+    again = shop.ask("SELECT item_id FROM pix.next_items('ann', 20, again_after => '0')", role="adam")
+    assert sorted(item for (item,) in again) == sorted(seen[::2])  # those without a vote
+    shop.ask("SELECT pix.undo_vote('ann', %s)", (seen[1],), role="adam")
+    again = shop.ask("SELECT item_id FROM pix.next_items('ann', 20, again_after => '0')", role="adam")
+    assert seen[1] in [item for (item,) in again]
+
+
+def test_cluster_zero_is_a_cluster(shop):
+    for number in range(4):
+        vote(shop, "ann", f"s0-{number:02}", True)
+    assert suggested(shop, policy="greedy")[:2] == ("s0-04", 0)
+
+
+def test_what_was_suggested_is_logged_with_its_vote(shop):
+    item, cluster, propensity, score, _ = suggested(shop, policy="posterior_mean", seed=3)
+    assert shop.ask(
+        "SELECT user_id, item_id, policy, prior, clustering, cluster, propensity, score FROM pix.impressions"
+    ) == [("ann", item, "posterior_mean", "flat", "shelves", cluster, propensity, score)]
+    vote(shop, "ann", item, True)
+    vote(shop, "ann", "s0-03" if item != "s0-03" else "s0-02", True)
+    logged = "SELECT policy, cluster, propensity FROM pix.interactions ORDER BY vote_id"
+    assert shop.ask(logged) == [("posterior_mean", cluster, propensity), (None, None, None)]
+    vote(shop, "bob", item, True, policy="by hand", clustering="shelves", cluster=cluster, propensity=0.5)
+    assert shop.ask(logged)[2] == ("by hand", cluster, 0.5)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_policies_choose_as_often_as_they_say(shop, policy):
+    for number, liked in enumerate([True, True, False, True]):
+        vote(shop, "ann", f"s2-{number:02}", liked)
+    vote(shop, "ann", "s0-00", False)
+    told, chosen = {}, Counter()
+    shown = 30 if shop.server.is_cluster else 150
+    for seed in range(shown):
+        ((cluster, propensity, error),) = shop.ask(
+            "SELECT cluster, propensity, propensity_error "
+            "FROM pix.next_item('ann', %s, again_after => '0', seed => %s)",
+            (policy, seed),
+            role="adam",
+        )
+        told.setdefault(cluster, []).append(propensity)
+        chosen[cluster] += 1
+        assert (error > 0) == (policy == "thompson")
+    for cluster, propensities in told.items():
+        share = np.mean(propensities)
+        assert abs(chosen[cluster] / shown - share) < 4 * (share * (1 - share) / shown) ** 0.5 + 1e-9
+    assert sum(np.mean(propensities) for propensities in told.values()) == pytest.approx(1, abs=0.05)
+
+
+def test_the_same_seed_shows_the_same(shop):
+    question = "SELECT item_id, cluster, propensity FROM pix.next_items('ann', 5, again_after => '0', seed => 11)"
+    pages = [shop.ask(question, role="adam") for _ in range(2)]
+    assert pages[0] == pages[1]
+    others = {suggested(shop, f"user {number}")[1] for number in range(25)}
+    assert len(others) > 1
+
+
+def test_a_page_is_spread_over_clusters(shop):
+    for number in range(3):
+        vote(shop, "ann", f"s2-{number:02}", True)
+    page = shop.ask(
+        "SELECT rank, item_id, cluster, propensity FROM pix.next_items('ann', 7, 'greedy') ORDER BY rank", role="adam"
+    )
+    assert [rank for rank, *_ in page] == list(range(1, 8))
+    assert len({item for _, item, *_ in page}) == 7
+    clusters = [cluster for *_, cluster, _ in page]
+    assert clusters[0] == clusters[3] == clusters[6] == 2
+    assert sorted(clusters[:3]) == sorted(clusters[3:6]) == [0, 1, 2]
+    assert [propensity for *_, propensity in page][:3] == pytest.approx([1, 0.5, 1])
+    everything = shop.ask("SELECT count(*) FROM pix.next_items('bob', 100, 'random')", role="adam")
+    assert everything == [(18,)]
+
+
+def test_items_that_lost_their_features_are_not_shown(shop):
+    suggested(shop, "eve")  # what is mapped stays in the session
+    shop.ask("DELETE FROM pix.features WHERE item_id LIKE 's1-%' AND item_id <> 's1-03'")
+    shop.ask("DELETE FROM pix.cluster_members WHERE item_id = 's2-00'")
+    page = shop.ask("SELECT item_id, cluster FROM pix.next_items('ann', 100, 'random')", role="adam")
+    assert len(page) == 6 + 1 + 5
+    assert [item for item, cluster in page if cluster == 1] == ["s1-03"]
+
+
+def test_an_item_moved_or_loaded_since(catalogue):
+    db = catalogue.db
+    db.ask("SELECT pix.fit_clusters('groups', 'clouds', k => 4)")
+    first = db.ask("SELECT item_id FROM pix.next_items('ann', 4, 'random')", role="adam")
+    assert len(first) == 4
+    added = catalogue.add(range(2000, 2200))
+    db.ask("SELECT pix.assign_clusters('groups')")
+    page = db.ask("SELECT item_id, cluster FROM pix.next_items('ann', 1000, 'random')", role="adam")
+    members = dict(db.ask("SELECT item_id, cluster FROM pix.cluster_members"))
+    assert all(members[item] == cluster for item, cluster in page)
+    assert {item for item, _ in page} & set(added)
+    assert not {item for item, _ in page} & {item for (item,) in first}
+
+
+def test_which_clustering(shop):
+    shelves(shop, {5: 3, 7: 6}, "others")
+    hint = fails_with(shop, "PX126", "SELECT * FROM pix.next_item('ann')").diag.message_hint
+    assert "others, shelves" in hint
+    assert "SELECT pix.set_default_clustering('others');" in hint
+    shop.ask("SELECT pix.set_default_clustering('others')")
+    assert suggested(shop)[1] in (5, 7)
+    ((cluster,),) = shop.ask("SELECT cluster FROM pix.next_item('ann', clustering => 'shelves')", role="adam")
+    assert cluster in (0, 1, 2)
+    shop.ask("SELECT pix.drop_clustering('others')")
+    assert suggested(shop)[1] in (0, 1, 2)
+    refuses(shop, "PX100", "SELECT * FROM pix.next_item('ann', clustering => 'others')", "'others' is not known")
+    refuses(shop, "PX100", "SELECT pix.set_default_clustering('others')", "'others' is not known")
+    shop.ask("UPDATE pix.models SET checksum = 'of another network' WHERE model_name = 'shelf'")
+    refuses(shop, "PX103", "SELECT * FROM pix.next_item('ann')", "earlier version of model 'shelf'")
+    shop.ask("SELECT pix.drop_clustering('shelves')")
+    refuses(shop, "PX100", "SELECT * FROM pix.next_item('ann')", "There are no clusters")
+
+
+@pytest.mark.parametrize(
+    ("call", "sqlstate", "said", "hint"),
+    [
+        ("next_item(NULL)", "PX120", "user_id is NULL", "created"),
+        ("next_item('ann', 'thomson')", "PX122", "'thomson' is not known", "thompson"),
+        ("next_item('ann', 'Greedy')", "PX122", "'Greedy' is not known", ", ".join(POLICIES)),
+        ("next_item('ann', prior => 'strong')", "PX128", "'strong' is not known", "hierarchical"),
+        ("next_item('ann', prior => 'pooled')", "PX128", "has no pooled priors", "refresh_priors('shelves')"),
+        ("next_item('ann', prior => 'hierarchical')", "PX128", "'shelves' is flat", "hierarchical"),
+        ("next_item('ann', again_after => '-1 day')", "PX128", "again_after is -1 days", "1 day"),
+        ("next_item('ann', again_after => NULL)", "PX128", "again_after is NULL", "1 day"),
+        ("next_items('ann', 0)", "PX033", "k is 0", "at least one"),
+        ("next_items('ann', 1001)", "PX128", "more than 1,000", "page"),
+        ("refresh_priors(method => 'guess')", "PX128", "'guess' is not known", "likelihood"),
+        ("refresh_priors(strength_cap => 0)", "PX128", "strength_cap of 0", "10,000"),
+        ("refresh_priors('nothing')", "PX100", "'nothing' is not known", "fit_clusters"),
+    ],
+)
+def test_bad_questions(shop, call, sqlstate, said, hint):
+    error = fails_with(shop, sqlstate, f"SELECT * FROM pix.{call}")
+    assert said in str(error)
+    assert hint in error.diag.message_hint
+    assert shop.ask("SELECT count(*) FROM pix.impressions") == [(0,)]
+
+
+def test_ten_thousand_arms(shop):
+    shelves(shop, dict.fromkeys(range(10_000, 20_000), 1), "many")
+    for policy in POLICIES:
+        ((cluster, propensity),) = shop.ask(
+            "SELECT cluster, propensity FROM pix.next_item('ann', %s, 'many')", (policy,), role="adam"
+        )
+        assert 10_000 <= cluster < 20_000
+        assert 0 < propensity < 0.01
+    vote(shop, "ann", "s12345-00", True)
+    ((mean,),) = shop.ask("SELECT mean FROM pix.arm_posteriors WHERE clustering = 'many'")
+    assert mean == pytest.approx(2 / 3)
+
+
+def test_pooled_priors_are_what_newcomers_are_served_by(shop):
+    for number in range(12):
+        for item, liked in (("s0-00", True), ("s0-01", number % 4 > 0), ("s1-00", False), ("s1-01", number % 6 == 0)):
+            vote(shop, f"user {number}", item, liked)
+    rows = shop.ask("SELECT cluster, alpha, beta, likes, dislikes, users FROM pix.refresh_priors()")
+    assert [(cluster, *rest) for cluster, _, _, *rest in rows] == [(0, 21, 3, 12), (1, 2, 22, 12), (2, 0, 0, 0)]
+    means = {cluster: alpha / (alpha + beta) for cluster, alpha, beta, *_ in rows}
+    assert means[0] > 0.8 > means[2] > 0.3 > means[1]
+    assert all(alpha + beta <= 20 + 1e-9 for _, alpha, beta, *_ in rows)
+    assert suggested(shop, "newcomer", "greedy")[:3] == ("s0-00", 0, 1)
+    assert shop.ask("SELECT prior FROM pix.impressions") == [("pooled",)]
+    shares = dict(
+        shop.ask(
+            "SELECT cluster, propensity FROM pix.next_items('another', 1, 'posterior_mean', prior => 'pooled')",
+            role="adam",
+        )
+    )
+    ((cluster, share),) = shares.items()
+    assert share == pytest.approx(means[cluster] / sum(means.values()))
+    flat = shop.ask("SELECT propensity FROM pix.next_item('another', 'posterior_mean', prior => 'flat')", role="adam")
+    assert flat == [(pytest.approx(1 / 3),)]
+    # The posterior of BI tools is that of the bandit.
+    ((alpha, beta),) = shop.ask("SELECT alpha, beta FROM pix.arm_priors WHERE cluster = 0")
+    ((mean, low, high),) = shop.ask(
+        "SELECT mean, low, high FROM pix.arm_posteriors WHERE user_id = 'user 1' AND cluster = 0"
+    )
+    assert mean == pytest.approx((alpha + 2) / (alpha + beta + 2))
+    assert low < mean < high
+
+
+def test_branches_before_leaves(catalogue):
+    db = catalogue.db
+    db.ask("SELECT pix.fit_clusters('tree', 'clouds', 'hierarchical', k => 6)")
+    tree = dict(db.ask("SELECT cluster, parent FROM pix.clusters"))
+    rows = db.ask(
+        "SELECT cluster, propensity FROM pix.next_items('ann', 1, 'random', prior => 'hierarchical')", role="adam"
+    )
+    ((leaf, propensity),) = rows
+    depth, above = 0, tree[leaf]
+    while above is not None:
+        depth, above = depth + 1, tree[above]
+    assert propensity == pytest.approx(0.5**depth)
+    page = db.ask("SELECT cluster FROM pix.next_items('ann', 6, prior => 'hierarchical')", role="adam")
+    assert {cluster for (cluster,) in page} == {cluster for cluster in tree if cluster not in tree.values()}
+    # A branch is liked: its leaves come first, and its prior is that of all its leaves.
+    (branch,) = {cluster for cluster in tree if tree[cluster] is None}
+    liked = max(cluster for cluster in tree if tree[cluster] == branch)
+    leaves = set(db.ask("SELECT pix._leaf_clusters('tree', %s)", (liked,))[0][0])
+    for user in ("bob", "eve"):
+        for item, cluster in db.ask("SELECT min(item_id), cluster FROM pix.cluster_members GROUP BY cluster"):
+            vote(db, user, item, cluster in leaves)
+    priors = {
+        c: (a / (a + b), users)
+        for c, a, b, users in db.ask("SELECT cluster, alpha, beta, users FROM pix.refresh_priors()")
+    }
+    assert priors[liked][0] > 0.5
+    assert priors[branch][1] == 2
+    ((cluster,),) = db.ask("SELECT cluster FROM pix.next_item('new', 'greedy', prior => 'hierarchical')", role="adam")
+    assert cluster in leaves
+
+
+def test_beta_quantiles(shop):
+    from scipy.stats import beta
+
+    for a, b, p in ((4, 2, 0.025), (1, 1, 0.5), (0.5, 30, 0.975)):
+        ((found,),) = shop.ask("SELECT pix.beta_quantile(%s, %s, %s)", (a, b, p), role="rita")
+        assert found == pytest.approx(beta(a, b).ppf(p))
+    assert shop.ask("SELECT pix.beta_quantile(NULL, 1, 0.5)") == [(None,)]
+    refuses(shop, "PX128", "SELECT pix.beta_quantile(0, 1, 0.5)", "no quantile")
+
+
+def test_views_for_bi_tools(shop):
+    for user, item, liked in (
+        ("ann", "s0-00", True),
+        ("bob", "s0-00", True),
+        ("bob", "s0-01", False),
+        ("bob", "s2-01", True),
+    ):
+        vote(shop, user, item, liked, voted_at="2026-02-04T12:00:00Z")
+    vote(shop, "ann", "s0-01", True, voted_at="2026-02-12T12:00:00Z")
+    pooled = shop.query(
+        "SELECT cluster, users, votes, likes, dislikes, mean FROM pix.pooled_arms ORDER BY cluster", role="rita"
+    )
+    assert pooled == [
+        (0, 2, 4, 3, 1, pytest.approx(4 / 6)),
+        (1, 0, 0, 0, 0, 0.5),
+        (2, 1, 1, 1, 0, pytest.approx(2 / 3)),
+    ]
+    trend = shop.query(
+        "SELECT week::date::text, cluster, brand, votes, likes, dislikes FROM pix.taste_trend ORDER BY 1, 2, 3",
+        role="rita",
+    )
+    assert trend == [
+        ("2026-02-02", 0, "brand 0", 2, 2, 0),
+        ("2026-02-02", 0, "brand 1", 1, 0, 1),
+        ("2026-02-02", 2, "brand 1", 1, 1, 0),
+        ("2026-02-09", 0, "brand 1", 1, 1, 0),
+    ]
+
+
+def test_commands(shop):
+    assert "vote 1" in shop.pix("vote", "ann", "s0-00", "--like", role="adam").stdout
+    shop.pix("vote", "ann", "s1-00", "--dislike", "--key", "k", role="adam")
+    shop.pix("vote", "ann", "s2-00", "--signal", "cart", role="adam")
+    refused = shop.pix("vote", "ann", "s2-00", role="adam", check=False)
+    assert "neither like nor dislike" in refused.stderr
+    assert "Hint:" in refused.stderr
+    shown = shop.pix("next", "ann", "-n", "3", "--policy", "greedy", "--seed", "1", role="adam").stdout
+    assert "which ann liked" in " ".join(shown.split())
+    own = [line.split()[:4] for line in shop.pix("bandit", "arms", "ann", role="rita").stdout.splitlines()[1:]]
+    assert own == [["0", "1", "1.0", "0.0"], ["2", "1", "0.6", "0.0"], ["1", "1", "0.0", "1.0"]]
+    arms = shop.pix("bandit", "arms", role="rita").stdout
+    assert [line.split()[0] for line in arms.splitlines()[1:]] == ["0", "2", "1"]
+    assert "taken back" in shop.pix("undo", "ann", "s2-00", role="adam").stdout
+    assert "no opinion" in shop.pix("undo", "ann", "s2-00", role="adam").stdout
+    assert shop.pix("bandit", "priors", "--method", "likelihood").stdout.count("\n") == 4
+    assert "2 arms" in shop.pix("bandit", "rebuild").stdout
+    assert "half after 30 days" in shop.pix("bandit", "half-life", "30").stdout
+    assert "do not age" in shop.pix("bandit", "half-life", "none").stdout
+    assert "no number of days" in shop.pix("bandit", "half-life", "soon", check=False).stderr
+    assert "default clustering" in shop.pix("bandit", "default", "shelves").stdout
+    assert "suggestions were skipped" in shop.pix("bandit", "skips", "--older-than", "0", role="adam").stdout

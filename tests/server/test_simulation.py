@@ -1,0 +1,176 @@
+"""Synthetic users, and what a log says of policies that were never tried."""
+
+import math
+
+import pytest
+
+from tests.server.test_clusters import refuses
+from tests.server.test_features import fails_with
+from tests.server.test_interactions import ARMS, agrees, vote
+
+
+@pytest.fixture
+def tasteful(shop):
+    """The shop, with a label set in which clusters are labels: nothing is easier to learn."""
+    shop.ask(
+        "INSERT INTO pix.labels (item_id, label_set, label) SELECT item_id, 'shelf', 'shelf ' || cluster "
+        "FROM pix.cluster_members"
+    )
+    return shop
+
+
+def simulate(db, policy: str, **options) -> dict:
+    given = "".join(f", {name} => %({name})s" for name in options)
+    columns = "simulation_id, prior, users, likes, likes_error"
+    ((number, prior, users, likes, error),) = db.ask(
+        f"SELECT {columns} FROM pix.simulate(%(policy)s, 'shelf', liked_labels => 1{given})",
+        {"policy": policy} | options,
+    )
+    curve = db.ask("SELECT likes, regret FROM pix.regret_curves WHERE simulation_id = %s ORDER BY vote", (number,))
+    return {"id": number, "prior": prior, "users": users, "likes": likes, "error": error, "curve": curve}
+
+
+def test_learning_pays(tasteful):
+    users, votes = (4, 6) if tasteful.server.is_cluster else (40, 12)
+    found = {policy: simulate(tasteful, policy, users=users, votes=votes) for policy in ("thompson", "random")}
+    for result in found.values():
+        assert len(result["curve"]) == votes
+        assert result["curve"][-1][0] == result["likes"]
+        likes, regrets = zip(*result["curve"], strict=True)
+        assert list(likes) == sorted(likes)
+        assert list(regrets) == sorted(regrets)
+        # Likes are those that were possible, 9 of 10, without those that were missed, but for chance.
+        assert likes[-1] + regrets[-1] == pytest.approx(0.9 * votes, abs=5 * votes**0.5 * 0.3 / users**0.5)
+    if not tasteful.server.is_cluster:
+        difference = found["thompson"]["likes"] - found["random"]["likes"]
+        assert difference > 3 * math.hypot(found["thompson"]["error"], found["random"]["error"])
+
+
+def test_nothing_stays_unless_it_is_to_be_kept(tasteful):
+    vote(tasteful, "ann", "s0-00", True)
+    before = tasteful.ask(ARMS)
+    first = simulate(tasteful, "thompson", users=3, votes=4)
+    assert tasteful.ask(ARMS) == before
+    for table, rows in (("users", 1), ("impressions", 0), ("interactions", 1)):
+        assert tasteful.ask(f"SELECT count(*) FROM pix.{table}") == [(rows,)]
+    second = simulate(tasteful, "thompson", users=3, votes=4)
+    assert first["curve"] == second["curve"]  # the seed decides
+    assert simulate(tasteful, "thompson", users=3, votes=4, seed=8)["curve"] != first["curve"]
+    kept = simulate(tasteful, "thompson", users=3, votes=4, keep=True)
+    assert kept["curve"] == first["curve"]
+    ((users, votes),) = tasteful.ask(
+        "SELECT count(DISTINCT user_id), count(*) FROM pix.interactions WHERE user_id LIKE %s", (f"sim-{kept['id']}-%",)
+    )
+    assert (users, votes) == (3, 12)
+    agrees(tasteful)
+
+
+def test_users_who_share_tastes_make_priors_useful(tasteful):
+    users = 3 if tasteful.server.is_cluster else 30
+    simulate(tasteful, "random", users=users, votes=6, taste_groups=1, keep=True, seed=1)
+    tasteful.ask("SELECT pix.refresh_priors()")
+    pooled, flat = (
+        simulate(tasteful, "thompson", users=users, votes=6, taste_groups=1, seed=2, prior=prior)
+        for prior in ("pooled", "flat")
+    )
+    assert pooled["prior"] == "pooled"
+    assert pooled["likes"] > flat["likes"]
+
+
+def test_truths(shop):
+    ((likes,),) = shop.ask("SELECT likes FROM pix.simulate('random', 'brand', 2, 4, liked_labels => 1)")
+    assert 0 <= likes <= 4
+    shop.ask("UPDATE pix.items SET attributes = jsonb_build_object('heel', right(item_id, 1))")
+    assert shop.ask("SELECT label_set FROM pix.simulate('greedy', 'heel', 2, 3, flipped => 0)") == [("heel",)]
+    said = shop.pix("bandit", "simulate", "ucb1", "--truth", "heel", "--users", 2, "--votes", 3).stdout
+    assert said.startswith("ucb1, flat prior: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sqlstate", "said"),
+    [
+        ("'thomson', 'brand'", "PX122", "'thomson' is not known"),
+        ("'thompson', 'nothing'", "PX129", "'nothing' is no label set"),
+        ("'thompson', NULL", "PX129", "NULL is no label set"),
+        ("'thompson', 'brand', users => 1", "PX128", "cannot be simulated"),
+        ("'thompson', 'brand', votes => 0", "PX128", "cannot be simulated"),
+        ("'thompson', 'brand', votes => NULL", "PX128", "cannot be simulated"),
+        ("'thompson', 'brand', votes => 19, liked_labels => 1", "PX128", "more than the 18 items"),
+        ("'thompson', 'brand', flipped => 0.6", "PX128", "cannot be simulated"),
+        ("'thompson', 'brand', liked_labels => 2", "PX128", "Nobody can like 2 of 2 labels"),
+        ("'thompson', 'brand', liked_labels => 1, clustering => 'gone'", "PX100", "'gone' is not known"),
+    ],
+)
+def test_simulations_that_cannot_be(shop, arguments, sqlstate, said):
+    refuses(shop, sqlstate, f"SELECT pix.simulate({arguments})", said)
+    assert shop.ask("SELECT count(*) FROM pix.simulations") == [(0,)]
+
+
+class TestEvaluation:
+    @pytest.fixture
+    def logged(self, tasteful):
+        """A log of random suggestions, and votes that answer none."""
+        simulate(tasteful, "random", users=4 if tasteful.server.is_cluster else 40, votes=6, keep=True)
+        vote(tasteful, "ann", "s0-00", True)
+        return tasteful
+
+    def test_what_was_logged_is_worth_what_it_was(self, logged):
+        rows = logged.query("SELECT estimator, value, low, high, effective_sample_size, mean_weight, events, users "
+                            "FROM pix.evaluate_policy('random')", role="rita")  # fmt: skip
+        ((mean, votes, users),) = logged.ask(
+            "SELECT avg(greatest(value, 0)), count(*), count(DISTINCT user_id) FROM pix.interactions "
+            "WHERE policy IS NOT NULL"
+        )
+        assert [row[0] for row in rows] == ["replay", "ips", "snips", "dr"]
+        for name, value, low, high, size, weight, events, people in rows:
+            assert (events, people) == (votes, users)
+            assert low <= value <= high
+            if name in ("replay", "snips"):
+                assert value == pytest.approx(mean, abs=0.1)  # clusters had run out for some
+            assert size == pytest.approx(votes, rel=0.2)
+            assert weight == pytest.approx(1, abs=0.1)
+
+    def test_better_policies_are_seen_to_be_better(self, logged):
+        rows = logged.ask("SELECT policy, estimator, value FROM pix.compare_policies()")
+        assert len(rows) == 24
+        if not logged.server.is_cluster:
+            values = {policy: value for policy, estimator, value in rows if estimator == "dr"}
+            assert values["greedy"] > values["random"]
+        assert logged.ask("SELECT DISTINCT policy FROM pix.compare_policies('{greedy}', 'random')") == [("greedy",)]
+        again = logged.ask("SELECT policy, estimator, value FROM pix.compare_policies()")
+        assert again == rows
+        shown = logged.pix("bandit", "evaluate", "greedy", "--from-log", "random", role="rita").stdout
+        assert [line.split()[:2] for line in shown.splitlines()[1:]] == [
+            ["greedy", n] for n in ("replay", "ips", "snips", "dr")
+        ]
+        assert logged.pix("bandit", "evaluate", role="rita").stdout.count("\n") == 25
+
+    def test_votes_without_propensities(self, logged):
+        vote(logged, "bob", "s1-00", True, policy="by hand", clustering="shelves", cluster=1)
+        error = fails_with(logged, "PX127", "SELECT * FROM pix.evaluate_policy('greedy')")
+        assert "have no propensity, or 0, such as that on item 's1-00'" in str(error)
+        assert "from_log" in error.diag.message_hint
+        assert len(logged.ask("SELECT * FROM pix.evaluate_policy('greedy', 'random')")) == 4
+        vote(logged, "eve", "s1-00", True, policy="never", clustering="shelves", cluster=1, propensity=0)
+        refuses(logged, "PX127", "SELECT * FROM pix.evaluate_policy('greedy', 'never')", "1 of 1 votes")
+
+    def test_questions_that_have_no_answer(self, logged):
+        error = fails_with(logged, "PX127", "SELECT * FROM pix.evaluate_policy('greedy', 'ucb1')")
+        assert "no votes on suggestions of policy 'ucb1'" in str(error)
+        assert "It has some of: random" in error.diag.message_hint
+        refuses(logged, "PX122", "SELECT * FROM pix.evaluate_policy('best')", "'best' is not known")
+        refuses(logged, "PX122", "SELECT * FROM pix.compare_policies('{greedy,NULL}')", "is not known")
+        refuses(logged, "PX128", "SELECT * FROM pix.compare_policies(NULL)", "NULL")
+        refuses(logged, "PX128", "SELECT * FROM pix.evaluate_policy('greedy', prior => 'hierarchical')", "branches")
+        refuses(logged, "PX100", "SELECT * FROM pix.evaluate_policy('greedy', clustering => 'gone')", "'gone'")
+        logged.ask("DELETE FROM pix.interactions")
+        hint = fails_with(logged, "PX127", "SELECT * FROM pix.evaluate_policy('greedy')").diag.message_hint
+        assert "pix.next_item" in hint
+
+    def test_several_signals_for_one_suggestion_are_one_event(self, shop):
+        ((item,),) = shop.ask("SELECT item_id FROM pix.next_item('ann', 'random')", role="adam")
+        for signal in ("view", "click", "cart"):
+            vote(shop, "ann", item, signal=signal)
+        assert shop.ask(
+            "SELECT DISTINCT events, users, value FROM pix.evaluate_policy('random') WHERE estimator = 'snips'"
+        ) == [(1, 1, pytest.approx(0.6))]
