@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import classification, clusters, extraction, first_call, inference, loading, metadata, neighbors
+from benchmarks import classification, clusters, extraction, first_call, inference, loading, metadata, neighbors, votes
 from benchmarks.tools import server
 
 ALL = {
@@ -16,6 +16,7 @@ ALL = {
     "metadata": metadata,
     "neighbors": neighbors,
     "clusters": clusters,
+    "votes": votes,
 }
 
 

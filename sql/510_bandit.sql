@@ -151,7 +151,7 @@ Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._open_members(text, text, pix.packs) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION pix._best_in_clusters(
-    key text, blocks_key text, wanted integer[], counts integer[], centres bytea, dimensions integer[], voted_ids text[],
+    key text, blocks_key text, sketch_key text, wanted integer[], counts integer[], centres bytea, dimensions integer[], voted_ids text[],
     voted_blocks integer[], voted_rows integer[], weights double precision[], excluded text[],
     OUT clusters integer[], OUT item_ids text[], OUT scores double precision[], OUT nearest text[]
 )
@@ -159,15 +159,15 @@ LANGUAGE plpython3u STABLE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
 AS $$
 from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'bandit.best_in_clusters', key, blocks_key, wanted, counts, centres, dimensions, voted_ids, voted_blocks, voted_rows, weights, excluded)
+return call(plpy, GD, '@VERSION@', 'bandit.best_in_clusters', key, blocks_key, sketch_key, wanted, counts, centres, dimensions, voted_ids, voted_blocks, voted_rows, weights, excluded)
 $$;
 COMMENT ON FUNCTION pix._best_in_clusters(
-    text, text, integer[], integer[], bytea, integer[], text[], integer[], integer[], double precision[], text[]
+    text, text, text, integer[], integer[], bytea, integer[], text[], integer[], integer[], double precision[], text[]
 ) IS
 'Internal: the items of some clusters that a user may like best, and which liked item each is most like; NULL if this backend
 has not mapped what is to be searched. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._best_in_clusters(
-    text, text, integer[], integer[], bytea, integer[], text[], integer[], integer[], double precision[], text[]
+    text, text, text, integer[], integer[], bytea, integer[], text[], integer[], integer[], double precision[], text[]
 ) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION pix._suggest(
@@ -183,8 +183,10 @@ DECLARE
     known pix.clusterings;
     pack pix.packs;
     model pix.models;
+    sketch pix.indexes;
     key text;
     half_life double precision := pix._half_life();
+    said record;
     seen text[];
     nodes record;
     free integer[];
@@ -221,12 +223,19 @@ BEGIN
         INSERT INTO pix.users (user_id) VALUES (_suggest.user_id) ON CONFLICT DO NOTHING;
     END IF;
 
-    SELECT coalesce(array_agg(s.item_id), '{}') INTO seen FROM (
-        SELECT o.item_id FROM pix.opinions o WHERE o.user_id = _suggest.user_id AND o.signal <> 'skip'
-        UNION
-        SELECT h.item_id FROM pix.impressions h
-        WHERE h.user_id = _suggest.user_id AND h.shown_at > clock_timestamp() - again_after
-    ) s;
+    -- An index of principal components, of the very same blocks, tells quickly what to look at closely.
+    SELECT i.* INTO sketch FROM pix.indexes i
+    WHERE i.model_name = known.model_name AND i.model_checksum IS NOT DISTINCT FROM known.model_checksum
+        AND i.method = 'exact' AND i.metric = 'cosine' AND i.project_to IS NOT NULL AND i.packed_in = pack.packed_in
+    ORDER BY i.project_to, i.index_name LIMIT 1;
+
+    SELECT coalesce(array_agg(o.item_id ORDER BY o.voted_at DESC, o.vote_id DESC), '{}') AS item_ids,
+        coalesce(array_agg(o.value ORDER BY o.voted_at DESC, o.vote_id DESC), '{}') AS values,
+        coalesce(array_agg(o.item_id) FILTER (WHERE o.signal <> 'skip'), '{}') AS seen
+    INTO said
+    FROM pix.opinions o WHERE o.user_id = _suggest.user_id;
+    SELECT said.seen || coalesce(array_agg(h.item_id), '{}') INTO seen FROM pix.impressions h
+    WHERE h.user_id = _suggest.user_id AND h.shown_at > clock_timestamp() - again_after;
     SELECT array_agg(c.cluster ORDER BY c.cluster) AS clusters,
         array_agg(CASE WHEN used_prior = 'hierarchical' THEN c.parent END ORDER BY c.cluster) AS parents,
         array_agg(coalesce(p.alpha, 1) ORDER BY c.cluster) AS alpha, array_agg(coalesce(p.beta, 1) ORDER BY c.cluster) AS beta,
@@ -253,12 +262,9 @@ BEGIN
     INTO voted
     FROM (
         SELECT f.item_id, f.block, f.block_row, o.value
-        FROM (
-            SELECT l.item_id, l.value FROM pix.opinions l
-            WHERE l.user_id = _suggest.user_id AND l.value <> 0 ORDER BY l.voted_at DESC, l.vote_id DESC LIMIT 200
-        ) o
+        FROM unnest(said.item_ids[1:200], said.values[1:200]) o (item_id, value)
         JOIN pix.features f ON f.item_id = o.item_id
-        WHERE f.model_name = known.model_name AND f.packed_in <= pack.packed_in
+        WHERE o.value <> 0 AND f.model_name = known.model_name AND f.packed_in <= pack.packed_in
     ) v;
 
     LOOP
@@ -275,7 +281,7 @@ BEGIN
         JOIN pix.clusters c ON c.clustering = known.clustering AND c.cluster = w.cluster;
         -- A few more than are wanted: some may have lost their features since.
         SELECT b.* INTO candidate FROM pix._best_in_clusters(
-            key, pack.checksum, wanted.clusters, ARRAY(SELECT t + 4 FROM unnest(wanted.times) t), wanted.centres,
+            key, pack.checksum, sketch.design_checksum, wanted.clusters, ARRAY(SELECT t + 4 FROM unnest(wanted.times) t), wanted.centres,
             known.dimensions, voted.item_ids, voted.blocks, voted.block_rows, voted.weights, seen
         ) b;
         IF candidate.item_ids IS NULL THEN
@@ -283,6 +289,9 @@ BEGIN
                 PERFORM pix._raise_files_vanish();
             END IF;
             PERFORM pix._open_members(key, known.clustering, pack);
+            IF sketch.index_name IS NOT NULL THEN
+                PERFORM pix._open_index(sketch.index_name);
+            END IF;
             was_opened := true;
             CONTINUE;
         END IF;

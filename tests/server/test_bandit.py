@@ -164,6 +164,24 @@ def test_an_item_moved_or_loaded_since(catalogue):
     assert not {item for item, _ in page} & {item for (item,) in first}
 
 
+def test_an_index_of_principal_components_shows_the_same(catalogue):
+    db = catalogue.db
+    db.ask("SELECT pix.fit_clusters('groups', 'clouds', k => 3)")
+    for number in range(8):
+        vote(db, "ann", f"c{number:04}", number % 2 == 0)
+    page = "SELECT item_id, score FROM pix.next_items('ann', 12, 'random', again_after => '0', seed => 5)"
+    before = db.ask(page, role="adam")
+    db.ask("SELECT pix.build_index('sketch', 'clouds', 'exact', project_to => 24)")
+    assert db.ask(page, role="adam") == before
+    db.forget_sessions()
+    assert db.ask(page, role="adam") == before
+    # It is not used when it is out of date: what came since is shown nevertheless.
+    catalogue.vectors["c0100"] = catalogue.vectors["c0000"].copy()
+    catalogue.store(["c0100"])
+    db.ask("SELECT pix.assign_clusters('groups')")
+    assert "c0100" in [item for item, _ in db.ask(page, role="adam")]
+
+
 def test_which_clustering(shop):
     shelves(shop, {5: 3, 7: 6}, "others")
     hint = fails_with(shop, "PX126", "SELECT * FROM pix.next_item('ann')").diag.message_hint

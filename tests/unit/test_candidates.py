@@ -34,7 +34,7 @@ def places(blocks):
 def test_best_of_a_cluster(blocks, places, cluster, count):
     members = candidates.Members(*map(np.array, zip(*places, strict=True)))
     wanted = np.random.default_rng(5).normal(size=16).astype(np.float32)
-    found = candidates.best(members.parts(cluster), blocks, wanted, count)
+    found = candidates.best(*members.places(cluster), blocks, wanted, count)
     own = [(block, row - 1) for c, block, row in places if c == cluster]
     scores = {place: float(candidates.unit(blocks[place[0]].vectors[place[1]]) @ wanted) for place in own}
     expected = sorted(own, key=lambda place: -scores[place])[:count]
@@ -42,9 +42,26 @@ def test_best_of_a_cluster(blocks, places, cluster, count):
     assert found[2] == pytest.approx([scores[place] for place in expected], abs=1e-5)
 
 
+@pytest.mark.parametrize("cluster", [0, 3, 7])
+def test_a_sketch_finds_the_same(blocks, places, cluster, monkeypatch):
+    """Sixteen components of sixteen tell everything; eight are enough for the few that matter."""
+    monkeypatch.setattr(candidates, "CLOSELY", 12)
+    members = candidates.Members(*map(np.array, zip(*places, strict=True)))
+    directions = candidates.unit(np.concatenate([blocks[number].vectors for number in sorted(blocks)]))
+    mean = directions.mean(axis=0)
+    axes = np.linalg.svd(directions - mean)[2]
+    wanted = np.random.default_rng(6).normal(size=16).astype(np.float32)
+    exact = candidates.best(*members.places(cluster), blocks, wanted, 3)
+    for kept in (16, 8):
+        sketch = candidates.Sketch((directions - mean) @ axes[:kept].T, axes[:kept], np.array([0, 0, 50, 0, 0, 100]))
+        found = candidates.best(*members.places(cluster), blocks, wanted, 3, sketch)
+        assert [column.tolist() for column in found[:2]] == [column.tolist() for column in exact[:2]]
+        assert found[2] == pytest.approx(exact[2], abs=1e-5)
+
+
 def test_a_cluster_without_items(blocks, places):
     members = candidates.Members(*map(np.array, zip(*places, strict=True)))
-    assert [len(part) for part in candidates.best(members.parts(9), blocks, np.ones(16, np.float32), 3)] == [0, 0, 0]
+    assert [len(part) for part in candidates.best(*members.places(9), blocks, np.ones(16, np.float32), 3)] == [0, 0, 0]
 
 
 def test_taste():

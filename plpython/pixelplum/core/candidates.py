@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from pixelplum.core.threads import share
 
 AWAY = 0.5
 """How much dislikes count, against likes."""
+CLOSELY = 50
+"""Items more than are wanted, whose scores are computed in full where there is a sketch."""
 
 
 class Members:
@@ -29,14 +32,10 @@ class Members:
         ends = [*starts[1:], len(clusters)]
         self._ranges = {int(c): range(int(a), int(b)) for c, a, b in zip(found, starts, ends, strict=True)}
 
-    def parts(self, cluster: int) -> list[tuple[int, np.ndarray]]:
-        """Return the blocks that hold items of a cluster, and their rows there, from 0."""
-        if cluster not in self._ranges:
-            return []
-        own = self._ranges[cluster]
-        blocks, rows = self._blocks[own.start : own.stop], self._rows[own.start : own.stop]
-        found, starts = np.unique(blocks, return_index=True)
-        return [(int(b), part) for b, part in zip(found, np.split(rows, starts[1:]), strict=True)]
+    def places(self, cluster: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the blocks of a cluster's items, in order, and their rows there, from 0; shape (items,)."""
+        own = self._ranges.get(cluster, range(0))
+        return self._blocks[own.start : own.stop], self._rows[own.start : own.stop]
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -66,52 +65,102 @@ def taste(vectors: np.ndarray, weights: np.ndarray, typical: np.ndarray) -> np.n
     ----------
     Rocchio: Relevance feedback in information retrieval. In: The SMART Retrieval System, 1971.
     """
-    directions = unit(np.asarray(vectors, np.float64))
+    directions = unit(vectors)
     liked, disliked = weights > 0, weights < 0
-    wanted = (
-        np.average(directions[liked], axis=0, weights=weights[liked]) if liked.any() else unit(typical.astype(float))
-    )
+    wanted = np.average(directions[liked], axis=0, weights=weights[liked]) if liked.any() else unit(typical)
     if disliked.any():
         wanted = wanted - AWAY * np.average(directions[disliked], axis=0, weights=-weights[disliked])
     return wanted.astype(np.float32)
 
 
+@dataclass(frozen=True)
+class Sketch:
+    """Principal components of directions, which tell roughly and quickly how high scores are.
+
+    Parameters
+    ----------
+    vectors : numpy.ndarray
+        float32, shape (items, components), in the order of the blocks.
+    components : numpy.ndarray
+        float32, shape (components, dimensions).
+    starts : numpy.ndarray
+        int, for each number of a block, the position of its first vector.
+    """
+
+    vectors: np.ndarray
+    components: np.ndarray
+    starts: np.ndarray
+
+    def likely(
+        self, blocks: np.ndarray, rows: np.ndarray, wanted: np.ndarray, count: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the blocks and rows of those items that `count` of the highest scores are likely among."""
+        if count >= len(rows):
+            return blocks, rows
+        scores = self.vectors.take(self.starts[blocks] + rows, axis=0) @ (self.components @ wanted)
+        chosen = np.argpartition(-scores, count)[:count]
+        return blocks[chosen], rows[chosen]
+
+
 def best(
-    parts: list[tuple[int, np.ndarray]], stored: Mapping[int, Vectors], wanted: np.ndarray, count: int
+    blocks: np.ndarray,
+    rows: np.ndarray,
+    stored: Mapping[int, Vectors],
+    wanted: np.ndarray,
+    count: int,
+    sketch: Sketch | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Find the items of a cluster with the highest scores.
 
     Parameters
     ----------
-    parts : list of (int, numpy.ndarray)
-        As `Members.parts` returns them.
+    blocks, rows : numpy.ndarray
+        As `Members.places` returns them.
     stored : mapping of int to Vectors
         Blocks by their numbers.
     wanted : numpy.ndarray
         As `taste` returns it.
     count : int
         How many are wanted; there may be fewer.
+    sketch : Sketch, optional
+        It tells which few items to look at closely; else all are.
 
     Returns
     -------
     tuple of numpy.ndarray
         Blocks, rows in them from 0, and scores, the highest first; shape (found,).
     """
-    scores: list[np.ndarray] = [np.empty(0, np.float32)] * len(parts)
+    if sketch is None:
+        scores = _all_scores(blocks, rows, stored, wanted)
+    else:
+        blocks, rows = sketch.likely(blocks, rows, wanted, count + CLOSELY)
+        scores = _few_scores(blocks, rows, stored, wanted)
+    if count < len(scores):
+        chosen = np.argpartition(-scores, count)[:count]
+        blocks, rows, scores = blocks[chosen], rows[chosen], scores[chosen]
+    order = np.lexsort((rows, blocks, -scores))
+    return blocks[order], rows[order], scores[order]
 
-    def score(number: int) -> None:
-        block, rows = parts[number]
-        own = stored[block]
-        scores[number] = proximities(own.vectors.take(rows, axis=0), own.norms[rows], wanted, "cosine")
 
-    share(score, len(parts))
-    if not parts:
-        return np.empty(0, int), np.empty(0, int), np.empty(0, np.float32)
-    joined = np.concatenate(scores)
-    blocks = np.repeat([block for block, _ in parts], [len(rows) for _, rows in parts])
-    rows = np.concatenate([rows for _, rows in parts])
-    if count < len(joined):
-        chosen = np.argpartition(-joined, count)[:count]
-        blocks, rows, joined = blocks[chosen], rows[chosen], joined[chosen]
-    order = np.lexsort((rows, blocks, -joined))
-    return blocks[order], rows[order], joined[order]
+def _few_scores(blocks: np.ndarray, rows: np.ndarray, stored: Mapping[int, Vectors], wanted: np.ndarray) -> np.ndarray:
+    if not len(rows):
+        return np.empty(0, np.float32)
+    places = list(zip(blocks.tolist(), rows.tolist(), strict=True))
+    vectors = np.stack([stored[block].vectors[row] for block, row in places])
+    return proximities(vectors, np.array([stored[block].norms[row] for block, row in places]), wanted, "cosine")
+
+
+def _all_scores(blocks: np.ndarray, rows: np.ndarray, stored: Mapping[int, Vectors], wanted: np.ndarray) -> np.ndarray:
+    """Block by block, on all cores: what is gathered of a block stays in the cache until it is multiplied."""
+    numbers, begins = np.unique(blocks, return_index=True)
+    ends = np.append(begins[1:], len(rows))[: len(begins)]
+    ranges = [slice(begin, end) for begin, end in zip(begins, ends, strict=True)]
+    scores = np.empty(len(rows), np.float32)
+
+    def score(piece: int) -> None:
+        own, wanted_rows = stored[int(numbers[piece])], rows[ranges[piece]]
+        vectors = own.vectors.take(wanted_rows, axis=0)
+        proximities(vectors, own.norms[wanted_rows], wanted, "cosine", out=scores[ranges[piece]])
+
+    share(score, len(ranges))
+    return scores

@@ -375,10 +375,10 @@ class ExactIndex(Index):
 
     def _open(self, path: Path) -> None:
         numbers = np.frombuffer(mapped(path), FLOAT32)
-        vectors = numbers[: -self.items].reshape(self.items, -1)
+        self.vectors = numbers[: -self.items].reshape(self.items, -1)
         norms = numbers[-self.items :]
-        step = max(1, PIECE // vectors.shape[1])
-        self._blocks = [Part(vectors[i : i + step], norms[i : i + step]) for i in range(0, self.items, step)]
+        step = max(1, PIECE // self.vectors.shape[1])
+        self._blocks = [Part(self.vectors[i : i + step], norms[i : i + step]) for i in range(0, self.items, step)]
 
     def _search(self, queries: np.ndarray, count: int) -> list[np.ndarray]:
         return nearest(self._blocks, queries, count, "euclidean")

@@ -7,6 +7,9 @@ import numpy as np
 from pixelplum.core import bandit, candidates, vectors
 from pixelplum.server.blocks import keep, kept
 
+FEW = 8
+"""Items of a cluster, more than are wanted, that may turn out to be excluded."""
+
 
 def choose(
     plpy, cache: dict, policy: str, clusters: list[int], parents: list[int | None], alpha: list[float],
@@ -67,9 +70,9 @@ def map_members(plpy, cache: dict, key: str, clusters: list[int], blocks: list[i
 
 
 def best_in_clusters(
-    plpy, cache: dict, key: str, blocks_key: str, clusters: list[int], counts: list[int], centres: bytes,
-    dimensions: list[int] | None, voted_ids: list[str], voted_blocks: list[int], voted_rows: list[int],
-    weights: list[float], excluded: list[str],
+    plpy, cache: dict, key: str, blocks_key: str, sketch_key: str | None, clusters: list[int], counts: list[int],
+    centres: bytes, dimensions: list[int] | None, voted_ids: list[str], voted_blocks: list[int],
+    voted_rows: list[int], weights: list[float], excluded: list[str],
 ) -> dict | None:  # fmt: skip
     """Find the items of clusters that a user may like best.
 
@@ -77,6 +80,8 @@ def best_in_clusters(
     ----------
     key, blocks_key : str
         Members and blocks, as they were mapped.
+    sketch_key : str or None
+        An index that holds principal components of the very same blocks, as it was mapped.
     clusters, counts : list of int
         In which to look, and how many are wanted of each.
     centres : bytes
@@ -95,16 +100,21 @@ def best_in_clusters(
         not mapped what is to be searched.
     """
     stored, members = kept(cache, blocks_key), kept(cache, key)
-    if stored is None or members is None:
+    sketched = kept(cache, sketch_key) if sketch_key is not None else None
+    if stored is None or members is None or (sketched is None) != (sketch_key is None):
         return None
-    voted = (
-        stored.vectors(list(zip(voted_blocks, voted_rows, strict=True))) if voted_ids else np.empty((0, 0), np.float32)
-    )
-    strengths = np.array(weights)
-    liked = [place for place, weight in enumerate(weights) if weight > 0]
-    likes = candidates.unit(voted[liked]) if liked else None
-    refused = set(excluded)
+    sketch = None
+    if sketched is not None:
+        index = sketched.index
+        sketch = candidates.Sketch(index.vectors, index.design.projection.components, stored.starts)
     size = stored.blocks[0].vectors.shape[1]
+    voted = np.empty((0, size), np.float32)
+    if voted_ids:
+        voted = stored.vectors(list(zip(voted_blocks, voted_rows, strict=True)))
+    strengths = np.array(weights)
+    liked = np.flatnonzero(strengths > 0)
+    likes = candidates.unit(voted[liked])
+    refused = set(excluded)
     found: dict[str, list] = {"clusters": [], "item_ids": [], "scores": [], "nearest": []}
     for cluster, count, centre in zip(
         clusters, counts, vectors.matrix(centres, len(centres) // 4 // len(clusters)), strict=True
@@ -112,19 +122,23 @@ def best_in_clusters(
         typical = np.zeros(size, np.float32)
         typical[slice(None) if dimensions is None else np.array(dimensions) - 1] = centre
         wanted = candidates.taste(voted, strengths, typical)
-        blocks, rows, scores = candidates.best(members.parts(cluster), stored.by_number, wanted, count + len(refused))
-        for block, row, score in zip(blocks.tolist(), rows.tolist(), scores.tolist(), strict=True):
-            item_id = stored.item_at((block, row + 1))
-            if item_id in refused:
-                continue
-            found["clusters"].append(cluster)
-            found["item_ids"].append(item_id)
-            found["scores"].append(score)
-            if likes is None:
-                found["nearest"].append(None)
-            else:
-                found["nearest"].append(voted_ids[liked[int((likes @ stored.by_number[block].vectors[row]).argmax())]])
-            count -= 1
-            if count == 0:
+        places = members.places(cluster)
+        # What is excluded is rarely among the best of this cluster: only then is more looked at.
+        for more in (0, len(refused)):
+            ranked = candidates.best(*places, stored.by_number, wanted, count + more + FEW, sketch)
+            items = [
+                stored.item_at((block, row + 1)) for block, row in zip(*(p.tolist() for p in ranked[:2]), strict=True)
+            ]
+            chosen = [place for place, item_id in enumerate(items) if item_id not in refused][:count]
+            if len(chosen) == count:
                 break
+        blocks, rows, scores = (column[chosen] for column in ranked)
+        found["clusters"] += [cluster] * len(chosen)
+        found["item_ids"] += [items[place] for place in chosen]
+        found["scores"] += scores.tolist()
+        if not len(liked):
+            found["nearest"] += [None] * len(chosen)
+            continue
+        for block, row in zip(blocks.tolist(), rows.tolist(), strict=True):
+            found["nearest"].append(voted_ids[liked[int((likes @ stored.by_number[block].vectors[row]).argmax())]])
     return found

@@ -15,12 +15,14 @@ KEPT = 8
 
 
 class Packed:
-    """All blocks of a model, mapped."""
+    """All blocks of a model, mapped; `starts` has for each number of a block how many vectors are before it."""
 
     def __init__(self, parts: dict[int, blocks.Block]):
         self.by_number = parts
         self.blocks = list(parts.values())
         self._ends = np.cumsum([len(part.norms) for part in self.blocks])
+        self.starts = np.zeros(max(parts, default=0) + 1, int)
+        self.starts[list(parts)] = [0, *self._ends[:-1]] if parts else []
 
     def search(self, queries: np.ndarray, count: int, metric: str) -> list[np.ndarray]:
         """Find the nearest; see `nearest.nearest`."""

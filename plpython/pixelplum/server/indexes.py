@@ -23,13 +23,13 @@ class OpenIndex:
     """An index, and the names of its items."""
 
     def __init__(self, index: indexes.Index, item_ids: Names):
-        self._index = index
+        self.index = index
         self.item_ids = item_ids
         self.item_id = item_ids.__getitem__
 
     def search(self, queries: np.ndarray, count: int, metric: str) -> list[np.ndarray]:
         """Find candidates; see `indexes.Index.search`. The metric is the index's own."""
-        return self._index.search(queries, count)
+        return self.index.search(queries, count)
 
 
 def check(plpy, cache: dict, method: str | None, metric: str | None, parameters: str, project_to: int | None) -> None:
