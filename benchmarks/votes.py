@@ -114,7 +114,8 @@ def suggestions(bench) -> None:
             _, latencies = pgbench(bench, NEXT.replace(");", f", '{policy}');"), 1, 2 * SECONDS)
             warm = latencies[len(latencies) // 10 :]
             print(
-                f"  pix.next_item, {policy}, {told}: median {median(warm):.2f} ms, 95 % {np.quantile(warm, 0.95):.2f} ms, "
+                f"  pix.next_item, {policy}, {told}: median {median(warm):.2f} ms, 95 % "
+                f"{np.quantile(warm, 0.95):.2f} ms, "
                 f"first call of the session {latencies[0]:,.0f} ms (goal: at most 5 and 15 ms)"
             )
 

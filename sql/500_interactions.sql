@@ -38,11 +38,13 @@ COMMENT ON FUNCTION pix._half_life() IS
 REVOKE ALL ON FUNCTION pix._half_life() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix._half_life() TO pix_reader;
 
+-- Inlined, as it is called for every vote: so it has no SET clause, and names everything in full.
 CREATE OR REPLACE FUNCTION pix._decay(half_life double precision, age interval) RETURNS double precision
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$
-SELECT CASE WHEN half_life IS NULL THEN 1 ELSE
-    2 ^ greatest(-EXTRACT(EPOCH FROM age)::double precision / 86400 / half_life, -1000) END
+SELECT CASE WHEN half_life IS NULL THEN 1 ELSE pg_catalog.power(0.5::pg_catalog.float8, GREATEST(LEAST(pg_catalog.float8div(
+    pg_catalog.date_part('epoch', age), pg_catalog.float8mul(86400::pg_catalog.float8, half_life)
+), 1000), -1000)) END
 $$;
 COMMENT ON FUNCTION pix._decay(double precision, interval) IS
 'Internal: what is left of a vote''s weight at some age. Runs: either.';
@@ -479,7 +481,7 @@ idempotency_key, policy, clustering, cluster, propensity may be left out.
 Result: for each vote, place (from 1), status: logged, unchanged (its idempotency key is known) or rejected, and then the reason.
 Errors: PX028 a setting that is no number, PX060 a call as a part of a larger query on a cluster, PX121 what is no array.
 Runs: coordinator; the work is done on the segments.
-Example: SELECT * FROM pix.vote_batch(''[{"user_id": "ann", "item_id": "boot-1", "liked": true}]'');';
+Example: SELECT * FROM pix.vote_batch(''[{"user_id": "ann", "item_id": "B005IYS5ZA", "liked": true}]'');';
 REVOKE ALL ON FUNCTION pix.vote_batch(jsonb) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix.vote_batch(jsonb) TO pix_app;
 

@@ -134,9 +134,9 @@ BEGIN
             END LOOP;
         END LOOP;
         IF NOT keep THEN
-            RAISE EXCEPTION USING ERRCODE = 'PX12R', MESSAGE = 'These users were simulated, and are forgotten';
+            RAISE EXCEPTION USING ERRCODE = 'PX000', MESSAGE = 'These users were simulated, and are forgotten';
         END IF;
-    EXCEPTION WHEN SQLSTATE 'PX12R' THEN
+    EXCEPTION WHEN SQLSTATE 'PX000' THEN
         NULL;  -- what was counted stays in variables
     END;
     INSERT INTO pix.simulation_curves (simulation_id, vote, likes, likes_error, regret, regret_error)

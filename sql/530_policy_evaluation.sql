@@ -142,7 +142,7 @@ FROM pix._unnest(pix._evaluate_policies('pix.compare_policies', policies, from_l
 $$;
 COMMENT ON FUNCTION pix.compare_policies(text[], text, text, text, integer) IS
 'Estimates what each of some policies would be worth: pix.evaluate_policy for all of them.
-Arguments: policies; all others as for pix.evaluate_policy. Result and errors: as there.
+Arguments: policies; all others as for pix.evaluate_policy. Result: as there. Errors: as there.
 Runs: coordinator; on a cluster with values for arguments.
 Example: SELECT policy, value, low, high FROM pix.compare_policies(clustering => ''boots'') WHERE estimator = ''dr'' ORDER BY value DESC;';
 REVOKE ALL ON FUNCTION pix.compare_policies(text[], text, text, text, integer) FROM PUBLIC;

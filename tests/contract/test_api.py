@@ -85,6 +85,12 @@ def test_search_path_is_fixed(routines):
             assert not re.search(r"[=<>+|]", body), f"{signature} uses an operator, which a search_path decides"
         elif kind == "a":
             assert settings is None, f"{signature} is what its functions are"
+        elif language == "sql" and settings is None:
+            assert volatility == "i", f"{signature} would not be inlined"
+            assert not re.search(r"[=<>+*/|^]", body), f"{signature} uses an operator, which a search_path decides"
+            assert not re.search(r"(?<!\.)\b(?!greatest|least)[a-z_]+\(", body, re.I), (
+                f"{signature} does not name all in full"
+            )
         elif kind == "f":
             assert "search_path=pg_catalog, pg_temp" in (settings or []), signature
         else:
@@ -147,6 +153,10 @@ def test_examples_run(extracted, boots):
     extracted.pix("load", "labels", boots / "labels.csv")
     item_id = extracted.value("SELECT min(item_id) FROM pix.images")
     extracted.query("SELECT pix.fit_clusters('shapes', algorithm => 'hierarchical', k => 8)")
+    extracted.query("SELECT pix.fit_clusters('boots', k => 12)")
+    extracted.query(
+        "SELECT pix.simulate('random', 'heel', 2, 3, clustering => 'boots', liked_labels => 1, keep => true)"
+    )
     examples = extracted.query(
         "SELECT p.oid::regprocedure::text, obj_description(p.oid) FROM pg_proc p "
         "WHERE pronamespace = 'pix'::regnamespace AND proname NOT LIKE '\\_%' "

@@ -193,7 +193,7 @@ def skips(database: Database, older_than: str) -> None:
 @bandit.command("simulate")
 @click.argument("policy")
 @click.option("--truth", required=True, help="A label set, brand, or an attribute: what tastes are about.")
-@click.option("--users", default=20, show_default=True, type=click.IntRange(2, 100_000))
+@click.option("--users", default=20, show_default=True, type=click.IntRange(2, 100_000), help="How many.")
 @click.option("--votes", default=40, show_default=True, type=click.IntRange(1, 10_000), help="Of each user.")
 @clustering_option
 @prior_option
@@ -202,7 +202,7 @@ def skips(database: Database, older_than: str) -> None:
 )
 @click.option("--taste-groups", type=click.IntRange(1, INT_MAX), help="How many tastes users share; default: none.")
 @click.option("--flipped", default=0.1, show_default=True, help="Share of votes that say the opposite.")
-@click.option("--seed", default=7, show_default=True, type=click.IntRange(0, INT_MAX))
+@click.option("--seed", default=7, show_default=True, type=click.IntRange(0, INT_MAX), help="Of users and votes.")
 @click.option("--keep", is_flag=True, help="Users and their votes stay.")
 @click.pass_obj
 def simulate(database: Database, **options) -> None:
