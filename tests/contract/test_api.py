@@ -81,7 +81,7 @@ def test_search_path_is_fixed(routines):
     for signature, _, kind, _, _, settings, language, body, volatility, _, returns_rows, _ in routines:
         if language == "sql" and returns_rows and volatility != "v":
             assert settings is None, f"{signature} would not be inlined"
-            assert re.search(r"\sFROM pix\._unnest\(pix\._\w+\([\w\s,.:()\[\]\"]+\)\) n\s*$", body), signature
+            assert re.search(r"\sFROM pix\._unnest\(pix\._\w+\([\w\s,.:()\[\]\"']+\)\) n\s*$", body), signature
             assert not re.search(r"[=<>+|]", body), f"{signature} uses an operator, which a search_path decides"
         elif kind == "a":
             assert settings is None, f"{signature} is what its functions are"
