@@ -251,6 +251,23 @@ def test_light_and_dark(chromium, page_file):
     assert looks[False, "ink"] != looks[True, "ink"]
 
 
+def test_likes_and_regrets(chromium, mapped, tmp_path):
+    path = tmp_path / "report.html"
+    mapped.pix("report", path, role="rita")
+    assert "There are no votes yet" in Page(chromium, path).one("main").text
+    for policy in ("thompson", "random"):
+        mapped.ask("SELECT pix.simulate(%s, 'heel', 2, 5, liked_labels => 1, keep => true)", (policy,))
+    mapped.pix("report", path, role="rita")
+    page = Page(chromium, path)
+    assert page.errors() == []
+    for said in ("What people like", "Which policy finds it out?"):
+        assert said in page.one("main").text
+    drawn = page.run(
+        "return Bokeh.index.roots.map((root) => root.model.y_range && root.model.left[0].axis_label).filter(Boolean)"
+    )
+    assert {"share of likes", "likes that were missed"} <= set(drawn)
+
+
 def test_what_the_network_sees(chromium, mapped, tmp_path):
     ((item_id,),) = mapped.ask("SELECT max(item_id) FROM pix.images")
     mapped.pix("report", tmp_path / "seen.html", "--feature-maps", item_id)

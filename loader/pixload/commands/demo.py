@@ -29,6 +29,7 @@ QUERIES = 100
 INDEX = "look_alikes"
 CLUSTERS, MAP = "looks", "everything"
 MOST_CLUSTERS = 24
+SIMULATED, VOTES, TASTES = 12, 25, 3
 UNFIT_LABELS = ("PX072", "PX073", "PX077")
 """What labels of people's own pictures can be: too few, of other items, or a name that is taken."""
 
@@ -209,6 +210,7 @@ def show_groups(say: Console, database: Database, after, label_set: str) -> None
         (trust,) = cursor.fetchone()
     if rand is not None:
         say.print(f"{k} clusters against {label_set}: adjusted Rand index {rand:.2f}, purity {purity:.2f}")
+    show_bandit(say, database, label_set)
     from pixload.report import write_report  # Bokeh is slow to import
 
     page = database.cluster.home / "report.html"
@@ -217,6 +219,36 @@ def show_groups(say: Console, database: Database, after, label_set: str) -> None
         f"A map of everything (trustworthiness {trust:.2f}), a gallery of each cluster, and more, to open in a browser:"
     )
     say.print(f"  {page}", markup=False)
+
+
+def show_bandit(say: Console, database: Database, label_set: str) -> None:
+    """Let synthetic users vote on what a bandit shows them, and keep them; once."""
+    with database.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pix.simulations WHERE clustering = %s", (CLUSTERS,))
+        (known,) = cursor.fetchone()
+        cursor.execute("SELECT count(DISTINCT label) FROM pix.labels WHERE label_set = %s", (label_set,))
+        (labels,) = cursor.fetchone()
+        if known or labels < 2:
+            return
+        liked = 1 if labels < 4 else 2
+        say.print(
+            f"\nWhat to show next?  SELECT * FROM pix.next_item('ann');  Simulated users of {TASTES} tastes, "
+            f"who like {liked} of {labels} {label_set}s, say what it is worth:\n"
+        )
+        for policy, told, seed in (
+            ("random", "at random", DEMO_SEED),
+            ("thompson", "by Thompson sampling", DEMO_SEED),
+            ("thompson", "the same, for others later, who gain from what these liked", DEMO_SEED + 1),
+        ):
+            cursor.execute(
+                "SELECT likes, likes_error FROM pix.simulate(%s, %s, %s, %s, %s, liked_labels => %s, "
+                "taste_groups => %s, seed => %s, keep => %s)",
+                (policy, label_set, SIMULATED, VOTES, CLUSTERS, liked, TASTES, seed, policy == "thompson"),
+            )
+            likes, error = cursor.fetchone()
+            say.print(f"{likes:.1f} ± {error:.1f} of {VOTES} suggestions liked: {told}")
+            if policy == "thompson":
+                cursor.execute("SELECT pix.refresh_priors(%s)", (CLUSTERS,))
 
 
 def show_retraining(say: Console, connection, label_set: str, shown: str, model_name: str) -> None:

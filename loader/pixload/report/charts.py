@@ -14,10 +14,10 @@ from bokeh.models import (
     TapTool,
     WheelZoomTool,
 )
-from bokeh.palettes import Blues256
+from bokeh.palettes import Blues256, Category10_10
 from bokeh.plotting import figure
 
-from pixload.report.content import Confusion, Content
+from pixload.report.content import Confusion, Content, RegretCurve, Taste
 
 TOOLTIP = """
 <div class="tip" style="max-width: 220px; font: 13px/1.4 system-ui, sans-serif; color: #222">
@@ -40,6 +40,10 @@ def charts(content: Content) -> dict[str, figure]:
         found["curve"] = curve(content.curve, content.clustering["k"])
     if content.progress:
         found["progress"] = progress(content.progress)
+    if content.tastes:
+        found["tastes"] = tastes(content.tastes)
+    if content.regrets:
+        found["regrets"] = regrets(content.regrets)
     for number, confusion in enumerate(content.confusions):
         found[f"confusion_{number}"] = confusion_matrix(confusion)
     return found
@@ -85,8 +89,7 @@ def sizes(items: dict[str, int]) -> figure:
     plot.vbar(x=list(items), top=list(items.values()), width=0.8, color=BLUE)
     plot.y_range.start = 0
     plot.xgrid.visible = False
-    if len(items) > 40:
-        plot.xaxis.major_label_text_alpha = 0
+    _name_clusters(plot, len(items))
     return _bare(plot)
 
 
@@ -121,6 +124,54 @@ def progress(rows: list[dict]) -> figure:
     return _bare(plot)
 
 
+def tastes(found: list[Taste]) -> figure:
+    """Draw the share of likes of each cluster, and how certain it is."""
+    names = [str(taste.cluster) for taste in found]
+    source = ColumnDataSource(
+        {
+            "cluster": names,
+            "votes": [taste.votes for taste in found],
+            "mean": [taste.mean for taste in found],
+            "low": [taste.low for taste in found],
+            "high": [taste.high for taste in found],
+        }
+    )
+    plot = figure(
+        x_range=names, y_range=(0, 1), height=280, sizing_mode="stretch_width", toolbar_location=None,
+        x_axis_label="cluster", y_axis_label="share of likes",
+    )  # fmt: skip
+    plot.segment("cluster", "low", "cluster", "high", source=source, color=BLUE, line_width=2)
+    dots = plot.scatter("cluster", "mean", source=source, size=9, color=BLUE)
+    said = "cluster @cluster: @mean{0.00}, from @low{0.00} to @high{0.00}, @votes votes"
+    plot.add_tools(HoverTool(renderers=[dots], tooltips=said))
+    plot.xgrid.visible = False
+    _name_clusters(plot, len(names))
+    return _bare(plot)
+
+
+def regrets(curves: list[RegretCurve]) -> figure:
+    """Draw how the regret of each policy grew, with a band of two standard errors."""
+    plot = figure(
+        height=300 + 20 * len(curves), sizing_mode="stretch_width", toolbar_location=None, tools="hover",
+        tooltips="$name, vote @x: @y{0.0}", x_axis_label="votes", y_axis_label="likes that were missed",
+    )  # fmt: skip
+    colours = Category10_10[: len(curves)]
+    for colour, curve in zip(colours, curves, strict=True):
+        votes = list(range(1, len(curve.regret) + 1))
+        name = f"{curve.policy}, {curve.prior} prior"
+        low, high = (
+            [regret + sign * 2 * error for regret, error in zip(curve.regret, curve.error, strict=True)]
+            for sign in (-1, 1)
+        )
+        plot.varea(votes, low, high, color=colour, alpha=0.15, hover_alpha=0.15)
+        plot.line(votes, curve.regret, color=colour, line_width=2, legend_label=name, name=name)
+    plot.legend.location = "top_left"
+    plot.legend.label_text_font_size = "12px"
+    plot.x_range.start = 1
+    plot.y_range.start = 0
+    return _bare(plot)
+
+
 def confusion_matrix(confusion: Confusion) -> figure:
     """Draw what the items of each label were taken for."""
     labels = confusion.labels
@@ -148,6 +199,14 @@ def confusion_matrix(confusion: Confusion) -> figure:
     plot.grid.visible = False
     plot.add_layout(ColorBar(color_mapper=colours, ticker=BasicTicker(), width=10), "right")
     return _bare(plot)
+
+
+def _name_clusters(plot: figure, clusters: int) -> None:
+    """Let their numbers have room, on a phone too."""
+    if clusters > 12:
+        plot.xaxis.major_label_orientation = "vertical"
+    if clusters > 40:
+        plot.xaxis.major_label_text_alpha = 0
 
 
 def _bare(plot: figure) -> figure:

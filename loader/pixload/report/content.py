@@ -17,6 +17,7 @@ MOST_LABELS = 40
 """A label set with more labels is no key to colours, and no readable matrix."""
 GALLERY, GALLERY_ITEMS, MOST_GALLERIES = 11, 1200, 200
 CLASSIFIERS = 3
+MOST_CURVES = 10
 
 
 @dataclass
@@ -60,6 +61,28 @@ class Confusion:
 
 
 @dataclass
+class Taste:
+    """What users think of a cluster: a mean share of likes, and its 95 % credible interval."""
+
+    cluster: int
+    votes: int
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass
+class RegretCurve:
+    """How the regret of simulated users grew: votes from 1, and means with their standard errors."""
+
+    policy: str
+    prior: str
+    users: int
+    regret: list[float]
+    error: list[float]
+
+
+@dataclass
 class Content:
     """Everything that a report shows."""
 
@@ -75,6 +98,8 @@ class Content:
     progress: list[dict]
     failures: list[dict]
     confusions: list[Confusion]
+    tastes: list[Taste]
+    regrets: list[RegretCurve]
 
 
 def read(connection, model_name: str | None, map_name: str | None, clustering: str | None) -> Content:
@@ -149,6 +174,8 @@ def read(connection, model_name: str | None, map_name: str | None, clustering: s
             "FROM pix.extraction_failures GROUP BY model_name, reason ORDER BY 3 DESC, 1, 2 LIMIT 50",
         ),
         confusions=_confusions(connection),
+        tastes=_tastes(connection, shown_clustering),
+        regrets=_regrets(connection, shown_clustering),
     )
 
 
@@ -272,6 +299,37 @@ def _confusions(connection) -> list[Confusion]:
         if 1 < len(labels) <= MOST_LABELS and len(found) < CLASSIFIERS:
             found.append(Confusion(row["classifier"], row["label_set"], row["accuracy"], row["items"], labels, cells))
     return found
+
+
+def _tastes(connection, clustering: dict | None) -> list[Taste]:
+    if clustering is None:
+        return []
+    rows = _tuples(
+        connection,
+        "SELECT cluster, votes, mean, low, high FROM pix.pooled_arms "
+        "WHERE clustering = %s AND votes > 0 ORDER BY cluster",
+        (clustering["clustering"],),
+    )
+    return [Taste(*row) for row in rows]
+
+
+def _regrets(connection, clustering: dict | None) -> list[RegretCurve]:
+    """Return the latest simulation of each policy and prior."""
+    rows = _tuples(
+        connection,
+        """
+        SELECT r.policy, r.prior, r.users, array_agg(r.regret ORDER BY r.vote),
+            array_agg(r.regret_error ORDER BY r.vote)
+        FROM pix.regret_curves r
+        JOIN (
+            SELECT max(s.simulation_id) AS simulation_id FROM pix.simulations s
+            WHERE s.clustering = %s GROUP BY s.policy, s.prior
+        ) l ON l.simulation_id = r.simulation_id
+        GROUP BY r.simulation_id, r.policy, r.prior, r.users ORDER BY r.policy, r.prior
+        """,
+        (clustering and clustering["clustering"],),
+    )
+    return [RegretCurve(*row) for row in rows][:MOST_CURVES]
 
 
 def _same_model(wanted: str | None, found: str, what: str) -> str:
