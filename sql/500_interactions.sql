@@ -196,6 +196,9 @@ BEGIN
                 (SELECT string_agg(s.signal, ', ' ORDER BY s.signal) FROM pix.signals s), 'none; pix.signals is empty'
             ) || '.';
     END IF;
+    IF voted_at = '-infinity' THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX124', MESSAGE = 'The vote is at no time: -infinity', HINT = 'Leave voted_at out.';
+    END IF;
     IF voted_at > clock_timestamp() + interval '1 minute' THEN
         RAISE EXCEPTION USING ERRCODE = 'PX124', MESSAGE = format('The vote is in the future: %s', voted_at),
             HINT = 'Leave voted_at out, or set the client''s clock.';
@@ -355,7 +358,8 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    date_form text := '^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)? ?(Z|[+-]\d\d(:?\d\d)?)$';
+    date_form text := '^(?!0000)\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])[T ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,6})?)?'
+        ' ?(Z|[+-](0\d|1[0-4])(:?[0-5]\d)?)$';
     said record;
     checked record;
     voters text[];
@@ -395,7 +399,12 @@ BEGIN
             (e.vote ->> 'signal') IS NOT NULL AND (e.vote ->> 'liked') IS NOT NULL AS said_twice,
             (e.vote ->> 'voted_at') IS NOT NULL AS said_when,
             CASE WHEN (e.vote ->> 'voted_at') IS NULL THEN clock_timestamp()
-                WHEN e.vote ->> 'voted_at' ~ date_form THEN (e.vote ->> 'voted_at')::timestamptz END AS voted_at,
+                WHEN e.vote ->> 'voted_at' ~ date_form THEN CASE
+                    WHEN substr(e.vote ->> 'voted_at', 9, 2)::integer <= EXTRACT(DAY FROM make_date(
+                        substr(e.vote ->> 'voted_at', 1, 4)::integer, substr(e.vote ->> 'voted_at', 6, 2)::integer, 1
+                    ) + interval '1 month - 1 day')
+                    THEN (e.vote ->> 'voted_at')::timestamptz END
+            END AS voted_at,
             e.vote ->> 'policy' AS policy, e.vote ->> 'clustering' AS clustering,
             CASE WHEN e.vote ->> 'cluster' ~ '^[0-9]{1,9}$' THEN (e.vote ->> 'cluster')::integer END AS cluster,
             CASE WHEN e.vote ->> 'propensity' ~ '^[0-9.eE-]{1,30}$' AND jsonb_typeof(e.vote -> 'propensity') = 'number'
@@ -495,7 +504,7 @@ DECLARE
     skipped record;
 BEGIN
     PERFORM pix._require_coordinator('pix.count_skips', 'Call it alone: SELECT pix.count_skips();');
-    IF older_than IS NULL OR older_than < interval '0' THEN
+    IF older_than IS NULL OR NOT older_than BETWEEN interval '0' AND interval '1000 years' THEN
         RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = format('older_than is %s', coalesce(older_than::text, 'NULL')),
             HINT = 'Give the time that people have to answer: older_than => ''1 day''.';
     END IF;

@@ -206,7 +206,7 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = format('%s suggestions are more than 1,000', count),
             HINT = 'Ask for a page: pix.next_items(user_id, 20).';
     END IF;
-    IF again_after IS NULL OR again_after < interval '0' THEN
+    IF again_after IS NULL OR NOT again_after BETWEEN interval '0' AND interval '1000 years' THEN
         RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = format('again_after is %s', coalesce(again_after::text, 'NULL')),
             HINT = 'Give the time before an item may be shown again: again_after => ''1 day''.';
     END IF;

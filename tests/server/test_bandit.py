@@ -211,6 +211,7 @@ def test_which_clustering(shop):
         ("next_item('ann', prior => 'pooled')", "PX128", "has no pooled priors", "refresh_priors('shelves')"),
         ("next_item('ann', prior => 'hierarchical')", "PX128", "'shelves' is flat", "hierarchical"),
         ("next_item('ann', again_after => '-1 day')", "PX128", "again_after is -1 days", "1 day"),
+        ("next_item('ann', again_after => '100000 years')", "PX128", "again_after is 100000 years", "1 day"),
         ("next_item('ann', again_after => NULL)", "PX128", "again_after is NULL", "1 day"),
         ("next_items('ann', 0)", "PX033", "k is 0", "at least one"),
         ("next_items('ann', 1001)", "PX128", "more than 1,000", "page"),

@@ -149,6 +149,9 @@ def test_votes_in_every_clustering_and_in_none(shop):
         ("'ann', 's0-00', signal => 'likes'", "PX121", "Signal 'likes' is not known", "buy, cart, click"),
         ("'ann', 's0-00', signal => 'undo'", "PX121", "Signal 'undo' is not known", "buy"),
         ("'ann', 's0-00', true, voted_at => now() + '1 hour'", "PX124", "in the future", "clock"),
+        ("'ann', 's0-00', true, voted_at => 'infinity'", "PX124", "in the future", "clock"),
+        ("'ann', 's0-00', true, voted_at => '-infinity'", "PX124", "at no time", "Leave"),
+        ("'ann', 's0-00', true, propensity => 'NaN'", "PX125", "no probability", "probability"),
         ("'ann', 's0-00', true, propensity => 1.5", "PX125", "no probability", "probability"),
         ("'ann', 's0-00', true, idempotency_key => ''", "PX123", "0 bytes", "UUID"),
     ],
@@ -299,6 +302,19 @@ class TestBatch:
         assert reasons[7] == "it is in the future"
         assert all(reasons[1:14])
         assert shop.ask(ARMS) == [("ann", "shelves", 0, 1, 0, 1), ("bob", "shelves", 0, 0, 1, 1)]
+
+    @pytest.mark.parametrize(
+        ("moment", "status"),
+        [
+            ("2024-02-29T23:59:59.5Z", "logged"), ("2023-02-29T00:00Z", "rejected"), ("2025-04-31T00:00Z", "rejected"),
+            ("2025-13-01T00:00Z", "rejected"), ("2025-01-01T24:00Z", "rejected"), ("0000-01-01T00:00Z", "rejected"),
+            ("2025-01-01T00:00+15", "rejected"), ("2025-01-01T00:00", "rejected"), ("infinity", "rejected"),
+            ("2025-12-31 00:00:00+0530", "logged"),
+        ],
+    )  # fmt: skip
+    def test_moments(self, shop, moment, status):
+        ((_, found, _),) = self.send(shop, [{"user_id": "ann", "item_id": "s0-00", "liked": True, "voted_at": moment}])
+        assert found == status
 
     def test_keys(self, shop):
         one = {"user_id": "ann", "item_id": "s0-00", "liked": True, "idempotency_key": "k"}
