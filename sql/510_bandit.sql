@@ -63,6 +63,21 @@ COMMENT ON FUNCTION pix._check_policy(text) IS 'Internal: refuses a policy that 
 REVOKE ALL ON FUNCTION pix._check_policy(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix._check_policy(text) TO pix_reader;
 
+CREATE OR REPLACE FUNCTION pix._check_seed(seed integer) RETURNS void
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF seed < 0 THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = format('The seed is %s', seed),
+            HINT = 'Use a whole number from 0 on.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pix._check_seed(integer) IS 'Internal: refuses a seed below 0. Errors: PX128. Runs: either.';
+REVOKE ALL ON FUNCTION pix._check_seed(integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._check_seed(integer) TO pix_reader;
+
 -- Which prior is meant, and whether there is such a one.
 CREATE OR REPLACE FUNCTION pix._check_prior(prior text, clustering pix.clusterings) RETURNS text
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
@@ -201,11 +216,11 @@ DECLARE
 BEGIN
     PERFORM pix._require_coordinator('pix.next_items', 'Call it alone: SELECT * FROM pix.next_items(…)');
     PERFORM pix._check_user(user_id);
-    PERFORM pix._check_k(count);
-    IF count > 1000 THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = format('%s suggestions are more than 1,000', count),
-            HINT = 'Ask for a page: pix.next_items(user_id, 20).';
+    IF count IS NULL OR count NOT BETWEEN 1 AND 1000 THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = format('n is %s', coalesce(count::text, 'NULL')),
+            HINT = 'Ask for 1 to 1,000 items: pix.next_items(user_id, 20).';
     END IF;
+    PERFORM pix._check_seed(seed);
     IF again_after IS NULL OR NOT again_after BETWEEN interval '0' AND interval '1000 years' THEN
         RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = format('again_after is %s', coalesce(again_after::text, 'NULL')),
             HINT = 'Give the time before an item may be shown again: again_after => ''1 day''.';
@@ -367,8 +382,8 @@ clustering, then the leaf); NULL: pooled where there is such a one, else flat; a
 answered may be shown again; seed of the random numbers (NULL: others each time).
 Result: rank, item_id, clustering, cluster, policy, propensity (how probable the cluster was, given those before it on the page)
 and its standard error (0 but for thompson, which is simulated with 1,000 draws), score (cosine similarity to what is liked,
-less half of that to what is disliked), reason in words, impression_id. Fewer rows if fewer items are left.
-Errors: PX024 a cache folder that cannot be used, PX028 a setting that is no number, PX033 n below 1, PX060 a call as a part of
+less half of that to what is disliked, in the last 200 votes), reason in words, impression_id. Fewer rows if fewer items are left.
+Errors: PX024 a cache folder that cannot be used, PX028 a setting that is no number, PX060 a call as a part of
 a larger query on a cluster, PX094 a damaged block, PX095 a model without packed features, PX100 unknown clustering, or none,
 PX103 a clustering whose model has changed, PX120 a user_id that is missing or too long, PX122 unknown policy, PX126 no default
 clustering, PX128 an argument that cannot be used.

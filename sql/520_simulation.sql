@@ -66,6 +66,7 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = 'Such users cannot be simulated',
             HINT = 'Use 2 to 100,000 users, 1 to 10,000 votes, at least one taste group, flipped from 0 to 0.5, and a seed.';
     END IF;
+    PERFORM pix._check_seed(seed);
     PERFORM pix._use_planner();
     labels := pix._truths(truth, known.clustering);
     IF coalesce(cardinality(labels), 0) < 2 THEN

@@ -41,6 +41,7 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = 'The policies or the seed are NULL',
             HINT = 'Leave them out to have the default.';
     END IF;
+    PERFORM pix._check_seed(seed);
     FOREACH one IN ARRAY policies LOOP
         PERFORM pix._check_policy(one);
     END LOOP;

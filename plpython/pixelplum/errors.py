@@ -181,4 +181,4 @@ class OutOfRange(PixelplumError):
     """A number is out of its range."""
 
     sqlstate = "PX128"
-    hint = "alpha and beta are above 0, a probability is from 0 to 1."
+    hint = "alpha and beta are above 0 and below 1e12, a probability is from 0 to 1."

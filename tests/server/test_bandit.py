@@ -213,8 +213,10 @@ def test_which_clustering(shop):
         ("next_item('ann', again_after => '-1 day')", "PX128", "again_after is -1 days", "1 day"),
         ("next_item('ann', again_after => '100000 years')", "PX128", "again_after is 100000 years", "1 day"),
         ("next_item('ann', again_after => NULL)", "PX128", "again_after is NULL", "1 day"),
-        ("next_items('ann', 0)", "PX033", "k is 0", "at least one"),
-        ("next_items('ann', 1001)", "PX128", "more than 1,000", "page"),
+        ("next_items('ann', 0)", "PX128", "n is 0", "1 to 1,000"),
+        ("next_items('ann', NULL)", "PX128", "n is NULL", "1 to 1,000"),
+        ("next_items('ann', 1001)", "PX128", "n is 1001", "1 to 1,000"),
+        ("next_item('ann', seed => -1)", "PX128", "The seed is -1", "from 0 on"),
         ("refresh_priors(method => 'guess')", "PX128", "'guess' is not known", "likelihood"),
         ("refresh_priors(strength_cap => 0)", "PX128", "strength_cap of 0", "10,000"),
         ("refresh_priors('nothing')", "PX100", "'nothing' is not known", "fit_clusters"),
@@ -308,7 +310,8 @@ def test_beta_quantiles(shop):
         ((found,),) = shop.ask("SELECT pix.beta_quantile(%s, %s, %s)", (a, b, p), role="rita")
         assert found == pytest.approx(beta(a, b).ppf(p))
     assert shop.ask("SELECT pix.beta_quantile(NULL, 1, 0.5)") == [(None,)]
-    refuses(shop, "PX128", "SELECT pix.beta_quantile(0, 1, 0.5)", "no quantile")
+    for given in ("0, 1, 0.5", "1, 'NaN', 0.5", "'infinity', 1, 0.5", "1, 1, 1.5"):
+        refuses(shop, "PX128", f"SELECT pix.beta_quantile({given})", "no quantile")
 
 
 def test_views_for_bi_tools(shop):

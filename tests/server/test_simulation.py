@@ -96,6 +96,7 @@ def test_truths(shop):
         ("'thompson', 'brand', votes => 0", "PX128", "cannot be simulated"),
         ("'thompson', 'brand', votes => NULL", "PX128", "cannot be simulated"),
         ("'thompson', 'brand', votes => 19, liked_labels => 1", "PX128", "more than the 18 items"),
+        ("'thompson', 'brand', seed => -1", "PX128", "The seed is -1"),
         ("'thompson', 'brand', flipped => 0.6", "PX128", "cannot be simulated"),
         ("'thompson', 'brand', liked_labels => 2", "PX128", "Nobody can like 2 of 2 labels"),
         ("'thompson', 'brand', liked_labels => 1, clustering => 'gone'", "PX100", "'gone' is not known"),
@@ -161,6 +162,7 @@ class TestEvaluation:
         refuses(logged, "PX122", "SELECT * FROM pix.evaluate_policy('best')", "'best' is not known")
         refuses(logged, "PX122", "SELECT * FROM pix.compare_policies('{greedy,NULL}')", "is not known")
         refuses(logged, "PX128", "SELECT * FROM pix.compare_policies(NULL)", "NULL")
+        refuses(logged, "PX128", "SELECT * FROM pix.evaluate_policy('greedy', seed => -1)", "The seed is -1")
         refuses(logged, "PX128", "SELECT * FROM pix.evaluate_policy('greedy', prior => 'hierarchical')", "branches")
         refuses(logged, "PX100", "SELECT * FROM pix.evaluate_policy('greedy', clustering => 'gone')", "'gone'")
         logged.ask("DELETE FROM pix.interactions")

@@ -22,7 +22,7 @@ def check_policy(policy: str | None) -> None:
     UnknownPolicy
     """
     if policy not in POLICIES:
-        raise UnknownPolicy(f"The policy {policy!r} is not known")
+        raise UnknownPolicy(f"The policy {'NULL' if policy is None else repr(policy)} is not known")
 
 
 def values(policy: str, alpha: np.ndarray, beta: np.ndarray) -> np.ndarray:

@@ -7,12 +7,15 @@ import numpy as np
 from pixelplum.core import priors
 from pixelplum.errors import OutOfRange
 
+LARGEST = 1e12
+"""Parameter of a Beta distribution that quantiles are computed of."""
+
 
 def beta_quantile(plpy, cache: dict, alpha: float, beta: float, probability: float) -> float:
     """Return the value that a Beta-distributed number stays below with some probability."""
     from scipy.special import betaincinv  # slow to import
 
-    if not (alpha > 0 and beta > 0 and 0 <= probability <= 1):
+    if not (0 < alpha < LARGEST and 0 < beta < LARGEST and 0 <= probability <= 1):
         raise OutOfRange(f"There is no quantile {probability} of Beta({alpha}, {beta})")
     return float(betaincinv(alpha, beta, probability))
 
