@@ -600,6 +600,7 @@ impressions = Table(
     Column("clustering", Text, nullable=False),
     Column("cluster", Integer, nullable=False),
     Column("propensity", DOUBLE_PRECISION, nullable=False, comment=f"{PROPENSITY}."),
+    Column("rank", Integer, nullable=False, comment="On its page, from 1."),
     Column("score", DOUBLE_PRECISION, comment="What the user was expected to think of the item."),
     PrimaryKeyConstraint("user_id", "impression_id"),
     Index("impressions_shown_at", "user_id", "shown_at"),

@@ -350,10 +350,11 @@ BEGIN
         JOIN pix.clusters d ON d.clustering = known.clustering AND d.cluster = c.cluster
         ORDER BY c.place
     LOOP
-        INSERT INTO pix.impressions (user_id, item_id, shown_at, policy, prior, clustering, cluster, propensity, score)
-        VALUES (
+        INSERT INTO pix.impressions (
+            user_id, item_id, shown_at, policy, prior, clustering, cluster, propensity, rank, score
+        ) VALUES (
             _suggest.user_id, shown.item_id, clock_timestamp(), shown.policy, used_prior, shown.clustering, shown.cluster,
-            shown.propensity, shown.score
+            shown.propensity, shown.rank, shown.score
         ) RETURNING impression_id INTO shown.impression_id;
         RETURN NEXT shown;
     END LOOP;

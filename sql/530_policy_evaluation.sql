@@ -71,9 +71,11 @@ BEGIN
             e.is_event, CASE WHEN e.is_event THEN n.propensity END AS propensity
         FROM pix.opinions o
         JOIN pix.interactions n ON n.user_id = o.user_id AND n.vote_id = o.vote_id
+        LEFT JOIN pix.impressions h ON h.user_id = n.user_id AND h.impression_id = n.impression_id
         CROSS JOIN LATERAL (
+            -- On a page, only the first choice was free to take any cluster.
             SELECT n.policy IS NOT NULL AND n.clustering IS NOT DISTINCT FROM known.clustering
-                AND (from_log IS NULL OR n.policy = from_log) AS is_event
+                AND (from_log IS NULL OR n.policy = from_log) AND coalesce(h.rank, 1) = 1 AS is_event
         ) e
         LEFT JOIN pix.cluster_members m ON m.item_id = n.item_id AND m.clustering = known.clustering
     ) d
@@ -124,10 +126,11 @@ Result: a row for each estimator: replay (votes are kept in proportion to how mu
 standard error, and the 95 % confidence interval from low to high, users being independent; effective_sample_size, how many
 votes by the policy itself would tell as much; mean_weight, which is 1 but for chance if the log has some of everything that
 the policy would do: if it is far below, the estimates are of no use; events and users that they come from.
-Votes on suggestions of clusters that are not there any more are left out.
+Of a page only the first item counts, because the others'' clusters were not chosen freely; votes on suggestions of clusters that
+are not there any more are left out.
 Errors: PX060 a call as a part of a larger query on a cluster, PX100 unknown clustering, PX122 unknown policy, PX126 no default
 clustering, PX127 a log without suggestions, or with propensities that are missing or 0, PX128 an argument that cannot be used.
-Runs: coordinator; on a cluster with values for arguments.
+Runs: coordinator; on a cluster with values for arguments. A vote takes some 10 µs, for thompson 300 µs, and it cannot be cancelled.
 Example: SELECT estimator, value, low, high FROM pix.evaluate_policy(''greedy'', clustering => ''boots'');';
 REVOKE ALL ON FUNCTION pix.evaluate_policy(text, text, text, text, integer) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix.evaluate_policy(text, text, text, text, integer) TO pix_reader;

@@ -145,6 +145,7 @@ def create_tables() -> None:
             nullable=False,
             comment="Probability with which the policy chose this cluster.",
         ),
+        sa.Column("rank", sa.Integer, nullable=False, comment="On its page, from 1."),
         sa.Column("score", DOUBLE_PRECISION, comment="What the user was expected to think of the item."),
         sa.PrimaryKeyConstraint("user_id", "impression_id"),
         schema="pix",

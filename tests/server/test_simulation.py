@@ -169,6 +169,13 @@ class TestEvaluation:
         hint = fails_with(logged, "PX127", "SELECT * FROM pix.evaluate_policy('greedy')").diag.message_hint
         assert "pix.next_item" in hint
 
+    def test_of_a_page_the_first_counts(self, shop):
+        page = shop.ask("SELECT item_id, rank FROM pix.next_items('ann', 3, 'random') ORDER BY rank", role="adam")
+        for item, rank in page:
+            vote(shop, "ann", item, rank > 1)
+        found = shop.ask("SELECT events, value FROM pix.evaluate_policy('random') WHERE estimator = 'snips'")
+        assert found == [(1, 0)]
+
     def test_several_signals_for_one_suggestion_are_one_event(self, shop):
         ((item,),) = shop.ask("SELECT item_id FROM pix.next_item('ann', 'random')", role="adam")
         for signal in ("view", "click", "cart"):

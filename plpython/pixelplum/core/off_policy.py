@@ -17,6 +17,8 @@ import numpy as np
 from pixelplum.core import bandit
 
 ESTIMATORS = ("replay", "ips", "snips", "dr")
+DRAWS = 100
+"""For thompson: few will do, as errors of many choices cancel out."""
 CONFIDENT = 1.959963984540054
 """Standard errors that 95 % of a normal distribution are within."""
 
@@ -146,7 +148,7 @@ def replayed(
         a = likes.setdefault(user, alpha.copy())
         b = dislikes.setdefault(user, beta.copy())
         if counts:
-            shares, _ = bandit.probabilities(policy, a, b, random)
+            shares, _ = bandit.probabilities(policy, a, b, random, DRAWS)
             means = a / (a + b)
             targets.append(shares[arm])
             predicted.append(means[arm])
