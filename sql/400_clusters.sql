@@ -675,6 +675,7 @@ BEGIN
         total_inertia, number_moved, taken
     );
     PERFORM pix._add_up_arms(clustering, NULL);
+    PERFORM pix._refresh_known_priors(clustering);
     PERFORM set_config('application_name', name_before, true);
     SELECT c.* INTO result FROM pix.clusterings c WHERE c.clustering = fit_clusters.clustering;
     RETURN result;

@@ -51,12 +51,36 @@ COMMENT ON FUNCTION pix._decay(double precision, interval) IS
 REVOKE ALL ON FUNCTION pix._decay(double precision, interval) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix._decay(double precision, interval) TO pix_reader;
 
-CREATE OR REPLACE FUNCTION pix._hold_arms() RETURNS void
-LANGUAGE sql VOLATILE PARALLEL UNSAFE
+-- Whoever waited for a lock has to see what was done meanwhile.
+CREATE OR REPLACE FUNCTION pix._require_read_committed() RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
-AS $$SELECT pg_advisory_xact_lock(hashtext('pix.arms'), 0)$$;
+AS $$
+BEGIN
+    IF current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX130',
+            MESSAGE = format('Votes cannot be counted in a transaction that is %s', current_setting('transaction_isolation')),
+            HINT = 'Use BEGIN ISOLATION LEVEL READ COMMITTED, or no transaction of your own.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pix._require_read_committed() IS
+'Internal: refuses to work on what was true when the transaction began. Errors: PX130. Runs: either.';
+REVOKE ALL ON FUNCTION pix._require_read_committed() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._require_read_committed() TO pix_reader;
+
+CREATE OR REPLACE FUNCTION pix._hold_arms() RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM pix._require_read_committed();
+    PERFORM pg_advisory_xact_lock(hashtext('pix.arms'), 0);
+END
+$$;
 COMMENT ON FUNCTION pix._hold_arms() IS
-'Internal: holds up votes until the end of the transaction, which changes what they are added up by. Runs: coordinator.';
+'Internal: holds up votes until the end of the transaction, which changes what they are added up by. Errors: PX130.
+Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._hold_arms() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix._hold_arms() TO pix_admin;
 
@@ -76,6 +100,21 @@ $$;
 COMMENT ON FUNCTION pix._check_user(text) IS 'Internal: refuses what is no name of a user. Errors: PX120. Runs: either.';
 REVOKE ALL ON FUNCTION pix._check_user(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix._check_user(text) TO pix_reader;
+
+CREATE OR REPLACE FUNCTION pix._hold_user(user_id text) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM pix._require_read_committed();
+    PERFORM pg_advisory_xact_lock_shared(hashtext('pix.arms'), 0);
+    PERFORM pg_advisory_xact_lock(hashtext('pix.votes'), hashtext(user_id));
+END
+$$;
+COMMENT ON FUNCTION pix._hold_user(text) IS
+'Internal: what is done for a user waits for what was begun for them, and whoever adds everything up waits for both.
+Errors: PX130. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._hold_user(text) FROM PUBLIC;
 
 -- Tables of votes are written by the owner's rights, through these functions alone: the log cannot be rewritten by who votes.
 CREATE OR REPLACE FUNCTION pix._log_vote(
@@ -97,14 +136,12 @@ DECLARE
     new_id bigint;
 BEGIN
     PERFORM pix._use_planner();
-    -- Whoever adds everything up waits for votes that have begun; votes of one user wait for one another.
-    PERFORM pg_advisory_xact_lock_shared(hashtext('pix.arms'), 0);
-    PERFORM pg_advisory_xact_lock(hashtext('pix.votes'), hashtext(user_id));
+    PERFORM pix._hold_user(user_id);
     IF idempotency_key IS NOT NULL THEN
         SELECT n.vote_id, n.item_id, n.signal, n.voted_at INTO known FROM pix.interactions n
         WHERE n.user_id = _log_vote.user_id AND n.idempotency_key = _log_vote.idempotency_key;
         IF FOUND THEN
-            IF known.item_id <> item_id OR known.signal <> signal OR known.voted_at <> coalesce(voted_at, known.voted_at) THEN
+            IF known.item_id IS DISTINCT FROM item_id OR known.signal <> signal OR known.voted_at <> coalesce(voted_at, known.voted_at) THEN
                 RAISE EXCEPTION USING ERRCODE = 'PX123',
                     MESSAGE = format(
                         'The idempotency key %L of user %L was used for another vote: %s of item %L',
@@ -115,18 +152,20 @@ BEGIN
             RETURN known.vote_id;
         END IF;
     END IF;
-    IF NOT EXISTS (SELECT FROM pix.items i WHERE i.item_id = _log_vote.item_id) THEN
+    IF signal <> 'undo' AND NOT EXISTS (SELECT FROM pix.items i WHERE i.item_id = _log_vote.item_id) THEN
         RAISE EXCEPTION USING ERRCODE = 'PX040', MESSAGE = format('Item %s is not known', coalesce(quote_literal(item_id), 'NULL')),
             HINT = 'SELECT item_id FROM pix.items lists the items.';
     END IF;
     IF NOT EXISTS (SELECT FROM pix.users u WHERE u.user_id = _log_vote.user_id) THEN
         INSERT INTO pix.users (user_id) VALUES (_log_vote.user_id) ON CONFLICT DO NOTHING;
     END IF;
-    IF policy IS NULL AND propensity IS NULL AND clustering IS NULL THEN
-        SELECT s.impression_id, s.policy, s.clustering, s.cluster, s.propensity INTO shown FROM pix.impressions s
-        WHERE s.user_id = _log_vote.user_id AND s.item_id = _log_vote.item_id AND s.shown_at <= used_time
-        ORDER BY s.shown_at DESC LIMIT 1;
-    ELSE
+    SELECT s.impression_id, s.policy, s.clustering, s.cluster, s.propensity INTO shown FROM pix.impressions s
+    WHERE s.user_id = _log_vote.user_id AND s.item_id = _log_vote.item_id AND s.shown_at <= used_time
+    ORDER BY s.shown_at DESC LIMIT 1;
+    IF (policy, clustering, cluster, propensity) IS DISTINCT FROM (
+        CASE WHEN policy IS NOT NULL THEN shown.policy END, CASE WHEN clustering IS NOT NULL THEN shown.clustering END,
+        CASE WHEN cluster IS NOT NULL THEN shown.cluster END, CASE WHEN propensity IS NOT NULL THEN shown.propensity END
+    ) THEN  -- something else has suggested the item
         SELECT NULL::bigint AS impression_id, policy AS policy, clustering AS clustering, cluster AS cluster,
             propensity AS propensity INTO shown;
     END IF;
@@ -230,7 +269,8 @@ latest suggestion to this user).
 Result: vote_id.
 Errors: PX028 a setting that is no number, PX040 unknown item, PX060 a call as a part of a larger query on a cluster, PX120
 a user_id that is missing or too long, PX121 a vote that says nothing or names an unknown signal, PX123 an idempotency key that
-was used for another vote, PX124 a vote in the future, PX125 a propensity that is no probability.
+was used for another vote, PX124 a vote in the future, PX125 a propensity that is no probability, PX130 a transaction that is
+REPEATABLE READ or SERIALIZABLE.
 Runs: coordinator. On a cluster votes take turns, table by table: log many at once with pix.vote_batch.
 Example: SELECT pix.vote(''ann'', (SELECT min(item_id) FROM pix.items), true);';
 REVOKE ALL ON FUNCTION
@@ -244,17 +284,21 @@ CREATE OR REPLACE FUNCTION pix.undo_vote(user_id text, item_id text) RETURNS boo
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    moment timestamptz;
 BEGIN
     PERFORM pix._require_coordinator('pix.undo_vote', 'Call it with values.');
     PERFORM pix._check_user(user_id);
-    PERFORM pg_advisory_xact_lock_shared(hashtext('pix.arms'), 0);
-    PERFORM pg_advisory_xact_lock(hashtext('pix.votes'), hashtext(user_id));
+    PERFORM pix._hold_user(user_id);
     IF NOT EXISTS (
         SELECT FROM pix.opinions o WHERE o.user_id = undo_vote.user_id AND o.item_id = undo_vote.item_id
     ) THEN
         RETURN false;
     END IF;
-    PERFORM pix._log_vote(user_id, item_id, 'undo', 0, NULL, NULL, NULL, NULL, NULL, NULL);
+    -- Not before what it takes back, whose clock may be ahead.
+    SELECT greatest(clock_timestamp(), max(n.voted_at)) INTO moment FROM pix.interactions n
+    WHERE n.user_id = undo_vote.user_id AND n.item_id = undo_vote.item_id;
+    PERFORM pix._log_vote(user_id, item_id, 'undo', 0, moment, NULL, NULL, NULL, NULL, NULL);
     RETURN true;
 END
 $$;
@@ -262,7 +306,8 @@ COMMENT ON FUNCTION pix.undo_vote(text, text) IS
 'Takes back what a user has said of an item, and did with it: it counts no more, and the item may be suggested again. The log
 keeps it, and that it was taken back.
 Arguments: user_id; item_id. Result: whether there was anything to take back.
-Errors: PX060 a call as a part of a larger query on a cluster, PX120 a user_id that is missing or too long.
+Errors: PX060 a call as a part of a larger query on a cluster, PX120 a user_id that is missing or too long, PX130 a transaction
+that is REPEATABLE READ or SERIALIZABLE.
 Runs: coordinator.
 Example: SELECT pix.undo_vote(''ann'', (SELECT min(item_id) FROM pix.items));';
 REVOKE ALL ON FUNCTION pix.undo_vote(text, text) FROM PUBLIC;
@@ -319,7 +364,8 @@ COMMENT ON FUNCTION pix.rebuild_arms(text) IS
 only after pix.interactions or pix.cluster_members was changed by hand; pix.fit_clusters and pix.assign_clusters call it.
 Votes wait meanwhile.
 Arguments: clustering (NULL: all). Result: how many arms there are.
-Errors: PX028 a setting that is no number, PX060 a call as a part of a larger query on a cluster, PX100 unknown clustering.
+Errors: PX028 a setting that is no number, PX060 a call as a part of a larger query on a cluster, PX100 unknown clustering, PX130
+a transaction that is REPEATABLE READ or SERIALIZABLE.
 Runs: coordinator; the work is done on the segments.
 Example: SELECT pix.rebuild_arms(''boots'');';
 REVOKE ALL ON FUNCTION pix.rebuild_arms(text) FROM PUBLIC;
@@ -346,7 +392,8 @@ $$;
 COMMENT ON FUNCTION pix.set_half_life(double precision) IS
 'Lets old votes count for less, as tastes change: one of so many days ago counts half. All arms are added up anew.
 Arguments: days, 0.001 to 100,000 (NULL: votes do not age). Result: none.
-Errors: PX060 a call as a part of a larger query on a cluster, PX128 days that cannot be used.
+Errors: PX060 a call as a part of a larger query on a cluster, PX128 days that cannot be used, PX130 a transaction that is
+REPEATABLE READ or SERIALIZABLE.
 Runs: coordinator; the work is done on the segments.
 Example: SELECT pix.set_half_life(90);';
 REVOKE ALL ON FUNCTION pix.set_half_life(double precision) FROM PUBLIC;
@@ -407,11 +454,12 @@ BEGIN
             END AS voted_at,
             e.vote ->> 'policy' AS policy, e.vote ->> 'clustering' AS clustering,
             CASE WHEN e.vote ->> 'cluster' ~ '^[0-9]{1,9}$' THEN (e.vote ->> 'cluster')::integer END AS cluster,
-            CASE WHEN e.vote ->> 'propensity' ~ '^[0-9.eE-]{1,30}$' AND jsonb_typeof(e.vote -> 'propensity') = 'number'
-                THEN (e.vote ->> 'propensity')::double precision END AS propensity,
+            CASE WHEN jsonb_typeof(e.vote -> 'propensity') = 'number' THEN CASE
+                WHEN (e.vote ->> 'propensity')::numeric BETWEEN 0 AND 1
+                THEN round((e.vote ->> 'propensity')::numeric, 20)::double precision ELSE -1 END
+            END AS propensity,
             ((e.vote ->> 'cluster') IS NOT NULL AND e.vote ->> 'cluster' !~ '^[0-9]{1,9}$')
-                OR ((e.vote ->> 'propensity') IS NOT NULL AND NOT (e.vote ->> 'propensity' ~ '^[0-9.eE-]{1,30}$'
-                    AND jsonb_typeof(e.vote -> 'propensity') = 'number')) AS bad_number,
+                OR coalesce(jsonb_typeof(e.vote -> 'propensity') NOT IN ('number', 'null'), false) AS bad_number,
             e.vote ->> 'idempotency_key' AS key
         FROM jsonb_array_elements(votes) WITH ORDINALITY e (vote, place)
     ) v
@@ -425,10 +473,10 @@ BEGIN
         ) ORDER BY v.place) AS reasons,
         array_agg(k.vote_id IS NOT NULL OR coalesce(v.first_place < v.place, false) ORDER BY v.place) AS is_known,
         array_agg(s.impression_id ORDER BY v.place) AS impressions,
-        array_agg(coalesce(v.policy, s.policy) ORDER BY v.place) AS policies,
-        array_agg(coalesce(v.clustering, s.clustering) ORDER BY v.place) AS clusterings,
-        array_agg(coalesce(v.cluster, s.cluster) ORDER BY v.place) AS clusters,
-        array_agg(coalesce(v.propensity, s.propensity) ORDER BY v.place) AS propensities
+        array_agg(CASE WHEN s.place IS NULL THEN v.policy ELSE s.policy END ORDER BY v.place) AS policies,
+        array_agg(CASE WHEN s.place IS NULL THEN v.clustering ELSE s.clustering END ORDER BY v.place) AS clusterings,
+        array_agg(CASE WHEN s.place IS NULL THEN v.cluster ELSE s.cluster END ORDER BY v.place) AS clusters,
+        array_agg(CASE WHEN s.place IS NULL THEN v.propensity ELSE s.propensity END ORDER BY v.place) AS propensities
     INTO checked
     FROM (
         SELECT u.*,
@@ -449,12 +497,11 @@ BEGIN
     LEFT JOIN pix.interactions k ON k.user_id = v.user_id AND k.idempotency_key = v.key
     LEFT JOIN (
         SELECT DISTINCT ON (u.place) u.place, h.impression_id, h.policy, h.clustering, h.cluster, h.propensity
-        FROM unnest(said.users, said.items, said.times, said.policies, said.clusterings, said.propensities)
-            WITH ORDINALITY u (user_id, item_id, voted_at, policy, clustering, propensity, place)
+        FROM unnest(said.users, said.items, said.times) WITH ORDINALITY u (user_id, item_id, voted_at, place)
         JOIN pix.impressions h ON h.user_id = u.user_id AND h.item_id = u.item_id AND h.shown_at <= u.voted_at
-        WHERE u.policy IS NULL AND u.clustering IS NULL AND u.propensity IS NULL
         ORDER BY u.place, h.shown_at DESC
-    ) s ON s.place = v.place;
+    ) s ON s.place = v.place AND coalesce(v.policy = s.policy, true) AND coalesce(v.clustering = s.clustering, true)
+        AND coalesce(v.cluster = s.cluster, true) AND coalesce(v.propensity = s.propensity, true);
 
     SELECT array_agg(DISTINCT u.user_id) INTO voters
     FROM unnest(said.users, checked.reasons, checked.is_known) u (user_id, reason, is_known)
@@ -488,7 +535,8 @@ cluster above all. A vote that cannot be logged is told of, and does not keep th
 Arguments: votes, a JSON array of objects: user_id, item_id, and either liked or signal; voted_at (with its time zone),
 idempotency_key, policy, clustering, cluster, propensity may be left out.
 Result: for each vote, place (from 1), status: logged, unchanged (its idempotency key is known) or rejected, and then the reason.
-Errors: PX028 a setting that is no number, PX060 a call as a part of a larger query on a cluster, PX121 what is no array.
+Errors: PX028 a setting that is no number, PX060 a call as a part of a larger query on a cluster, PX121 what is no array, PX130 a
+transaction that is REPEATABLE READ or SERIALIZABLE.
 Runs: coordinator; the work is done on the segments.
 Example: SELECT * FROM pix.vote_batch(''[{"user_id": "ann", "item_id": "B005IYS5ZA", "liked": true}]'');';
 REVOKE ALL ON FUNCTION pix.vote_batch(jsonb) FROM PUBLIC;
@@ -539,7 +587,8 @@ COMMENT ON FUNCTION pix.count_skips(interval) IS
 'Counts suggestions that were shown and not answered: each is logged once, with signal skip, whose value in pix.signals is
 a little of a dislike. To be called by a job, once a day. Any other signal for the item outweighs it.
 Arguments: older_than, how long people have to answer. Result: how many were logged.
-Errors: PX060 a call as a part of a larger query on a cluster, PX121 no signal skip, PX128 a time below 0.
+Errors: PX060 a call as a part of a larger query on a cluster, PX121 no signal skip, PX128 a time below 0, PX130 a transaction
+that is REPEATABLE READ or SERIALIZABLE.
 Runs: coordinator; the work is done on the segments.
 Example: SELECT pix.count_skips(''1 day'');';
 REVOKE ALL ON FUNCTION pix.count_skips(interval) FROM PUBLIC;

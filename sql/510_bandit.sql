@@ -212,7 +212,10 @@ DECLARE
     passed record;
     short record;
     shown pix.suggestion;
+    exhausted integer[];
     was_opened boolean := false;
+    is_chosen boolean := false;
+    more integer := 4;
 BEGIN
     PERFORM pix._require_coordinator('pix.next_items', 'Call it alone: SELECT * FROM pix.next_items(…)');
     PERFORM pix._check_user(user_id);
@@ -234,6 +237,7 @@ BEGIN
     SELECT p.* INTO pack FROM pix.packs p WHERE p.model_name = known.model_name;
     PERFORM pix._check_pack(pack, model);
     key := format('members %s %s %s %s', known.clustering, known.fitted_at, known.packed_in, pack.checksum);
+    PERFORM pix._hold_user(user_id);
     IF NOT EXISTS (SELECT FROM pix.users u WHERE u.user_id = _suggest.user_id) THEN
         INSERT INTO pix.users (user_id) VALUES (_suggest.user_id) ON CONFLICT DO NOTHING;
     END IF;
@@ -245,11 +249,10 @@ BEGIN
     ORDER BY i.project_to, i.index_name LIMIT 1;
 
     SELECT coalesce(array_agg(o.item_id ORDER BY o.voted_at DESC, o.vote_id DESC), '{}') AS item_ids,
-        coalesce(array_agg(o.value ORDER BY o.voted_at DESC, o.vote_id DESC), '{}') AS values,
-        coalesce(array_agg(o.item_id) FILTER (WHERE o.signal <> 'skip'), '{}') AS seen
+        coalesce(array_agg(o.value ORDER BY o.voted_at DESC, o.vote_id DESC), '{}') AS values
     INTO said
-    FROM pix.opinions o WHERE o.user_id = _suggest.user_id;
-    SELECT said.seen || coalesce(array_agg(h.item_id), '{}') INTO seen FROM pix.impressions h
+    FROM pix.opinions o WHERE o.user_id = _suggest.user_id AND o.signal <> 'skip';
+    SELECT said.item_ids || coalesce(array_agg(h.item_id), '{}') INTO seen FROM pix.impressions h
     WHERE h.user_id = _suggest.user_id AND h.shown_at > clock_timestamp() - again_after;
     SELECT array_agg(c.cluster ORDER BY c.cluster) AS clusters,
         array_agg(CASE WHEN used_prior = 'hierarchical' THEN c.parent END ORDER BY c.cluster) AS parents,
@@ -283,20 +286,24 @@ BEGIN
     ) v;
 
     LOOP
-        chosen := pix._choose(
-            used_policy, nodes.clusters, nodes.parents, nodes.alpha, nodes.beta, nodes.likes, nodes.dislikes, free, count, seed
-        );
-        IF cardinality(chosen.clusters) = 0 THEN
-            RETURN;
+        IF NOT is_chosen THEN
+            chosen := pix._choose(
+                used_policy, nodes.clusters, nodes.parents, nodes.alpha, nodes.beta, nodes.likes, nodes.dislikes, free, count,
+                seed
+            );
+            IF cardinality(chosen.clusters) = 0 THEN
+                RETURN;
+            END IF;
+            is_chosen := true;
         END IF;
         SELECT array_agg(w.cluster ORDER BY w.cluster) AS clusters, array_agg(w.times::integer ORDER BY w.cluster) AS times,
             string_agg(c.centre, ''::bytea ORDER BY w.cluster) AS centres
         INTO wanted
         FROM (SELECT u.cluster, count(*) AS times FROM unnest(chosen.clusters) u (cluster) GROUP BY u.cluster) w
         JOIN pix.clusters c ON c.clustering = known.clustering AND c.cluster = w.cluster;
-        -- A few more than are wanted: some may have lost their features since.
+        -- A few more than are wanted: some may be gone, or look different now.
         SELECT b.* INTO candidate FROM pix._best_in_clusters(
-            key, pack.checksum, sketch.design_checksum, wanted.clusters, ARRAY(SELECT t + 4 FROM unnest(wanted.times) t), wanted.centres,
+            key, pack.checksum, sketch.design_checksum, wanted.clusters, ARRAY(SELECT t + more FROM unnest(wanted.times) t), wanted.centres,
             known.dimensions, voted.item_ids, voted.blocks, voted.block_rows, voted.weights, seen
         ) b;
         IF candidate.item_ids IS NULL THEN
@@ -317,19 +324,31 @@ BEGIN
             WITH ORDINALITY p (cluster, item_id, score, nearest, place)
         JOIN pix.cluster_members m
             ON m.item_id = p.item_id AND m.clustering = known.clustering AND m.cluster = p.cluster
+        JOIN pix.items i ON i.item_id = p.item_id
         JOIN pix.current_features f ON f.item_id = p.item_id AND f.model_name = known.model_name;
-        -- A cluster with fewer items than it was taken to have: choose again, knowing that.
-        SELECT array_agg(w.cluster) AS clusters, array_agg(coalesce(g.got, 0)::integer) AS got INTO short
+        SELECT array_agg(w.cluster) AS clusters, array_agg(coalesce(g.got, 0)::integer) AS got,
+            bool_or(coalesce(c.found, 0) = w.times + more) AS has_more
+        INTO short
         FROM unnest(wanted.clusters, wanted.times) w (cluster, times)
         LEFT JOIN (SELECT u.cluster, count(*) AS got FROM unnest(passed.clusters) u (cluster) GROUP BY u.cluster) g
             ON g.cluster = w.cluster
+        LEFT JOIN (SELECT u.cluster, count(*) AS found FROM unnest(candidate.clusters) u (cluster) GROUP BY u.cluster) c
+            ON c.cluster = w.cluster
         WHERE coalesce(g.got, 0) < w.times;
         EXIT WHEN short.clusters IS NULL;
+        IF short.has_more THEN
+            more := 16 * more;
+            CONTINUE;
+        END IF;
+        -- A cluster has fewer items than it was taken to have: choose again, knowing that.
+        is_chosen := false;
         SELECT array_agg(coalesce(s.got, n.items) ORDER BY n.place) INTO free
         FROM unnest(nodes.clusters, free) WITH ORDINALITY n (cluster, items, place)
         LEFT JOIN unnest(short.clusters, short.got) s (cluster, got) ON s.cluster = n.cluster;
     END LOOP;
 
+    SELECT array_agg(u.cluster ORDER BY u.cluster) INTO exhausted FROM unnest(nodes.clusters, free) u (cluster, free)
+    WHERE u.free <= 0;
     FOR shown IN
         SELECT c.place::integer, p.item_id, known.clustering, c.cluster, used_policy, c.propensity, c.error, p.score,
             CASE WHEN p.nearest IS NOT NULL THEN format('looks like %s, which %s liked; from', p.nearest, _suggest.user_id)
@@ -351,10 +370,10 @@ BEGIN
         ORDER BY c.place
     LOOP
         INSERT INTO pix.impressions (
-            user_id, item_id, shown_at, policy, prior, clustering, cluster, propensity, rank, score
+            user_id, item_id, shown_at, policy, prior, clustering, cluster, exhausted, propensity, rank, score
         ) VALUES (
             _suggest.user_id, shown.item_id, clock_timestamp(), shown.policy, used_prior, shown.clustering, shown.cluster,
-            shown.propensity, shown.rank, shown.score
+            exhausted, shown.propensity, shown.rank, shown.score
         ) RETURNING impression_id INTO shown.impression_id;
         RETURN NEXT shown;
     END LOOP;
@@ -387,7 +406,7 @@ less half of that to what is disliked, in the last 200 votes), reason in words, 
 Errors: PX024 a cache folder that cannot be used, PX028 a setting that is no number, PX060 a call as a part of
 a larger query on a cluster, PX094 a damaged block, PX095 a model without packed features, PX100 unknown clustering, or none,
 PX103 a clustering whose model has changed, PX120 a user_id that is missing or too long, PX122 unknown policy, PX126 no default
-clustering, PX128 an argument that cannot be used.
+clustering, PX128 an argument that cannot be used, PX130 a transaction that is REPEATABLE READ or SERIALIZABLE.
 Runs: coordinator.
 Example: SELECT * FROM pix.next_items(''ann'', 6, clustering => ''boots'');';
 REVOKE ALL ON FUNCTION pix.next_items(text, integer, text, text, text, interval, integer) FROM PUBLIC;
@@ -479,8 +498,9 @@ BEGIN
         kinds.arms, kinds.likes, kinds.votes, kinds.users, cardinality(nodes), method, strength_cap
     );
     DELETE FROM pix.arm_priors p WHERE p.clustering = known.clustering;
-    INSERT INTO pix.arm_priors (clustering, cluster, alpha, beta, likes, dislikes, users)
-    SELECT known.clustering, f.cluster, f.alpha, f.beta, coalesce(t.likes, 0), coalesce(t.votes - t.likes, 0), coalesce(t.users, 0)
+    INSERT INTO pix.arm_priors (clustering, cluster, alpha, beta, likes, dislikes, users, method, strength_cap)
+    SELECT known.clustering, f.cluster, f.alpha, f.beta, coalesce(t.likes, 0), coalesce(t.votes - t.likes, 0),
+        coalesce(t.users, 0), refresh_priors.method, refresh_priors.strength_cap
     FROM unnest(nodes, fitted.alphas, fitted.betas) WITH ORDINALITY f (cluster, alpha, beta, place)
     LEFT JOIN (
         SELECT k.arm, sum(k.users * k.likes) AS likes, sum(k.users * k.votes) AS votes, sum(k.users) AS users
@@ -491,7 +511,8 @@ END
 $$;
 COMMENT ON FUNCTION pix.refresh_priors(text, text, double precision) IS
 'Fits for each cluster, upper ones of a hierarchy too, a Beta distribution to what all users think of it: what is then expected
-of a user of whom nothing is known. To be called by a job, once a day, and after a refit. A cluster''s mean is pulled to that of
+of a user of whom nothing is known. To be called by a job, once a day; pix.fit_clusters does so too, where there are such
+priors. A cluster''s mean is pulled to that of
 all clusters by two votes; one that fewer than two users have voted in has the spread of all.
 Arguments: clustering (NULL: the default one, or the only one); method: moments (Kleinman) or likelihood (of the beta-binomial);
 strength_cap, how many votes a prior is at most worth.
@@ -502,6 +523,24 @@ Runs: coordinator; the work is done on the segments.
 Example: SELECT cluster, alpha / (alpha + beta) AS mean, users FROM pix.refresh_priors(''boots'');';
 REVOKE ALL ON FUNCTION pix.refresh_priors(text, text, double precision) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix.refresh_priors(text, text, double precision) TO pix_admin;
+
+CREATE OR REPLACE FUNCTION pix._refresh_known_priors(clustering text) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    known pix.arm_priors;
+BEGIN
+    SELECT p.* INTO known FROM pix.arm_priors p WHERE p.clustering = _refresh_known_priors.clustering LIMIT 1;
+    IF FOUND THEN
+        PERFORM pix.refresh_priors(clustering, known.method, known.strength_cap);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pix._refresh_known_priors(text) IS
+'Internal: fits the pooled priors of a clustering anew, if it has any, as they were fitted before. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._refresh_known_priors(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._refresh_known_priors(text) TO pix_admin;
 
 -- For BI tools.
 CREATE OR REPLACE FUNCTION pix.beta_quantile(alpha double precision, beta double precision, probability double precision)

@@ -47,7 +47,9 @@ DECLARE
     person text;
     shown record;
     label text;
+    is_over boolean;
     likes_it boolean;
+    says_so boolean;
     won double precision;
     missed double precision;
     win_sums double precision[];
@@ -112,22 +114,22 @@ BEGIN
                     person, policy, known.clustering, used_prior,
                     seed => floor(2147483647 * pix._chance(format('%s: %s, %s', seed, number, vote_number)))::integer
                 ) s;
-                EXIT WHEN NOT FOUND;
-                IF is_label_set THEN
+                is_over := NOT FOUND;
+                IF is_over THEN
+                    NULL;  -- nothing is left that this user has not seen: what they liked stays what it was
+                ELSIF is_label_set THEN
                     SELECT l.label INTO label FROM pix.labels l WHERE l.item_id = shown.item_id AND l.label_set = truth;
                 ELSE
                     SELECT CASE WHEN truth = 'brand' THEN i.brand ELSE i.attributes ->> truth END INTO label
                     FROM pix.items i WHERE i.item_id = shown.item_id;
                 END IF;
-                likes_it := coalesce(label = ANY (liked), false);
-                IF pix._chance(format('%s: %s votes on %s', seed, number, shown.item_id)) < flipped THEN
-                    PERFORM pix.vote(person, shown.item_id, NOT likes_it);
-                    won := won + (NOT likes_it)::integer;
-                ELSE
-                    PERFORM pix.vote(person, shown.item_id, likes_it);
-                    won := won + likes_it::integer;
+                IF NOT is_over THEN
+                    likes_it := coalesce(label = ANY (liked), false);
+                    says_so := likes_it <> (pix._chance(format('%s: %s votes on %s', seed, number, shown.item_id)) < flipped);
+                    PERFORM pix.vote(person, shown.item_id, says_so);
+                    won := won + says_so::integer;
+                    missed := missed + CASE WHEN likes_it THEN 0 ELSE 1 - 2 * flipped END;
                 END IF;
-                missed := missed + CASE WHEN likes_it THEN 0 ELSE 1 - 2 * flipped END;
                 win_sums[vote_number] := win_sums[vote_number] + won;
                 win_squares[vote_number] := win_squares[vote_number] + won ^ 2;
                 miss_sums[vote_number] := miss_sums[vote_number] + missed;
@@ -135,9 +137,9 @@ BEGIN
             END LOOP;
         END LOOP;
         IF NOT keep THEN
-            RAISE EXCEPTION USING ERRCODE = 'PX000', MESSAGE = 'These users were simulated, and are forgotten';
+            RAISE EXCEPTION USING ERRCODE = 'ZZ001', MESSAGE = 'These users were simulated, and are forgotten';
         END IF;
-    EXCEPTION WHEN SQLSTATE 'PX000' THEN
+    EXCEPTION WHEN SQLSTATE 'ZZ001' THEN
         NULL;  -- what was counted stays in variables
     END;
     INSERT INTO pix.simulation_curves (simulation_id, vote, likes, likes_error, regret, regret_error)

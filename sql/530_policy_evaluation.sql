@@ -2,23 +2,23 @@
 
 CREATE OR REPLACE FUNCTION pix._off_policy(
     policy text, users integer[], arms integer[], "values" double precision[], propensities double precision[],
-    alpha double precision[], beta double precision[], seed integer
+    exhausted text[], alpha double precision[], beta double precision[], seed integer
 ) RETURNS pix.policy_value[]
 LANGUAGE plpython3u STABLE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
 AS $$
 from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'off_policy.evaluate', policy, users, arms, values, propensities, alpha, beta, seed)
+return call(plpy, GD, '@VERSION@', 'off_policy.evaluate', policy, users, arms, values, propensities, exhausted, alpha, beta, seed)
 $$;
 COMMENT ON FUNCTION pix._off_policy(
-    text, integer[], integer[], double precision[], double precision[], double precision[], double precision[], integer
+    text, integer[], integer[], double precision[], double precision[], text[], double precision[], double precision[], integer
 ) IS
 'Internal: a policy''s value by each estimator. Errors: PX122. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._off_policy(
-    text, integer[], integer[], double precision[], double precision[], double precision[], double precision[], integer
+    text, integer[], integer[], double precision[], double precision[], text[], double precision[], double precision[], integer
 ) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix._off_policy(
-    text, integer[], integer[], double precision[], double precision[], double precision[], double precision[], integer
+    text, integer[], integer[], double precision[], double precision[], text[], double precision[], double precision[], integer
 ) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._evaluate_policies(
@@ -57,33 +57,49 @@ BEGIN
     FROM pix.clusters c
     LEFT JOIN pix.arm_priors p ON p.clustering = c.clustering AND p.cluster = c.cluster AND used_prior = 'pooled'
     WHERE c.clustering = known.clustering AND c.height IS NULL;
+    -- What was said of each suggestion; and, for what is known of the user by then, of items that were found otherwise.
     SELECT array_agg(d.person ORDER BY d.person, d.voted_at, d.vote_id) AS users,
         array_agg(d.arm ORDER BY d.person, d.voted_at, d.vote_id) AS arms,
         array_agg(d.value ORDER BY d.person, d.voted_at, d.vote_id) AS values,
-        array_agg(d.propensity ORDER BY d.person, d.voted_at, d.vote_id) AS propensities,
+        array_agg(CASE WHEN d.is_event THEN d.propensity END ORDER BY d.person, d.voted_at, d.vote_id) AS propensities,
+        array_agg(d.exhausted ORDER BY d.person, d.voted_at, d.vote_id) AS exhausted,
         count(*) FILTER (WHERE d.is_event) AS events,
-        count(*) FILTER (WHERE d.is_event AND coalesce(d.propensity, 0) = 0) AS bad,
-        min(d.item_id) FILTER (WHERE d.is_event AND coalesce(d.propensity, 0) = 0) AS bad_item
+        count(*) FILTER (WHERE d.is_event AND coalesce(d.propensity, 0) < 1e-6) AS bad,
+        min(d.item_id) FILTER (WHERE d.is_event AND coalesce(d.propensity, 0) < 1e-6) AS bad_item
     INTO logged
     FROM (
-        SELECT dense_rank() OVER (ORDER BY n.user_id)::integer AS person, n.voted_at, n.vote_id, n.item_id, o.value,
-            array_position(leaves.clusters, CASE WHEN e.is_event THEN n.cluster ELSE m.cluster END) AS arm,
-            e.is_event, CASE WHEN e.is_event THEN n.propensity END AS propensity
-        FROM pix.opinions o
-        JOIN pix.interactions n ON n.user_id = o.user_id AND n.vote_id = o.vote_id
-        LEFT JOIN pix.impressions h ON h.user_id = n.user_id AND h.impression_id = n.impression_id
+        SELECT dense_rank() OVER (ORDER BY s.user_id)::integer AS person, s.voted_at, s.vote_id, s.item_id, s.value,
+            array_position(leaves.clusters, CASE WHEN e.is_event THEN s.cluster ELSE m.cluster END) AS arm,
+            e.is_event, s.propensity, ARRAY(
+                SELECT array_position(leaves.clusters, x.cluster) FROM unnest(h.exhausted) x (cluster)
+                WHERE e.is_event AND array_position(leaves.clusters, x.cluster) IS NOT NULL
+            )::text AS exhausted
+        FROM (
+            SELECT DISTINCT ON (n.user_id, n.item_id, n.impression_id, CASE WHEN n.impression_id IS NULL THEN n.vote_id END)
+                n.user_id, n.item_id, n.vote_id, n.voted_at, n.value, n.impression_id, n.policy, n.clustering, n.cluster,
+                n.propensity
+            FROM (
+                SELECT w.*, w.signal IN ('like', 'dislike') AS is_said,
+                    max(w.voted_at) FILTER (WHERE w.signal = 'undo') OVER (PARTITION BY w.user_id, w.item_id) AS undone_at
+                FROM pix.interactions w
+            ) n
+            WHERE n.undone_at IS NULL OR n.voted_at > n.undone_at
+            ORDER BY n.user_id, n.item_id, n.impression_id, CASE WHEN n.impression_id IS NULL THEN n.vote_id END,
+                n.is_said DESC, CASE WHEN n.is_said THEN 0 ELSE abs(n.value) END DESC, n.voted_at DESC, n.vote_id DESC
+        ) s
+        LEFT JOIN pix.impressions h ON h.user_id = s.user_id AND h.impression_id = s.impression_id
         CROSS JOIN LATERAL (
             -- On a page, only the first choice was free to take any cluster.
-            SELECT n.policy IS NOT NULL AND n.clustering IS NOT DISTINCT FROM known.clustering
-                AND (from_log IS NULL OR n.policy = from_log) AND coalesce(h.rank, 1) = 1 AS is_event
+            SELECT s.policy IS NOT NULL AND s.clustering IS NOT DISTINCT FROM known.clustering
+                AND (from_log IS NULL OR s.policy = from_log) AND coalesce(h.rank, 1) = 1 AS is_event
         ) e
-        LEFT JOIN pix.cluster_members m ON m.item_id = n.item_id AND m.clustering = known.clustering
+        LEFT JOIN pix.cluster_members m ON m.item_id = s.item_id AND m.clustering = known.clustering
     ) d
     WHERE d.arm IS NOT NULL;
     IF logged.events = 0 THEN
         RAISE EXCEPTION USING ERRCODE = 'PX127',
             MESSAGE = format('The log has no votes on suggestions%s from clustering %L',
-                coalesce(format(' of policy %L', from_log), ''), known.clustering),
+                CASE WHEN from_log IS NULL THEN '' ELSE format(' of policy %L', from_log) END, known.clustering),
             HINT = coalesce((
                 SELECT 'It has some of: ' || string_agg(DISTINCT n.policy, ', ') FROM pix.interactions n
                 WHERE n.clustering = known.clustering AND n.policy IS NOT NULL
@@ -91,12 +107,12 @@ BEGIN
     END IF;
     IF logged.bad > 0 THEN
         RAISE EXCEPTION USING ERRCODE = 'PX127',
-            MESSAGE = format('%s of %s votes have no propensity, or 0, such as that on item %L', logged.bad, logged.events, logged.bad_item),
+            MESSAGE = format('%s of %s votes have no propensity, or one near 0, such as that on item %L', logged.bad, logged.events, logged.bad_item),
             HINT = 'Nothing can be said without: name a policy whose propensities were logged, such as from_log => ''thompson''.';
     END IF;
     FOREACH one IN ARRAY policies LOOP
         answer := answer || pix._off_policy(
-            one, logged.users, logged.arms, logged.values, logged.propensities, leaves.alpha, leaves.beta, seed
+            one, logged.users, logged.arms, logged.values, logged.propensities, logged.exhausted, leaves.alpha, leaves.beta, seed
         );
     END LOOP;
     RETURN answer;
@@ -108,7 +124,7 @@ REVOKE ALL ON FUNCTION pix._evaluate_policies(text, text[], text, text, text, in
 GRANT EXECUTE ON FUNCTION pix._evaluate_policies(text, text[], text, text, text, integer) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix.evaluate_policy(
-    policy text, from_log text DEFAULT NULL, clustering text DEFAULT NULL, prior text DEFAULT NULL, seed integer DEFAULT 7
+    policy text, from_log text DEFAULT NULL, clustering text DEFAULT NULL, prior text DEFAULT 'flat', seed integer DEFAULT 7
 ) RETURNS SETOF pix.policy_value
 LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 4
 AS $$
@@ -120,7 +136,7 @@ COMMENT ON FUNCTION pix.evaluate_policy(text, text, text, text, integer) IS
 cluster would have been to it, knowing the votes that the user had cast by then. The value is the mean of likes (1; other
 signals by their value, dislikes 0) per suggestion.
 Arguments: policy, as for pix.next_items; from_log, the policy whose suggestions are looked at (NULL: all); clustering (NULL:
-the default one, or the only one); prior: flat or pooled (NULL: pooled where there is such a one); seed of the random numbers.
+the default one, or the only one); prior: flat or pooled (which comes from the same votes: values are then somewhat too high); seed of the random numbers.
 Result: a row for each estimator: replay (votes are kept in proportion to how much more probable they would have been), ips
 (inverse propensity scores), snips (self-normalised), dr (doubly robust, with the posterior means as its model); value, its
 standard error, and the 95 % confidence interval from low to high, users being independent; effective_sample_size, how many
@@ -129,7 +145,7 @@ the policy would do: if it is far below, the estimates are of no use; events and
 Of a page only the first item counts, because the others'' clusters were not chosen freely; votes on suggestions of clusters that
 are not there any more are left out.
 Errors: PX060 a call as a part of a larger query on a cluster, PX100 unknown clustering, PX122 unknown policy, PX126 no default
-clustering, PX127 a log without suggestions, or with propensities that are missing or 0, PX128 an argument that cannot be used.
+clustering, PX127 a log without suggestions, or with propensities that are missing or below a millionth, PX128 an argument that cannot be used.
 Runs: coordinator; on a cluster with values for arguments. A vote takes some 10 µs, for thompson 300 µs, and it cannot be cancelled.
 Example: SELECT estimator, value, low, high FROM pix.evaluate_policy(''greedy'', clustering => ''boots'');';
 REVOKE ALL ON FUNCTION pix.evaluate_policy(text, text, text, text, integer) FROM PUBLIC;
@@ -137,7 +153,7 @@ GRANT EXECUTE ON FUNCTION pix.evaluate_policy(text, text, text, text, integer) T
 
 CREATE OR REPLACE FUNCTION pix.compare_policies(
     policies text[] DEFAULT '{posterior_mean,thompson,ucb1,epsilon_greedy,greedy,random}', from_log text DEFAULT NULL,
-    clustering text DEFAULT NULL, prior text DEFAULT NULL, seed integer DEFAULT 7
+    clustering text DEFAULT NULL, prior text DEFAULT 'flat', seed integer DEFAULT 7
 ) RETURNS SETOF pix.policy_value
 LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 24
 AS $$

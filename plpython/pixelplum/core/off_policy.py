@@ -116,7 +116,7 @@ def _ratio(tops: np.ndarray, bottoms: np.ndarray, users: np.ndarray, size: float
 
 def replayed(
     policy: str, users: np.ndarray, arms: np.ndarray, values: np.ndarray, is_event: np.ndarray,
-    propensities: np.ndarray, alpha: np.ndarray, beta: np.ndarray, random: np.random.Generator,
+    propensities: np.ndarray, exhausted: list[list[int]], alpha: np.ndarray, beta: np.ndarray, random: np.random.Generator,
 ) -> Events:  # fmt: skip
     """Go through a log, and ask a policy at each choice what it would have done, knowing what was known then.
 
@@ -132,6 +132,8 @@ def replayed(
         bool, shape (votes,): votes that answer a policy's choice; the others only count for what is known later.
     propensities : numpy.ndarray
         float64, shape (votes,): of the choices.
+    exhausted : list of list of int
+        For each vote, the arms that could not be chosen.
     alpha, beta : numpy.ndarray
         The prior of each arm, shape (arms,).
     random : numpy.random.Generator
@@ -144,11 +146,14 @@ def replayed(
     likes: dict[int, np.ndarray] = {}
     dislikes: dict[int, np.ndarray] = {}
     targets, predicted, expected = [], [], []
-    for user, arm, value, counts in zip(users.tolist(), arms.tolist(), values.tolist(), is_event.tolist(), strict=True):
+    votes = (users.tolist(), arms.tolist(), values.tolist(), is_event.tolist(), exhausted)
+    for user, arm, value, counts, gone in zip(*votes, strict=True):
         a = likes.setdefault(user, alpha.copy())
         b = dislikes.setdefault(user, beta.copy())
         if counts:
-            shares, _ = bandit.probabilities(policy, a, b, random, DRAWS)
+            open_arms = np.setdiff1d(np.arange(len(a)), gone) if gone else slice(None)
+            shares = np.zeros(len(a))
+            shares[open_arms] = bandit.probabilities(policy, a[open_arms], b[open_arms], random, DRAWS)[0]
             means = a / (a + b)
             targets.append(shares[arm])
             predicted.append(means[arm])

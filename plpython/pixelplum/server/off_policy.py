@@ -9,7 +9,7 @@ from pixelplum.core import bandit, off_policy
 
 def evaluate(
     plpy, cache: dict, policy: str, users: list[int], arms: list[int], values: list[float],
-    propensities: list[float | None], alpha: list[float], beta: list[float], seed: int,
+    propensities: list[float | None], exhausted: list[str], alpha: list[float], beta: list[float], seed: int,
 ) -> list[tuple]:  # fmt: skip
     """Estimate a policy's value from a log; see `core.off_policy`.
 
@@ -21,6 +21,8 @@ def evaluate(
         Likes above 0, dislikes below.
     propensities : list of (float or None)
         Of the choices that votes answer; None: the vote answers none.
+    exhausted : list of str
+        For each vote, the arms that could not be chosen, as an array of PostgreSQL's: {1,7}.
     alpha, beta : list of float
         The prior of each arm.
     seed : int
@@ -36,7 +38,8 @@ def evaluate(
     is_event = np.array([propensity is not None for propensity in propensities])
     events = off_policy.replayed(
         policy, np.array(users), np.array(arms) - 1, np.array(values), is_event,
-        np.array([propensity or 0.0 for propensity in propensities]), np.array(alpha), np.array(beta), random,
+        np.array([propensity or 0.0 for propensity in propensities]),
+        [[int(arm) - 1 for arm in arms.strip("{}").split(",") if arm] for arms in exhausted], np.array(alpha), np.array(beta), random,
     )  # fmt: skip
     weights = events.targets / events.propensities
     answer = []
