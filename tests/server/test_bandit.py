@@ -150,6 +150,29 @@ def test_items_that_lost_their_features_are_not_shown(shop):
     assert [item for item, cluster in page if cluster == 1] == ["s1-03"]
 
 
+def test_many_stale_items_do_not_hide_the_others(catalogue):
+    db = catalogue.db
+    db.ask("SELECT pix.fit_clusters('groups', 'clouds', k => 2)")
+    gone = [item for (item,) in db.ask("SELECT item_id FROM pix.next_items('eve', 600, 'random')", role="adam")]
+    db.ask("DELETE FROM pix.features WHERE item_id = ANY(%s)", (gone[:300],))
+    db.ask("DELETE FROM pix.items WHERE item_id = ANY(%s)", (gone[300:],))
+    rows = db.ask("SELECT item_id, cluster, propensity FROM pix.next_items('ann', 100, 'random')", role="adam")
+    assert len(rows) == 100
+    assert not {item for item, *_ in rows} & set(gone)
+    assert Counter(cluster for _, cluster, _ in rows) == {1: 50, 2: 50}
+    assert rows[0][2] == 0.5
+
+
+def test_skips_do_not_hide_what_was_liked(shop):
+    vote(shop, "ann", "s1-05", True, voted_at="2026-01-01T00:00:00Z")
+    shop.ask("INSERT INTO pix.items (item_id) SELECT 'x' || n FROM generate_series(1, 210) n")
+    shop.ask(
+        "INSERT INTO pix.interactions (user_id, item_id, signal, value, voted_at) "
+        "SELECT 'ann', 'x' || n, 'skip', -0.1, '2026-02-01Z'::timestamptz FROM generate_series(1, 210) n"
+    )
+    assert suggested(shop)[4].startswith("looks like s1-05, which ann liked")
+
+
 def test_an_item_moved_or_loaded_since(catalogue):
     db = catalogue.db
     db.ask("SELECT pix.fit_clusters('groups', 'clouds', k => 4)")
@@ -263,6 +286,12 @@ def test_pooled_priors_are_what_newcomers_are_served_by(shop):
     assert share == pytest.approx(means[cluster] / sum(means.values()))
     flat = shop.ask("SELECT propensity FROM pix.next_item('another', 'posterior_mean', prior => 'flat')", role="adam")
     assert flat == [(pytest.approx(1 / 3),)]
+    # Which clusters had nothing to show is logged.
+    assert shop.ask("SELECT DISTINCT exhausted FROM pix.impressions") == [(None,)]
+    for number in range(6):
+        vote(shop, "full", f"s1-{number:02}", False)
+    suggested(shop, "full")
+    assert shop.ask("SELECT exhausted FROM pix.impressions WHERE user_id = 'full'") == [([1],)]
     # The posterior of BI tools is that of the bandit.
     ((alpha, beta),) = shop.ask("SELECT alpha, beta FROM pix.arm_priors WHERE cluster = 0")
     ((mean, low, high),) = shop.ask(
@@ -270,6 +299,19 @@ def test_pooled_priors_are_what_newcomers_are_served_by(shop):
     )
     assert mean == pytest.approx((alpha + 2) / (alpha + beta + 2))
     assert low < mean < high
+
+
+def test_a_refit_refreshes_pooled_priors(catalogue):
+    db = catalogue.db
+    db.ask("SELECT pix.fit_clusters('groups', 'clouds', k => 8)")
+    for user in ("ann", "bob"):
+        for number in range(20):
+            vote(db, user, f"c{number:04}", number % 3 > 0)
+    db.ask("SELECT pix.refresh_priors('groups', 'likelihood', 5)")
+    db.ask("SELECT pix.fit_clusters('groups', 'clouds', k => 3)")
+    rows = db.ask("SELECT cluster, method, strength_cap, alpha + beta <= 5.001 FROM pix.arm_priors ORDER BY cluster")
+    assert [rest for _, *rest in rows] == [["likelihood", 5, True]] * 3
+    assert [cluster for cluster, *_ in rows] == [c for (c,) in db.ask("SELECT cluster FROM pix.clusters ORDER BY 1")]
 
 
 def test_branches_before_leaves(catalogue):

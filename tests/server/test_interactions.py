@@ -105,12 +105,91 @@ def test_undo_in_the_transaction_of_the_vote(shop):
     agrees(shop)
 
 
+def test_undo_of_a_vote_whose_clock_is_ahead(shop):
+    vote(shop, "ann", "s0-00", True, voted_at=shop.value("SELECT now() + interval '50 seconds'"))
+    assert shop.ask("SELECT pix.undo_vote('ann', 's0-00')", role="adam") == [(True,)]
+    assert shop.ask("SELECT pix.undo_vote('ann', 's0-00')", role="adam") == [(False,)]
+    assert counts(shop) == {}
+
+
+def test_undo_when_the_item_is_gone(shop):
+    vote(shop, "ann", "s0-00", True)
+    shop.ask("DELETE FROM pix.items WHERE item_id = 's0-00'")
+    assert shop.ask("SELECT pix.undo_vote('ann', 's0-00')", role="adam") == [(True,)]
+    assert counts(shop) == {}
+
+
+CHANGES = (
+    "vote('ann', 's0-00', true)", "undo_vote('ann', 's0-00')", "vote_batch('[]')", "rebuild_arms()", "next_item('ann')",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("call", CHANGES)
+def test_transactions_that_look_back(shop, call):
+    for level in ("REPEATABLE READ", "SERIALIZABLE"):
+        connection = shop.connect(autocommit=False)
+        connection.set_session(isolation_level=level)
+        with connection.cursor() as cursor, pytest.raises(psycopg2.Error) as caught:
+            cursor.execute(f"SELECT pix.{call}")
+        assert caught.value.pgcode == "PX130"
+        assert "READ COMMITTED" in caught.value.diag.message_hint
+
+
+def test_suggest_and_vote_in_one_transaction_while_another_votes(shop, until):
+    connection = shop.connect("adam", autocommit=False)
+    with connection.cursor() as cursor, ThreadPoolExecutor(1) as pool:
+        cursor.execute("SELECT item_id FROM pix.next_item('new')")
+        ((item,),) = cursor.fetchall()
+        voting = pool.submit(shop.query, "SELECT pix.vote('new', 's0-00', true)", role="adam")
+        until(shop, "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)")
+        cursor.execute("SELECT pix.vote('new', %s, true)", (item,))
+        connection.commit()
+        voting.result()
+    assert sum(votes for *_, votes in counts(shop, "new").values()) == (1 if item == "s0-00" else 2)
+
+
+def test_two_sessions_suggest_different_items(shop, until):
+    page = "SELECT item_id FROM pix.next_items('twin', 4, 'greedy', seed => 1)"
+    connection = shop.connect("adam", autocommit=False)
+    with connection.cursor() as cursor, ThreadPoolExecutor(1) as pool:
+        cursor.execute(page)
+        first = set(cursor.fetchall())
+        other = pool.submit(shop.query, page, role="adam")
+        until(shop, "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)")
+        connection.commit()
+        assert len(first | set(other.result())) == 8
+
+
+def test_who_hands_back_what_was_suggested_has_answered_it(shop):
+    columns = "item_id, policy, clustering, cluster, propensity, impression_id"
+    given = shop.ask(f"SELECT {columns} FROM pix.next_items('ann', 3)", role="adam")
+    (item, policy, clustering, cluster, propensity, impression), second, third = given
+    vote(shop, "ann", item, True, policy=policy, clustering=clustering, cluster=cluster, propensity=propensity)
+    batch = [
+        {"user_id": "ann", "item_id": second[0], "liked": True, "policy": second[1], "propensity": second[4]},
+        {"user_id": "ann", "item_id": third[0], "liked": True, "cluster": 77},
+    ]
+    shop.ask("SELECT pix.vote_batch(%s)", (json.dumps(batch),), role="adam")
+    logged = {
+        item_id: rest
+        for item_id, *rest in shop.ask(
+            "SELECT item_id, impression_id, cluster, policy, propensity FROM pix.interactions"
+        )
+    }
+    assert logged == {
+        item: [impression, cluster, policy, propensity],
+        second[0]: [second[5], second[3], second[1], second[4]],
+        third[0]: [None, 77, None, None],
+    }
+    assert shop.ask("SELECT pix.count_skips('0')", role="adam") == [(1,)]  # the third
+
+
 def test_a_vote_sent_twice_is_one(shop):
     first = vote(shop, "ann", "s0-00", True, idempotency_key="a")
     assert vote(shop, "ann", "s0-00", True, idempotency_key="a") == first
     assert vote(shop, "bob", "s0-00", True, idempotency_key="a") != first
     assert shop.ask("SELECT count(*) FROM pix.interactions WHERE user_id = 'ann'") == [(1,)]
-    for content in ("'s0-01', true", "'s0-00', false", "'s0-00', true, voted_at => '2020-01-01'"):
+    for content in ("'s0-01', true", "NULL, true", "'s0-00', false", "'s0-00', true, voted_at => '2020-01-01'"):
         refuses(
             shop, "PX123", f"SELECT pix.vote('ann', {content}, idempotency_key => 'a')", "was used for another vote"
         )

@@ -31,8 +31,8 @@ def logged(policy: str, target: str, random: np.random.Generator):
 def events_of(log: dict, target: str, random: np.random.Generator) -> off_policy.Events:
     is_event = np.ones(len(log["users"]), bool)
     return off_policy.replayed(
-        target, log["users"], log["arms"], log["values"].astype(float), is_event, log["propensities"], [[]] * len(is_event),
-        np.ones(ARMS), np.ones(ARMS), random,
+        target, log["users"], log["arms"], log["values"].astype(float), is_event, log["propensities"],
+        [[]] * len(is_event), np.ones(ARMS), np.ones(ARMS), random,
     )  # fmt: skip
 
 
@@ -115,11 +115,19 @@ def test_replay_of_what_was_logged_keeps_it_all():
 def test_votes_that_answer_no_choice_count_for_what_is_known():
     users, arms, values = np.zeros(3, int), np.array([1, 1, 0]), np.array([1.0, 1.0, -1.0])
     events = off_policy.replayed(
-        "greedy", users, arms, values, np.array([False, False, True]), np.array([0, 0, 0.5]), [[]] * 3, np.ones(2), np.ones(2),
-        np.random.default_rng(1),
+        "greedy", users, arms, values, np.array([False, False, True]), np.array([0, 0, 0.5]), [[]] * 3,
+        np.ones(2), np.ones(2), np.random.default_rng(1),
     )  # fmt: skip
     assert (events.targets.tolist(), events.predicted.tolist(), events.rewards.tolist()) == ([0], [0.5], [0])
     assert events.expected.tolist() == [0.75]
+
+
+def test_arms_that_could_not_be_chosen():
+    events = off_policy.replayed(
+        "posterior_mean", np.zeros(1, int), np.array([1]), np.array([1.0]), np.ones(1, bool), np.array([0.5]), [[0]],
+        np.array([2.0, 1, 1]), np.array([1.0, 1, 1]), np.random.default_rng(1),
+    )  # fmt: skip
+    assert (events.targets.tolist(), events.expected.tolist()) == ([0.5], [0.5])
 
 
 def test_a_policy_that_the_log_knows_nothing_of():

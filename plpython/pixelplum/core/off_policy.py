@@ -116,7 +116,8 @@ def _ratio(tops: np.ndarray, bottoms: np.ndarray, users: np.ndarray, size: float
 
 def replayed(
     policy: str, users: np.ndarray, arms: np.ndarray, values: np.ndarray, is_event: np.ndarray,
-    propensities: np.ndarray, exhausted: list[list[int]], alpha: np.ndarray, beta: np.ndarray, random: np.random.Generator,
+    propensities: np.ndarray, exhausted: list[list[int]], alpha: np.ndarray, beta: np.ndarray,
+    random: np.random.Generator,
 ) -> Events:  # fmt: skip
     """Go through a log, and ask a policy at each choice what it would have done, knowing what was known then.
 

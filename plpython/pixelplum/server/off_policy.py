@@ -39,7 +39,8 @@ def evaluate(
     events = off_policy.replayed(
         policy, np.array(users), np.array(arms) - 1, np.array(values), is_event,
         np.array([propensity or 0.0 for propensity in propensities]),
-        [[int(arm) - 1 for arm in arms.strip("{}").split(",") if arm] for arms in exhausted], np.array(alpha), np.array(beta), random,
+        [[int(arm) - 1 for arm in gone.strip("{}").split(",") if arm] for gone in exhausted],
+        np.array(alpha), np.array(beta), random,
     )  # fmt: skip
     weights = events.targets / events.propensities
     answer = []
