@@ -73,6 +73,18 @@ def test_errors_of_simulated_probabilities():
     assert np.mean([shares for shares, _ in found], axis=0) == pytest.approx(exact, abs=0.005)
 
 
+@pytest.mark.parametrize("scale", [0.003, 0.2, 1, 40])
+def test_winners_are_those_of_beta_distributions(scale):
+    alpha, beta = scale * np.array([1.0, 2, 3, 0.5]), scale * np.array([2.0, 2, 1, 5])
+    found, errors = bandit.probabilities("thompson", alpha, beta, RANDOM(1), draws=200_000)
+    drawn = RANDOM(2).beta(alpha, beta, size=(200_000, 4))
+    best = drawn == drawn.max(axis=1, keepdims=True)
+    expected = (best / best.sum(axis=1, keepdims=True)).mean(axis=0)
+    if scale > 0.1:  # below, many draws are 0 or 1 to the last digit, and ties are taken by the first
+        assert found == pytest.approx(expected, abs=5 * errors.max() + 1e-3)
+    assert found[2] == found.max()
+
+
 def test_what_each_policy_takes():
     alpha, beta = np.array([9.0, 1.0, 5.0]), np.array([1.0, 1.0, 5.0])
     assert bandit.probabilities("greedy", alpha, beta, RANDOM())[0].tolist() == [1, 0, 0]

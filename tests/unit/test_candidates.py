@@ -66,8 +66,8 @@ def test_a_cluster_without_items(blocks, places):
 
 def test_taste():
     typical = np.array([0, 0, 5], np.float32)
-    liked, disliked = [2.0, 0, 0], [0, 4.0, 0]
-    assert candidates.taste(np.empty((0, 0)), np.empty(0), typical).tolist() == [0, 0, 1]
+    liked, disliked = [1.0, 0, 0], [0, 1.0, 0]
+    assert candidates.taste(np.empty((0, 3)), np.empty(0), typical).tolist() == [0, 0, 1]
     assert candidates.taste(np.array([liked, disliked]), np.array([1, -1.0]), typical).tolist() == [1, -0.5, 0]
     assert candidates.taste(np.array([disliked]), np.array([-1.0]), typical).tolist() == [0, -0.5, 1]
     both = candidates.taste(np.array([liked, disliked]), np.array([1, 0.5]), typical)

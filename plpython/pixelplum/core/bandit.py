@@ -10,6 +10,7 @@ POLICIES = ("posterior_mean", "thompson", "ucb1", "epsilon_greedy", "greedy", "r
 DRAWS = 1000
 """Of each posterior, to learn how often Thompson sampling would choose it."""
 EPSILON = 0.1
+SMALL = 0.1
 AT_ONCE = 1_000_000
 """Numbers drawn at once, 8 MB."""
 
@@ -95,8 +96,7 @@ def probabilities(
         wins = np.zeros(arms)
         step = max(1, AT_ONCE // arms)
         for begun in range(0, draws, step):
-            winners = random.beta(alpha, beta, size=(min(step, draws - begun), arms)).argmax(axis=1)
-            wins += np.bincount(winners, minlength=arms)
+            wins += np.bincount(_winners(alpha, beta, random, min(step, draws - begun)), minlength=arms)
         found = wins / draws
         return found, np.sqrt(found * (1 - found) / draws)
     compared = values(policy, alpha, beta)
@@ -105,6 +105,23 @@ def probabilities(
     if policy == "epsilon_greedy":
         return EPSILON / arms + (1 - EPSILON) * greedy, exact
     return greedy, exact
+
+
+def _winners(alpha: np.ndarray, beta: np.ndarray, random: np.random.Generator, draws: int) -> np.ndarray:
+    """Draw all posteriors, and return which arm is the best in each draw.
+
+    Odds of a Beta-distributed number are the ratio of two Gamma-distributed ones, which are drawn in half the time; but
+    those with tiny parameters may both be too small for a float.
+    """
+    odds = np.empty((len(alpha), draws))
+    with np.errstate(divide="ignore"):
+        for arm, (a, b) in enumerate(zip(alpha.tolist(), beta.tolist(), strict=True)):
+            if min(a, b) < SMALL:
+                share = random.beta(a, b, draws)
+                odds[arm] = share / (1 - share)
+            else:
+                odds[arm] = random.standard_gamma(a, draws) / random.standard_gamma(b, draws)
+    return odds.argmax(axis=0)
 
 
 def pick(policy: str, alpha: np.ndarray, beta: np.ndarray, random: np.random.Generator) -> np.ndarray:

@@ -44,13 +44,13 @@ def unit(vectors: np.ndarray) -> np.ndarray:
     return np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
 
 
-def taste(vectors: np.ndarray, weights: np.ndarray, typical: np.ndarray) -> np.ndarray:
+def taste(directions: np.ndarray, weights: np.ndarray, typical: np.ndarray) -> np.ndarray:
     """Return what a user is looking for: the mean of what they like, less half of that of what they dislike.
 
     Parameters
     ----------
-    vectors : numpy.ndarray
-        float32, shape (items, dimensions): what they have voted on; there may be none.
+    directions : numpy.ndarray
+        float32, shape (items, dimensions): what they have voted on, as `unit` scales it; there may be none.
     weights : numpy.ndarray
         float64, shape (items,): above 0 liked, below 0 disliked.
     typical : numpy.ndarray
@@ -65,11 +65,10 @@ def taste(vectors: np.ndarray, weights: np.ndarray, typical: np.ndarray) -> np.n
     ----------
     Rocchio: Relevance feedback in information retrieval. In: The SMART Retrieval System, 1971.
     """
-    directions = unit(vectors)
-    liked, disliked = weights > 0, weights < 0
-    wanted = np.average(directions[liked], axis=0, weights=weights[liked]) if liked.any() else unit(typical)
-    if disliked.any():
-        wanted = wanted - AWAY * np.average(directions[disliked], axis=0, weights=-weights[disliked])
+    likes, dislikes = np.maximum(weights, 0), np.maximum(-weights, 0)
+    wanted = likes @ directions / likes.sum() if likes.any() else unit(typical)
+    if dislikes.any():
+        wanted = wanted - AWAY * (dislikes @ directions) / dislikes.sum()
     return wanted.astype(np.float32)
 
 

@@ -110,10 +110,10 @@ def best_in_clusters(
     size = stored.blocks[0].vectors.shape[1]
     voted = np.empty((0, size), np.float32)
     if voted_ids:
-        voted = stored.vectors(list(zip(voted_blocks, voted_rows, strict=True)))
-    strengths = np.array(weights)
+        voted = candidates.unit(stored.vectors(list(zip(voted_blocks, voted_rows, strict=True))))
+    strengths = np.array(weights, np.float32)
     liked = np.flatnonzero(strengths > 0)
-    likes = candidates.unit(voted[liked])
+    likes = voted[liked]
     refused = set(excluded)
     found: dict[str, list] = {"clusters": [], "item_ids": [], "scores": [], "nearest": []}
     for cluster, count, centre in zip(
