@@ -10,7 +10,7 @@ FROM (
     FROM pix.interactions n
 ) i
 WHERE i.undone_at IS NULL OR i.voted_at > i.undone_at
-ORDER BY i.user_id, i.item_id, i.is_said DESC, CASE WHEN i.is_said THEN 0 ELSE abs(i.value) END DESC,
+ORDER BY i.user_id, i.item_id, i.is_said DESC, i.signal = 'skip', CASE WHEN i.is_said THEN 0 ELSE abs(i.value) END DESC,
     i.voted_at DESC, i.vote_id DESC;
 COMMENT ON VIEW pix.opinions IS
 'What each user thinks of each item, derived from pix.interactions: the last like or dislike, if there is one, else the
@@ -44,7 +44,7 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$
 SELECT CASE WHEN half_life IS NULL THEN 1 ELSE pg_catalog.power(0.5::pg_catalog.float8, GREATEST(LEAST(pg_catalog.float8div(
     pg_catalog.date_part('epoch', age), pg_catalog.float8mul(86400::pg_catalog.float8, half_life)
-), 1000), -1000)) END
+), 300), -300)) END
 $$;
 COMMENT ON FUNCTION pix._decay(double precision, interval) IS
 'Internal: what is left of a vote''s weight at some age. Runs: either.';
@@ -190,10 +190,11 @@ BEGIN
                 - coalesce(greatest(-before.value, 0) * pix._decay(half_life, latest - before.voted_at), 0),
             (after.vote_id IS NOT NULL)::integer - (before.vote_id IS NOT NULL)::integer, latest
         FROM pix.cluster_members m WHERE m.item_id = _log_vote.item_id
+        -- What has decayed to nothing is dropped: the next product would be too small for a float.
         ON CONFLICT ON CONSTRAINT arms_pkey DO UPDATE SET
-            likes = greatest(0, a.likes * pix._decay(half_life, greatest(a.as_of, excluded.as_of) - a.as_of)
+            likes = greatest(0, CASE WHEN a.likes < 1e-90 THEN 0 ELSE a.likes END * pix._decay(half_life, greatest(a.as_of, excluded.as_of) - a.as_of)
                 + excluded.likes * pix._decay(half_life, greatest(a.as_of, excluded.as_of) - excluded.as_of)),
-            dislikes = greatest(0, a.dislikes * pix._decay(half_life, greatest(a.as_of, excluded.as_of) - a.as_of)
+            dislikes = greatest(0, CASE WHEN a.dislikes < 1e-90 THEN 0 ELSE a.dislikes END * pix._decay(half_life, greatest(a.as_of, excluded.as_of) - a.as_of)
                 + excluded.dislikes * pix._decay(half_life, greatest(a.as_of, excluded.as_of) - excluded.as_of)),
             votes = a.votes + excluded.votes, as_of = greatest(a.as_of, excluded.as_of);
     END IF;

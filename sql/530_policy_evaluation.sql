@@ -85,13 +85,14 @@ BEGIN
             ) n
             WHERE n.undone_at IS NULL OR n.voted_at > n.undone_at
             ORDER BY n.user_id, n.item_id, n.impression_id, CASE WHEN n.impression_id IS NULL THEN n.vote_id END,
-                n.is_said DESC, CASE WHEN n.is_said THEN 0 ELSE abs(n.value) END DESC, n.voted_at DESC, n.vote_id DESC
+                n.is_said DESC, n.signal = 'skip', CASE WHEN n.is_said THEN 0 ELSE abs(n.value) END DESC, n.voted_at DESC, n.vote_id DESC
         ) s
         LEFT JOIN pix.impressions h ON h.user_id = s.user_id AND h.impression_id = s.impression_id
         CROSS JOIN LATERAL (
             -- On a page, only the first choice was free to take any cluster.
             SELECT s.policy IS NOT NULL AND s.clustering IS NOT DISTINCT FROM known.clustering
-                AND (from_log IS NULL OR s.policy = from_log) AND coalesce(h.rank, 1) = 1 AS is_event
+                AND (from_log IS NULL OR s.policy = from_log) AND coalesce(h.rank, 1) = 1
+                AND coalesce(h.shown_at >= known.fitted_at, true) AS is_event  -- before, clusters were others
         ) e
         LEFT JOIN pix.cluster_members m ON m.item_id = s.item_id AND m.clustering = known.clustering
     ) d
@@ -142,8 +143,8 @@ Result: a row for each estimator: replay (votes are kept in proportion to how mu
 standard error, and the 95 % confidence interval from low to high, users being independent; effective_sample_size, how many
 votes by the policy itself would tell as much; mean_weight, which is 1 but for chance if the log has some of everything that
 the policy would do: if it is far below, the estimates are of no use; events and users that they come from.
-Of a page only the first item counts, because the others'' clusters were not chosen freely; votes on suggestions of clusters that
-are not there any more are left out.
+Of a page only the first item counts, because the others'' clusters were not chosen freely; suggestions from before the
+clustering was last fitted, and from clusters that are not there any more, are left out.
 Errors: PX060 a call as a part of a larger query on a cluster, PX100 unknown clustering, PX122 unknown policy, PX126 no default
 clustering, PX127 a log without suggestions, or with propensities that are missing or below a millionth, PX128 an argument that cannot be used.
 Runs: coordinator; on a cluster with values for arguments. A vote takes some 10 µs, for thompson 300 µs, and it cannot be cancelled.

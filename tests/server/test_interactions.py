@@ -325,6 +325,21 @@ def test_half_life(shop):
     refuses(shop, "PX028", "SELECT pix.vote('ann', 's0-04', true)", "half_life_days is 'long'")
 
 
+def test_what_has_decayed_to_nothing(shop):
+    shop.ask("SELECT pix.set_half_life(0.001)")
+    for number in range(6):
+        moment = shop.value("SELECT now() - make_interval(days => %s)", (1000 - 150 * number,))
+        vote(shop, "ann", f"s0-{number:02}", number == 0, voted_at=moment)
+        vote(shop, "bob", f"s0-{number:02}", number == 0, voted_at=shop.value(
+            "SELECT now() - make_interval(mins => %s)", (1000 - 150 * number,)
+        ))  # fmt: skip
+    for view in ("arm_posteriors", "pooled_arms"):
+        assert shop.ask(f"SELECT bool_and(mean > 0) FROM pix.{view}") == [(True,)]
+    shop.ask("SELECT pix.refresh_priors()")
+    assert len(shop.ask("SELECT * FROM pix.next_item('ann')", role="adam")) == 1
+    shop.ask("SELECT pix.rebuild_arms()")
+
+
 class TestBatch:
     def send(self, db, votes, role="adam"):
         return db.ask(
@@ -448,6 +463,11 @@ def test_skips(shop):
     agrees(shop)
     vote(shop, "ann", second, signal="view")  # as strong, and later
     assert shop.ask("SELECT signal FROM pix.opinions WHERE item_id = %s", (second,)) == [("view",)]
+    shop.ask("INSERT INTO pix.signals (signal, value) VALUES ('hover', 0.05)")
+    ((third,),) = shop.ask("SELECT item_id FROM pix.next_item('ann')", role="adam")
+    shop.ask("SELECT pix.count_skips('0')", role="adam")
+    vote(shop, "ann", third, signal="hover")  # anything outweighs a skip
+    assert shop.ask("SELECT signal FROM pix.opinions WHERE item_id = %s", (third,)) == [("hover",)]
     refuses(shop, "PX128", "SELECT pix.count_skips('-1 day')", "older_than is -1 days")
 
 

@@ -189,6 +189,12 @@ class TestEvaluation:
         found = shop.ask("SELECT events, value FROM pix.evaluate_policy('random') WHERE estimator = 'snips'")
         assert found == [(1, 0)]
 
+    def test_suggestions_from_before_a_refit_do_not_count(self, shop):
+        ((item,),) = shop.ask("SELECT item_id FROM pix.next_item('ann', 'random')", role="adam")
+        vote(shop, "ann", item, True)
+        shop.ask("UPDATE pix.clusterings SET fitted_at = clock_timestamp()")
+        refuses(shop, "PX127", "SELECT * FROM pix.evaluate_policy('random')", "no votes on suggestions from clustering")
+
     def test_an_item_that_is_suggested_again_is_another_event(self, shop):
         for liked in (None, None, None, True):
             ((item,),) = shop.ask("SELECT item_id FROM pix.next_item('ann', 'greedy', again_after => '0')", role="adam")

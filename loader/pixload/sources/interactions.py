@@ -124,7 +124,7 @@ def _interaction(source: str, fields: dict) -> Interaction | Reject:
 
 def _moment(text: str) -> datetime:
     try:
-        if re.fullmatch(r"\d{1,11}(\.\d+)?", text):
+        if re.fullmatch(r"\d{9,11}(\.\d+)?", text):
             return datetime.fromtimestamp(float(text), UTC)
         moment = datetime.fromisoformat(text)
     except (ValueError, OverflowError, OSError) as error:
