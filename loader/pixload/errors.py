@@ -19,6 +19,7 @@ class PixError(click.ClickException):
 
 REMEDIES = {
     "53100": "The server's disk is full. What was committed stays: make room and run the command again.",
+    "22007": "Write a time as 2026-11-25 10:00, and how long as '1 day' or '2 hours'.",
     "3F000": "The database is not prepared. Run: pix migrate",
     "42P01": "The database is not prepared. Run: pix migrate",
     "42883": "The SQL functions are missing or old. Run: pix migrate",

@@ -1,4 +1,4 @@
-"""Loading pictures, metadata and foreign features into their tables."""
+"""Loading pictures, metadata, labels, foreign features and votes into their tables."""
 
 from __future__ import annotations
 

@@ -1,0 +1,191 @@
+-- Priors from all users, and what is believed of tastes, for BI tools.
+
+CREATE OR REPLACE FUNCTION pix._pooled_priors(
+    arms integer[], likes double precision[], votes double precision[], users integer[], count integer, method text,
+    cap double precision, OUT alphas double precision[], OUT betas double precision[]
+)
+LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+from pixelplum.server import call
+return call(plpy, GD, '@VERSION@', 'priors.pooled', arms, likes, votes, users, count, method, cap)
+$$;
+COMMENT ON FUNCTION pix._pooled_priors(
+    integer[], double precision[], double precision[], integer[], integer, text, double precision
+) IS
+'Internal: a Beta prior for each arm, from how many users have so many likes of so many votes on it. Runs: either.';
+REVOKE ALL ON FUNCTION pix._pooled_priors(
+    integer[], double precision[], double precision[], integer[], integer, text, double precision
+) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._pooled_priors(
+    integer[], double precision[], double precision[], integer[], integer, text, double precision
+) TO pix_admin;
+
+CREATE OR REPLACE FUNCTION pix.refresh_priors(
+    clustering text DEFAULT NULL, method text DEFAULT 'moments', strength_cap double precision DEFAULT 20
+) RETURNS SETOF pix.arm_priors
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE ROWS 25
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    known pix.clusterings;
+    half_life double precision := pix._half_life();
+    nodes integer[];
+    kinds record;
+    totals record;
+    fitted record;
+BEGIN
+    PERFORM pix._require_coordinator('pix.refresh_priors', 'Call it alone: SELECT * FROM pix.refresh_priors();');
+    known := pix._clustering_or_default(clustering);
+    IF method IS NULL OR method NOT IN ('moments', 'likelihood') THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = format('The method %L is not known', method),
+            HINT = 'Use one of: moments, likelihood.';
+    END IF;
+    IF strength_cap IS NULL OR NOT strength_cap BETWEEN 0.1 AND 10000 THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = format('A strength_cap of %s cannot be used', coalesce(strength_cap::text, 'NULL')),
+            HINT = 'Use 0.1 to 10,000: so many votes a prior may at most be worth.';
+    END IF;
+    PERFORM pix._use_planner();
+    PERFORM pg_advisory_xact_lock(hashtext('pix.refresh_priors'), hashtext(known.clustering));
+    SELECT array_agg(c.cluster ORDER BY c.cluster) INTO nodes FROM pix.clusters c WHERE c.clustering = known.clustering;
+    -- Every cluster with those below it that items belong to; a flat one has itself.
+    WITH RECURSIVE below AS (
+        SELECT c.cluster, c.cluster AS leaf FROM pix.clusters c WHERE c.clustering = known.clustering AND c.height IS NULL
+        UNION ALL
+        SELECT c.parent, b.leaf FROM below b JOIN pix.clusters c ON c.clustering = known.clustering AND c.cluster = b.cluster
+        WHERE c.parent IS NOT NULL
+    ), user_arm AS (
+        SELECT b.cluster, a.user_id, sum(a.likes * pix._decay(half_life, clock_timestamp() - a.as_of)) AS likes,
+            sum((a.likes + a.dislikes) * pix._decay(half_life, clock_timestamp() - a.as_of)) AS votes
+        FROM pix.arms a JOIN below b ON b.leaf = a.cluster
+        WHERE a.clustering = known.clustering GROUP BY b.cluster, a.user_id
+    ), kind AS (
+        SELECT u.cluster, u.likes, u.votes, count(*)::integer AS users FROM user_arm u
+        WHERE u.votes > 1e-6 GROUP BY u.cluster, u.likes, u.votes
+    )
+    SELECT coalesce(array_agg(array_position(nodes, k.cluster)), '{}') AS arms, coalesce(array_agg(k.likes), '{}') AS likes,
+        coalesce(array_agg(k.votes), '{}') AS votes, coalesce(array_agg(k.users), '{}') AS users
+    INTO kinds FROM kind k;
+    fitted := pix._pooled_priors(
+        kinds.arms, kinds.likes, kinds.votes, kinds.users, cardinality(nodes), method, strength_cap
+    );
+    DELETE FROM pix.arm_priors p WHERE p.clustering = known.clustering;
+    INSERT INTO pix.arm_priors (clustering, cluster, alpha, beta, likes, dislikes, users, method, strength_cap)
+    SELECT known.clustering, f.cluster, f.alpha, f.beta, coalesce(t.likes, 0), coalesce(t.votes - t.likes, 0),
+        coalesce(t.users, 0), refresh_priors.method, refresh_priors.strength_cap
+    FROM unnest(nodes, fitted.alphas, fitted.betas) WITH ORDINALITY f (cluster, alpha, beta, place)
+    LEFT JOIN (
+        SELECT k.arm, sum(k.users * k.likes) AS likes, sum(k.users * k.votes) AS votes, sum(k.users) AS users
+        FROM unnest(kinds.arms, kinds.likes, kinds.votes, kinds.users) k (arm, likes, votes, users) GROUP BY k.arm
+    ) t ON t.arm = f.place;
+    RETURN QUERY SELECT p.* FROM pix.arm_priors p WHERE p.clustering = known.clustering ORDER BY p.cluster;
+END
+$$;
+COMMENT ON FUNCTION pix.refresh_priors(text, text, double precision) IS
+'Fits for each cluster, upper ones of a hierarchy too, a Beta distribution to what all users think of it: what is then expected
+of a user of whom nothing is known. To be called by a job, once a day; pix.fit_clusters does so too, where there are such
+priors. A cluster''s mean is pulled to that of
+all clusters by two votes; one that fewer than two users have voted in has the spread of all.
+Arguments: clustering (NULL: the default one, or the only one); method: moments (Kleinman) or likelihood (of the beta-binomial);
+strength_cap, how many votes a prior is at most worth.
+Result: the rows of pix.arm_priors: alpha, beta, and likes, dislikes and users that they come from.
+Errors: PX028 a setting that is no number, PX060 a call as a part of a larger query on a cluster, PX100 unknown clustering, PX126
+no default clustering, PX128 an argument that cannot be used.
+Runs: coordinator; the work is done on the segments.
+Example: SELECT cluster, alpha / (alpha + beta) AS mean, users FROM pix.refresh_priors(''boots'');';
+REVOKE ALL ON FUNCTION pix.refresh_priors(text, text, double precision) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix.refresh_priors(text, text, double precision) TO pix_admin;
+
+CREATE OR REPLACE FUNCTION pix._refresh_known_priors(clustering text) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    known pix.arm_priors;
+BEGIN
+    SELECT p.* INTO known FROM pix.arm_priors p WHERE p.clustering = _refresh_known_priors.clustering LIMIT 1;
+    IF FOUND THEN
+        PERFORM pix.refresh_priors(clustering, known.method, known.strength_cap);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pix._refresh_known_priors(text) IS
+'Internal: fits the pooled priors of a clustering anew, if it has any, as they were fitted before. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._refresh_known_priors(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._refresh_known_priors(text) TO pix_admin;
+
+CREATE OR REPLACE FUNCTION pix.beta_quantile(alpha double precision, beta double precision, probability double precision)
+RETURNS double precision
+LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE COST 1000
+SET search_path = pg_catalog, pg_temp
+AS $$
+from pixelplum.server import call
+return call(plpy, GD, '@VERSION@', 'priors.beta_quantile', alpha, beta, probability)
+$$;
+COMMENT ON FUNCTION pix.beta_quantile(double precision, double precision, double precision) IS
+'The share of likes that a Beta(alpha, beta) distribution stays below with some probability.
+Arguments: alpha and beta, above 0; probability, 0 to 1. Result: a number from 0 to 1; NULL for NULLs.
+Errors: PX128 an argument out of its range.
+Runs: either.
+Example: SELECT pix.beta_quantile(4, 2, 0.025) AS low, pix.beta_quantile(4, 2, 0.975) AS high;';
+REVOKE ALL ON FUNCTION pix.beta_quantile(double precision, double precision, double precision) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix.beta_quantile(double precision, double precision, double precision) TO pix_reader;
+
+CREATE OR REPLACE VIEW pix.arm_posteriors AS
+SELECT d.user_id, d.clustering, d.cluster, d.words, d.votes, d.likes, d.dislikes, d.alpha / (d.alpha + d.beta) AS mean,
+    pix.beta_quantile(d.alpha, d.beta, 0.025) AS low, pix.beta_quantile(d.alpha, d.beta, 0.975) AS high
+FROM (
+    SELECT w.user_id, w.clustering, w.cluster, c.words, w.votes, w.likes, w.dislikes,
+        coalesce(p.alpha, 1) + w.likes AS alpha, coalesce(p.beta, 1) + w.dislikes AS beta
+    FROM (
+        SELECT a.user_id, a.clustering, a.cluster, a.votes, a.likes * a.fresh AS likes, a.dislikes * a.fresh AS dislikes
+        FROM (
+            SELECT r.*, pix._decay((SELECT pix._half_life()), now() - r.as_of) AS fresh FROM pix.arms r WHERE r.votes > 0
+        ) a
+    ) w
+    LEFT JOIN pix.clusters c ON c.clustering = w.clustering AND c.cluster = w.cluster
+    LEFT JOIN pix.arm_priors p ON p.clustering = w.clustering AND p.cluster = w.cluster
+) d;
+COMMENT ON VIEW pix.arm_posteriors IS
+'What is believed of each user''s taste for each cluster that they have voted in, for BI tools: votes, likes and dislikes (as
+they count today), the posterior mean of the share of likes, and the 95 % credible interval from low to high. The prior is the
+pooled one where pix.refresh_priors has made one, else flat.';
+REVOKE ALL ON pix.arm_posteriors FROM PUBLIC;
+GRANT SELECT ON pix.arm_posteriors TO pix_reader;
+
+CREATE OR REPLACE VIEW pix.pooled_arms AS
+SELECT d.clustering, d.cluster, d.words, d.items, d.users, d.votes, d.likes, d.dislikes,
+    (1 + d.likes) / (2 + d.likes + d.dislikes) AS mean,
+    pix.beta_quantile(1 + d.likes, 1 + d.dislikes, 0.025) AS low, pix.beta_quantile(1 + d.likes, 1 + d.dislikes, 0.975) AS high
+FROM (
+    SELECT c.clustering, c.cluster, c.words, c.items, coalesce(w.users, 0) AS users, coalesce(w.votes, 0)::bigint AS votes,
+        coalesce(w.likes, 0) AS likes, coalesce(w.dislikes, 0) AS dislikes
+    FROM pix.clusters c
+    LEFT JOIN (
+        SELECT a.clustering, a.cluster, count(*) AS users, sum(a.votes) AS votes, sum(a.likes * a.fresh) AS likes,
+            sum(a.dislikes * a.fresh) AS dislikes
+        FROM (
+            SELECT r.*, pix._decay((SELECT pix._half_life()), now() - r.as_of) AS fresh FROM pix.arms r WHERE r.votes > 0
+        ) a
+        GROUP BY a.clustering, a.cluster
+    ) w ON w.clustering = c.clustering AND w.cluster = c.cluster
+    WHERE c.height IS NULL
+) d;
+COMMENT ON VIEW pix.pooled_arms IS
+'What all users together think of each cluster, for BI tools: users, votes, likes and dislikes (as they count today), the
+posterior mean of the share of likes after a flat prior, and the 95 % credible interval from low to high.';
+REVOKE ALL ON pix.pooled_arms FROM PUBLIC;
+GRANT SELECT ON pix.pooled_arms TO pix_reader;
+
+CREATE OR REPLACE VIEW pix.taste_trend AS
+SELECT date_trunc('week', o.voted_at) AS week, m.clustering, m.cluster, i.brand, count(*) AS votes,
+    sum(greatest(o.value, 0)) AS likes, sum(greatest(-o.value, 0)) AS dislikes
+FROM pix.opinions o
+LEFT JOIN pix.items i ON i.item_id = o.item_id
+LEFT JOIN pix.cluster_members m ON m.item_id = o.item_id
+GROUP BY 1, 2, 3, 4;
+COMMENT ON VIEW pix.taste_trend IS
+'Likes and dislikes by week, clustering, cluster and brand, for BI tools: add up what is not asked for, and look at one
+clustering at a time. Votes count for the cluster that their item is in now.';
+REVOKE ALL ON pix.taste_trend FROM PUBLIC;
+GRANT SELECT ON pix.taste_trend TO pix_reader;
