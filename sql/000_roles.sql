@@ -27,12 +27,14 @@ GRANT USAGE ON SCHEMA pix TO pix_reader;
 REVOKE ALL ON TYPE
     pix.feature_vector, pix.embedding, pix.neighbor, pix.neighbor_pair, pix.finding, pix.class_score, pix.layer,
     pix.feature_map, pix.item_filter, pix.packing, pix.recall, pix.duplicate, pix.cluster_cut,
-    pix.suggestion, pix.vote_result, pix.policy_value
+    pix.suggestion, pix.vote_result, pix.policy_value,
+    pix.user_votes, pix.fitted_model, pix.user_model_summary, pix.taste_summary, pix.recommendation, pix.explanation
 FROM PUBLIC;
 GRANT USAGE ON TYPE
     pix.feature_vector, pix.embedding, pix.neighbor, pix.neighbor_pair, pix.finding, pix.class_score, pix.layer,
     pix.feature_map, pix.item_filter, pix.packing, pix.recall, pix.duplicate, pix.cluster_cut,
-    pix.suggestion, pix.vote_result, pix.policy_value
+    pix.suggestion, pix.vote_result, pix.policy_value,
+    pix.user_votes, pix.fitted_model, pix.user_model_summary, pix.taste_summary, pix.recommendation, pix.explanation
 TO pix_reader;
 GRANT SELECT ON
     pix.settings, pix.items, pix.images, pix.labels, pix.models, pix.model_parts, pix.features,
@@ -41,7 +43,8 @@ GRANT SELECT ON
     pix.packs, pix.feature_blocks, pix.indexes, pix.index_parts, pix.neighbors, pix.neighbor_graphs, pix.clusterings,
     pix.clustering_designs, pix.clusters, pix.cluster_members, pix.cluster_curves, pix.projections, pix.maps, pix.map_points,
     pix.users, pix.signals, pix.interactions, pix.impressions, pix.arms, pix.arm_priors, pix.simulations,
-    pix.simulation_curves
+    pix.simulation_curves, pix.user_models, pix.user_model_failures, pix.user_model_policy, pix.tastes, pix.recommendations,
+    pix.model_selections, pix.model_selection_tasks, pix.model_selection_results, pix.recommender_evaluations
 TO pix_reader;
 GRANT INSERT, UPDATE, DELETE ON
     pix.settings, pix.items, pix.images, pix.labels, pix.models, pix.model_parts, pix.features,
@@ -50,5 +53,6 @@ GRANT INSERT, UPDATE, DELETE ON
     pix.packs, pix.feature_blocks, pix.indexes, pix.index_parts, pix.neighbors, pix.neighbor_graphs, pix.clusterings,
     pix.clustering_designs, pix.clusters, pix.cluster_members, pix.cluster_curves, pix.projections, pix.maps, pix.map_points,
     pix.users, pix.signals, pix.interactions, pix.impressions, pix.arms, pix.arm_priors, pix.simulations,
-    pix.simulation_curves
+    pix.simulation_curves, pix.user_models, pix.user_model_failures, pix.user_model_policy, pix.tastes, pix.recommendations,
+    pix.model_selections, pix.model_selection_tasks, pix.model_selection_results, pix.recommender_evaluations
 TO pix_admin;

@@ -33,7 +33,7 @@ REVOKE ALL ON FUNCTION pix._describe_block(text[], bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix._describe_block(text[], bytea) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._missing_blocks(checksums text[]) RETURNS text[]
-LANGUAGE plpython3u STABLE STRICT PARALLEL RESTRICTED
+LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 from pixelplum.server import call
@@ -44,7 +44,7 @@ COMMENT ON FUNCTION pix._missing_blocks(text[]) IS
 REVOKE ALL ON FUNCTION pix._missing_blocks(text[]) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION pix._restore_block(checksum text, item_ids text[], vectors bytea, norms bytea) RETURNS void
-LANGUAGE plpython3u STABLE STRICT PARALLEL RESTRICTED
+LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 from pixelplum.server import call
@@ -57,7 +57,7 @@ REVOKE ALL ON FUNCTION pix._restore_block(text, text[], bytea, bytea) FROM PUBLI
 CREATE OR REPLACE FUNCTION pix._map_blocks(
     key text, numbers integer[], checksums text[], items integer[], dimensions integer
 ) RETURNS boolean
-LANGUAGE plpython3u STABLE STRICT PARALLEL RESTRICTED
+LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 from pixelplum.server import call
@@ -68,7 +68,7 @@ COMMENT ON FUNCTION pix._map_blocks(text, integer[], text[], integer[], integer)
 REVOKE ALL ON FUNCTION pix._map_blocks(text, integer[], text[], integer[], integer) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION pix._raise_files_vanish() RETURNS void
-LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+LANGUAGE plpgsql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -82,7 +82,7 @@ GRANT EXECUTE ON FUNCTION pix._raise_files_vanish() TO pix_reader;
 
 -- SECURITY DEFINER: whoever may search may have files restored from the database, but not write any other.
 CREATE OR REPLACE FUNCTION pix._open_blocks(model_name text) RETURNS void
-LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER
+LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE

@@ -167,22 +167,24 @@ REVOKE ALL ON FUNCTION pix._open_members(text, text, pix.packs) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION pix._best_in_clusters(
     key text, blocks_key text, sketch_key text, wanted integer[], counts integer[], centres bytea, dimensions integer[], voted_ids text[],
-    voted_blocks integer[], voted_rows integer[], weights double precision[], excluded text[],
+    voted_blocks integer[], voted_rows integer[], weights double precision[], excluded text[], described text, content bytea,
     OUT clusters integer[], OUT item_ids text[], OUT scores double precision[], OUT nearest text[]
 )
 LANGUAGE plpython3u STABLE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
 AS $$
 from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'bandit.best_in_clusters', key, blocks_key, sketch_key, wanted, counts, centres, dimensions, voted_ids, voted_blocks, voted_rows, weights, excluded)
+return call(plpy, GD, '@VERSION@', 'bandit.best_in_clusters', key, blocks_key, sketch_key, wanted, counts, centres, dimensions, voted_ids, voted_blocks, voted_rows, weights, excluded, described, content)
 $$;
 COMMENT ON FUNCTION pix._best_in_clusters(
-    text, text, text, integer[], integer[], bytea, integer[], text[], integer[], integer[], double precision[], text[]
+    text, text, text, integer[], integer[], bytea, integer[], text[], integer[], integer[], double precision[], text[], text,
+    bytea
 ) IS
 'Internal: the items of some clusters that a user may like best, and which liked item each is most like; NULL if this backend
 has not mapped what is to be searched. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._best_in_clusters(
-    text, text, text, integer[], integer[], bytea, integer[], text[], integer[], integer[], double precision[], text[]
+    text, text, text, integer[], integer[], bytea, integer[], text[], integer[], integer[], double precision[], text[], text,
+    bytea
 ) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION pix._suggest(
@@ -201,8 +203,9 @@ DECLARE
     sketch pix.indexes;
     key text;
     half_life double precision := pix._half_life();
-    said record;
     seen text[];
+    votes pix.user_votes;
+    trained pix.user_models;
     nodes record;
     free integer[];
     chosen record;
@@ -248,12 +251,12 @@ BEGIN
         AND i.method = 'exact' AND i.metric = 'cosine' AND i.project_to IS NOT NULL AND i.packed_in = pack.packed_in
     ORDER BY i.project_to, i.index_name LIMIT 1;
 
-    SELECT coalesce(array_agg(o.item_id ORDER BY o.voted_at DESC, o.vote_id DESC), '{}') AS item_ids,
-        coalesce(array_agg(o.value ORDER BY o.voted_at DESC, o.vote_id DESC), '{}') AS values
-    INTO said
-    FROM pix.opinions o WHERE o.user_id = _suggest.user_id AND o.signal <> 'skip';
-    SELECT said.item_ids || coalesce(array_agg(h.item_id), '{}') INTO seen FROM pix.impressions h
-    WHERE h.user_id = _suggest.user_id AND h.shown_at > clock_timestamp() - again_after;
+    SELECT coalesce(array_agg(s.item_id), '{}') INTO seen FROM (
+        SELECT o.item_id FROM pix.opinions o WHERE o.user_id = _suggest.user_id AND o.signal <> 'skip'
+        UNION ALL
+        SELECT h.item_id FROM pix.impressions h
+        WHERE h.user_id = _suggest.user_id AND h.shown_at > clock_timestamp() - again_after
+    ) s;
     SELECT array_agg(c.cluster ORDER BY c.cluster) AS clusters,
         array_agg(CASE WHEN used_prior = 'hierarchical' THEN c.parent END ORDER BY c.cluster) AS parents,
         array_agg(coalesce(p.alpha, 1) ORDER BY c.cluster) AS alpha, array_agg(coalesce(p.beta, 1) ORDER BY c.cluster) AS beta,
@@ -275,15 +278,11 @@ BEGIN
             WHERE m.clustering = known.clustering AND m.item_id = ANY (seen) GROUP BY m.cluster
         ) s ON s.cluster = n.cluster;
     END IF;
-    SELECT coalesce(array_agg(v.item_id), '{}') AS item_ids, coalesce(array_agg(v.block), '{}') AS blocks,
-        coalesce(array_agg(v.block_row), '{}') AS block_rows, coalesce(array_agg(v.value), '{}') AS weights
-    INTO voted
-    FROM (
-        SELECT f.item_id, f.block, f.block_row, o.value
-        FROM unnest(said.item_ids[1:200], said.values[1:200]) o (item_id, value)
-        JOIN pix.features f ON f.item_id = o.item_id
-        WHERE o.value <> 0 AND f.model_name = known.model_name AND f.packed_in <= pack.packed_in
-    ) v;
+    votes := pix._votes_of(user_id, known.model_name, pack.packed_in);
+    SELECT coalesce(votes.item_ids[1:200], '{}') AS item_ids, coalesce(votes.blocks[1:200], '{}') AS blocks,
+        coalesce(votes.block_rows[1:200], '{}') AS block_rows, coalesce(votes.vals[1:200], '{}') AS weights
+    INTO voted;
+    SELECT r.* INTO trained FROM pix._refresh_user_model(user_id, model, pack, NULL, NULL, votes, false) r;
 
     LOOP
         IF NOT is_chosen THEN
@@ -304,7 +303,8 @@ BEGIN
         -- A few more than are wanted: some may be gone, or look different now.
         SELECT b.* INTO candidate FROM pix._best_in_clusters(
             key, pack.checksum, sketch.design_checksum, wanted.clusters, ARRAY(SELECT t + more FROM unnest(wanted.times) t), wanted.centres,
-            known.dimensions, voted.item_ids, voted.blocks, voted.block_rows, voted.weights, seen
+            known.dimensions, voted.item_ids, voted.blocks, voted.block_rows, voted.weights, seen,
+            trained.described::text, trained.content
         ) b;
         IF candidate.item_ids IS NULL THEN
             IF was_opened THEN

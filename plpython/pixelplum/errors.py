@@ -182,3 +182,28 @@ class OutOfRange(PixelplumError):
 
     sqlstate = "PX128"
     hint = "alpha and beta are above 0 and below 1e12, a probability is from 0 to 1."
+
+
+class UserModelBroken(PixelplumError):
+    """The stored model of a user is damaged."""
+
+    sqlstate = "PX131"
+    hint = "Train it again: SELECT * FROM pix.train_user_model(user_id);"
+
+
+class UnknownAlgorithm(PixelplumError):
+    """The algorithm is not known."""
+
+    sqlstate = "PX133"
+
+
+class TooFewVotes(PixelplumError):
+    """There are too few votes for what is asked."""
+
+    sqlstate = "PX134"
+
+
+class UnusableParameter(PixelplumError):
+    """A parameter of an algorithm cannot be used."""
+
+    sqlstate = "PX135"

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pixelplum.core.nearest import Vectors, proximities
+from pixelplum.core.nearest import Vectors
 from pixelplum.core.threads import share
+from pixelplum.core.user_models import Anchored, Linear, Model, scorer
 
 AWAY = 0.5
 """How much dislikes count, against likes."""
@@ -44,8 +45,8 @@ def unit(vectors: np.ndarray) -> np.ndarray:
     return np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
 
 
-def taste(directions: np.ndarray, weights: np.ndarray, typical: np.ndarray) -> np.ndarray:
-    """Return what a user is looking for: the mean of what they like, less half of that of what they dislike.
+def taste(directions: np.ndarray, weights: np.ndarray, typical: np.ndarray) -> Linear:
+    """Return what a user without a model is looking for: the mean of likes, less half of that of dislikes.
 
     Parameters
     ----------
@@ -56,11 +57,6 @@ def taste(directions: np.ndarray, weights: np.ndarray, typical: np.ndarray) -> n
     typical : numpy.ndarray
         float32, shape (dimensions,): what stands for their likes while there are none.
 
-    Returns
-    -------
-    numpy.ndarray
-        float32, shape (dimensions,). Its product with a vector of length 1 is that item's score.
-
     References
     ----------
     Rocchio: Relevance feedback in information retrieval. In: The SMART Retrieval System, 1971.
@@ -69,7 +65,7 @@ def taste(directions: np.ndarray, weights: np.ndarray, typical: np.ndarray) -> n
     wanted = likes @ directions / likes.sum() if likes.any() else unit(typical)
     if dislikes.any():
         wanted = wanted - AWAY * (dislikes @ directions) / dislikes.sum()
-    return wanted.astype(np.float32)
+    return Linear(wanted.astype(np.float32), 0.0)
 
 
 @dataclass(frozen=True)
@@ -91,12 +87,13 @@ class Sketch:
     starts: np.ndarray
 
     def likely(
-        self, blocks: np.ndarray, rows: np.ndarray, wanted: np.ndarray, count: int
+        self, blocks: np.ndarray, rows: np.ndarray, model: Anchored, count: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the blocks and rows of those items that `count` of the highest scores are likely among."""
         if count >= len(rows):
             return blocks, rows
-        scores = self.vectors.take(self.starts[blocks] + rows, axis=0) @ (self.components @ wanted)
+        near = self.vectors.take(self.starts[blocks] + rows, axis=0)
+        scores = model.of_products(near @ (self.components @ model.anchors.T))
         chosen = np.argpartition(-scores, count)[:count]
         return blocks[chosen], rows[chosen]
 
@@ -105,7 +102,7 @@ def best(
     blocks: np.ndarray,
     rows: np.ndarray,
     stored: Mapping[int, Vectors],
-    wanted: np.ndarray,
+    model: Model,
     count: int,
     sketch: Sketch | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -117,23 +114,23 @@ def best(
         As `Members.places` returns them.
     stored : mapping of int to Vectors
         Blocks by their numbers.
-    wanted : numpy.ndarray
-        As `taste` returns it.
+    model : Model
+        What scores them.
     count : int
         How many are wanted; there may be fewer.
     sketch : Sketch, optional
-        It tells which few items to look at closely; else all are.
+        It tells which few items to look at closely, if the model is `Anchored`; else all are.
 
     Returns
     -------
     tuple of numpy.ndarray
         Blocks, rows in them from 0, and scores, the highest first; shape (found,).
     """
-    if sketch is None:
-        scores = _all_scores(blocks, rows, stored, wanted)
+    if sketch is None or not isinstance(model, Anchored):
+        scores = _all_scores(blocks, rows, stored, model)
     else:
-        blocks, rows = sketch.likely(blocks, rows, wanted, count + CLOSELY)
-        scores = _few_scores(blocks, rows, stored, wanted)
+        blocks, rows = sketch.likely(blocks, rows, model, count + CLOSELY)
+        scores = _few_scores(blocks, rows, stored, model)
     if count < len(scores):
         chosen = np.argpartition(-scores, count)[:count]
         blocks, rows, scores = blocks[chosen], rows[chosen], scores[chosen]
@@ -141,25 +138,25 @@ def best(
     return blocks[order], rows[order], scores[order]
 
 
-def _few_scores(blocks: np.ndarray, rows: np.ndarray, stored: Mapping[int, Vectors], wanted: np.ndarray) -> np.ndarray:
+def _few_scores(blocks: np.ndarray, rows: np.ndarray, stored: Mapping[int, Vectors], model: Model) -> np.ndarray:
     if not len(rows):
-        return np.empty(0, np.float32)
+        return np.empty(0)
     places = list(zip(blocks.tolist(), rows.tolist(), strict=True))
     vectors = np.stack([stored[block].vectors[row] for block, row in places])
-    return proximities(vectors, np.array([stored[block].norms[row] for block, row in places]), wanted, "cosine")
+    return scorer(model)(vectors, np.array([stored[block].norms[row] for block, row in places]))
 
 
-def _all_scores(blocks: np.ndarray, rows: np.ndarray, stored: Mapping[int, Vectors], wanted: np.ndarray) -> np.ndarray:
+def _all_scores(blocks: np.ndarray, rows: np.ndarray, stored: Mapping[int, Vectors], model: Model) -> np.ndarray:
     """Block by block, on all cores: what is gathered of a block stays in the cache until it is multiplied."""
     numbers, begins = np.unique(blocks, return_index=True)
     ends = np.append(begins[1:], len(rows))[: len(begins)]
     ranges = [slice(begin, end) for begin, end in zip(begins, ends, strict=True)]
-    scores = np.empty(len(rows), np.float32)
+    scores = np.empty(len(rows))
+    scored = scorer(model)
 
     def score(piece: int) -> None:
         own, wanted_rows = stored[int(numbers[piece])], rows[ranges[piece]]
-        vectors = own.vectors.take(wanted_rows, axis=0)
-        proximities(vectors, own.norms[wanted_rows], wanted, "cosine", out=scores[ranges[piece]])
+        scores[ranges[piece]] = scored(own.vectors.take(wanted_rows, axis=0), own.norms[wanted_rows])
 
     share(score, len(ranges))
     return scores

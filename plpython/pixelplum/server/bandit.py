@@ -6,6 +6,7 @@ import numpy as np
 
 from pixelplum.core import bandit, candidates, vectors
 from pixelplum.server.blocks import keep, kept
+from pixelplum.server.recommendations import opened
 
 FEW = 8
 """Items of a cluster, more than are wanted, that may turn out to be excluded."""
@@ -72,7 +73,7 @@ def map_members(plpy, cache: dict, key: str, clusters: list[int], blocks: list[i
 def best_in_clusters(
     plpy, cache: dict, key: str, blocks_key: str, sketch_key: str | None, clusters: list[int], counts: list[int],
     centres: bytes, dimensions: list[int] | None, voted_ids: list[str], voted_blocks: list[int],
-    voted_rows: list[int], weights: list[float], excluded: list[str],
+    voted_rows: list[int], weights: list[float], excluded: list[str], described: str | None, content: bytes | None,
 ) -> dict | None:  # fmt: skip
     """Find the items of clusters that a user may like best.
 
@@ -92,6 +93,8 @@ def best_in_clusters(
         Items that the user has an opinion of, where their vectors are, and how much they like them.
     excluded : list of str
         Items that are not wanted.
+    described, content
+        The user's model, packed; None: what is most like the cluster is wanted, or like what they like.
 
     Returns
     -------
@@ -115,13 +118,16 @@ def best_in_clusters(
     liked = np.flatnonzero(strengths > 0)
     likes = voted[liked]
     refused = set(excluded)
+    model = opened(cache, described, content) if described is not None else None
     found: dict[str, list] = {"clusters": [], "item_ids": [], "scores": [], "nearest": []}
     for cluster, count, centre in zip(
         clusters, counts, vectors.matrix(centres, len(centres) // 4 // len(clusters)), strict=True
     ):
-        typical = np.zeros(size, np.float32)
-        typical[slice(None) if dimensions is None else np.array(dimensions) - 1] = centre
-        wanted = candidates.taste(voted, strengths, typical)
+        wanted = model
+        if wanted is None:
+            typical = np.zeros(size, np.float32)
+            typical[slice(None) if dimensions is None else np.array(dimensions) - 1] = centre
+            wanted = candidates.taste(voted, strengths, typical)
         places = members.places(cluster)
         # What is excluded is rarely among the best of this cluster: only then is more looked at.
         for more in (0, len(refused)):

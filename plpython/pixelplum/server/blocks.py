@@ -32,6 +32,12 @@ class Packed:
         """Return the vectors at places: numbers of blocks, and rows in them from 1."""
         return np.stack([self.by_number[block].vectors[row - 1] for block, row in places])
 
+    def vector(self, position: int) -> np.ndarray:
+        """Return the vector at a position, counted through the blocks."""
+        number = int(np.searchsorted(self._ends, position, side="right"))
+        part = self.blocks[number]
+        return part.vectors[position - int(self._ends[number]) + len(part.norms)]
+
     def block(self, number: int) -> blocks.Block:
         """Return the block of a number."""
         return self.by_number[number]

@@ -1,0 +1,199 @@
+"""Recommendations: candidates from blocks or an index, then the best of those that may be shown."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from pixelplum.core import recommendations, user_models, vectors
+from pixelplum.core.candidates import unit
+from pixelplum.server.blocks import Packed, kept
+
+
+def opened(cache: dict, described: str, content: bytes) -> user_models.Model:
+    """Return a user's model, unpacked once."""
+    return cache.setdefault("user_model", user_models.Cache()).open(described, content)
+
+
+def candidates(
+    plpy, cache: dict, blocks_key: str, index_key: str | None, described: str, content: bytes, count: int,
+    seen_blocks: list[int], seen_rows: list[int],
+) -> list[str] | None:  # fmt: skip
+    """Find items that may be the best for a user.
+
+    Parameters
+    ----------
+    blocks_key, index_key : str
+        Blocks, and an index or None, as they were opened.
+    described, content
+        The user's model, packed.
+    count : int
+        How many are wanted.
+    seen_blocks, seen_rows : list of int
+        Where the vectors are of items that are not wanted.
+
+    Returns
+    -------
+    list of str or None
+        None if this backend has not opened what is to be searched.
+    """
+    stored, index = kept(cache, blocks_key), kept(cache, index_key) if index_key is not None else None
+    if stored is None or (index is None) != (index_key is None):
+        return None
+    model = opened(cache, described, content)
+    near = recommendations.queries(model) if index is not None else None
+    if near is not None:
+        found = index.search(near, count + len(seen_rows), "cosine")
+        return list(dict.fromkeys(index.item_id(place) for row in found for place in row.tolist()))
+    scores = recommendations.scores(stored.blocks, [model])[0]
+    scores[_positions(stored, seen_blocks, seen_rows)] = -np.inf
+    return [stored.item_id(place) for place in recommendations.best(scores, count).tolist()]
+
+
+def _positions(stored: Packed, blocks: list[int], rows: list[int]) -> np.ndarray:
+    return stored.starts[np.array(blocks, int)] + np.array(rows, int) - 1
+
+
+def score_vector(plpy, cache: dict, vector: bytes, described: str, content: bytes) -> float:
+    """Score a vector by a model."""
+    return float(opened(cache, described, content).scores(unit(vectors.from_bytes(vector)[np.newaxis]))[0])
+
+
+def choose(
+    plpy, cache: dict, blocks_key: str, described: str, content: bytes, item_ids: list[str], blocks: list[int],
+    rows: list[int], other_ids: list[str], others: bytes, liked_ids: list[str], liked_blocks: list[int],
+    liked_rows: list[int], k: int, diversity: float,
+) -> dict:  # fmt: skip
+    """Choose the best of the items that may be shown.
+
+    Parameters
+    ----------
+    blocks_key : str
+        Blocks, as they were opened.
+    described, content
+        The user's model, packed.
+    item_ids, blocks, rows : list
+        Items, and where their vectors are.
+    other_ids, others : list of str, bytes
+        Items that are in no block, and their vectors, one after another.
+    liked_ids, liked_blocks, liked_rows : list
+        What the user liked, and where their vectors are.
+    k : int
+    diversity : float
+        As for `recommendations.diverse`.
+
+    Returns
+    -------
+    dict
+        item_ids, scores, and liked_ids: for each item, those that it is close to, as a JSON array.
+    """
+    stored, model = kept(cache, blocks_key), opened(cache, described, content)
+    parts = [stored.vectors(list(zip(blocks, rows, strict=True)))] if item_ids else []
+    if other_ids:
+        parts.append(vectors.matrix(others, len(others) // 4 // len(other_ids)))
+    if not parts:
+        return {"item_ids": [], "scores": [], "liked_ids": []}
+    directions = unit(np.concatenate(parts))
+    names = [*item_ids, *other_ids]
+    order = np.argsort(names, kind="stable")  # ties in the order of names
+    names, directions = [names[place] for place in order], directions[order]
+    scores = model.scores(directions)
+    chosen = recommendations.diverse(directions, scores, k, diversity)
+    return {
+        "item_ids": [names[place] for place in chosen],
+        "scores": scores[chosen].tolist(),
+        "liked_ids": _liked(stored, directions[chosen], liked_ids, liked_blocks, liked_rows),
+    }
+
+
+def _liked(
+    stored: Packed, directions: np.ndarray, liked_ids: list[str], blocks: list[int], rows: list[int]
+) -> list[str]:
+    likes = unit(stored.vectors(list(zip(blocks, rows, strict=True)))) if liked_ids else directions[:0]
+    return [json.dumps([liked_ids[n] for n in own]) for own in recommendations.close_likes(directions, likes)]
+
+
+def choose_many(
+    plpy, cache: dict, blocks_key: str, described: list[str], contents: list[bytes], seen_users: list[int],
+    seen_blocks: list[int], seen_rows: list[int], liked_users: list[int], liked_ids: list[str], liked_blocks: list[int],
+    liked_rows: list[int], k: int,
+) -> dict | None:  # fmt: skip
+    """Choose the best items for many users.
+
+    Parameters
+    ----------
+    blocks_key : str
+        Blocks, as they were opened.
+    described, contents : list
+        The users' models, packed.
+    seen_users, seen_blocks, seen_rows : list of int
+        What is not wanted: by whom, from 1, and where its vector is.
+    liked_users, liked_ids, liked_blocks, liked_rows : list
+        What users liked.
+    k : int
+
+    Returns
+    -------
+    dict or None
+        users (numbers from 1), item_ids, scores, liked_ids, the best first; None if this backend has not opened the blocks.
+    """
+    stored = kept(cache, blocks_key)
+    if stored is None:
+        return None
+    models = [user_models.unpack(json.loads(own), content) for own, content in zip(described, contents, strict=True)]
+    scores = recommendations.scores(stored.blocks, models)
+    scores[np.array(seen_users, int) - 1, _positions(stored, seen_blocks, seen_rows)] = -np.inf
+    liked = [([], [], []) for _ in models]
+    for user, item_id, block, row in zip(liked_users, liked_ids, liked_blocks, liked_rows, strict=True):
+        for column, value in zip(liked[user - 1], (item_id, block, row), strict=True):
+            column.append(value)
+    found: dict[str, list] = {"users": [], "item_ids": [], "scores": [], "liked_ids": []}
+    for user, own in enumerate(scores):
+        places = recommendations.best(own, k)
+        if not len(places):
+            continue
+        directions = unit(np.stack([stored.vector(place) for place in places.tolist()]))
+        found["users"] += [user + 1] * len(places)
+        found["item_ids"] += [stored.item_id(place) for place in places.tolist()]
+        found["scores"] += own[places].astype(float).tolist()
+        found["liked_ids"] += _liked(stored, directions, *liked[user])
+    return found
+
+
+def explain(
+    plpy, cache: dict, blocks_key: str, described: str, content: bytes, vector: bytes, voted_ids: list[str],
+    voted_blocks: list[int], voted_rows: list[int], values: list[float],
+) -> dict | None:  # fmt: skip
+    """Score an item, and tell how like it is to what the user has voted on; None if this backend has not opened the blocks."""
+    stored = kept(cache, blocks_key)
+    if stored is None:
+        return None
+    direction = unit(vectors.from_bytes(vector)[np.newaxis])
+    voted = unit(stored.vectors(list(zip(voted_blocks, voted_rows, strict=True)))) if voted_ids else direction[:0]
+    likeness = (voted @ direction[0]).astype(float)
+    order = np.argsort(-likeness, kind="stable").tolist()
+    return {
+        "score": float(opened(cache, described, content).scores(direction)[0]),
+        "item_ids": [voted_ids[place] for place in order],
+        "likeness": likeness[order].tolist(),
+        "vals": [values[place] for place in order],
+    }
+
+
+def of_clusters(plpy, cache: dict, centres: bytes, weights: list[float]) -> dict:
+    """Return, packed, a model that likes what is near clusters by their weights; see `pix._pooled_model`."""
+    directions = unit(vectors.matrix(centres, len(centres) // 4 // len(weights)))
+    model = user_models.Linear((np.array(weights) @ directions).astype(np.float32), 0.0)
+    described, content = user_models.pack(model)
+    return {"described": user_models.dumps(described), "content": content}
+
+
+def typical(plpy, cache: dict, blocks_key: str) -> dict | None:
+    """Return, packed, a model that likes what is near the mean of all; None if this backend has not opened the blocks."""
+    stored = kept(cache, blocks_key)
+    if stored is None:
+        return None
+    total = sum(unit(block.vectors).sum(axis=0, dtype=np.float64) for block in stored.blocks)
+    described, content = user_models.pack(user_models.Linear(unit(total.astype(np.float32)), 0.0))
+    return {"described": user_models.dumps(described), "content": content}

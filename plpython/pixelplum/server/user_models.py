@@ -1,0 +1,190 @@
+"""One model per user: trained from votes, kept as numbers and arrays."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import numpy as np
+
+from pixelplum.core import learners, tastes, user_models, vectors
+from pixelplum.core.candidates import unit
+from pixelplum.errors import PixelplumError, VectorError
+from pixelplum.server.blocks import keep, kept
+
+UNLIKELY = 0.2
+"""A vote contradicts a model to which, without having seen it, it was less probable."""
+
+MOST_CONTRADICTIONS = 10
+NOTHING = dict.fromkeys(
+    ("described", "content", "slope", "intercept", "auc", "contradictions", "seconds", "sqlstate", "reason")
+)
+
+
+def check(plpy, cache: dict, algorithm: str, parameters: str, dimensions: int) -> str:
+    """Return an algorithm's parameters as JSON, with defaults where none are given; refuse what cannot be used."""
+    return user_models.dumps(learners.check(algorithm, json.loads(parameters), dimensions))
+
+
+def fit(
+    plpy, cache: dict, blocks_key: str, taste_key: str | None, algorithm: str, parameters: str,
+    item_ids: list[str], blocks: list[int] | None, rows: list[int] | None, values: list[float], packed: bytes | None,
+) -> dict | None:  # fmt: skip
+    """Train a model; what goes wrong with a user's votes is a reason, not an error.
+
+    Parameters
+    ----------
+    blocks_key, taste_key : str
+        Blocks, and the prior over tastes, as they were opened.
+    algorithm, parameters : str
+        As `check` returns them.
+    item_ids : list of str
+        What the user has voted on, the latest first.
+    blocks, rows : list of int or None
+        Where the vectors of these items are.
+    values : list of float
+        What the user thinks of them.
+    packed : bytes or None
+        Their vectors, one after another, where no blocks are opened.
+
+    Returns
+    -------
+    dict or None
+        described, content, slope, intercept, auc, contradictions, seconds; or sqlstate and reason. None if this backend has not opened what is needed.
+    """
+    begun = time.perf_counter()
+    stored, taste = kept(cache, blocks_key), kept(cache, taste_key) if algorithm == "hierarchical" else None
+    if (packed is None and stored is None) or (algorithm == "hierarchical" and taste is None):
+        return None
+    try:
+        if packed is None:
+            found = stored.vectors(list(zip(blocks, rows, strict=True)))
+        else:
+            found = vectors.matrix(packed, len(packed) // 4 // len(values))
+            if not np.isfinite(found).all():
+                raise VectorError("The features of an item that was voted on hold a number that is not finite")
+        votes = learners.Votes(unit(found), np.array(values))
+        trained = learners.train(algorithm, votes, json.loads(parameters), taste)
+        described, content = user_models.pack(trained.model)
+        how = trained.calibration
+        return NOTHING | {
+            "described": user_models.dumps(described),
+            "content": content,
+            "slope": None if how is None else how.slope,
+            "intercept": None if how is None else how.offset,
+            "seconds": time.perf_counter() - begun,
+            **_left_out(trained, votes, item_ids),
+        }
+    except PixelplumError as error:
+        return NOTHING | {"sqlstate": error.sqlstate, "reason": str(error)}
+    except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
+        return NOTHING | {"sqlstate": "PX136", "reason": f"{algorithm} cannot be trained: {error}"}
+
+
+def _left_out(trained: learners.Trained, votes: learners.Votes, item_ids: list[str]) -> dict:
+    """How well the model tells votes that it has not seen, and which it would not have expected."""
+    liked, scores = votes.liked, trained.left_out
+    if scores is None or not 0 < liked.sum() < len(liked):
+        return {}
+    from sklearn.metrics import roc_auc_score
+
+    contradictions: list[str] = []
+    if trained.calibration is not None:
+        chances = trained.calibration.probabilities(scores)
+        own = np.where(liked, chances, 1 - chances)
+        order = np.argsort(own, kind="stable")[:MOST_CONTRADICTIONS]
+        contradictions = [item_ids[place] for place in order if own[place] < UNLIKELY]
+    return {"auc": float(roc_auc_score(liked, scores)), "contradictions": contradictions}
+
+
+def update(
+    plpy, cache: dict, blocks_key: str, described: str, content: bytes, blocks: list[int], rows: list[int],
+    values: list[float],
+) -> dict | None:  # fmt: skip
+    """Let a model see some votes more, the latest first; None if this backend has not opened the blocks."""
+    stored = kept(cache, blocks_key)
+    if stored is None:
+        return None
+    votes = learners.Votes(unit(stored.vectors(list(zip(blocks, rows, strict=True)))), np.array(values))
+    changed, packed = user_models.pack(learners.update(user_models.unpack(json.loads(described), content), votes))
+    return {"described": user_models.dumps(changed), "content": packed}
+
+
+def can_update(plpy, cache: dict, algorithm: str) -> bool:
+    """Tell whether models of an algorithm take new votes one by one."""
+    return learners.can_update(algorithm)
+
+
+def fit_taste(
+    plpy, cache: dict, blocks_key: str, users: list[int], blocks: list[int], rows: list[int], values: list[float]
+) -> dict | None:
+    """Learn what users have in common.
+
+    Parameters
+    ----------
+    blocks_key : str
+        Blocks, as they were opened.
+    users : list of int
+        Of each vote, a number of its user; votes of a user follow one another.
+    blocks, rows : list of int
+        Where the vectors of the items are.
+    values : list of float
+        What users think of them.
+
+    Returns
+    -------
+    dict or None
+        described and content; None if this backend has not opened the blocks.
+    """
+    stored = kept(cache, blocks_key)
+    if stored is None:
+        return None
+    sample = _sample(stored)
+    basis = tastes.Taste(*tastes.basis(sample, tastes.COMPONENTS, learners.SEED), np.empty(0), np.empty(0))
+    starts = np.flatnonzero(np.diff(users, prepend=-1))
+    ends = [*starts[1:], len(users)]
+    given = []
+    for start, end in zip(starts, ends, strict=True):
+        places = list(zip(blocks[start:end], rows[start:end], strict=True))
+        strengths = np.array(values[start:end])
+        given.append((basis.coordinates(unit(stored.vectors(places))), strengths > 0, np.abs(strengths)))
+    described, content = user_models.pack(tastes.learn(basis, given))
+    return {"described": user_models.dumps(described), "content": content}
+
+
+SAMPLE = 5000
+"""Items whose principal components stand for those of the catalogue."""
+
+
+def _sample(stored) -> np.ndarray:
+    total = sum(len(block.norms) for block in stored.blocks)
+    chosen = np.linspace(0, total - 1, min(SAMPLE, total)).astype(int)
+    parts, start = [], 0
+    for block in stored.blocks:
+        own = chosen[(chosen >= start) & (chosen < start + len(block.norms))] - start
+        parts.append(block.vectors[own])
+        start += len(block.norms)
+    return unit(np.concatenate(parts))
+
+
+def keep_taste(plpy, cache: dict, key: str, described: str, content: bytes) -> None:
+    """Keep the prior over tastes under a key."""
+    keep(cache, key, user_models.unpack(json.loads(described), content))
+
+
+def pooled(plpy, cache: dict, described: str, content: bytes) -> dict:
+    """Return, packed, the model of a user of whom nothing is known."""
+    changed, packed = user_models.pack(user_models.unpack(json.loads(described), content).pooled())
+    return {"described": user_models.dumps(changed), "content": packed}
+
+
+def selected(plpy, cache: dict, described: str, content: bytes) -> dict:
+    """Return the dimensions that a linear model gives a weight, and these."""
+    dimensions, weights = user_models.selected(user_models.unpack(json.loads(described), content))
+    return {"dimensions": dimensions.tolist(), "weights": weights.tolist()}
+
+
+def scores(plpy, cache: dict, described: str, content: bytes, packed: bytes, items: int) -> list[float]:
+    """Score vectors that follow one another."""
+    found = vectors.matrix(packed, len(packed) // 4 // items)
+    return user_models.unpack(json.loads(described), content).scores(unit(found)).tolist()

@@ -1,0 +1,421 @@
+-- One model per user. Models are derived from the log of votes and know which votes they have seen: whoever asks for one
+-- has new votes folded in first, and after ten, or when an older vote was changed or taken back, it is trained anew.
+
+CREATE OR REPLACE FUNCTION pix._check_algorithm(algorithm text, parameters text, dimensions integer) RETURNS text
+LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+from pixelplum.server import call
+return call(plpy, GD, '@VERSION@', 'user_models.check', algorithm, parameters, dimensions)
+$$;
+COMMENT ON FUNCTION pix._check_algorithm(text, text, integer) IS
+'Internal: the parameters of an algorithm, with defaults where none are given. Errors: PX133, PX135. Runs: either.';
+REVOKE ALL ON FUNCTION pix._check_algorithm(text, text, integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._check_algorithm(text, text, integer) TO pix_reader;
+
+CREATE OR REPLACE FUNCTION pix._fit_user_model(
+    blocks_key text, taste_key text, algorithm text, parameters text, item_ids text[], blocks integer[], block_rows integer[],
+    vals double precision[], vectors bytea,
+    OUT described text, OUT content bytea, OUT slope double precision, OUT intercept double precision, OUT auc double precision,
+    OUT contradictions text[], OUT seconds double precision, OUT sqlstate text, OUT reason text
+)
+LANGUAGE plpython3u STABLE PARALLEL SAFE COST 1000000
+SET search_path = pg_catalog, pg_temp
+AS $$
+from pixelplum.server import call
+return call(plpy, GD, '@VERSION@', 'user_models.fit', blocks_key, taste_key, algorithm, parameters, item_ids, blocks, block_rows, vals, vectors)
+$$;
+COMMENT ON FUNCTION pix._fit_user_model(
+    text, text, text, text, text[], integer[], integer[], double precision[], bytea
+) IS
+'Internal: trains a model, or says why it cannot; NULL if this backend has not opened what is needed. Runs: either.';
+REVOKE ALL ON FUNCTION pix._fit_user_model(
+    text, text, text, text, text[], integer[], integer[], double precision[], bytea
+) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._fit_user_model(
+    text, text, text, text, text[], integer[], integer[], double precision[], bytea
+) TO pix_admin;
+
+CREATE OR REPLACE FUNCTION pix._update_user_model(
+    blocks_key text, known text, arrays bytea, blocks integer[], block_rows integer[], vals double precision[],
+    OUT described text, OUT content bytea
+)
+LANGUAGE plpython3u STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+from pixelplum.server import call
+return call(plpy, GD, '@VERSION@', 'user_models.update', blocks_key, known, arrays, blocks, block_rows, vals)
+$$;
+COMMENT ON FUNCTION pix._update_user_model(text, text, bytea, integer[], integer[], double precision[]) IS
+'Internal: lets a model see some votes more; NULL if this backend has not opened the blocks. Errors: PX131. Runs: either.';
+REVOKE ALL ON FUNCTION pix._update_user_model(text, text, bytea, integer[], integer[], double precision[]) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION pix._can_update(algorithm text) RETURNS boolean
+LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+from pixelplum.server import call
+return call(plpy, GD, '@VERSION@', 'user_models.can_update', algorithm)
+$$;
+COMMENT ON FUNCTION pix._can_update(text) IS 'Internal: whether models take new votes one by one. Runs: either.';
+REVOKE ALL ON FUNCTION pix._can_update(text) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION pix._keep_taste(key text, described text, content bytea) RETURNS void
+LANGUAGE plpython3u STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+from pixelplum.server import call
+return call(plpy, GD, '@VERSION@', 'user_models.keep_taste', key, described, content)
+$$;
+COMMENT ON FUNCTION pix._keep_taste(text, text, bytea) IS
+'Internal: keeps in this backend what users have in common. Errors: PX131. Runs: either.';
+REVOKE ALL ON FUNCTION pix._keep_taste(text, text, bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._keep_taste(text, text, bytea) TO pix_admin;
+
+CREATE OR REPLACE FUNCTION pix._taste_version(model pix.models) RETURNS text
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN (
+        SELECT t.version FROM pix.tastes t
+        WHERE t.model_name = model.model_name AND t.model_checksum IS NOT DISTINCT FROM model.checksum
+    );
+END
+$$;
+COMMENT ON FUNCTION pix._taste_version(pix.models) IS
+'Internal: which prior over tastes there is for a model as it is; NULL: none. Runs: either.';
+REVOKE ALL ON FUNCTION pix._taste_version(pix.models) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._taste_version(pix.models) TO pix_reader;
+
+CREATE OR REPLACE FUNCTION pix._choose_algorithm(likes integer, dislikes integer, has_taste boolean) RETURNS text
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN (
+        SELECT p.algorithm FROM pix.user_model_policy p
+        WHERE (has_taste OR NOT p.needs_taste)
+            AND likes + dislikes BETWEEN coalesce(p.min_votes, 0) AND coalesce(p.max_votes, likes + dislikes)
+            AND likes BETWEEN coalesce(p.min_likes, 0) AND coalesce(p.max_likes, likes)
+            AND dislikes BETWEEN coalesce(p.min_dislikes, 0) AND coalesce(p.max_dislikes, dislikes)
+        ORDER BY p.priority LIMIT 1
+    );
+END
+$$;
+COMMENT ON FUNCTION pix._choose_algorithm(integer, integer, boolean) IS
+'Internal: what pix.user_model_policy says of so many likes and dislikes; NULL: nothing. Runs: either.';
+REVOKE ALL ON FUNCTION pix._choose_algorithm(integer, integer, boolean) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._choose_algorithm(integer, integer, boolean) TO pix_reader;
+
+-- What a model is trained on: the latest 2,000 opinions whose items are in blocks. The hashes tell whether it is still
+-- the same votes, on the same vectors.
+CREATE OR REPLACE FUNCTION pix._votes_of(user_id text, model_name text, packed_in integer) RETURNS pix.user_votes
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_indexscan = on SET enable_nestloop = on SET plan_cache_mode = force_generic_plan
+AS $$
+DECLARE
+    votes pix.user_votes;
+BEGIN
+    SELECT array_agg(v.item_id ORDER BY v.voted_at DESC, v.vote_id DESC), array_agg(v.block ORDER BY v.voted_at DESC, v.vote_id DESC),
+        array_agg(v.block_row ORDER BY v.voted_at DESC, v.vote_id DESC), array_agg(v.value ORDER BY v.voted_at DESC, v.vote_id DESC),
+        array_agg(v.vote_id ORDER BY v.voted_at DESC, v.vote_id DESC),
+        array_agg(hashint8extended(v.vote_id, v.packed_in) ORDER BY v.voted_at DESC, v.vote_id DESC)
+    INTO votes
+    FROM (
+        SELECT o.item_id, o.value, o.voted_at, o.vote_id, f.block, f.block_row, f.packed_in
+        FROM pix.opinions o JOIN pix.features f ON f.item_id = o.item_id
+        WHERE o.user_id = _votes_of.user_id AND o.value <> 0 AND o.signal <> 'skip'
+            AND f.model_name = _votes_of.model_name AND f.packed_in <= _votes_of.packed_in
+        ORDER BY o.voted_at DESC, o.vote_id DESC LIMIT 2000
+    ) v;
+    RETURN votes;
+END
+$$;
+COMMENT ON FUNCTION pix._votes_of(text, text, integer) IS
+'Internal: what a user thinks of items with packed features, the latest first. Runs: coordinator, and in parallel workers.';
+REVOKE ALL ON FUNCTION pix._votes_of(text, text, integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._votes_of(text, text, integer) TO pix_reader;
+
+CREATE OR REPLACE FUNCTION pix._open_taste(model_name text, version text) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    taste pix.tastes;
+BEGIN
+    SELECT t.* INTO taste FROM pix.tastes t WHERE t.model_name = _open_taste.model_name AND t.version = _open_taste.version;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX137',
+            MESSAGE = format('What users have in common has not been learned for model %L', model_name),
+            HINT = format('SELECT * FROM pix.learn_tastes(%L); or use another algorithm than hierarchical.', model_name);
+    END IF;
+    PERFORM pix._keep_taste(version, taste.described::text, taste.content);
+END
+$$;
+COMMENT ON FUNCTION pix._open_taste(text, text) IS
+'Internal: reads what users have in common into this backend. Errors: PX131, PX137. Runs: either.';
+REVOKE ALL ON FUNCTION pix._open_taste(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._open_taste(text, text) TO pix_admin;
+
+CREATE OR REPLACE FUNCTION pix._learn(
+    model_name text, blocks_key text, taste_version text, algorithm text, parameters text, votes pix.user_votes, vectors bytea
+) RETURNS pix.fitted_model
+LANGUAGE plpgsql STABLE PARALLEL SAFE COST 1000000
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    fitted pix.fitted_model;
+BEGIN
+    FOR attempt IN 1 .. 2 LOOP
+        SELECT algorithm, parameters, NULL, NULL, NULL, NULL, f.* INTO fitted FROM pix._fit_user_model(
+            blocks_key, taste_version, algorithm, parameters, votes.item_ids, votes.blocks, votes.block_rows, votes.vals,
+            vectors
+        ) f;
+        IF fitted.described IS NOT NULL OR fitted.reason IS NOT NULL THEN
+            SELECT count(*) FILTER (WHERE u.val > 0), count(*) FILTER (WHERE u.val < 0), max(u.vote_id), coalesce(sum(u.hash), 0)
+            INTO fitted.likes, fitted.dislikes, fitted.watermark, fitted.votes_hash
+            FROM unnest(votes.vals, votes.vote_ids, votes.hashes) u (val, vote_id, hash);
+            RETURN fitted;
+        END IF;
+        IF vectors IS NULL THEN
+            PERFORM pix._open_blocks(model_name);
+        END IF;
+        IF algorithm = 'hierarchical' THEN
+            PERFORM pix._open_taste(model_name, taste_version);
+        END IF;
+    END LOOP;
+    PERFORM pix._raise_files_vanish();
+END
+$$;
+COMMENT ON FUNCTION pix._learn(text, text, text, text, text, pix.user_votes, bytea) IS
+'Internal: trains a model from votes, and opens first what it takes. Errors: PX024, PX094, PX137. Runs: either.';
+REVOKE ALL ON FUNCTION pix._learn(text, text, text, text, text, pix.user_votes, bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._learn(text, text, text, text, text, pix.user_votes, bytea) TO pix_admin;
+
+CREATE OR REPLACE FUNCTION pix._check_user_model(known pix.user_models, model pix.models) RETURNS void
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF known.user_id IS NOT NULL AND known.model_checksum IS DISTINCT FROM model.checksum THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX132',
+            MESSAGE = format('Model %L was imported again since the %s model of user %L was trained', model.model_name, known.algorithm, known.user_id),
+            HINT = format('SELECT * FROM pix.train_user_model(%L); or, for all: CALL pix.train_user_models(model_name => %L);', known.user_id, model.model_name);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pix._check_user_model(pix.user_models, pix.models) IS
+'Internal: refuses a model that was trained on other features. Errors: PX132. Runs: either.';
+REVOKE ALL ON FUNCTION pix._check_user_model(pix.user_models, pix.models) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._check_user_model(pix.user_models, pix.models) TO pix_reader;
+
+-- The caller holds the user, so that nobody votes meanwhile: a vote is in the model and in its watermark, or in neither.
+CREATE OR REPLACE FUNCTION pix._refresh_user_model(
+    user_id text, model pix.models, pack pix.packs, algorithm text, parameters text, votes pix.user_votes, is_forced boolean
+) RETURNS pix.user_models
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
+AS $$
+DECLARE
+    known pix.user_models;
+    fitted pix.fitted_model;
+    taste text := pix._taste_version(model);
+    used text := algorithm;
+    used_parameters text;
+    said record;
+    newer record;
+    updated record;
+BEGIN
+    SELECT count(*) FILTER (WHERE u.val > 0)::integer AS likes, count(*) FILTER (WHERE u.val < 0)::integer AS dislikes,
+        coalesce(sum(u.hash), 0) AS hash INTO said
+    FROM unnest(votes.vals, votes.hashes) u (val, hash);
+    used := coalesce(used, pix._choose_algorithm(said.likes, said.dislikes, taste IS NOT NULL));
+    IF used IS NULL OR said.likes + said.dislikes = 0 THEN
+        RETURN NULL;
+    END IF;
+    SELECT m.* INTO known FROM pix.user_models m
+    WHERE m.user_id = _refresh_user_model.user_id AND m.model_name = model.model_name AND m.algorithm = used;
+    IF NOT is_forced THEN
+        PERFORM pix._check_user_model(known, model);
+    END IF;
+    IF known.user_id IS NOT NULL AND parameters IS NULL THEN
+        used_parameters := known.parameters::text;
+    ELSE
+        used_parameters := pix._check_algorithm(used, coalesce(parameters, '{}'), model.dimensions);
+    END IF;
+    IF NOT is_forced AND known.parameters = used_parameters::jsonb AND (used <> 'hierarchical' OR known.taste_version = taste) THEN
+        IF known.votes_hash = said.hash THEN
+            RETURN known;
+        END IF;
+        SELECT coalesce(sum(u.hash) FILTER (WHERE u.vote_id <= known.watermark), 0) AS old_hash,
+            count(*) FILTER (WHERE u.vote_id > known.watermark)::integer AS number,
+            array_agg(u.block ORDER BY u.place) FILTER (WHERE u.vote_id > known.watermark) AS blocks,
+            array_agg(u.block_row ORDER BY u.place) FILTER (WHERE u.vote_id > known.watermark) AS block_rows,
+            array_agg(u.val ORDER BY u.place) FILTER (WHERE u.vote_id > known.watermark) AS vals,
+            max(u.vote_id) AS watermark
+        INTO newer
+        FROM unnest(votes.vote_ids, votes.hashes, votes.blocks, votes.block_rows, votes.vals)
+            WITH ORDINALITY u (vote_id, hash, block, block_row, val, place);
+        IF newer.number > 0 AND known.since_training + newer.number < 10 THEN
+            IF cardinality(votes.vals) = 2000 THEN
+                RETURN known;  -- so many votes that a few more can wait
+            ELSIF newer.old_hash = known.votes_hash AND pix._can_update(used) THEN
+                FOR attempt IN 1 .. 2 LOOP
+                    SELECT u.* INTO updated FROM pix._update_user_model(
+                        pack.checksum, known.described::text, known.content, newer.blocks, newer.block_rows, newer.vals
+                    ) u;
+                    IF updated.described IS NOT NULL THEN
+                        UPDATE pix.user_models m
+                        SET described = updated.described::jsonb, content = updated.content, likes = said.likes,
+                            dislikes = said.dislikes, watermark = newer.watermark, votes_hash = said.hash,
+                            since_training = m.since_training + newer.number, updated_at = clock_timestamp()
+                        WHERE m.user_id = known.user_id AND m.model_name = known.model_name AND m.algorithm = known.algorithm
+                        RETURNING m.* INTO known;
+                        RETURN known;
+                    END IF;
+                    PERFORM pix._open_blocks(model.model_name);
+                END LOOP;
+                PERFORM pix._raise_files_vanish();
+            ELSIF newer.old_hash = known.votes_hash
+                AND (used IN ('random_forest', 'xgboost', 'ensemble') OR cardinality(votes.vals) > 500)
+            THEN
+                RETURN known;  -- training takes longer than anybody waits for a recommendation
+            END IF;
+        END IF;
+    END IF;
+    fitted := pix._learn(model.model_name, pack.checksum, taste, used, used_parameters, votes, NULL);
+    IF fitted.reason IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = fitted.sqlstate,
+            MESSAGE = format('The model of user %L cannot be trained: %s', user_id, fitted.reason),
+            HINT = 'Use another algorithm, or see which one pix.user_model_policy chooses for so many likes and dislikes.';
+    END IF;
+    PERFORM pix._store_user_model(user_id, model, taste, fitted);
+    SELECT m.* INTO known FROM pix.user_models m
+    WHERE m.user_id = _refresh_user_model.user_id AND m.model_name = model.model_name AND m.algorithm = used;
+    RETURN known;
+END
+$$;
+COMMENT ON FUNCTION pix._refresh_user_model(text, pix.models, pix.packs, text, text, pix.user_votes, boolean) IS
+'Internal: a user''s model that has seen all their votes; NULL if they have none. Errors: PX024, PX094, PX131 to PX137.
+Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._refresh_user_model(text, pix.models, pix.packs, text, text, pix.user_votes, boolean) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION pix._store_user_model(user_id text, model pix.models, taste text, fitted pix.fitted_model) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    INSERT INTO pix.user_models (
+        user_id, model_name, algorithm, model_checksum, parameters, taste_version, likes, dislikes, watermark, votes_hash,
+        since_training, described, content, slope, intercept, auc, contradictions, seconds, trained_at, updated_at
+    ) VALUES (
+        _store_user_model.user_id, model.model_name, fitted.algorithm, model.checksum, fitted.parameters::jsonb,
+        CASE WHEN fitted.algorithm = 'hierarchical' THEN taste END, fitted.likes, fitted.dislikes, fitted.watermark,
+        fitted.votes_hash, 0, fitted.described::jsonb, fitted.content, fitted.slope, fitted.intercept, fitted.auc,
+        fitted.contradictions, fitted.seconds, clock_timestamp(), clock_timestamp()
+    )
+    ON CONFLICT ON CONSTRAINT user_models_pkey DO UPDATE SET
+        model_checksum = excluded.model_checksum, parameters = excluded.parameters, taste_version = excluded.taste_version,
+        likes = excluded.likes, dislikes = excluded.dislikes, watermark = excluded.watermark,
+        votes_hash = excluded.votes_hash, since_training = excluded.since_training, described = excluded.described,
+        content = excluded.content, slope = excluded.slope, intercept = excluded.intercept, auc = excluded.auc,
+        contradictions = excluded.contradictions, seconds = excluded.seconds, trained_at = excluded.trained_at,
+        updated_at = excluded.updated_at;
+    DELETE FROM pix.user_model_failures x
+    WHERE x.user_id = _store_user_model.user_id AND x.model_name = model.model_name AND x.algorithm = fitted.algorithm;
+END
+$$;
+COMMENT ON FUNCTION pix._store_user_model(text, pix.models, text, pix.fitted_model) IS
+'Internal: writes a model, in the place of an earlier one. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._store_user_model(text, pix.models, text, pix.fitted_model) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION pix._packed(model pix.models) RETURNS pix.packs
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    pack pix.packs;
+BEGIN
+    SELECT p.* INTO pack FROM pix.packs p
+    WHERE p.model_name = model.model_name AND p.model_checksum IS NOT DISTINCT FROM model.checksum;
+    PERFORM pix._check_pack(pack, model);
+    RETURN pack;
+END
+$$;
+COMMENT ON FUNCTION pix._packed(pix.models) IS
+'Internal: the blocks of a model as it is. Errors: PX095. Runs: either.';
+REVOKE ALL ON FUNCTION pix._packed(pix.models) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._packed(pix.models) TO pix_reader;
+
+CREATE OR REPLACE FUNCTION pix._check_known_user(user_id text) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM pix._check_user(user_id);
+    IF NOT EXISTS (SELECT FROM pix.users u WHERE u.user_id = _check_known_user.user_id) THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX138', MESSAGE = format('User %L is not known', user_id),
+            HINT = 'SELECT user_id FROM pix.users lists them; a first vote makes a user known.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pix._check_known_user(text) IS
+'Internal: refuses a user who has never voted nor been shown anything. Errors: PX120, PX138. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._check_known_user(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._check_known_user(text) TO pix_reader;
+
+CREATE OR REPLACE FUNCTION pix.train_user_model(
+    user_id text, algorithm text DEFAULT NULL, model_name text DEFAULT NULL, parameters jsonb DEFAULT NULL
+) RETURNS SETOF pix.user_model_summary
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER ROWS 1
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    model pix.models;
+    pack pix.packs;
+    votes pix.user_votes;
+    trained pix.user_models;
+BEGIN
+    PERFORM pix._require_coordinator('pix.train_user_model', 'Call it alone: SELECT * FROM pix.train_user_model(…)');
+    PERFORM pix._check_known_user(user_id);
+    model := pix._find_model(model_name);
+    pack := pix._packed(model);
+    IF algorithm IS NOT NULL THEN
+        PERFORM pix._check_algorithm(algorithm, coalesce(parameters::text, '{}'), model.dimensions);
+    ELSIF parameters IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX135', MESSAGE = 'Parameters need the algorithm that they are of',
+            HINT = 'Name it: algorithm => ''sgd_log''.';
+    END IF;
+    PERFORM pix._use_planner();
+    PERFORM pix._hold_user(user_id);
+    votes := pix._votes_of(user_id, model.model_name, pack.packed_in);
+    SELECT r.* INTO trained FROM pix._refresh_user_model(user_id, model, pack, algorithm, parameters::text, votes, true) r;
+    IF trained.user_id IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX134',
+            MESSAGE = format('User %L has no votes on items with features of model %L', user_id, model.model_name),
+            HINT = format('Vote first, or see which items lack features: CALL pix.extract_features(%L);', model.model_name);
+    END IF;
+    RETURN QUERY SELECT m.user_id, m.model_name, m.algorithm, m.likes, m.dislikes, m.auc, m.slope IS NOT NULL, m.seconds
+    FROM (SELECT trained.*) m;
+END
+$$;
+COMMENT ON FUNCTION pix.train_user_model(text, text, text, jsonb) IS
+'Trains the model of one user anew, from the latest 2,000 of their opinions. There is no need to: whoever asks for
+recommendations gets a model that has seen all votes.
+Arguments: user_id; algorithm (NULL: what pix.user_model_policy chooses for so many likes and dislikes): sgd_hinge, sgd_log,
+logistic, svm, naive_bayes, random_forest, xgboost, nearest, centroid, one_class, hierarchical, ensemble; model_name, whose
+features (NULL: the default model); parameters of the algorithm (NULL: those of its last training, or its defaults), for
+example {"alpha": 0.01, "dimensions": [3, 17]} for sgd_log, {"members": ["logistic", "svm"]} for an ensemble.
+Result: user_id, model_name, algorithm, likes and dislikes that it has seen; auc on these, each scored without having been
+seen; is_calibrated, whether its scores can be turned into probabilities; seconds.
+Errors: PX020 unknown model, PX060 a call as a part of a larger query on a cluster, PX095 a model without packed features, PX120
+a user_id that is missing or too long, PX130 a transaction that is REPEATABLE READ or SERIALIZABLE, PX133 unknown algorithm,
+PX134 too few votes for it, PX135 a parameter that cannot be used, PX136 numbers that it cannot be trained on, PX137
+hierarchical without pix.learn_tastes, PX138 unknown user.
+Runs: coordinator.
+Example: SELECT * FROM pix.train_user_model(''ann'', ''nearest'');';
+REVOKE ALL ON FUNCTION pix.train_user_model(text, text, text, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix.train_user_model(text, text, text, jsonb) TO pix_app;

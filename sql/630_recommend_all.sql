@@ -1,0 +1,149 @@
+-- Recommendations for everybody, into a table: for BI tools, and for jobs that send e-mail.
+
+CREATE OR REPLACE FUNCTION pix._choose_many(
+    blocks_key text, described text[], contents bytea[], seen_users integer[], seen_blocks integer[], seen_rows integer[],
+    voted_users integer[], voted_ids text[], voted_blocks integer[], voted_rows integer[], k integer,
+    OUT users integer[], OUT item_ids text[], OUT scores double precision[], OUT liked_ids text[]
+)
+LANGUAGE plpython3u STABLE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS $$
+from pixelplum.server import call
+return call(plpy, GD, '@VERSION@', 'recommendations.choose_many', blocks_key, described, contents, seen_users, seen_blocks, seen_rows, voted_users, voted_ids, voted_blocks, voted_rows, k)
+$$;
+COMMENT ON FUNCTION pix._choose_many(
+    text, text[], bytea[], integer[], integer[], integer[], integer[], text[], integer[], integer[], integer
+) IS
+'Internal: the best items for many users; NULL if this backend has not opened the blocks. Errors: PX131. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._choose_many(
+    text, text[], bytea[], integer[], integer[], integer[], integer[], text[], integer[], integer[], integer
+) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._choose_many(
+    text, text[], bytea[], integer[], integer[], integer[], integer[], text[], integer[], integer[], integer
+) TO pix_admin;
+
+CREATE OR REPLACE FUNCTION pix._recommend_chunk(
+    names text[], k integer, model pix.models, pack pix.packs, algorithm text
+) RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+SET enable_nestloop = off
+AS $$
+DECLARE
+    has_taste boolean := pix._taste_version(model) IS NOT NULL;
+    known record;
+    seen record;
+    liked record;
+    chosen record;
+    done bigint;
+BEGIN
+    PERFORM pix._use_planner();
+    SELECT array_agg(m.user_id ORDER BY m.user_id) AS users, array_agg(m.described::text ORDER BY m.user_id) AS described,
+        array_agg(m.content ORDER BY m.user_id) AS contents, array_agg(m.algorithm ORDER BY m.user_id) AS algorithms,
+        array_agg(m.slope ORDER BY m.user_id) AS slopes, array_agg(m.intercept ORDER BY m.user_id) AS intercepts
+    INTO known
+    FROM pix.user_models m
+    WHERE m.user_id = ANY (names) AND m.model_name = model.model_name AND m.model_checksum IS NOT DISTINCT FROM model.checksum
+        AND m.algorithm = coalesce(_recommend_chunk.algorithm, pix._choose_algorithm(m.likes, m.dislikes, has_taste));
+    DELETE FROM pix.recommendations r WHERE r.user_id = ANY (names) AND r.model_name = model.model_name;
+    IF known.users IS NULL THEN
+        RETURN 0;
+    END IF;
+    SELECT coalesce(array_agg(array_position(known.users, o.user_id)), '{}') AS users, coalesce(array_agg(f.block), '{}') AS blocks,
+        coalesce(array_agg(f.block_row), '{}') AS block_rows
+    INTO seen
+    FROM pix.opinions o JOIN pix.features f ON f.item_id = o.item_id
+    WHERE o.user_id = ANY (known.users) AND o.signal <> 'skip' AND f.model_name = model.model_name
+        AND f.packed_in <= pack.packed_in;
+    SELECT coalesce(array_agg(array_position(known.users, v.user_id) ORDER BY v.user_id, v.rank), '{}') AS users,
+        coalesce(array_agg(v.item_id ORDER BY v.user_id, v.rank), '{}') AS item_ids,
+        coalesce(array_agg(v.block ORDER BY v.user_id, v.rank), '{}') AS blocks,
+        coalesce(array_agg(v.block_row ORDER BY v.user_id, v.rank), '{}') AS block_rows
+    INTO liked
+    FROM (
+        SELECT o.user_id, o.item_id, f.block, f.block_row,
+            row_number() OVER (PARTITION BY o.user_id ORDER BY o.voted_at DESC, o.vote_id DESC) AS rank
+        FROM pix.opinions o JOIN pix.features f ON f.item_id = o.item_id
+        WHERE o.user_id = ANY (known.users) AND o.signal <> 'skip' AND o.value > 0
+            AND f.model_name = model.model_name AND f.packed_in <= pack.packed_in
+    ) v
+    WHERE v.rank <= 200;
+    -- A few more than are wanted: some may be gone, or look different now.
+    FOR attempt IN 1 .. 2 LOOP
+        SELECT c.* INTO chosen FROM pix._choose_many(
+            pack.checksum, known.described, known.contents, seen.users, seen.blocks, seen.block_rows, liked.users,
+            liked.item_ids, liked.blocks, liked.block_rows, k + 4
+        ) c;
+        EXIT WHEN chosen.users IS NOT NULL;
+        IF attempt = 2 THEN
+            PERFORM pix._raise_files_vanish();
+        END IF;
+        PERFORM pix._open_blocks(model.model_name);
+    END LOOP;
+    INSERT INTO pix.recommendations (
+        user_id, model_name, rank, item_id, score, probability, algorithm, liked_ids, recommended_at
+    )
+    SELECT (known.users)[p.number], model.model_name, p.rank, p.item_id, p.score,
+        pix._probability(p.score, (known.slopes)[p.number], (known.intercepts)[p.number]), (known.algorithms)[p.number],
+        ARRAY(SELECT jsonb_array_elements_text(p.liked::jsonb)), clock_timestamp()
+    FROM (
+        SELECT u.number, u.item_id, u.score, u.liked, row_number() OVER (PARTITION BY u.number ORDER BY u.place) AS rank
+        FROM unnest(chosen.users, chosen.item_ids, chosen.scores, chosen.liked_ids)
+            WITH ORDINALITY u (number, item_id, score, liked, place)
+        JOIN pix.current_features f ON f.item_id = u.item_id AND f.model_name = model.model_name
+        JOIN pix.items i ON i.item_id = u.item_id
+    ) p
+    WHERE p.rank <= k;
+    GET DIAGNOSTICS done = ROW_COUNT;
+    RETURN done;
+END
+$$;
+COMMENT ON FUNCTION pix._recommend_chunk(text[], integer, pix.models, pix.packs, text) IS
+'Internal: writes the recommendations of some users. Errors: PX024, PX094, PX131. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._recommend_chunk(text[], integer, pix.models, pix.packs, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._recommend_chunk(text[], integer, pix.models, pix.packs, text) TO pix_admin;
+
+CREATE OR REPLACE PROCEDURE pix.recommend_all(
+    k integer DEFAULT 10, users text[] DEFAULT NULL, algorithm text DEFAULT NULL, model_name text DEFAULT NULL
+)
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    model pix.models := pix._find_model(model_name);
+    pack pix.packs;
+    low text := '';
+    names text[];
+    chunk_size integer;
+BEGIN
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    IF k IS NULL OR k NOT BETWEEN 1 AND 1000 THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = format('k is %s', coalesce(k::text, 'NULL')),
+            HINT = 'Ask for 1 to 1,000 items for each user.';
+    END IF;
+    CALL pix.train_user_models(algorithm, users, model.model_name);
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    pack := pix._packed(model);
+    chunk_size := greatest(1, least(200, 20000000 / pack.items))::integer;  -- scores of 80 MB
+    LOOP
+        PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+        SELECT array_agg(c.user_id ORDER BY c.user_id) INTO names FROM (
+            SELECT u.user_id FROM pix.users u
+            WHERE u.user_id > low AND (users IS NULL OR u.user_id = ANY (users)) ORDER BY u.user_id LIMIT chunk_size
+        ) c;
+        EXIT WHEN names IS NULL;
+        PERFORM pix._recommend_chunk(names, k, model, pack, algorithm);
+        low := names[cardinality(names)];
+        COMMIT;
+    END LOOP;
+END
+$$;
+COMMENT ON PROCEDURE pix.recommend_all(integer, text[], text, text) IS
+'Trains the models of users whose votes have changed, and writes what each user will like best into pix.recommendations, in the
+place of what was there of them; commits after each few users. Users without votes get none: pix.recommend has some for them.
+Arguments: k, how many for each user, up to 1,000; users (NULL: all); algorithm (NULL: what pix.user_model_policy chooses);
+model_name, whose features (NULL: the default model).
+Errors: those of pix.train_user_models; PX128 a k that cannot be used.
+Runs: coordinator, outside a transaction block.
+Example: CALL pix.recommend_all(5, algorithm => ''centroid'');';
+REVOKE ALL ON PROCEDURE pix.recommend_all(integer, text[], text, text) FROM PUBLIC;
+GRANT EXECUTE ON PROCEDURE pix.recommend_all(integer, text[], text, text) TO pix_admin;
