@@ -88,6 +88,7 @@ CREATE OR REPLACE FUNCTION pix._is_trained(
 ) RETURNS boolean
 LANGUAGE plpgsql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_indexscan = on SET plan_cache_mode = force_generic_plan
 AS $$
 BEGIN
     RETURN EXISTS (
@@ -226,11 +227,11 @@ BEGIN
         user_id, model_name, algorithm, model_checksum, parameters, taste_version, likes, dislikes, watermark, votes_hash,
         since_training, described, content, slope, intercept, auc, contradictions, seconds
     )
-    SELECT t.user_id, model.model_name, (t.fitted).algorithm, model.checksum, (t.fitted).parameters::jsonb,
-        CASE WHEN (t.fitted).algorithm = 'hierarchical' THEN taste END, (t.fitted).likes, (t.fitted).dislikes,
-        (t.fitted).watermark, (t.fitted).votes_hash, 0, (t.fitted).described::jsonb, (t.fitted).content, (t.fitted).slope,
-        (t.fitted).intercept, (t.fitted).auc, (t.fitted).contradictions, (t.fitted).seconds
-    FROM pg_temp.pix_trained t WHERE (t.fitted).described IS NOT NULL
+    SELECT t.user_id, model.model_name, f.algorithm, model.checksum, f.parameters::jsonb,
+        CASE WHEN f.algorithm = 'hierarchical' THEN taste END, f.likes, f.dislikes, f.watermark, f.votes_hash, 0,
+        f.described::jsonb, f.content, f.slope, f.intercept, f.auc, f.contradictions, f.seconds
+    FROM pg_temp.pix_trained t CROSS JOIN LATERAL unnest(ARRAY[t.fitted]) f
+    WHERE f.described IS NOT NULL
     ORDER BY t.user_id
     ON CONFLICT ON CONSTRAINT user_models_pkey DO UPDATE SET
         model_checksum = excluded.model_checksum, parameters = excluded.parameters, taste_version = excluded.taste_version,

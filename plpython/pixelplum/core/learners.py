@@ -26,6 +26,7 @@ from pixelplum.core.user_models import (
     NaiveBayes,
     Nearest,
     SteppedLinear,
+    sigmoid,
 )
 from pixelplum.errors import TooFewVotes, UnknownAlgorithm, UnusableParameter
 
@@ -526,8 +527,8 @@ def train(algorithm: str, votes: Votes, parameters: dict, taste: tastes.Taste | 
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of scikit-learn, about convergence: it goes on with what it has
-        if algorithm == "logistic":
-            return _logistic_left_out(votes, parameters)
+        if algorithm in ("logistic", "sgd_log"):
+            return (_logistic_left_out if algorithm == "logistic" else _net_left_out)(votes, parameters)
         model = chosen.fit(votes, parameters)
         left_out = _left_out(chosen, votes, parameters)
     return Trained(model, None if left_out is None else calibrate(left_out, votes.liked), left_out)
@@ -543,26 +544,60 @@ def _correct(votes: Votes, taste: tastes.Taste) -> Trained:
 
 
 def _logistic_left_out(votes: Votes, parameters: dict) -> Trained:
-    """Train logistic regression, and tell without training again how it does without each vote.
+    """Train logistic regression, and tell how it does without each vote."""
+    scaling = Scaling.of(votes.directions)
+    spanned = _spanned(scaling(votes.directions))
+    model = _logistic(votes, parameters, scaling, spanned)
+    counts = weights_of(votes, parameters["class_weight"])
+    left_out = without_each(spanned[0], counts, 1 / parameters["C"], model.scores(votes.directions), votes.liked)
+    return Trained(model, calibrate(left_out, votes.liked), left_out)
+
+
+def _net_left_out(votes: Votes, parameters: dict) -> Trained:
+    """Train an elastic net on the log loss, and tell how it does without each vote: by the dimensions it has kept."""
+    model = fit_sgd(votes, parameters)
+    kept = Scaling(model.centre, model.scale)(votes.directions)[:, model.weights != 0].astype(np.float64)
+    counts = weights_of(votes, parameters["class_weight"]) / len(votes.values)
+    penalty = parameters["alpha"] * (1 - parameters["l1_ratio"])
+    left_out = without_each(kept, counts, max(penalty, 1e-9), model.scores(votes.directions), votes.liked)
+    return Trained(model, calibrate(left_out, votes.liked), left_out)
+
+
+def without_each(
+    coordinates: np.ndarray, counts: np.ndarray, penalty: float, scores: np.ndarray, liked: np.ndarray
+) -> np.ndarray:
+    """Tell, without training again, how a logistic model would score each vote if it had not seen it.
+
+    Parameters
+    ----------
+    coordinates : numpy.ndarray
+        float64, shape (votes, n): what weights are for.
+    counts : numpy.ndarray
+        float64, shape (votes,): what each vote's loss counts.
+    penalty : float
+        On half of the squared length of the weights.
+    scores : numpy.ndarray
+        float64, shape (votes,): by the model that has seen all.
+    liked : numpy.ndarray
+        bool, shape (votes,).
+
+    Returns
+    -------
+    numpy.ndarray
+        float64, shape (votes,).
 
     References
     ----------
     K. R. Rad and A. Maleki, "A scalable estimate of the out-of-sample prediction error via approximate leave-one-out",
     JRSS B 82(4), 2020.
     """
-    scaling = Scaling.of(votes.directions)
-    spanned = _spanned(scaling(votes.directions))
-    model = _logistic(votes, parameters, scaling, spanned)
-    counts = weights_of(votes, parameters["class_weight"])
-    scores = model.scores(votes.directions)
-    chances = 1 / (1 + np.exp(-np.clip(scores, -30, 30)))
-    full = np.column_stack([spanned[0], np.ones(len(scores))])
+    chances = sigmoid(scores)
+    full = np.column_stack([coordinates, np.ones(len(scores))])
     curvature = counts * chances * (1 - chances) + 1e-12
-    penalty = np.append(np.full(full.shape[1] - 1, 1 / parameters["C"]), 1e-9)
-    hessian = (full * curvature[:, np.newaxis]).T @ full + np.diag(penalty)
+    penalties = np.append(np.full(full.shape[1] - 1, penalty), 1e-9)
+    hessian = (full * curvature[:, np.newaxis]).T @ full + np.diag(penalties)
     leverage = np.einsum("ij,ji->i", full, np.linalg.solve(hessian, full.T))
-    left_out = scores - leverage * counts * (votes.liked - chances) / np.maximum(1 - leverage * curvature, 1e-6)
-    return Trained(model, calibrate(left_out, votes.liked), left_out)
+    return scores - leverage * counts * (liked - chances) / np.maximum(1 - leverage * curvature, 1e-6)
 
 
 def _left_out(chosen: Algorithm, votes: Votes, parameters: dict) -> np.ndarray | None:
@@ -575,6 +610,14 @@ def _left_out(chosen: Algorithm, votes: Votes, parameters: dict) -> np.ndarray |
     for train_on, test_on in StratifiedKFold(FOLDS, shuffle=True, random_state=SEED).split(found, votes.liked):
         found[test_on] = chosen.fit(votes.take(train_on), parameters).scores(votes.directions[test_on])
     return found
+
+
+def auc(scores: np.ndarray, liked: np.ndarray) -> float | None:
+    """Return how probably a like has a higher score than a dislike; None where there are none of a kind."""
+    if not 0 < liked.sum() < len(liked):
+        return None
+    ours, others = scores[liked][:, np.newaxis], scores[~liked]
+    return float((ours > others).mean() + 0.5 * (ours == others).mean())
 
 
 def calibrate(scores: np.ndarray, liked: np.ndarray) -> Calibration | None:
@@ -592,7 +635,7 @@ def calibrate(scores: np.ndarray, liked: np.ndarray) -> Calibration | None:
     rows = np.column_stack([(scores - scores.mean()) / spread, np.ones(len(scores))])
     found = np.array([0.0, math.log((likes + 1) / (dislikes + 1))])
     for _ in range(50):
-        chances = 1 / (1 + np.exp(-np.clip(rows @ found, -30, 30)))
+        chances = sigmoid(rows @ found)
         curvature = np.maximum(chances * (1 - chances), 1e-6)
         change = np.linalg.solve(
             (rows * curvature[:, np.newaxis]).T @ rows + 1e-3 * np.eye(2), rows.T @ (targets - chances)

@@ -382,7 +382,8 @@ def scorer(model: Model) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
         anchors = model.anchors
 
         def score(vectors: np.ndarray, norms: np.ndarray) -> np.ndarray:
-            products = vectors @ anchors.T
+            # One vector is much quicker than a matrix of one.
+            products = (vectors @ anchors[0])[:, np.newaxis] if len(anchors) == 1 else vectors @ anchors.T
             np.divide(products, norms[:, np.newaxis], out=products, where=norms[:, np.newaxis] > 0)
             return model.of_products(products)
 

@@ -84,17 +84,15 @@ def fit(
 def _left_out(trained: learners.Trained, votes: learners.Votes, item_ids: list[str]) -> dict:
     """How well the model tells votes that it has not seen, and which it would not have expected."""
     liked, scores = votes.liked, trained.left_out
-    if scores is None or not 0 < liked.sum() < len(liked):
+    if scores is None:
         return {}
-    from sklearn.metrics import roc_auc_score
-
     contradictions: list[str] = []
     if trained.calibration is not None:
         chances = trained.calibration.probabilities(scores)
         own = np.where(liked, chances, 1 - chances)
         order = np.argsort(own, kind="stable")[:MOST_CONTRADICTIONS]
         contradictions = [item_ids[place] for place in order if own[place] < UNLIKELY]
-    return {"auc": float(roc_auc_score(liked, scores)), "contradictions": contradictions}
+    return {"auc": learners.auc(scores, liked), "contradictions": contradictions}
 
 
 def update(
