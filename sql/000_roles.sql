@@ -41,7 +41,7 @@ GRANT SELECT ON
     pix.packs, pix.feature_blocks, pix.indexes, pix.index_parts, pix.neighbors, pix.neighbor_graphs, pix.clusterings,
     pix.clustering_designs, pix.clusters, pix.cluster_members, pix.cluster_curves, pix.projections, pix.maps, pix.map_points,
     pix.users, pix.signals, pix.interactions, pix.impressions, pix.arms, pix.arm_priors, pix.simulations,
-    pix.simulation_curves
+    pix.simulation_curves, pix.metadata_designs
 TO pix_reader;
 GRANT INSERT, UPDATE, DELETE ON
     pix.settings, pix.items, pix.images, pix.labels, pix.models, pix.model_parts, pix.features,
@@ -50,5 +50,5 @@ GRANT INSERT, UPDATE, DELETE ON
     pix.packs, pix.feature_blocks, pix.indexes, pix.index_parts, pix.neighbors, pix.neighbor_graphs, pix.clusterings,
     pix.clustering_designs, pix.clusters, pix.cluster_members, pix.cluster_curves, pix.projections, pix.maps, pix.map_points,
     pix.users, pix.signals, pix.interactions, pix.impressions, pix.arms, pix.arm_priors, pix.simulations,
-    pix.simulation_curves
+    pix.simulation_curves, pix.metadata_designs
 TO pix_admin;
