@@ -129,6 +129,7 @@ DECLARE
     sample text[];
     all_norms bytea;
     fitted record;
+    number bigint;
     result pix.metadata_designs;
 BEGIN
     PERFORM pix._require_coordinator('pix.add_metadata', 'Call it alone: SELECT * FROM pix.add_metadata(…)');
@@ -172,12 +173,13 @@ BEGIN
         checksum = excluded.checksum, dimensions = excluded.dimensions, source = excluded.source, imported_at = now();
     SELECT m.* INTO model FROM pix.models m WHERE m.model_name = add_metadata.model_name;
     PERFORM pix._append_metadata(model, base.model_name, fitted.design);
-    DELETE FROM pix.metadata_designs d WHERE d.model_name = add_metadata.model_name;
+    SELECT count(*) INTO number FROM pix.features f WHERE f.model_name = model.model_name;
+    DELETE FROM pix.metadata_designs d WHERE d.model_name = model.model_name;
     INSERT INTO pix.metadata_designs
         (model_name, base_model, base_checksum, fields, weight, terms, dimensions, items, design)
     VALUES (
         model.model_name, base.model_name, base.checksum, add_metadata.fields, add_metadata.weight, add_metadata.terms,
-        fitted.columns, (SELECT count(*) FROM pix.features f WHERE f.model_name = model.model_name), fitted.design
+        fitted.columns, number, fitted.design
     );
     SELECT d.* INTO result FROM pix.metadata_designs d WHERE d.model_name = model.model_name;
     RETURN result;
@@ -211,6 +213,7 @@ DECLARE
     base pix.models;
     known pix.metadata_designs;
     appended bigint;
+    number bigint;
 BEGIN
     PERFORM pix._require_coordinator('pix.extend_metadata', 'Call it alone: SELECT pix.extend_metadata(…)');
     model := pix._find_model(model_name);
@@ -229,9 +232,8 @@ BEGIN
     END IF;
     PERFORM pix.pack_features(base.model_name);
     appended := pix._append_metadata(model, base.model_name, known.design);
-    UPDATE pix.metadata_designs d
-    SET items = (SELECT count(*) FROM pix.features f WHERE f.model_name = model.model_name)
-    WHERE d.model_name = model.model_name;
+    SELECT count(*) INTO number FROM pix.features f WHERE f.model_name = model.model_name;
+    UPDATE pix.metadata_designs d SET items = number WHERE d.model_name = model.model_name;
     RETURN appended;
 END
 $$;

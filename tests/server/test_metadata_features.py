@@ -4,6 +4,7 @@ import numpy as np
 import psycopg2
 import pytest
 
+from pixload.migration import migrate
 from tests.server.test_clusters import refuses
 from tests.server.test_features import fails_with
 
@@ -309,3 +310,17 @@ def test_values_that_are_odd(extracted):
     missing = {item_id for item_id, vector in vectors(extracted, "more").items() if vector[289]}
     assert missing == set(ids[:5])
     fails_with(extracted, "PX150", "SELECT pix.add_metadata('more', fields => '{{price}}')")
+
+
+def test_older_versions_take_it_for_loaded_features(shop):
+    shop.ask("SELECT pix.add_metadata('more', fields => '{brand}')")
+    before = vectors(shop, "more")
+    shop.forget_sessions()
+    migrate(shop.dsn(), "0006")
+    assert shop.query("SELECT checksum FROM pix.models WHERE model_name = 'more'", role=None) == [(None,)]
+    migrate(shop.dsn())
+    assert {key: vector.tolist() for key, vector in vectors(shop, "more").items()} == {
+        key: vector.tolist() for key, vector in before.items()
+    }
+    refuses(shop, "PX022", "SELECT pix.embed(content, 'more') FROM pix.images LIMIT 1", "loaded from a file")
+    assert len(shop.ask("SELECT pix.nearest(%s, 59, 'more')", (min(before),))) == 59
