@@ -117,7 +117,11 @@ models = Table(
     "models",
     metadata,
     Column("model_name", Text, primary_key=True),
-    Column("checksum", Text, comment="sha256 of the ONNX file; NULL where features came from elsewhere."),
+    Column(
+        "checksum",
+        Text,
+        comment="sha256 of the ONNX file, or of what pix.add_metadata made; NULL where features came from elsewhere.",
+    ),
     Column("dimensions", Integer, nullable=False),
     Column("size_bytes", BigInteger, comment="Size of the ONNX file."),
     Column("spec", JSONB, comment="Input, output and preprocessing, as the ONNX file itself states them."),
@@ -210,6 +214,28 @@ quantizations = Table(
     _moment("quantized_at"),
     info=REPLICATED,
     comment="What quantizing a network to INT8 costs, and what it gains.",
+)
+
+metadata_designs = Table(
+    "metadata_designs",
+    metadata,
+    Column("model_name", Text, primary_key=True),
+    Column("base_model", Text, nullable=False, comment="Whose vectors metadata are appended to."),
+    Column("base_checksum", Text, comment="It cannot be extended unless this equals the base model's checksum."),
+    Column("fields", ARRAY(Text), nullable=False),
+    Column("weight", DOUBLE_PRECISION, nullable=False, comment="Of metadata; 1: as much as the base model's vectors."),
+    Column("terms", Integer, nullable=False, comment="Values of each field that have a number, at most."),
+    Column("dimensions", Integer, nullable=False, comment="Numbers of metadata in each vector, its last ones."),
+    Column("items", BigInteger, nullable=False, comment="That have vectors."),
+    Column(
+        "design",
+        JSONB,
+        nullable=False,
+        comment="scale; blocks, what the numbers of each field are; empty, fields that have none.",
+    ),
+    _moment("designed_at"),
+    info=REPLICATED,
+    comment="Models whose vectors are those of another with metadata appended, and how these are encoded.",
 )
 
 classifiers = Table(

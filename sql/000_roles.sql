@@ -44,7 +44,8 @@ GRANT SELECT ON
     pix.clustering_designs, pix.clusters, pix.cluster_members, pix.cluster_curves, pix.projections, pix.maps, pix.map_points,
     pix.users, pix.signals, pix.interactions, pix.impressions, pix.arms, pix.arm_priors, pix.simulations,
     pix.simulation_curves, pix.user_models, pix.user_model_failures, pix.user_model_policy, pix.tastes, pix.recommendations,
-    pix.model_selections, pix.model_selection_tasks, pix.model_selection_results, pix.recommender_evaluations
+    pix.model_selections, pix.model_selection_tasks, pix.model_selection_results, pix.recommender_evaluations,
+    pix.metadata_designs
 TO pix_reader;
 GRANT INSERT, UPDATE, DELETE ON
     pix.settings, pix.items, pix.images, pix.labels, pix.models, pix.model_parts, pix.features,
@@ -54,5 +55,6 @@ GRANT INSERT, UPDATE, DELETE ON
     pix.clustering_designs, pix.clusters, pix.cluster_members, pix.cluster_curves, pix.projections, pix.maps, pix.map_points,
     pix.users, pix.signals, pix.interactions, pix.impressions, pix.arms, pix.arm_priors, pix.simulations,
     pix.simulation_curves, pix.user_models, pix.user_model_failures, pix.user_model_policy, pix.tastes, pix.recommendations,
-    pix.model_selections, pix.model_selection_tasks, pix.model_selection_results, pix.recommender_evaluations
+    pix.model_selections, pix.model_selection_tasks, pix.model_selection_results, pix.recommender_evaluations,
+    pix.metadata_designs
 TO pix_admin;

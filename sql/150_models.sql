@@ -36,9 +36,12 @@ AS $$
 DECLARE
     model pix.models := pix._find_model(model_name);
 BEGIN
-    IF model.checksum IS NULL THEN
+    IF model.size_bytes IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'PX022',
-            MESSAGE = format('Model %L has no network: its features were loaded from a file', model.model_name),
+            MESSAGE = format(
+                'Model %L has no network: its features %s', model.model_name,
+                CASE WHEN model.checksum IS NULL THEN 'were loaded from a file' ELSE 'are those of another, with metadata' END
+            ),
             HINT = 'Name a model that was imported with: pix model import';
     END IF;
     IF engine = 'onnxruntime' THEN
@@ -262,6 +265,7 @@ BEGIN
         tensorflow_checksum = excluded.tensorflow_checksum, imported_at = now();
     DELETE FROM pix.quantizations q
     WHERE q.model_name = register_model.model_name AND q.model_checksum <> register_model.checksum;
+    DELETE FROM pix.metadata_designs d WHERE d.model_name = register_model.model_name;
     PERFORM pix._remove_unused_parts();
     INSERT INTO pix.settings VALUES ('default_model', register_model.model_name) ON CONFLICT DO NOTHING;
     SELECT m.* INTO registered FROM pix.models m WHERE m.model_name = register_model.model_name;
@@ -320,6 +324,7 @@ BEGIN
     GET DIAGNOSTICS dropped = ROW_COUNT;
     DELETE FROM pix.extraction_runs r WHERE r.model_name = model.model_name;
     DELETE FROM pix.quantizations q WHERE q.model_name = model.model_name;
+    DELETE FROM pix.metadata_designs d WHERE d.model_name = model.model_name;
     PERFORM pix._forget_neighbors(model.model_name);
     PERFORM pix._forget_groups(model.model_name);
     DELETE FROM pix.models m WHERE m.model_name = model.model_name;

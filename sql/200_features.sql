@@ -68,7 +68,7 @@ CREATE OR REPLACE VIEW pix.pending_images AS
 SELECT m.model_name, i.item_id
 FROM pix.models m
 CROSS JOIN pix.images i
-WHERE m.checksum IS NOT NULL
+WHERE m.size_bytes IS NOT NULL
     AND NOT EXISTS (
         SELECT FROM pix.features f
         WHERE f.item_id = i.item_id AND f.model_name = m.model_name
@@ -243,7 +243,7 @@ LEFT JOIN LATERAL (
 LEFT JOIN pix.extraction_failures x
     ON x.item_id = i.item_id AND x.model_name = m.model_name
     AND x.model_checksum = m.checksum AND x.image_sha256 = i.sha256
-WHERE m.checksum IS NOT NULL
+WHERE m.size_bytes IS NOT NULL
 GROUP BY m.model_name;
 COMMENT ON VIEW pix.extraction_progress IS
 'Exact counts per model: images = extracted + failed + pending. stale: those of the pending (or failed) ones that

@@ -178,7 +178,10 @@ def _name_foreign_model(connection, model_name: str, dimensions: int, path: Path
         cursor.execute("SELECT checksum, dimensions FROM pix.models WHERE model_name = %s", (model_name,))
         checksum, known_dimensions = cursor.fetchone()
     if checksum is not None:
-        raise PixError(f"Model {model_name!r} is a network.", "Load the features under another --model name.")
+        raise PixError(
+            f"Model {model_name!r} is a network, or one that pix.add_metadata made.",
+            "Load the features under another --model name.",
+        )
     if known_dimensions != dimensions:
         raise PixError(
             f"Model {model_name!r} has {known_dimensions} dimensions, the file {dimensions}.",

@@ -207,3 +207,23 @@ class UnusableParameter(PixelplumError):
     """A parameter of an algorithm cannot be used."""
 
     sqlstate = "PX135"
+
+
+class MetadataField(PixelplumError):
+    """Metadata of no field, or of one that is not known, cannot be added."""
+
+    sqlstate = "PX150"
+    hint = "Name some of: price, brand, categories, related, title."
+
+
+class MetadataParameter(PixelplumError):
+    """The weight or the number of terms of metadata is out of range."""
+
+    sqlstate = "PX151"
+
+
+class NoMetadata(PixelplumError):
+    """No item has any of the metadata."""
+
+    sqlstate = "PX153"
+    hint = "Load metadata with: pix load metadata, or name other fields."

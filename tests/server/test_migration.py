@@ -15,7 +15,7 @@ from sqlalchemy import create_engine
 from pixload.errors import PixError
 from pixload.migration import VERSION, migrate
 
-HEAD = "0006"
+HEAD = "0008"
 
 
 def dump(db) -> str:

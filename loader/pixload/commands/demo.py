@@ -106,7 +106,7 @@ def choose_model(database: Database, say: Console) -> str:
     """Import Inception v3 with its ImageNet weights, or else the network that comes along; return its name."""
     with database.connect() as connection, connection.cursor() as cursor:
         cursor.execute(
-            "SELECT model_name FROM pix.models WHERE model_name = ANY(%s) AND checksum IS NOT NULL ORDER BY 1",
+            "SELECT model_name FROM pix.models WHERE model_name = ANY(%s) AND size_bytes IS NOT NULL ORDER BY 1",
             ([IMAGENET_MODEL, *SHIPPED],),
         )
         known = cursor.fetchone()

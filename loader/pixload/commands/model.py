@@ -21,6 +21,7 @@ from pixload.sources.rows import check_text
 from pixload.tables import Table
 
 MAX_NAME_BYTES = 200
+METADATA_FIELDS = ("price", "brand", "categories", "related", "title")
 EXISTING_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
@@ -196,6 +197,46 @@ def quantize(database: Database, name: str, as_name: str, calibrate: int, force:
     click.echo(
         f"  {int8_ms:.2f} ms a picture instead of {float_ms:.2f}, {int8_mb:.0f} MB of memory instead of {float_mb:.0f}"
     )
+
+
+@model.command("add-metadata")
+@click.argument("name")
+@click.option("--base", help="The model whose features metadata are appended to (the default model).")
+@click.option("--field", "fields", multiple=True, default=METADATA_FIELDS, show_default=True,
+              type=click.Choice(METADATA_FIELDS), help="Which metadata; can be given several times.")  # fmt: skip
+@click.option("--weight", default=1.0, show_default=True, help="Of metadata; 1: as much as the features of the base.")
+@click.option("--terms", default=256, show_default=True, help="How many values of each field count: the most frequent.")
+@click.pass_obj
+def add_metadata(
+    database: Database, name: str, base: str | None, fields: tuple[str, ...], weight: float, terms: int
+) -> None:
+    """Make NAME, a model whose features are those of another with metadata appended.
+
+    Example: pix model add-metadata with_brand --base mini_inception --field brand --field price
+    """
+    with database.connect() as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT base_model, dimensions, items, ARRAY(SELECT jsonb_array_elements_text(design -> 'empty')) "
+            "FROM pix.add_metadata(%s, %s, %s, %s, %s)",
+            (name, base, list(fields), weight, terms),
+        )
+        base, dimensions, items, empty = cursor.fetchone()
+    click.echo(f"{name}: {dimensions:,} numbers of metadata appended to the {base} features of {items:,} items")
+    if empty:
+        click.echo(f"  no items have anything in common in: {', '.join(empty)}")
+
+
+@model.command("extend-metadata")
+@click.argument("name")
+@click.pass_obj
+def extend_metadata(database: Database, name: str) -> None:
+    """Bring NAME, which pix model add-metadata made, up to date: items that are new or have changed.
+
+    Example: pix model extend-metadata with_brand
+    """
+    with database.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT pix.extend_metadata(%s)", (name,))
+        click.echo(f"{name}: {cursor.fetchone()[0]:,} vectors made")
 
 
 @model.command("list")

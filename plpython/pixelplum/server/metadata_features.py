@@ -1,0 +1,31 @@
+"""Metadata as features: a design learned from items, and items encoded by it."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from pixelplum.core import metadata_features
+from pixelplum.core.vectors import FLOAT32
+
+
+def check(plpy, cache: dict, fields: list[str] | None, weight: float | None, terms: int | None) -> None:
+    """Refuse arguments that cannot be used; see `metadata_features.check`."""
+    metadata_features.check(fields, weight, terms)
+
+
+def fit(plpy, cache: dict, items: list[str], fields: list[str], weight: float, terms: int, norms: bytes) -> dict:
+    """Learn a design from items as JSON; norms are the lengths of all vectors that metadata are appended to."""
+    lengths = np.frombuffer(norms, FLOAT32).astype(float)
+    design = metadata_features.fit(_read(items), fields, terms, weight * float(np.sqrt((lengths**2).mean())))
+    return {"design": json.dumps(design), "columns": design["columns"]}
+
+
+def encode(plpy, cache: dict, items: list[str], design: str) -> list[bytes]:
+    """Encode items as JSON: the bytes to append to the vector of each."""
+    return [row.tobytes() for row in metadata_features.encode(_read(items), json.loads(design))]
+
+
+def _read(items: list[str]) -> list[dict]:
+    return [json.loads(item, parse_int=float) for item in items]  # an int may have any number of digits

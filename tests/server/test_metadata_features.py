@@ -1,0 +1,326 @@
+"""Models whose vectors are those of another with metadata appended."""
+
+import numpy as np
+import psycopg2
+import pytest
+
+from pixload.migration import migrate
+from tests.server.test_clusters import refuses
+from tests.server.test_features import fails_with
+
+FRESH = "SELECT count(*) FROM pix.current_features WHERE model_name = %s"
+
+
+@pytest.fixture
+def shop(extracted, boots):
+    """Features and metadata of the drawn boots."""
+    extracted.pix("load", "metadata", boots / "metadata.json.gz")
+    return extracted
+
+
+def vectors(db, model_name: str) -> dict[str, np.ndarray]:
+    rows = db.ask("SELECT item_id, vector FROM pix.current_features WHERE model_name = %s", (model_name,))
+    return {item_id: np.frombuffer(vector, "<f4").astype(float) for item_id, vector in rows}
+
+
+def root_mean_square(lengths) -> float:
+    return np.sqrt(np.mean(np.square(lengths)))
+
+
+def test_metadata_follow_the_picture(shop):
+    ((dimensions, items, base, design),) = shop.ask(
+        "SELECT dimensions, items, base_model, design "
+        "FROM pix.add_metadata('more', fields => '{brand,price}', weight => 2)"
+    )
+    pictures, together = vectors(shop, "mini_inception"), vectors(shop, "more")
+    assert (items, base, len(together)) == (60, "mini_inception", 60)
+    assert shop.value("SELECT dimensions FROM pix.models WHERE model_name = 'more'") == 288 + dimensions
+    for item_id, vector in together.items():
+        assert vector[:288].tolist() == pictures[item_id].tolist()
+        assert len(vector) == 288 + dimensions
+    lengths = [np.linalg.norm(vector[288:]) for vector in together.values()]
+    assert root_mean_square(lengths) == pytest.approx(
+        2 * root_mean_square([np.linalg.norm(vector) for vector in pictures.values()]), rel=1e-5
+    )
+
+    brands, prices = design["blocks"]
+    known = shop.ask("SELECT item_id, brand, price::double precision FROM pix.items")
+    logarithms = [np.log1p(price) for _, _, price in known if price is not None]
+    assert len(logarithms) < 60  # some lack a price
+    assert [prices["mean"], prices["deviation"]] == pytest.approx([np.mean(logarithms), np.std(logarithms)])
+    for item_id, brand, price in known:
+        expected = [float(brand == value) for value in brands["values"]]
+        expected += [0, 1] if price is None else [(np.log1p(price) - prices["mean"]) / prices["deviation"], 0]
+        assert together[item_id][288:] / design["scale"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_neighbours_share_what_weighs(shop):
+    shop.ask("SELECT pix.add_metadata('brands', fields => '{brand}', weight => 30)")
+    brands = dict(shop.ask("SELECT item_id, brand FROM pix.items WHERE brand IS NOT NULL"))
+    brand = max(set(brands.values()), key=list(brands.values()).count)
+    same = {item_id for item_id, other in brands.items() if other == brand}
+    assert 3 < len(same) < 30
+    query = min(same)
+    found = shop.ask(
+        "SELECT item_id FROM pix.nearest(%s, %s, 'brands') ORDER BY rank", (query, len(same) - 1), role="rita"
+    )
+    assert {item_id for (item_id,) in found} == same - {query}
+    by_picture = shop.ask(
+        "SELECT item_id FROM pix.nearest(%s, 59, 'mini_inception') ORDER BY rank", (query,), role="rita"
+    )
+    assert {item_id for (item_id,) in by_picture[: len(found)]} != same - {query}
+
+
+def test_all_that_takes_a_model_takes_it(shop, boots):
+    shop.pix("load", "labels", boots / "labels.csv")
+    shop.ask("SELECT pix.add_metadata('more')")
+    assert shop.ask("SELECT items FROM pix.fit_clusters('both', 'more', k => 4)") == [(60,)]
+    assert shop.ask("SELECT items FROM pix.fit_map('both', 'more')") == [(60,)]
+    assert shop.ask("SELECT items FROM pix.build_index('both', 'more')") == [(60,)]
+    assert shop.ask("SELECT items FROM pix.train_classifier('heels', 'heel', 'more')") == [(60,)]
+    # Lists within lists are looked into, and every boot is one.
+    values = shop.value(
+        "SELECT block -> 'values' FROM pix.metadata_designs, jsonb_array_elements(design -> 'blocks') block "
+        "WHERE block ->> 'field' = 'categories'",
+        role="rita",
+    )
+    assert {"Boots", "Shoes", "Women"} < set(values)
+    # Again upon itself.
+    ((dimensions, base_checksum),) = shop.ask(
+        "SELECT dimensions, base_checksum FROM pix.add_metadata('twice', 'more', '{price}')"
+    )
+    assert dimensions == 2
+    assert base_checksum == shop.value("SELECT checksum FROM pix.models WHERE model_name = 'more'")
+
+
+def test_another_design_is_noticed_and_the_same_is_not(shop):
+    shop.ask("SELECT pix.add_metadata('more', fields => '{price}')")
+    shop.ask("SELECT pix.fit_clusters('both', 'more', k => 4)")
+    shop.ask("SELECT pix.build_index('both', 'more')")
+    kept = shop.ask("SELECT item_id, packed_in, xmin::text FROM pix.features WHERE model_name = 'more' ORDER BY 1")
+    shop.ask("SELECT pix.add_metadata('more', fields => '{price}')")
+    assert kept == shop.ask(
+        "SELECT item_id, packed_in, xmin::text FROM pix.features WHERE model_name = 'more' ORDER BY 1"
+    )
+    assert shop.ask("SELECT usable FROM pix.clustering_status") == [(True,)]
+
+    shop.ask("SELECT pix.add_metadata('more', fields => '{price,title}')")
+    assert shop.value(FRESH, ("more",)) == 60
+    assert shop.ask("SELECT usable FROM pix.clustering_status") == [(False,)]
+    refuses(shop, "PX103", "SELECT pix.assign_clusters('both')", "'both'")
+    item_id = min(vectors(shop, "more"))
+    refuses(shop, "PX092", f"SELECT pix.nearest('{item_id}', index_name => 'both')", "'both'")
+    assert len(shop.ask("SELECT pix.nearest(%s, 59, 'more')", (item_id,))) == 59
+    assert shop.value("SELECT count(*) FROM pix.metadata_designs") == 1
+
+
+def test_extending(shop, tmp_path):
+    ids = sorted(item_id for (item_id,) in shop.ask("SELECT item_id FROM pix.images"))
+    gone, new, changed, repriced, untouched = ids[0], *ids[-4:]
+    shop.ask("CREATE TABLE pg_temp.kept AS SELECT * FROM pix.images WHERE item_id = %s", (new,))
+    shop.ask("DELETE FROM pix.images WHERE item_id = %s", (new,))
+    shop.ask("CALL pix.extract_features()")
+    assert shop.ask("SELECT items FROM pix.add_metadata('more')") == [(59,)]
+    ((checksum, design),) = shop.ask(
+        "SELECT m.checksum, d.design FROM pix.models m JOIN pix.metadata_designs d USING (model_name)"
+    )
+    before = vectors(shop, "more")
+    assert shop.ask("SELECT pix.extend_metadata('more')") == [(0,)]
+
+    shop.ask("INSERT INTO pix.images (item_id, content) SELECT item_id, content FROM pg_temp.kept")
+    shop.ask("DELETE FROM pix.images WHERE item_id = %s", (gone,))
+    shop.ask(
+        "UPDATE pix.images SET content = (SELECT content FROM pix.images WHERE item_id = %s) WHERE item_id = %s",
+        (untouched, changed),
+    )
+    assert shop.value(FRESH, ("more",)) == 57  # what is not so any more is not found
+    shop.ask("CALL pix.extract_features()")
+    file = tmp_path / "metadata.csv"
+    file.write_text(f"item_id,price,title,brand\n{repriced},12345,,\n")
+    shop.pix("load", "metadata", file)
+    assert shop.pix("model", "extend-metadata", "more").stdout == "more: 3 vectors made\n"
+
+    after, pictures = vectors(shop, "more"), vectors(shop, "mini_inception")
+    assert after.keys() == pictures.keys() == {*ids} - {gone}
+    assert all(vector[:288].tolist() == pictures[item_id].tolist() for item_id, vector in after.items())
+    assert after[untouched].tolist() == before[untouched].tolist()
+    assert after[changed][:288].tolist() == after[untouched][:288].tolist()
+    assert after[changed][288:].tolist() == before[changed][288:].tolist()
+    price = design["blocks"][0]
+    assert price["field"] == "price"
+    assert after[repriced][288] / design["scale"] == pytest.approx(
+        (np.log(12346) - price["mean"]) / price["deviation"], rel=1e-5
+    )
+    assert after[new][288:].any()
+    assert shop.ask("SELECT items, design FROM pix.metadata_designs") == [(59, design)]
+    assert shop.value("SELECT checksum FROM pix.models WHERE model_name = 'more'") == checksum
+    assert shop.value("SELECT count(*) FROM pix.features WHERE model_name = 'more' AND packed_in IS NULL") == 0
+
+
+def test_features_of_a_file_in_chunks(catalogue):
+    """12,290 numbers of metadata an item: 1,365 items at once."""
+    db = catalogue.db
+    db.ask(
+        """
+        UPDATE pix.items i SET title = w.title, categories = w.list, related = jsonb_build_object('also_viewed', w.list)
+        FROM (
+            SELECT item_id, string_agg('w' || n, ' ') AS title, jsonb_agg('w' || n) AS list
+            FROM pix.items, generate_series(5 * substr(item_id, 2)::integer, 5 * substr(item_id, 2)::integer + 9) n
+            GROUP BY item_id
+        ) w
+        WHERE w.item_id = i.item_id
+        """
+    )
+    db.ask("DELETE FROM pix.items WHERE item_id = 'c0007'")
+    ((dimensions, items, checksum, empty),) = db.ask(
+        "SELECT dimensions, items, base_checksum, design -> 'empty' "
+        "FROM pix.add_metadata('more', 'clouds', '{price,categories,related,title}', terms => 4096)"
+    )
+    assert (dimensions, items, checksum, empty) == (2 + 3 * 4096, 2000, None, [])
+    together = vectors(db, "more")
+    assert all(vector[:48].tolist() == catalogue.vectors[item_id].tolist() for item_id, vector in together.items())
+    assert np.flatnonzero(together["c0007"][48:]).tolist() == [1]  # not in the catalogue: its price is missing
+    assert np.count_nonzero(together["c1999"][48:50]) == 1
+
+
+def test_base_that_was_imported_again(shop):
+    shop.ask("SELECT pix.add_metadata('more')")
+    shop.ask("UPDATE pix.models SET checksum = 'other' WHERE model_name = 'mini_inception'")
+    refuses(shop, "PX154", "SELECT pix.extend_metadata('more')", "'mini_inception' was imported again")
+    assert shop.value(FRESH, ("more",)) == 60
+    shop.ask("SELECT pix.drop_model('mini_inception')")
+    refuses(shop, "PX020", "SELECT pix.extend_metadata('more')", "'mini_inception'")
+
+
+def test_foreign_base_of_other_dimensions(catalogue):
+    db = catalogue.db
+    db.ask("SELECT pix.add_metadata('more', 'clouds', '{brand}')")
+    db.ask("UPDATE pix.models SET dimensions = 47 WHERE model_name = 'clouds'")
+    refuses(db, "PX154", "SELECT pix.extend_metadata('more')", "'clouds' was imported again")
+
+
+def test_it_has_no_network(shop, tmp_path):
+    shop.ask("SELECT pix.add_metadata('more')")
+    refuses(shop, "PX022", "SELECT pix.embed(content, 'more') FROM pix.images LIMIT 1", "with metadata")
+    refuses(shop, "PX022", "CALL pix.extract_features('more')", "with metadata")
+    assert shop.ask("SELECT FROM pix.pending_images WHERE model_name = 'more'") == []
+    assert shop.ask("SELECT model_name FROM pix.extraction_progress") == [("mini_inception",)]
+    file = tmp_path / "features.b"
+    file.write_bytes(b"ABCDEFGHIJ" + np.ones(288, "<f4").tobytes())
+    refused = shop.pix("load", "features", file, "--model", "more", "--dimensions", 288, check=False)
+    assert "'more' is a network, or one that pix.add_metadata made" in refused.stderr
+    assert "more" in shop.pix("model", "list").stdout
+
+
+def test_a_network_under_its_name_replaces_it(shop):
+    shop.ask("SELECT pix.add_metadata('more')")
+    shop.ask(
+        "SELECT pix.register_model('more', m.checksum, 'test') FROM pix.models m WHERE m.model_name = 'mini_inception'"
+    )
+    assert shop.value("SELECT count(*) FROM pix.metadata_designs") == 0
+    assert shop.value(FRESH, ("more",)) == 0
+    refuses(shop, "PX152", "SELECT pix.extend_metadata('more')", "'more' has no metadata")
+
+
+def test_dropping(shop):
+    shop.ask("SELECT pix.add_metadata('more')")
+    assert shop.ask("SELECT pix.drop_model('more')") == [(60,)]
+    assert shop.value("SELECT count(*) FROM pix.metadata_designs") == 0
+
+
+@pytest.mark.parametrize(("sqlstate", "arguments", "said"), [
+    ("PX020", "'more', 'nothing'", "'nothing'"),
+    ("PX095", "'more', 'empty'", "'empty'"),
+    ("PX150", "'more', fields => '{}'", "No field"),
+    ("PX150", "'more', fields => NULL", "No field"),
+    ("PX150", "'more', fields => '{price,colour}'", "'colour'"),
+    ("PX150", "'more', fields => '{price,NULL}'", "None"),
+    ("PX151", "'more', weight => 0", "weight is 0"),
+    ("PX151", "'more', weight => -1", "weight is -1"),
+    ("PX151", "'more', weight => 'NaN'", "weight is nan"),
+    ("PX151", "'more', weight => 'Infinity'", "weight is inf"),
+    ("PX151", "'more', weight => NULL", "weight is None"),
+    ("PX151", "'more', terms => 0", "terms is 0"),
+    ("PX151", "'more', terms => 4097", "terms is 4097"),
+    ("PX151", "'more', terms => NULL", "terms is None"),
+    ("PX152", "'mini_inception'", "'mini_inception' cannot name"),
+    ("PX152", "'mini_inception', 'foreign'", "'mini_inception' is a network"),
+    ("PX152", "'foreign'", "features of its own"),
+    ("PX152", "''", "cannot name"),
+    ("PX152", "NULL", "cannot name"),
+    ("PX152", "repeat('x', 201)", "cannot name"),
+    ("PX153", "'more'", "price, brand, categories, related, title"),
+])  # fmt: skip
+def test_bad_arguments(extracted, sqlstate, arguments, said):
+    """Of items without metadata."""
+    extracted.ask(
+        "INSERT INTO pix.models (model_name, dimensions, source) VALUES ('foreign', 2, 'test'), ('empty', 2, 'test')"
+    )
+    extracted.ask(
+        "INSERT INTO pix.features (item_id, model_name, vector) VALUES ('i', 'foreign', '\\x0000803f0000803f')"
+    )
+    refuses(extracted, sqlstate, f"SELECT pix.add_metadata({arguments})", said)
+    assert extracted.value("SELECT count(*) FROM pix.models") == 3
+
+
+@pytest.mark.parametrize(("sqlstate", "name", "said"), [
+    ("PX020", "'nothing'", "'nothing'"), ("PX152", "'mini_inception'", "has no metadata"),
+    ("PX152", "NULL", "has no metadata"),
+])  # fmt: skip
+def test_only_what_has_metadata_is_extended(db, sqlstate, name, said):
+    refuses(db, sqlstate, f"SELECT pix.extend_metadata({name})", said)
+
+
+def test_only_admins_make_models(shop):
+    shop.ask("SELECT pix.add_metadata('more')")
+    for role in ("rita", "adam"):
+        for call in ("add_metadata('other')", "extend_metadata('more')"):
+            with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+                shop.query(f"SELECT pix.{call}", role=role)
+        assert shop.value("SELECT count(*) FROM pix.metadata_designs", role=role) == 1
+
+
+def test_command(shop):
+    shop.ask("UPDATE pix.items SET related = NULL")
+    said = shop.pix("model", "add-metadata", "more", "--field", "price", "--field", "related", "--weight", 0.5).stdout
+    assert said == (
+        "more: 2 numbers of metadata appended to the mini_inception features of 60 items\n"
+        "  no items have anything in common in: related\n"
+    )
+    assert shop.ask("SELECT weight, terms, fields FROM pix.metadata_designs") == [(0.5, 256, ["price", "related"])]
+    refused = shop.pix("model", "add-metadata", "more", "--base", "nothing", check=False)
+    assert refused.returncode == 1
+    assert "'nothing' is not known" in refused.stderr
+
+
+def test_values_that_are_odd(extracted):
+    """Numbers without end, JSON of any shape."""
+    extracted.ask(
+        'UPDATE pix.items SET price = 10, brand = \'x\', categories = \'[["a", 1, null, {"k": ["b"]}], "a"]\''
+    )
+    ids = [item_id for (item_id,) in extracted.ask("SELECT item_id FROM pix.items ORDER BY 1")]
+    for item_id, price in zip(ids, ["'NaN'", "-5", "1e400", "repeat('9', 5000)::numeric", "NULL"], strict=False):
+        extracted.ask(f"UPDATE pix.items SET price = {price} WHERE item_id = %s", (item_id,))
+    deep = "[" * 5000 + '"a"' + "]" * 5000
+    extracted.ask("UPDATE pix.items SET categories = %s::jsonb WHERE item_id = %s", (deep, ids[0]))
+    extracted.ask("UPDATE pix.items SET related = '7' WHERE item_id = %s", (ids[1],))
+    design = extracted.value("SELECT design FROM pix.add_metadata('more')")
+    assert design["blocks"][2]["values"] == ["a", "b"]
+    assert design["empty"] == ["related", "title"]
+    missing = {item_id for item_id, vector in vectors(extracted, "more").items() if vector[289]}
+    assert missing == set(ids[:5])
+    fails_with(extracted, "PX150", "SELECT pix.add_metadata('more', fields => '{{price}}')")
+
+
+def test_older_versions_take_it_for_loaded_features(shop):
+    shop.ask("SELECT pix.add_metadata('more', fields => '{brand}')")
+    before = vectors(shop, "more")
+    shop.forget_sessions()
+    migrate(shop.dsn(), "0006")
+    assert shop.query("SELECT checksum FROM pix.models WHERE model_name = 'more'", role=None) == [(None,)]
+    migrate(shop.dsn())
+    assert {key: vector.tolist() for key, vector in vectors(shop, "more").items()} == {
+        key: vector.tolist() for key, vector in before.items()
+    }
+    refuses(shop, "PX022", "SELECT pix.embed(content, 'more') FROM pix.images LIMIT 1", "loaded from a file")
+    assert len(shop.ask("SELECT pix.nearest(%s, 59, 'more')", (min(before),))) == 59
