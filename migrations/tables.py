@@ -767,6 +767,8 @@ user_model_policy = Table(
     Column("max_likes", Integer),
     Column("min_dislikes", Integer),
     Column("max_dislikes", Integer),
+    Column("min_share", DOUBLE_PRECISION, comment="Of likes among the votes."),
+    Column("max_share", DOUBLE_PRECISION, comment="Which it is below."),
     Column("run", Text, comment="The model selection that says so; NULL: it is one of the rules that come along."),
     Column("reason", Text, nullable=False),
     info=REPLICATED,

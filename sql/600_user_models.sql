@@ -99,6 +99,7 @@ BEGIN
             AND likes + dislikes BETWEEN coalesce(p.min_votes, 0) AND coalesce(p.max_votes, likes + dislikes)
             AND likes BETWEEN coalesce(p.min_likes, 0) AND coalesce(p.max_likes, likes)
             AND dislikes BETWEEN coalesce(p.min_dislikes, 0) AND coalesce(p.max_dislikes, dislikes)
+            AND likes >= coalesce(p.min_share, 0) * (likes + dislikes) AND (p.max_share IS NULL OR likes < p.max_share * (likes + dislikes))
         ORDER BY p.priority LIMIT 1
     );
 END

@@ -52,9 +52,9 @@ INSERT INTO pix.user_model_policy (
 ) VALUES
     (1000, 'hierarchical', true, 1, NULL, NULL, NULL, 'What users have in common helps from the first vote on'),
     (1010, 'one_class', false, NULL, NULL, 3, 0, 'Likes only: what they look like'),
-    (1020, 'nearest', false, 1, 4, NULL, NULL, 'Fewer than five likes: similarity, less that to dislikes'),
-    (1030, 'nearest', false, 1, NULL, NULL, 4, 'Fewer than five dislikes: the same'),
-    (1040, 'logistic', false, 1, NULL, NULL, NULL, 'Enough of both to draw a line between')
+    (1900, 'nearest', false, 1, 4, NULL, NULL, 'Fewer than five likes: similarity, less that to dislikes'),
+    (1910, 'nearest', false, 1, NULL, NULL, 4, 'Fewer than five dislikes: the same'),
+    (1920, 'logistic', false, 1, NULL, NULL, NULL, 'Enough of both to draw a line between')
 """
 
 
@@ -150,6 +150,8 @@ def create_tables() -> None:
         sa.Column("max_likes", sa.Integer),
         sa.Column("min_dislikes", sa.Integer),
         sa.Column("max_dislikes", sa.Integer),
+        sa.Column("min_share", sa.DOUBLE_PRECISION, comment="Of likes among the votes."),
+        sa.Column("max_share", sa.DOUBLE_PRECISION, comment="Which it is below."),
         sa.Column(
             "run", sa.Text, comment="The model selection that says so; NULL: it is one of the rules that come along."
         ),

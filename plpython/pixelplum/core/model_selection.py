@@ -1,0 +1,146 @@
+"""Which algorithm suits a user: split first, then balance inside the folds; parameters by AUC, the test untouched by both."""
+
+from __future__ import annotations
+
+import itertools
+import time
+
+import numpy as np
+from sklearn.model_selection import StratifiedKFold, train_test_split
+
+from pixelplum.core import learners
+from pixelplum.core.learners import Votes
+from pixelplum.errors import PixelplumError, UnknownAlgorithm, UnusableParameter
+
+BALANCES = ("none", "oversample", "class_weight")
+SEARCHES = ("grid", "random")
+RANDOM_TRIES = 3
+FOLDS = 5
+
+
+def check(algorithms: list[str], balances: list[str], search: str) -> None:
+    """Refuse what cannot be compared.
+
+    Raises
+    ------
+    UnknownAlgorithm, UnusableParameter
+    """
+    for algorithm in algorithms or [None]:
+        if algorithm not in learners.ALGORITHMS:
+            raise UnknownAlgorithm(
+                f"The algorithm {algorithm!r} cannot be compared here",
+                hint=f"Use some of: {', '.join(learners.ALGORITHMS)}.",
+            )
+    for balance in balances or [None]:
+        if balance not in BALANCES:
+            raise UnusableParameter(f"The balance {balance!r} is not known", hint=f"Use some of: {', '.join(BALANCES)}.")
+    if search not in SEARCHES:
+        raise UnusableParameter(f"The search {search!r} is not known", hint="Use grid or random.")
+
+
+def oversample(votes: Votes, random: np.random.Generator) -> Votes:
+    """Repeat votes of the rarer kind, drawn at random, until both kinds are as many."""
+    likes, dislikes = np.flatnonzero(votes.liked), np.flatnonzero(~votes.liked)
+    rare, common = sorted((likes, dislikes), key=len)
+    return votes.take(np.concatenate([common, rare, random.choice(rare, len(common) - len(rare))]))
+
+
+def candidates(algorithm: str, balance: str, search: str, random: np.random.Generator) -> list[dict]:
+    """Return the parameters that are tried for an algorithm."""
+    chosen = learners.ALGORITHMS[algorithm]
+    fixed = dict(chosen.parameters)
+    if "class_weight" in fixed:
+        fixed["class_weight"] = "balanced" if balance == "class_weight" else None
+    tried = [
+        fixed | dict(zip(chosen.grid, values, strict=True)) for values in itertools.product(*chosen.grid.values())
+    ]
+    if search == "random" and len(tried) > RANDOM_TRIES:
+        return [tried[place] for place in random.choice(len(tried), RANDOM_TRIES, replace=False)]
+    return tried
+
+
+def cross_validate(votes: Votes, algorithm: str, parameters: dict, balance: str, seed: int) -> float:
+    """Return the mean AUC of decision scores over folds, each with likes and dislikes; votes are balanced inside them.
+
+    Parameters
+    ----------
+    votes : Votes
+        At least two likes and two dislikes.
+    algorithm, parameters
+        As for `learners.train`.
+    balance : {'none', 'oversample', 'class_weight'}
+    seed : int
+    """
+    folds = min(FOLDS, int(votes.liked.sum()), int((~votes.liked).sum()))
+    random = np.random.default_rng(seed)
+    found = []
+    for train, test in StratifiedKFold(folds, shuffle=True, random_state=seed).split(votes.values, votes.liked):
+        own = votes.take(train)
+        model = fit(oversample(own, random) if balance == "oversample" else own, algorithm, parameters)
+        found.append(learners.auc(model.scores(votes.directions[test]), votes.liked[test]))
+    return float(np.mean(found))
+
+
+def fit(votes: Votes, algorithm: str, parameters: dict):
+    """Train a model, without measuring how it does."""
+    return learners.ALGORITHMS[algorithm].fit(votes, parameters)
+
+
+def compare(
+    votes: Votes, size: int, algorithms: list[str], balances: list[str], search: str, seed: int
+) -> list[dict]:
+    """Compare algorithms on one user's votes.
+
+    Parameters
+    ----------
+    votes : Votes
+        More than `size`.
+    size : int
+        Votes to train on, chosen at random with their share of likes; the others are the test.
+    algorithms, balances, search
+        As `check` lets through.
+    seed : int
+        Of the split, the folds, and what is drawn.
+
+    Returns
+    -------
+    list of dict
+        For each algorithm and balance: algorithm, balance, likes (trained on), test_auc, cv_auc, fit_seconds,
+        predict_seconds, parameters; or reason.
+    """
+    pairs = [{"algorithm": algorithm, "balance": balance} for algorithm in algorithms for balance in balances]
+    kinds = min(int(votes.liked.sum()), int((~votes.liked).sum()))
+    if kinds < 3:
+        return [pair | {"likes": None, "reason": "fewer than three likes, or three dislikes"} for pair in pairs]
+    # As many of the rarer kind are kept for the test as its share asks for, but two to train on, and one to test on.
+    train, test = train_test_split(
+        np.arange(len(votes.values)), train_size=size, random_state=seed, stratify=votes.liked
+    )
+    given, held_out = votes.take(train), votes.take(test)
+    likes = int(given.liked.sum())
+    if min(likes, len(train) - likes) < 2 or not 0 < held_out.liked.sum() < len(test):
+        return [pair | {"likes": likes, "reason": "too few likes or dislikes to split"} for pair in pairs]
+    return [pair | {"likes": likes} | _measure(given, held_out, **pair, search=search, seed=seed) for pair in pairs]
+
+
+def _measure(given: Votes, held_out: Votes, algorithm: str, balance: str, search: str, seed: int) -> dict:
+    random = np.random.default_rng(seed)
+    if balance == "class_weight" and "class_weight" not in learners.ALGORITHMS[algorithm].parameters:
+        return {"reason": f"{algorithm} has no class weights"}
+    try:
+        tried = [
+            (cross_validate(given, algorithm, parameters, balance, seed), -place, parameters)
+            for place, parameters in enumerate(candidates(algorithm, balance, search, random))
+        ]
+        cv_auc, _, parameters = max(tried, key=lambda each: each[:2])
+        begun = time.perf_counter()
+        model = fit(oversample(given, random) if balance == "oversample" else given, algorithm, parameters)
+        fitted = time.perf_counter()
+        scores = model.scores(held_out.directions)
+        predicted = time.perf_counter()
+    except (PixelplumError, ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
+        return {"reason": str(error)}
+    return {
+        "test_auc": learners.auc(scores, held_out.liked), "cv_auc": cv_auc, "fit_seconds": fitted - begun,
+        "predict_seconds": predicted - fitted, "parameters": parameters,
+    }  # fmt: skip

@@ -1,0 +1,94 @@
+"""Evaluating recommenders on what users liked afterwards."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from pixelplum.core import evaluation, learners, recommendations
+from pixelplum.core.candidates import unit
+from pixelplum.errors import TooFewVotes
+from pixelplum.server.blocks import Packed, kept
+
+BASELINES = ("popularity", "random")
+AT_ONCE = 50
+"""Users whose scores are in memory together."""
+
+
+def evaluate(
+    plpy, cache: dict, blocks_key: str, taste_key: str | None, recommender: str, algorithms: list[str], users: list[int],
+    blocks: list[int], rows: list[int], values: list[float], held_out: list[bool], k: int, seed: int,
+) -> str | None:  # fmt: skip
+    """Judge one recommender.
+
+    Parameters
+    ----------
+    blocks_key, taste_key : str
+        Blocks, and what users have in common as their earlier votes tell, as they were opened.
+    recommender : str
+        popularity, random, or anything else: models.
+    algorithms : list of str
+        Of each user's model.
+    users : list of int
+        Of each vote, the number of its user, from 1; votes of a user follow one another, the latest first.
+    blocks, rows, values : list
+        Where the item's vector is, and what the user thinks of it.
+    held_out : list of bool
+        Whether the vote is not to be learned from.
+    k : int
+        How many items are recommended.
+    seed : int
+
+    Returns
+    -------
+    str or None
+        As JSON, what `evaluation.summary` returns; None if this backend has not opened what is needed.
+    """
+    stored = kept(cache, blocks_key)
+    taste = kept(cache, taste_key) if taste_key is not None else None
+    if stored is None or (taste_key is not None and taste is None):
+        return None
+    places = stored.starts[np.array(blocks, int)] + np.array(rows, int) - 1
+    given, later, who = np.array(values), np.array(held_out), np.array(users)
+    total = sum(len(block.norms) for block in stored.blocks)
+    random = np.random.default_rng(seed)
+    popular = np.bincount(places[~later], weights=given[~later], minlength=total)
+    outcomes = []
+    for start in range(1, len(algorithms) + 1, AT_ONCE):
+        chosen = range(start, min(start + AT_ONCE, len(algorithms) + 1))
+        own = [np.flatnonzero(who == user) for user in chosen]
+        if recommender in BASELINES:
+            kept_users = own
+            scores = np.stack([
+                (popular if recommender == "popularity" else 0) + random.random(total) * (1e-6 if recommender == "popularity" else 1)
+                for _ in own
+            ]).astype(np.float64)  # fmt: skip
+        else:
+            kept_users, models = [], []
+            for user, votes in zip(chosen, own, strict=True):
+                model = _model(stored, votes[~later[votes]], places, given, algorithms[user - 1], taste)
+                if model is not None:
+                    kept_users.append(votes)
+                    models.append(model)
+            if not models:
+                continue
+            scores = recommendations.scores(stored.blocks, models)
+        for votes, row in zip(kept_users, scores, strict=True):
+            row[places[votes[~later[votes]]]] = -np.inf
+            liked = places[votes[later[votes] & (given[votes] > 0)]]
+            first = recommendations.best(row, k)
+            directions = unit(np.stack([stored.vector(place) for place in first.tolist()]))
+            outcomes.append(evaluation.judge(row, liked, first, directions, k))
+    return json.dumps(evaluation.summary(outcomes, total))
+
+
+def _model(stored: Packed, votes: np.ndarray, places: np.ndarray, given: np.ndarray, algorithm: str, taste):
+    """Train on a user's earlier votes; None where they are too few for the algorithm."""
+    directions = unit(np.stack([stored.vector(place) for place in places[votes].tolist()]))
+    try:
+        return learners.train(
+            algorithm, learners.Votes(directions, given[votes]), learners.check(algorithm, {}), taste
+        ).model
+    except TooFewVotes:
+        return None

@@ -1,0 +1,40 @@
+"""Comparing algorithms on a user's votes."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from pixelplum.core import learners, model_selection, vectors
+from pixelplum.core.candidates import unit
+from pixelplum.server.blocks import kept
+
+
+def check(plpy, cache: dict, algorithms: list[str], balances: list[str], search: str) -> None:
+    """Refuse what cannot be compared."""
+    model_selection.check(algorithms, balances, search)
+
+
+def compare(
+    plpy, cache: dict, blocks_key: str | None, blocks: list[int] | None, rows: list[int] | None, values: list[float],
+    packed: bytes | None, size: int, algorithms: list[str], balances: list[str], search: str, seed: int,
+) -> str | None:  # fmt: skip
+    """Compare algorithms; return what `model_selection.compare` does, as JSON; None if the blocks are not opened.
+
+    Parameters
+    ----------
+    blocks_key, blocks, rows, values, packed
+        A user's votes, as for `user_models.fit`.
+    size, algorithms, balances, search, seed
+        As for `model_selection.compare`.
+    """
+    stored = kept(cache, blocks_key)
+    if packed is None and stored is None:
+        return None
+    if packed is None:
+        found = stored.vectors(list(zip(blocks, rows, strict=True)))
+    else:
+        found = vectors.matrix(packed, len(packed) // 4 // len(values))
+    votes = learners.Votes(unit(found), np.array(values))
+    return json.dumps(model_selection.compare(votes, size, algorithms, balances, search, seed))

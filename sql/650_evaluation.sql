@@ -1,0 +1,164 @@
+-- How well recommendations would have met what users liked afterwards.
+
+CREATE OR REPLACE FUNCTION pix._evaluate_recommender(
+    blocks_key text, taste_key text, recommender text, algorithms text[], users integer[], blocks integer[], block_rows integer[],
+    vals double precision[], held_out boolean[], k integer, seed integer
+) RETURNS text
+LANGUAGE plpython3u STABLE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS $$
+from pixelplum.server import call
+return call(plpy, GD, '@VERSION@', 'evaluation.evaluate', blocks_key, taste_key, recommender, algorithms, users, blocks, block_rows, vals, held_out, k, seed)
+$$;
+COMMENT ON FUNCTION pix._evaluate_recommender(
+    text, text, text, text[], integer[], integer[], integer[], double precision[], boolean[], integer, integer
+) IS 'Internal: metrics of a recommender, as JSON; NULL if this backend has not opened what is needed. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._evaluate_recommender(
+    text, text, text, text[], integer[], integer[], integer[], double precision[], boolean[], integer, integer
+) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._evaluate_recommender(
+    text, text, text, text[], integer[], integer[], integer[], double precision[], boolean[], integer, integer
+) TO pix_admin;
+
+CREATE OR REPLACE FUNCTION pix.evaluate_recommenders(
+    run text, recommenders text[] DEFAULT '{ladder,popularity,random}', split text DEFAULT 'last', k integer DEFAULT 10,
+    model_name text DEFAULT NULL, test_share double precision DEFAULT 0.2, max_users integer DEFAULT 1000, seed integer DEFAULT 7
+) RETURNS SETOF pix.recommender_evaluations
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+SET enable_nestloop = off
+AS $$
+DECLARE
+    model pix.models;
+    pack pix.packs;
+    recommender text;
+    said record;
+    people record;
+    earlier record;
+    learned record;
+    taste_key text;
+    algorithms text[];
+    told text;
+    was_opened boolean := false;
+BEGIN
+    PERFORM pix._require_coordinator('pix.evaluate_recommenders', 'Call it alone: SELECT * FROM pix.evaluate_recommenders(…)');
+    IF run IS NULL OR octet_length(run) NOT BETWEEN 1 AND 200 THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX140', MESSAGE = format('A run cannot be named %s', coalesce(quote_literal(run), 'NULL')),
+            HINT = 'Use a name of 1 to 200 bytes.';
+    END IF;
+    IF split IS NULL OR split NOT IN ('last', 'time') OR k IS NULL OR k NOT BETWEEN 1 AND 1000 OR test_share IS NULL
+        OR NOT test_share BETWEEN 0.01 AND 0.99 OR max_users IS NULL OR max_users < 1 OR seed IS NULL
+    THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = 'Recommenders cannot be evaluated like this',
+            HINT = 'Use split => ''last'' or ''time'', k of 1 to 1,000, test_share from 0.01 to 0.99, max_users from 1 on, and a seed.';
+    END IF;
+    PERFORM pix._check_seed(seed);
+    model := pix._find_model(model_name);
+    pack := pix._packed(model);
+    IF coalesce(cardinality(recommenders), 0) = 0 THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = 'No recommender is named',
+            HINT = 'Name some: ladder, popularity, random, or algorithms.';
+    END IF;
+    FOREACH recommender IN ARRAY recommenders LOOP
+        IF recommender IS NULL OR recommender NOT IN ('ladder', 'popularity', 'random') THEN
+            PERFORM pix._check_algorithm(recommender, '{}', model.dimensions);
+        END IF;
+    END LOOP;
+    PERFORM pix._use_planner();
+    -- The last like of each user; or the newest votes of all. What comes later is not learned from.
+    SELECT array_agg(v.number::integer ORDER BY v.number, v.rank) AS users, array_agg(v.block ORDER BY v.number, v.rank) AS blocks,
+        array_agg(v.block_row ORDER BY v.number, v.rank) AS block_rows, array_agg(v.value ORDER BY v.number, v.rank) AS vals,
+        array_agg(v.is_later ORDER BY v.number, v.rank) AS held_out
+    INTO said
+    FROM (
+        SELECT s.*, dense_rank() OVER (ORDER BY md5(s.user_id), s.user_id) AS number
+        FROM (
+            SELECT t.*, bool_or(t.is_later AND t.value > 0) OVER (PARTITION BY t.user_id) AS has_test,
+                bool_or(NOT t.is_later) OVER (PARTITION BY t.user_id) AS has_training
+            FROM (
+                SELECT o.user_id, o.value, o.rank, f.block, f.block_row,
+                    CASE WHEN split = 'last' THEN o.rank <= o.last_like ELSE o.share > 1 - test_share END AS is_later
+                FROM (
+                    SELECT r.*, min(r.rank) FILTER (WHERE r.value > 0) OVER (PARTITION BY r.user_id) AS last_like,
+                        cume_dist() OVER (ORDER BY r.voted_at, r.vote_id) AS share
+                    FROM (
+                        SELECT p.user_id, p.item_id, p.value, p.voted_at, p.vote_id,
+                            row_number() OVER (PARTITION BY p.user_id ORDER BY p.voted_at DESC, p.vote_id DESC) AS rank
+                        FROM pix.opinions p
+                        JOIN pix.features e ON e.item_id = p.item_id AND e.model_name = model.model_name AND e.packed_in <= pack.packed_in
+                        WHERE p.value <> 0 AND p.signal <> 'skip'
+                    ) r
+                ) o
+                JOIN pix.features f ON f.item_id = o.item_id AND f.model_name = model.model_name AND f.packed_in <= pack.packed_in
+                WHERE o.rank <= 500
+            ) t
+        ) s
+        WHERE s.has_test AND s.has_training
+    ) v
+    WHERE v.number <= max_users;
+    IF said.users IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX134', MESSAGE = 'Nobody has votes to learn from and a like to be met afterwards',
+            HINT = 'It takes users with two votes on items with features, the last of them a like.';
+    END IF;
+    SELECT array_agg(u.likes ORDER BY u.number) AS likes, array_agg(u.dislikes ORDER BY u.number) AS dislikes, count(*) AS number INTO people
+    FROM (
+        SELECT n.number, count(*) FILTER (WHERE n.val > 0 AND NOT n.later)::integer AS likes,
+            count(*) FILTER (WHERE n.val < 0 AND NOT n.later)::integer AS dislikes
+        FROM unnest(said.users, said.vals, said.held_out) n (number, val, later) GROUP BY n.number
+    ) u;
+    PERFORM pix._open_blocks(model.model_name);
+    -- What users have in common, as their earlier votes alone tell.
+    IF people.number >= 5 AND recommenders && '{ladder,hierarchical}' THEN
+        SELECT array_agg(n.number ORDER BY n.place) AS users, array_agg(n.block ORDER BY n.place) AS blocks,
+            array_agg(n.block_row ORDER BY n.place) AS block_rows, array_agg(n.val ORDER BY n.place) AS vals
+        INTO earlier
+        FROM unnest(said.users, said.blocks, said.block_rows, said.vals, said.held_out)
+            WITH ORDINALITY n (number, block, block_row, val, later, place)
+        WHERE NOT n.later;
+        SELECT t.* INTO learned FROM pix._fit_taste(pack.checksum, earlier.users, earlier.blocks, earlier.block_rows, earlier.vals) t;
+        taste_key := 'evaluation ' || encode(sha256(learned.content), 'hex');
+        PERFORM pix._keep_taste(taste_key, learned.described, learned.content);
+    END IF;
+    DELETE FROM pix.recommender_evaluations e WHERE e.run = evaluate_recommenders.run;
+    FOREACH recommender IN ARRAY recommenders LOOP
+        IF recommender = 'hierarchical' AND taste_key IS NULL THEN
+            RAISE EXCEPTION USING ERRCODE = 'PX134', MESSAGE = 'hierarchical needs five users whose votes can be split',
+                HINT = 'Leave it out.';
+        END IF;
+        SELECT array_agg(
+            CASE WHEN recommender = 'ladder' THEN coalesce(pix._choose_algorithm(u.likes, u.dislikes, taste_key IS NOT NULL), 'nearest')
+                ELSE recommender END ORDER BY u.place
+        ) INTO algorithms
+        FROM unnest(people.likes, people.dislikes) WITH ORDINALITY u (likes, dislikes, place);
+        told := pix._evaluate_recommender(
+            pack.checksum, taste_key, recommender, algorithms, said.users, said.blocks, said.block_rows, said.vals, said.held_out, k, seed
+        );
+        IF told IS NULL THEN
+            PERFORM pix._raise_files_vanish();
+        END IF;
+        INSERT INTO pix.recommender_evaluations (run, recommender, metric, value, low, high, users, model_name, split, k)
+        SELECT evaluate_recommenders.run, recommender, e.row ->> 'metric', (e.row ->> 'value')::double precision,
+            (e.row ->> 'low')::double precision, (e.row ->> 'high')::double precision, (e.row ->> 'users')::integer,
+            model.model_name, evaluate_recommenders.split, evaluate_recommenders.k
+        FROM jsonb_array_elements(told::jsonb) e (row);
+    END LOOP;
+    RETURN QUERY SELECT e.* FROM pix.recommender_evaluations e WHERE e.run = evaluate_recommenders.run ORDER BY e.metric, e.value DESC;
+END
+$$;
+COMMENT ON FUNCTION pix.evaluate_recommenders(text, text[], text, integer, text, double precision, integer, integer) IS
+'How well recommendations would have met what users liked afterwards: models are trained on each user''s earlier votes, all items that
+they did not know are ranked, and what they liked afterwards is looked for. Kept in pix.recommender_evaluations, in the place of
+an earlier run of this name.
+Arguments: run, its name; recommenders: ladder (what pix.user_model_policy chooses), algorithms as for pix.train_user_model, and for
+comparison popularity and random; split: last (each user''s last like, and what came after it, is held out) or time (the newest votes of all); k,
+how many are recommended; model_name, whose features (NULL: the default model); test_share, of the votes, that split time holds out; max_users, a random sample;
+seed. Of each user the latest 500 opinions are looked at.
+Result: for each recommender and metric, value and 95 % interval over users from low to high: auc (how probably an item that was liked
+is ranked before one that was not voted on), precision and ndcg of the first k, diversity (mean of 1 - cosine between these),
+coverage (share of all items that somebody is recommended); users: on how many it was measured.
+Errors: PX020 unknown model, PX024 a cache folder that cannot be used, PX060 a call as a part of a larger query on a cluster, PX095 a model
+without packed features, PX128 an argument that cannot be used, PX133 unknown algorithm, PX134 too few votes, PX140 a run that cannot be named so.
+Runs: coordinator.
+Example: SELECT recommender, metric, value FROM pix.evaluate_recommenders(''first'', ''{ladder,random}'', k => 5);';
+REVOKE ALL ON FUNCTION pix.evaluate_recommenders(text, text[], text, integer, text, double precision, integer, integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix.evaluate_recommenders(text, text[], text, integer, text, double precision, integer, integer) TO pix_admin;
