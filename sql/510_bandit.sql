@@ -206,6 +206,7 @@ DECLARE
     seen text[];
     votes pix.user_votes;
     trained pix.user_models;
+    used pix.fitted_model;
     nodes record;
     free integer[];
     chosen record;
@@ -283,6 +284,11 @@ BEGIN
         coalesce(votes.block_rows[1:200], '{}') AS block_rows, coalesce(votes.vals[1:200], '{}') AS weights
     INTO voted;
     SELECT r.* INTO trained FROM pix._refresh_user_model(user_id, model, pack, NULL, NULL, votes, false) r;
+    used.described := trained.described::text;
+    used.content := trained.content;
+    IF trained.user_id IS NULL AND pix._taste_version(model) IS NOT NULL THEN
+        used := pix._pooled_model(model, pack);
+    END IF;
 
     LOOP
         IF NOT is_chosen THEN
@@ -304,7 +310,7 @@ BEGIN
         SELECT b.* INTO candidate FROM pix._best_in_clusters(
             key, pack.checksum, sketch.design_checksum, wanted.clusters, ARRAY(SELECT t + more FROM unnest(wanted.times) t), wanted.centres,
             known.dimensions, voted.item_ids, voted.blocks, voted.block_rows, voted.weights, seen,
-            trained.described::text, trained.content
+            used.described, used.content
         ) b;
         IF candidate.item_ids IS NULL THEN
             IF was_opened THEN
@@ -393,20 +399,21 @@ SET search_path = pg_catalog, pg_temp
 AS $$SELECT s.* FROM pix._suggest(user_id, n, policy, clustering, prior, again_after, seed) s$$;
 COMMENT ON FUNCTION pix.next_items(text, integer, text, text, text, interval, integer) IS
 'A page of items that a user has not seen: for each, a policy chooses the cluster, none again before all others had their
-turn, and in the cluster it is the item that looks most like what the user liked, and least like what they disliked; where
-nothing is liked yet, one that is typical of the cluster. All are logged in pix.impressions.
+turn, and in the cluster it is the item that the user''s model likes best, which has seen all their votes; for somebody without
+votes, the one that users like on the whole (where pix.learn_tastes was called), or one that is typical of the cluster. All are logged in pix.impressions.
 Arguments: user_id, created if it is new; n, how many, up to 1,000; policy (NULL: thompson): thompson, posterior_mean (in
 proportion to the posterior means), ucb1, greedy, epsilon_greedy (one time in ten any), random; clustering (NULL: the default
 one, or the only one); prior: flat, pooled (as pix.refresh_priors left it) or hierarchical (the branch of a hierarchical
 clustering, then the leaf); NULL: pooled where there is such a one, else flat; again_after, when an item that was shown and not
 answered may be shown again; seed of the random numbers (NULL: others each time).
 Result: rank, item_id, clustering, cluster, policy, propensity (how probable the cluster was, given those before it on the page)
-and its standard error (0 but for thompson, which is simulated with 1,000 draws), score (cosine similarity to what is liked,
-less half of that to what is disliked, in the last 200 votes), reason in words, impression_id. Fewer rows if fewer items are left.
+and its standard error (0 but for thompson, which is simulated with 1,000 draws), score (by the model, as in pix.recommend; without votes, the cosine to the cluster''s
+centre), reason in words, impression_id. Fewer rows if fewer items are left.
 Errors: PX024 a cache folder that cannot be used, PX028 a setting that is no number, PX060 a call as a part of
 a larger query on a cluster, PX094 a damaged block, PX095 a model without packed features, PX100 unknown clustering, or none,
 PX103 a clustering whose model has changed, PX120 a user_id that is missing or too long, PX122 unknown policy, PX126 no default
-clustering, PX128 an argument that cannot be used, PX130 a transaction that is REPEATABLE READ or SERIALIZABLE.
+clustering, PX128 an argument that cannot be used, PX130 a transaction that is REPEATABLE READ or SERIALIZABLE, PX132 a model of
+features that were imported again since.
 Runs: coordinator.
 Example: SELECT * FROM pix.next_items(''ann'', 6, clustering => ''boots'');';
 REVOKE ALL ON FUNCTION pix.next_items(text, integer, text, text, text, interval, integer) FROM PUBLIC;

@@ -6,6 +6,7 @@ The server is a private one, or that of `--dsn`, where tests make databases and 
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import secrets
 import subprocess
@@ -479,6 +480,58 @@ def catalogue(clone, with_catalogue) -> Catalogue:
     made = Catalogue(clone(with_catalogue), {}, np.random.default_rng(7))
     made.draw(range(2000))
     return made
+
+
+def voted(user: int, number: int) -> bool:
+    """Whether voter 0, 1, … likes item c<number>: even ones like the first half of the clouds, odd ones the second."""
+    return (number % 40 < 20) == (user % 2 == 0)
+
+
+VOTERS, THEIR_VOTES = 10, 30
+
+
+def let_vote(db: Clone) -> None:
+    db.query("SELECT pix.set_default_model('clouds')")
+    items = np.random.default_rng(11).integers(0, 2000, (VOTERS, THEIR_VOTES))
+    votes = [
+        {"user_id": f"u{user}", "item_id": f"c{number:04}", "liked": voted(user, number)}
+        for user, own in enumerate(items)
+        for number in dict.fromkeys(own.tolist())
+    ]
+    assert db.query("SELECT DISTINCT status FROM pix.vote_batch(%s)", (json.dumps(votes),)) == [("logged",)]
+
+
+@pytest.fixture(scope="session")
+def with_voters(stage, with_catalogue) -> str:
+    return stage("voters", with_catalogue, let_vote)
+
+
+@pytest.fixture
+def voters(clone, with_voters) -> Clone:
+    """The catalogue, and ten users with thirty votes each: u0, u2, … like one half of the clouds, the others the other."""
+    return clone(with_voters)
+
+
+@pytest.fixture(scope="session")
+def with_photographs(stage, data) -> str:
+    def load(db: Clone) -> None:
+        graph = data / "models" / "mobilenet_v1_0.25_128" / "frozen_graph.pb"
+        imported = db.pix(
+            "model", "import", "mobilenet", "--graphdef", graph,
+            "--input", "input:0", "--output", "MobilenetV1/Logits/AvgPool_1a/AvgPool:0",
+        )  # fmt: skip
+        assert "256 features a picture" in imported.stdout
+        loaded = db.pix("load", "images", data / "clothing", "--label-set", "kind")
+        assert loaded.stdout == "3,068 new, 0 changed, 0 unchanged, 0 rejected\n"
+        assert db.pix("extract", "--model", "mobilenet").stdout.startswith("3,068 extracted, 0 failed, 0 pending")
+
+    return stage("photographs", "template", load)
+
+
+@pytest.fixture
+def photographs(clone, with_photographs) -> Clone:
+    """3,068 photographs in ten kinds, with MobileNet's features."""
+    return clone(with_photographs)
 
 
 @pytest.fixture

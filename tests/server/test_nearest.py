@@ -153,17 +153,9 @@ def test_command(extracted, boots):
 
 
 @pytest.mark.slow
-def test_real_photographs_by_label(db, data):
+def test_real_photographs_by_label(photographs):
     """Precision@10 by folder on 3,068 photographs with MobileNet's features."""
-    graph = data / "models" / "mobilenet_v1_0.25_128" / "frozen_graph.pb"
-    imported = db.pix(
-        "model", "import", "mobilenet", "--graphdef", graph,
-        "--input", "input:0", "--output", "MobilenetV1/Logits/AvgPool_1a/AvgPool:0",
-    )  # fmt: skip
-    assert "256 features a picture" in imported.stdout
-    loaded = db.pix("load", "images", data / "clothing", "--label-set", "kind")
-    assert loaded.stdout == "3,068 new, 0 changed, 0 unchanged, 0 rejected\n"
-    assert db.pix("extract", "--model", "mobilenet").stdout.startswith("3,068 extracted, 0 failed, 0 pending")
+    db = photographs
     truth = dict(db.query("SELECT item_id, label FROM pix.labels"))
     connection = db.connect("rita")
     same = []

@@ -271,12 +271,9 @@ class TestUnfitLabels:
 
 
 @pytest.mark.slow
-def test_accuracy_on_photographs(db, data):
+def test_accuracy_on_photographs(photographs):
     """Ten kinds of clothing by features of a network that was trained on other things."""
-    folder = data / "models" / "mobilenet_v1_0.25_128"
-    db.pix("model", "import", "mobilenet", "--graphdef", folder / "frozen_graph.pb")
-    db.pix("load", "images", data / "clothing", "--label-set", "kind")
-    db.pix("extract", "--model", "mobilenet")
+    db = photographs
     db.query("SELECT pix.train_classifier('kinds', 'kind', 'mobilenet', folds => 5)")
     ((accuracy, _, auc, items),) = db.query(METRICS, ("kinds", "test"))
     assert items > 250

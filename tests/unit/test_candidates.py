@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pixelplum.core import candidates
+from pixelplum.core.user_models import Linear, Nearest
 
 
 @dataclass
@@ -34,7 +35,7 @@ def places(blocks):
 def test_best_of_a_cluster(blocks, places, cluster, count):
     members = candidates.Members(*map(np.array, zip(*places, strict=True)))
     wanted = np.random.default_rng(5).normal(size=16).astype(np.float32)
-    found = candidates.best(*members.places(cluster), blocks, wanted, count)
+    found = candidates.best(*members.places(cluster), blocks, Linear(wanted, 0.0), count)
     own = [(block, row - 1) for c, block, row in places if c == cluster]
     scores = {place: float(candidates.unit(blocks[place[0]].vectors[place[1]]) @ wanted) for place in own}
     expected = sorted(own, key=lambda place: -scores[place])[:count]
@@ -50,28 +51,31 @@ def test_a_sketch_finds_the_same(blocks, places, cluster, monkeypatch):
     directions = candidates.unit(np.concatenate([blocks[number].vectors for number in sorted(blocks)]))
     mean = directions.mean(axis=0)
     axes = np.linalg.svd(directions - mean)[2]
-    wanted = np.random.default_rng(6).normal(size=16).astype(np.float32)
-    exact = candidates.best(*members.places(cluster), blocks, wanted, 3)
-    for kept in (16, 8):
-        sketch = candidates.Sketch((directions - mean) @ axes[:kept].T, axes[:kept], np.array([0, 0, 50, 0, 0, 100]))
-        found = candidates.best(*members.places(cluster), blocks, wanted, 3, sketch)
-        assert [column.tolist() for column in found[:2]] == [column.tolist() for column in exact[:2]]
-        assert found[2] == pytest.approx(exact[2], abs=1e-5)
+    random = np.random.default_rng(6)
+    liked = candidates.unit(random.normal(size=(4, 16)).astype(np.float32))
+    for model in (Linear(liked[0], 0.5), Nearest(liked, np.array([1, 1, -1, 0.5]))):
+        exact = candidates.best(*members.places(cluster), blocks, model, 3)
+        for kept in (16, 8):
+            near = (directions - mean) @ axes[:kept].T
+            sketch = candidates.Sketch(near, mean, axes[:kept], np.array([0, 0, 50, 0, 0, 100]))
+            found = candidates.best(*members.places(cluster), blocks, model, 3, sketch)
+            assert [column.tolist() for column in found[:2]] == [column.tolist() for column in exact[:2]]
+            assert found[2] == pytest.approx(exact[2], abs=1e-5)
 
 
 def test_a_cluster_without_items(blocks, places):
     members = candidates.Members(*map(np.array, zip(*places, strict=True)))
-    assert [len(part) for part in candidates.best(*members.places(9), blocks, np.ones(16, np.float32), 3)] == [0, 0, 0]
+    assert [len(part) for part in candidates.best(*members.places(9), blocks, Linear(np.ones(16, np.float32), 0.0), 3)] == [0, 0, 0]
 
 
 def test_taste():
     typical = np.array([0, 0, 5], np.float32)
     liked, disliked = [1.0, 0, 0], [0, 1.0, 0]
-    assert candidates.taste(np.empty((0, 3)), np.empty(0), typical).tolist() == [0, 0, 1]
-    assert candidates.taste(np.array([liked, disliked]), np.array([1, -1.0]), typical).tolist() == [1, -0.5, 0]
-    assert candidates.taste(np.array([disliked]), np.array([-1.0]), typical).tolist() == [0, -0.5, 1]
+    assert candidates.taste(np.empty((0, 3)), np.empty(0), typical).weights.tolist() == [0, 0, 1]
+    assert candidates.taste(np.array([liked, disliked]), np.array([1, -1.0]), typical).weights.tolist() == [1, -0.5, 0]
+    assert candidates.taste(np.array([disliked]), np.array([-1.0]), typical).weights.tolist() == [0, -0.5, 1]
     both = candidates.taste(np.array([liked, disliked]), np.array([1, 0.5]), typical)
-    assert both == pytest.approx([2 / 3, 1 / 3, 0])
+    assert both.weights == pytest.approx([2 / 3, 1 / 3, 0])
 
 
 def test_vectors_of_zeros_have_no_direction():

@@ -75,7 +75,9 @@ class Sketch:
     Parameters
     ----------
     vectors : numpy.ndarray
-        float32, shape (items, components), in the order of the blocks.
+        float32, shape (items, components), in the order of the blocks: of directions less their mean.
+    mean : numpy.ndarray
+        float32, shape (dimensions,).
     components : numpy.ndarray
         float32, shape (components, dimensions).
     starts : numpy.ndarray
@@ -83,6 +85,7 @@ class Sketch:
     """
 
     vectors: np.ndarray
+    mean: np.ndarray
     components: np.ndarray
     starts: np.ndarray
 
@@ -93,7 +96,8 @@ class Sketch:
         if count >= len(rows):
             return blocks, rows
         near = self.vectors.take(self.starts[blocks] + rows, axis=0)
-        scores = model.of_products(near @ (self.components @ model.anchors.T))
+        anchors = model.anchors.T
+        scores = model.of_products(near @ (self.components @ anchors) + self.mean @ anchors)
         chosen = np.argpartition(-scores, count)[:count]
         return blocks[chosen], rows[chosen]
 

@@ -109,7 +109,8 @@ def best_in_clusters(
     sketch = None
     if sketched is not None:
         index = sketched.index
-        sketch = candidates.Sketch(index.vectors, index.design.projection.components, stored.starts)
+        projection = index.design.projection
+        sketch = candidates.Sketch(index.vectors, projection.mean, projection.components, stored.starts)
     size = stored.blocks[0].vectors.shape[1]
     voted = np.empty((0, size), np.float32)
     if voted_ids:

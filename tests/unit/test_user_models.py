@@ -1,0 +1,90 @@
+"""Models of users: taken apart and put together again, and what they say."""
+
+import json
+
+import numpy as np
+import pytest
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.naive_bayes import BernoulliNB
+
+from pixelplum.core import learners, user_models
+from pixelplum.errors import UserModelBroken
+
+RANDOM = np.random.default_rng(2)
+ITEMS = RANDOM.normal(size=(300, 12)).astype(np.float32)
+ITEMS /= np.linalg.norm(ITEMS, axis=1, keepdims=True)
+LIKED = ITEMS[:40] @ RANDOM.normal(size=12) > 0.1
+VOTES = learners.Votes(ITEMS[:40], np.where(LIKED, 1.0, -1.0))
+
+
+def trained(algorithm: str) -> user_models.Model:
+    return learners.train(algorithm, VOTES, learners.check(algorithm, {})).model
+
+
+@pytest.mark.parametrize("algorithm", [*learners.ALGORITHMS, "ensemble"])
+def test_packed_and_unpacked(algorithm):
+    model = trained(algorithm)
+    described, content = user_models.pack(model)
+    again = user_models.unpack(json.loads(user_models.dumps(described)), content)
+    assert np.array_equal(again.scores(ITEMS), model.scores(ITEMS))
+    lengths = RANDOM.uniform(0.5, 9, (len(ITEMS), 1)).astype(np.float32)
+    scored = user_models.scorer(again)(ITEMS * lengths, lengths[:, 0])
+    differing = np.abs(scored - model.scores(ITEMS)) > 1e-4  # a threshold may fall between roundings
+    assert differing.sum() <= (3 if algorithm in ("naive_bayes", "random_forest", "xgboost", "ensemble") else 0)
+
+
+@pytest.mark.parametrize("spoil", [
+    lambda described, content: (described, content[:-4]),
+    lambda described, content: (described, content + b"\0\0\0\0"),
+    lambda described, content: (described | {"kind": "Oracle"}, content),
+    lambda described, content: ({key: value for key, value in described.items() if key != "intercept"}, content),
+    lambda described, content: (described | {"arrays": [["weights", "x", [12]]]}, content),
+])  # fmt: skip
+def test_damaged_models_are_refused(spoil):
+    with pytest.raises(UserModelBroken):
+        user_models.unpack(*spoil(*user_models.pack(trained("logistic"))))
+
+
+def test_linear():
+    model = user_models.Linear(np.array([1, -2, 0], np.float32), 0.5)
+    assert model.scores(np.array([[1, 0, 0], [0, 1, 5]], np.float32)).tolist() == [1.5, -1.5]
+    dimensions, weights = user_models.selected(model)
+    assert (dimensions.tolist(), weights.tolist()) == ([2, 1], [-2, 1])
+    assert not len(user_models.selected(trained("nearest"))[0])
+
+
+def test_nearest_by_hand():
+    voted = np.array([[1, 0], [0, 1], [-1, 0]], np.float32)
+    model = user_models.Nearest(voted, np.array([1, 0.5, -2.0]))
+    item = np.array([0.6, 0.8])
+    expected = np.log((np.exp(8 * 0.6) + 0.5 * np.exp(8 * 0.8)) / 1.5) / 8 - -0.6
+    assert model.scores(item[np.newaxis].astype(np.float32)) == pytest.approx([expected], abs=1e-6)
+    only = user_models.Nearest(voted[:1], np.array([1.0]))
+    assert only.scores(voted) == pytest.approx([1, 0, -1], abs=1e-6)
+
+
+def test_forests_are_those_of_scikit_learn():
+    given = learners.check("random_forest", {"n_estimators": 20, "min_samples_leaf": 2})
+    ours = learners.train("random_forest", VOTES, given).model.scores(ITEMS)
+    theirs = RandomForestClassifier(20, min_samples_leaf=2, random_state=learners.SEED)
+    theirs.fit(VOTES.directions, LIKED, sample_weight=learners.weights_of(VOTES, "balanced"))
+    assert ours == pytest.approx(theirs.predict_proba(ITEMS)[:, 1], abs=1e-6)
+
+
+def test_naive_bayes_is_that_of_scikit_learn():
+    ours = trained("naive_bayes").scores(ITEMS)
+    means = VOTES.directions.mean(axis=0)
+    theirs = BernoulliNB().fit(VOTES.directions > means, LIKED).predict_joint_log_proba(ITEMS > means)
+    assert ours == pytest.approx(theirs[:, 1] - theirs[:, 0], abs=1e-4)
+
+
+def test_boosted_trees_are_kept_in_their_own_format():
+    trees = json.loads(trained("xgboost").trees)
+    assert trees["learner"]["objective"]["name"] == "binary:logistic"
+
+
+def test_what_is_kept_is_known_by_its_content():
+    cache = user_models.Cache()
+    for intercept in (0.0, 1.0, 0.0):
+        described, content = user_models.pack(user_models.Linear(np.ones(2, np.float32), intercept))
+        assert cache.open(json.dumps(described), content).intercept == intercept
