@@ -1,0 +1,107 @@
+"""What users have in common: posteriors against scikit-learn, and what a prior is good for."""
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from pixelplum.core import learners, tastes
+from pixelplum.core.user_models import sigmoid
+
+RANDOM = np.random.default_rng(4)
+ITEMS = RANDOM.normal(size=(800, 24)).astype(np.float32)
+ITEMS /= np.linalg.norm(ITEMS, axis=1, keepdims=True)
+BASIS = tastes.Taste(*tastes.basis(ITEMS, 16, 7), np.empty(0), np.empty(0))
+
+
+def test_coordinates_have_a_mean_square_of_one():
+    full = tastes.Taste(*tastes.basis(ITEMS, 24, 7), np.empty(0), np.empty(0))
+    coordinates = full.coordinates(ITEMS)
+    assert coordinates[:, :-1].mean(axis=0) == pytest.approx(np.zeros(24), abs=1e-5)
+    assert np.square(coordinates[:, :-1]).sum(axis=1).mean() == pytest.approx(1, abs=1e-4)
+    assert np.all(coordinates[:, -1] == 1)
+
+
+def test_a_flat_prior_is_a_ridge():
+    """With mean 0 and covariance C · 1 the most probable weights are those of logistic regression."""
+    coordinates = BASIS.coordinates(ITEMS[:50])
+    liked = RANDOM.random(50) < sigmoid(3 * coordinates[:, 0])
+    strengths = RANDOM.uniform(0.2, 1, 50)
+    found = tastes.posterior(coordinates, liked, strengths, np.zeros(17), 2 * np.eye(17))
+    theirs = LogisticRegression(C=2, fit_intercept=False, tol=1e-10, max_iter=5000)
+    theirs.fit(coordinates, liked, sample_weight=strengths)
+    assert found.mean == pytest.approx(theirs.coef_[0], abs=1e-3)
+    chances = sigmoid(coordinates @ found.mean)
+    hessian = (coordinates * (strengths * chances * (1 - chances))[:, np.newaxis]).T @ coordinates + np.eye(17) / 2
+    assert found.covariance == pytest.approx(np.linalg.inv(hessian), abs=1e-3)
+    assert found.variances == pytest.approx(np.einsum("ij,jk,ik->i", coordinates, found.covariance, coordinates), abs=1e-6)
+    for place in (0, 7):
+        others = np.delete(np.arange(50), place)
+        without = tastes.posterior(coordinates[others], liked[others], strengths[others], np.zeros(17), 2 * np.eye(17))
+        assert found.left_out[place] == pytest.approx(coordinates[place] @ without.mean, abs=0.05)
+
+
+def test_no_votes_leave_the_prior():
+    told = tastes.posterior(np.empty((0, 17)), np.empty(0, bool), np.empty(0), np.ones(17), np.eye(17))
+    assert told.mean.tolist() == [1] * 17
+    assert told.covariance.tolist() == np.eye(17).tolist()
+
+
+def test_votes_that_contradict_each_other_are_weighed():
+    coordinates = np.repeat(BASIS.coordinates(ITEMS[:1]), 400, axis=0)
+    liked = np.arange(400) < 200
+    told = tastes.posterior(coordinates, liked, np.ones(400), np.zeros(17), 1e6 * np.eye(17))
+    assert coordinates[0] @ told.mean == pytest.approx(0, abs=1e-2)
+    same = tastes.posterior(coordinates, liked | True, np.ones(400), np.zeros(17), 1e6 * np.eye(17))
+    assert np.isfinite(same.mean).all()
+
+
+def users(number: int, votes: int, kinds: int, seed: int) -> tuple[list, list]:
+    """Users of a few kinds of taste: what they voted, and what they think of everything."""
+    random = np.random.default_rng(seed)
+    directions = random.normal(size=(kinds, 24))
+    given, truths = [], []
+    for user in range(number):
+        scores = ITEMS @ directions[user % kinds]
+        truth = scores > np.quantile(scores, 0.75)
+        chosen = random.choice(len(ITEMS), votes, replace=False)
+        given.append((chosen, truth[chosen] ^ (random.random(votes) < 0.1)))
+        truths.append(truth)
+    return given, truths
+
+
+@pytest.mark.parametrize("votes", [3, 10, 40])
+def test_shared_tastes_are_learned_sooner(votes):
+    given, truths = users(60, votes, 3, 5)
+    taste = tastes.learn(BASIS, [(BASIS.coordinates(ITEMS[own]), liked, np.ones(votes)) for own, liked in given])
+    shared, alone = [], []
+    for (own, liked), truth in zip(given, truths, strict=True):
+        told = learners.Votes(ITEMS[own], np.where(liked, 1.0, -1.0))
+        shared.append(learners.auc(learners.train("hierarchical", told, {}, taste).model.scores(ITEMS), truth))
+        flat = tastes.posterior(BASIS.coordinates(ITEMS[own]), liked, np.ones(votes), np.zeros(17), 2 * np.eye(17))
+        alone.append(learners.auc(BASIS.linear(flat.mean).scores(ITEMS), truth))
+    assert np.mean(shared) > np.mean(alone) + 0.03
+
+
+def test_of_a_user_without_votes_the_mean_is_expected():
+    given, truths = users(40, 20, 1, 6)
+    taste = tastes.learn(BASIS, [(BASIS.coordinates(ITEMS[own]), liked, np.ones(20)) for own, liked in given])
+    assert learners.auc(taste.pooled().scores(ITEMS), truths[0]) > 0.9
+    assert np.array_equal(taste.scores(ITEMS), taste.pooled().scores(ITEMS))
+
+
+def test_the_same_votes_teach_the_same():
+    given, _ = users(10, 8, 2, 7)
+    votes = [(BASIS.coordinates(ITEMS[own]), liked, np.ones(8)) for own, liked in given]
+    first, second = tastes.learn(BASIS, votes), tastes.learn(BASIS, votes)
+    assert np.array_equal(first.covariance, second.covariance)
+
+
+def test_probabilities_are_less_sure_the_less_is_known():
+    given, _ = users(30, 20, 2, 8)
+    taste = tastes.learn(BASIS, [(BASIS.coordinates(ITEMS[own]), liked, np.ones(20)) for own, liked in given])
+    own, liked = given[0]
+    votes = learners.Votes(ITEMS[own], np.where(liked, 1.0, -1.0))
+    few, many = (learners.train("hierarchical", votes.take(np.arange(n)), {}, taste).calibration for n in (2, 20))
+    assert 0 < few.slope < 1
+    assert few.slope != many.slope
+    assert few.offset == 0
