@@ -271,4 +271,4 @@ $$;
 COMMENT ON FUNCTION pix._check_pack(pix.packs, pix.models) IS
 'Internal: refuses a model that has nothing in blocks. Errors: PX095. Runs: either.';
 REVOKE ALL ON FUNCTION pix._check_pack(pix.packs, pix.models) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._check_pack(pix.packs, pix.models) TO pix_admin;
+GRANT EXECUTE ON FUNCTION pix._check_pack(pix.packs, pix.models) TO pix_reader;

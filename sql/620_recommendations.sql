@@ -139,7 +139,8 @@ REVOKE ALL ON FUNCTION pix._pooled_model(pix.models, pix.packs) FROM PUBLIC;
 CREATE OR REPLACE FUNCTION pix._probability(score double precision, slope double precision, intercept double precision)
 RETURNS double precision
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-AS $$SELECT pg_catalog.tanh((slope * score + intercept) / 2) / 2 + 0.5$$;
+SET search_path = pg_catalog, pg_temp
+AS $$SELECT tanh((slope * score + intercept) / 2) / 2 + 0.5$$;
 COMMENT ON FUNCTION pix._probability(double precision, double precision, double precision) IS
 'Internal: the probability of a like; NULL where scores cannot be turned into probabilities. Runs: either.';
 REVOKE ALL ON FUNCTION pix._probability(double precision, double precision, double precision) FROM PUBLIC;

@@ -483,8 +483,8 @@ def catalogue(clone, with_catalogue) -> Catalogue:
 
 
 def voted(user: int, number: int) -> bool:
-    """Whether voter 0, 1, … likes item c<number>: even ones like the first half of the clouds, odd ones the second."""
-    return (number % 40 < 20) == (user % 2 == 0)
+    """Whether voter 0, 1, … likes item c<number>: even ones like clouds 0 to 3, odd ones the others."""
+    return (number % 40 < 4) == (user % 2 == 0)
 
 
 VOTERS, THEIR_VOTES = 10, 30
@@ -492,11 +492,12 @@ VOTERS, THEIR_VOTES = 10, 30
 
 def let_vote(db: Clone) -> None:
     db.query("SELECT pix.set_default_model('clouds')")
-    items = np.random.default_rng(11).integers(0, 2000, (VOTERS, THEIR_VOTES))
+    random = np.random.default_rng(11)
+    shown = [number for number in range(1800) if number % 40 < 8]
     votes = [
         {"user_id": f"u{user}", "item_id": f"c{number:04}", "liked": voted(user, number)}
-        for user, own in enumerate(items)
-        for number in dict.fromkeys(own.tolist())
+        for user in range(VOTERS)
+        for number in random.choice(shown, THEIR_VOTES, replace=False).tolist()
     ]
     assert db.query("SELECT DISTINCT status FROM pix.vote_batch(%s)", (json.dumps(votes),)) == [("logged",)]
 
@@ -508,7 +509,7 @@ def with_voters(stage, with_catalogue) -> str:
 
 @pytest.fixture
 def voters(clone, with_voters) -> Clone:
-    """The catalogue, and ten users with thirty votes each: u0, u2, … like one half of the clouds, the others the other."""
+    """The catalogue, and ten users with thirty votes each on items of eight clouds: see `voted`."""
     return clone(with_voters)
 
 

@@ -24,6 +24,7 @@ from pixload.commands.nearest import duplicates, graph, nearest
 from pixload.commands.plot import plot
 from pixload.commands.report import report
 from pixload.commands.server import psql, server
+from pixload.commands.users import explain, recommend, users
 from pixload.database import Database
 from pixload.errors import PixError
 
@@ -66,7 +67,7 @@ def main(context: click.Context, dsn: str | None, home: Path) -> None:
 
 for command in (
     server, psql, migrate, doctor, sample, load, model, extract, nearest, index, graph, duplicates, cluster,
-    map_, pca, vote, undo, next_, bandit, report, plot, classifier, classify, demo,
+    map_, pca, vote, undo, next_, bandit, recommend, explain, users, report, plot, classifier, classify, demo,
 ):  # fmt: skip
     main.add_command(command)
 

@@ -209,6 +209,12 @@ class UnusableParameter(PixelplumError):
     sqlstate = "PX135"
 
 
+class Untrainable(PixelplumError):
+    """A model cannot be trained on these numbers."""
+
+    sqlstate = "PX136"
+
+
 class MetadataField(PixelplumError):
     """Metadata of no field, or of one that is not known, cannot be added."""
 

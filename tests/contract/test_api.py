@@ -163,8 +163,17 @@ def test_examples_run(extracted, boots):
     for signature, comment in examples:
         if not signature.startswith("pix.fit") and not is_logged:  # what was fitted is suggested from
             extracted.query(
-                "SELECT pix.simulate('random', 'heel', 2, 3, clustering => 'boots', liked_labels => 1, keep => true)"
+                "SELECT pix.simulate('random', 'heel', 6, 30, clustering => 'boots', liked_labels => 1, keep => true)"
             )
+            extracted.query(
+                "SELECT pix.vote('ann', max(item_id), true), pix.vote('ann', min(item_id), false) FROM pix.images"
+            )
+            for algorithm in ("sgd_log", "nearest"):
+                extracted.query("SELECT pix.train_user_model('ann', %s)", (algorithm,))
+            selection = (
+                "CALL pix.select_models('first', sizes => '{20}', algorithms => '{logistic,nearest}', repeats => 2)"
+            )
+            extracted.query(selection)
             is_logged = True
         example = comment.split("Example: ")[1].replace("B005IYS5ZA", item_id)
         extracted.query(example)

@@ -65,7 +65,9 @@ def test_a_sketch_finds_the_same(blocks, places, cluster, monkeypatch):
 
 def test_a_cluster_without_items(blocks, places):
     members = candidates.Members(*map(np.array, zip(*places, strict=True)))
-    assert [len(part) for part in candidates.best(*members.places(9), blocks, Linear(np.ones(16, np.float32), 0.0), 3)] == [0, 0, 0]
+    assert [
+        len(part) for part in candidates.best(*members.places(9), blocks, Linear(np.ones(16, np.float32), 0.0), 3)
+    ] == [0, 0, 0]
 
 
 def test_taste():

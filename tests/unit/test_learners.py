@@ -28,7 +28,9 @@ def objective(votes: Votes, weights: np.ndarray, intercept: float, given: dict) 
 
 
 def scaled_weights(model: SteppedLinear) -> tuple[np.ndarray, float]:
-    return model.weights.astype(float) * model.scale, model.intercept + float(model.weights.astype(float) @ model.centre)
+    return model.weights.astype(float) * model.scale, model.intercept + float(
+        model.weights.astype(float) @ model.centre
+    )
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -142,7 +144,9 @@ def test_auc_counts_pairs():
     assert learners.auc(np.array([1.0, 2]), np.array([True, True])) is None
 
 
-@pytest.mark.parametrize("algorithm", ["sgd_hinge", "sgd_log", "logistic", "svm", "naive_bayes", "random_forest", "xgboost"])
+@pytest.mark.parametrize(
+    "algorithm", ["sgd_hinge", "sgd_log", "logistic", "svm", "naive_bayes", "random_forest", "xgboost"]
+)
 def test_one_kind_of_votes_is_not_enough(algorithm):
     votes = draw(9)
     with pytest.raises(TooFewVotes, match="needs likes and dislikes"):

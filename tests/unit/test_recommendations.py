@@ -20,7 +20,8 @@ ITEMS = RANDOM.normal(size=(120, 8)).astype(np.float32)
 DIRECTIONS = ITEMS / np.linalg.norm(ITEMS, axis=1, keepdims=True)
 BLOCKS = [Stored(part, np.linalg.norm(part, axis=1)) for part in np.split(ITEMS, [50, 110])]
 STUMP = Forest(
-    np.array([0], np.int32), np.array([1, -1, -1], np.int32), np.array([2, -1, -1], np.int32), np.array([3, 0, 0], np.int32),
+    np.array([0], np.int32), np.array([1, -1, -1], np.int32), np.array([2, -1, -1], np.int32),
+    np.array([3, 0, 0], np.int32),
     np.array([0.1, 0, 0]), np.array([0.5, 0.2, 0.9], np.float32),
 )  # fmt: skip
 
@@ -38,7 +39,10 @@ def test_scores_of_several_models_at_once():
 
 def test_vectors_of_zeros_are_scored_too():
     zeros = [Stored(np.zeros((2, 8), np.float32), np.zeros(2, np.float32))]
-    assert recommendations.scores(zeros, [Linear(DIRECTIONS[0], 0.5), STUMP]).tolist() == [[0.5] * 2, [np.float32(0.2)] * 2]
+    assert recommendations.scores(zeros, [Linear(DIRECTIONS[0], 0.5), STUMP]).tolist() == [
+        [0.5] * 2,
+        [np.float32(0.2)] * 2,
+    ]
 
 
 def test_best_leaves_out_what_is_known():

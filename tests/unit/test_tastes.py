@@ -33,7 +33,9 @@ def test_a_flat_prior_is_a_ridge():
     chances = sigmoid(coordinates @ found.mean)
     hessian = (coordinates * (strengths * chances * (1 - chances))[:, np.newaxis]).T @ coordinates + np.eye(17) / 2
     assert found.covariance == pytest.approx(np.linalg.inv(hessian), abs=1e-3)
-    assert found.variances == pytest.approx(np.einsum("ij,jk,ik->i", coordinates, found.covariance, coordinates), abs=1e-6)
+    assert found.variances == pytest.approx(
+        np.einsum("ij,jk,ik->i", coordinates, found.covariance, coordinates), abs=1e-6
+    )
     for place in (0, 7):
         others = np.delete(np.arange(50), place)
         without = tastes.posterior(coordinates[others], liked[others], strengths[others], np.zeros(17), 2 * np.eye(17))

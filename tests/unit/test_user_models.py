@@ -74,7 +74,7 @@ def test_forests_are_those_of_scikit_learn():
 def test_naive_bayes_is_that_of_scikit_learn():
     ours = trained("naive_bayes").scores(ITEMS)
     means = VOTES.directions.mean(axis=0)
-    theirs = BernoulliNB().fit(VOTES.directions > means, LIKED).predict_joint_log_proba(ITEMS > means)
+    theirs = BernoulliNB().fit(VOTES.directions > means, LIKED).predict_joint_log_proba(means < ITEMS)
     assert ours == pytest.approx(theirs[:, 1] - theirs[:, 0], abs=1e-4)
 
 

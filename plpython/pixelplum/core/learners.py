@@ -1,7 +1,7 @@
 """Training: from the directions of items and what a user thinks of them to a model.
 
-All algorithms but `hierarchical` know nothing but the user's own votes. They see directions less their mean, scaled to a
-mean square of 1, so that the same parameters suit every network.
+All algorithms but `hierarchical` know nothing but the user's own votes. Where scale matters they see directions less
+their mean, scaled to a mean square of 1, so that the same parameters suit every network.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def class_weights(votes: Votes, how: str | None) -> tuple[float, float]:
     ----------
     votes : Votes
     how : {'balanced', 'opposite', None}
-        Both kinds count the same in all; a like counts as much as there are dislikes, and the other way round; or each 1.
+        Both kinds count the same in all; a like counts as much as there are dislikes and the other way round; or 1.
     """
     likes, dislikes = (float(votes.strengths[kind].sum()) for kind in (votes.liked, ~votes.liked))
     if how == "balanced":
@@ -159,9 +159,9 @@ def weights_of(votes: Votes, how: str | None) -> np.ndarray:
 def fit_sgd(votes: Votes, given: dict) -> SteppedLinear:
     """Train a linear model with an elastic net.
 
-    The objective is that of scikit-learn's SGDClassifier. Where it is smooth but for the penalty, `log_loss`, its minimum is
-    found by accelerated proximal gradients [1]_, many times faster than by stochastic ones; `hinge` is left to
-    SGDClassifier. Either way SGDClassifier goes on from here, vote by vote.
+    The objective is that of scikit-learn's SGDClassifier. Where it is smooth but for the penalty, `log_loss`, its
+    minimum is found by accelerated proximal gradients [1]_, many times faster than by stochastic ones; `hinge` is left
+    to SGDClassifier. Either way SGDClassifier goes on from here, vote by vote.
 
     References
     ----------
@@ -400,7 +400,7 @@ def fit_xgboost(votes: Votes, given: dict) -> Boosted:
 
 
 SGD = {"alpha": 0.1, "l1_ratio": 0.85, "class_weight": "opposite", "dimensions": None}
-"""An elastic net as strong as it suits features of unit variance; each kind of vote counts as much as there are others."""
+"""A strong elastic net; each kind of vote counts as much as there are of the other."""
 
 ALGORITHMS = {
     "sgd_hinge": Algorithm(fit_sgd, SGD | {"loss": "hinge"}, {"alpha": [0.01, 0.1], "l1_ratio": [0.15, 0.85]}),
@@ -451,6 +451,8 @@ def check(algorithm: str, parameters: dict, dimensions: int | None = None) -> di
     """
     if algorithm not in NAMES:
         raise UnknownAlgorithm(f"The algorithm {algorithm!r} is not known", hint=f"Use one of: {', '.join(NAMES)}.")
+    if not isinstance(parameters, dict):
+        raise UnusableParameter("The parameters are no JSON object", hint='For example {"C": 0.3}.')
     if algorithm == "ensemble":
         members = parameters.get("members", list(MEMBERS))
         if set(parameters) - {"members"} or not isinstance(members, list) or not members:

@@ -1,4 +1,4 @@
-"""Which algorithm suits a user: split first, then balance inside the folds; parameters by AUC, the test untouched by both."""
+"""Which algorithm suits a user: split first, balance inside the folds, choose by AUC, and leave the test alone."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ def check(algorithms: list[str], balances: list[str], search: str) -> None:
             )
     for balance in balances or [None]:
         if balance not in BALANCES:
-            raise UnusableParameter(f"The balance {balance!r} is not known", hint=f"Use some of: {', '.join(BALANCES)}.")
+            raise UnusableParameter(
+                f"The balance {balance!r} is not known", hint=f"Use some of: {', '.join(BALANCES)}."
+            )
     if search not in SEARCHES:
         raise UnusableParameter(f"The search {search!r} is not known", hint="Use grid or random.")
 
@@ -51,9 +53,7 @@ def candidates(algorithm: str, balance: str, search: str, random: np.random.Gene
     fixed = dict(chosen.parameters)
     if "class_weight" in fixed:
         fixed["class_weight"] = "balanced" if balance == "class_weight" else None
-    tried = [
-        fixed | dict(zip(chosen.grid, values, strict=True)) for values in itertools.product(*chosen.grid.values())
-    ]
+    tried = [fixed | dict(zip(chosen.grid, values, strict=True)) for values in itertools.product(*chosen.grid.values())]
     if search == "random" and len(tried) > RANDOM_TRIES:
         return [tried[place] for place in random.choice(len(tried), RANDOM_TRIES, replace=False)]
     return tried
@@ -86,9 +86,7 @@ def fit(votes: Votes, algorithm: str, parameters: dict):
     return learners.ALGORITHMS[algorithm].fit(votes, parameters)
 
 
-def compare(
-    votes: Votes, size: int, algorithms: list[str], balances: list[str], search: str, seed: int
-) -> list[dict]:
+def compare(votes: Votes, size: int, algorithms: list[str], balances: list[str], search: str, seed: int) -> list[dict]:
     """Compare algorithms on one user's votes.
 
     Parameters

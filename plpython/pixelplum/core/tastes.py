@@ -7,7 +7,7 @@ probable one given their votes. So the first votes already tell much: in which d
 References
 ----------
 K. Yu, V. Tresp and A. Schwaighofer, "Learning Gaussian Processes from Multiple Tasks", ICML 2005; the posteriors are
-Laplace's approximation (Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006, algorithms 3.1 and 5.1).
+Laplace's approximation: Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006, algorithm 3.1.
 """
 
 from __future__ import annotations

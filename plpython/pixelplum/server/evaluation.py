@@ -17,8 +17,8 @@ AT_ONCE = 50
 
 
 def evaluate(
-    plpy, cache: dict, blocks_key: str, taste_key: str | None, recommender: str, algorithms: list[str], users: list[int],
-    blocks: list[int], rows: list[int], values: list[float], held_out: list[bool], k: int, seed: int,
+    plpy, cache: dict, blocks_key: str, taste_key: str | None, recommender: str, algorithms: list[str],
+    users: list[int], blocks: list[int], rows: list[int], values: list[float], held_out: list[bool], k: int, seed: int,
 ) -> str | None:  # fmt: skip
     """Judge one recommender.
 
@@ -59,11 +59,8 @@ def evaluate(
         chosen = range(start, min(start + AT_ONCE, len(algorithms) + 1))
         own = [np.flatnonzero(who == user) for user in chosen]
         if recommender in BASELINES:
-            kept_users = own
-            scores = np.stack([
-                (popular if recommender == "popularity" else 0) + random.random(total) * (1e-6 if recommender == "popularity" else 1)
-                for _ in own
-            ]).astype(np.float64)  # fmt: skip
+            kept_users, noise = own, random.random((len(own), total))
+            scores = noise if recommender == "random" else popular + 1e-6 * noise
         else:
             kept_users, models = [], []
             for user, votes in zip(chosen, own, strict=True):

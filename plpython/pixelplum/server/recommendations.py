@@ -136,7 +136,7 @@ def choose_many(
     Returns
     -------
     dict or None
-        users (numbers from 1), item_ids, scores, liked_ids, the best first; None if this backend has not opened the blocks.
+        users (numbers from 1), item_ids, scores, liked_ids, the best first; None if the blocks are not opened.
     """
     stored = kept(cache, blocks_key)
     if stored is None:
@@ -165,7 +165,7 @@ def explain(
     plpy, cache: dict, blocks_key: str, described: str, content: bytes, vector: bytes, voted_ids: list[str],
     voted_blocks: list[int], voted_rows: list[int], values: list[float],
 ) -> dict | None:  # fmt: skip
-    """Score an item, and tell how like it is to what the user has voted on; None if this backend has not opened the blocks."""
+    """Score an item, and tell how like it is to what the user has voted on; None if the blocks are not opened."""
     stored = kept(cache, blocks_key)
     if stored is None:
         return None
@@ -190,7 +190,7 @@ def of_clusters(plpy, cache: dict, centres: bytes, weights: list[float]) -> dict
 
 
 def typical(plpy, cache: dict, blocks_key: str) -> dict | None:
-    """Return, packed, a model that likes what is near the mean of all; None if this backend has not opened the blocks."""
+    """Return, packed, a model that likes what is near the mean of all; None if the blocks are not opened."""
     stored = kept(cache, blocks_key)
     if stored is None:
         return None

@@ -9,7 +9,7 @@ import numpy as np
 
 from pixelplum.core import learners, tastes, user_models, vectors
 from pixelplum.core.candidates import unit
-from pixelplum.errors import PixelplumError, VectorError
+from pixelplum.errors import PixelplumError, Untrainable, VectorError
 from pixelplum.server.blocks import keep, kept
 
 UNLIKELY = 0.2
@@ -50,7 +50,8 @@ def fit(
     Returns
     -------
     dict or None
-        described, content, slope, intercept, auc, contradictions, seconds; or sqlstate and reason. None if this backend has not opened what is needed.
+        described, content, slope, intercept, auc, contradictions, seconds; or sqlstate and reason. None if this
+        backend has not opened what is needed.
     """
     begun = time.perf_counter()
     stored, taste = kept(cache, blocks_key), kept(cache, taste_key) if algorithm == "hierarchical" else None
@@ -78,7 +79,7 @@ def fit(
     except PixelplumError as error:
         return NOTHING | {"sqlstate": error.sqlstate, "reason": str(error)}
     except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
-        return NOTHING | {"sqlstate": "PX136", "reason": f"{algorithm} cannot be trained: {error}"}
+        return NOTHING | {"sqlstate": Untrainable.sqlstate, "reason": f"{algorithm} cannot be trained: {error}"}
 
 
 def _left_out(trained: learners.Trained, votes: learners.Votes, item_ids: list[str]) -> dict:
