@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import classification, clusters, extraction, first_call, inference, loading, metadata, neighbors, votes
+from benchmarks import (
+    classification,
+    clusters,
+    extraction,
+    first_call,
+    inference,
+    loading,
+    metadata,
+    neighbors,
+    user_models,
+    votes,
+)
 from benchmarks.tools import server
 
 ALL = {
@@ -17,6 +28,7 @@ ALL = {
     "neighbors": neighbors,
     "clusters": clusters,
     "votes": votes,
+    "user_models": user_models,
 }
 
 

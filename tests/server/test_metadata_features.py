@@ -214,9 +214,8 @@ def test_it_has_no_network(shop, tmp_path):
 
 def test_a_network_under_its_name_replaces_it(shop):
     shop.ask("SELECT pix.add_metadata('more')")
-    shop.ask(
-        "SELECT pix.register_model('more', m.checksum, 'test') FROM pix.models m WHERE m.model_name = 'mini_inception'"
-    )
+    checksum = shop.value("SELECT checksum FROM pix.models WHERE model_name = 'mini_inception'")
+    shop.ask("SELECT pix.register_model('more', %s, 'test')", (checksum,))
     assert shop.value("SELECT count(*) FROM pix.metadata_designs") == 0
     assert shop.value(FRESH, ("more",)) == 0
     refuses(shop, "PX152", "SELECT pix.extend_metadata('more')", "'more' has no metadata")

@@ -41,15 +41,13 @@ def recommend(database: Database, **options) -> None:
     """
     given = ", ".join(f"{name} => %({name})s" for name in options)
     with database.connect() as connection, connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT r.item_id, r.score, r.probability, r.reason, i.title "
-            f"FROM pix.recommend({given}) r LEFT JOIN pix.items i USING (item_id) ORDER BY r.rank",
-            options,
-        )
+        cursor.execute(f"SELECT item_id, score, probability, reason FROM pix.recommend({given}) ORDER BY rank", options)
         rows = cursor.fetchall()
+        cursor.execute("SELECT item_id, title FROM pix.items WHERE item_id = ANY (%s)", ([row[0] for row in rows],))
+        titles = dict(cursor.fetchall())
     table = Table("item", "score", "probability", "why", "title")
-    for item_id, score, probability, reason, title in rows:
-        table.add_row(item_id, f"{score:.3f}", _shown(probability), reason, title or "")
+    for item_id, score, probability, reason in rows:
+        table.add_row(item_id, f"{score:.3f}", _shown(probability), reason, titles.get(item_id) or "")
     Console().print(table)
 
 
@@ -280,19 +278,17 @@ def ranking(database: Database, run: str) -> None:
     """Print pix.model_ranking of a run."""
     with database.connect() as connection, connection.cursor() as cursor:
         cursor.execute(
-            "SELECT size, rank, algorithm, balance, users, mean_auc, low, high, gap, fit_seconds "
+            "SELECT size, algorithm, balance, users, mean_auc, low, high, gap, fit_seconds "
             "FROM pix.model_ranking WHERE run = %s AND users > 0 ORDER BY size, rank, algorithm",
             (run,),
         )
         rows = cursor.fetchall()
     if not rows:
         raise PixError(f"Run {run!r} has no results.", f"pix users select {run}")
-    table = Table("votes", "rank", "algorithm", "balance", "users", "AUC", "95 %", "gap", "fit ms")
-    for size, rank, algorithm, balance, people, auc, low, high, gap, seconds in rows:
-        table.add_row(
-            str(size), str(rank), algorithm, balance, str(people), f"{auc:.3f}", f"{low:.2f} to {high:.2f}",
-            f"{gap:+.3f}", f"{1000 * seconds:.1f}",
-        )  # fmt: skip
+    table = Table("votes", "algorithm", "balance", "users", "AUC", "from", "to", "gap", "fit ms")
+    for size, algorithm, balance, people, auc, low, high, gap, seconds in rows:
+        numbers = (f"{number:.3f}" for number in (auc, low, high))
+        table.add_row(str(size), algorithm, balance, str(people), *numbers, f"{gap:+.3f}", f"{1000 * seconds:.1f}")
     Console().print(table)
 
 
