@@ -94,7 +94,8 @@ def batch(bench) -> None:
     ratio = median(b / a for a, b in zip(ours, theirs, strict=True))
     print(
         f"  {trained:,} models and {failed} failures, sgd_log, a quarter of them: pix.train_user_models "
-        f"{median(ours):.1f} s, script in {CORES} processes {median(theirs):.1f} s; ratio {ratio:.1f} (goal: at least 2.5)"
+        f"{median(ours):.1f} s, script in {CORES} processes {median(theirs):.1f} s; ratio {ratio:.1f} "
+        "(goal: at least 2.5)"
     )
     agreement(bench, quarters[0][:200])
     execute(bench, "DELETE FROM pix.user_models")

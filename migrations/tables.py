@@ -41,6 +41,10 @@ LABEL_SET_CHECK = "octet_length(label_set) BETWEEN 1 AND 200"
 CLASSIFIER_CHECK = "octet_length(classifier) BETWEEN 1 AND 200"
 CLUSTERING_CHECK = "octet_length(clustering) BETWEEN 1 AND 200"
 MAP_CHECK = "octet_length(map) BETWEEN 1 AND 200"
+ALGORITHM_CHECK = (
+    "algorithm IN ('sgd_hinge', 'sgd_log', 'logistic', 'svm', 'naive_bayes', 'random_forest', 'xgboost', 'nearest', "
+    "'centroid', 'one_class', 'hierarchical', 'ensemble')"
+)
 VECTOR_CHECK = "octet_length(VALUE) > 0 AND octet_length(VALUE) % 4 = 0"
 
 feature_vector = DOMAIN("feature_vector", BYTEA, schema=SCHEMA, create_type=False)
@@ -771,6 +775,7 @@ user_model_policy = Table(
     Column("max_share", DOUBLE_PRECISION, comment="Which it is below."),
     Column("run", Text, comment="The model selection that says so; NULL: it is one of the rules that come along."),
     Column("reason", Text, nullable=False),
+    CheckConstraint(ALGORITHM_CHECK, name="user_model_policy_algorithm_known"),
     info=REPLICATED,
     comment="Which algorithm suits how many likes and dislikes.",
 )

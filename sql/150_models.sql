@@ -325,6 +325,10 @@ BEGIN
     DELETE FROM pix.extraction_runs r WHERE r.model_name = model.model_name;
     DELETE FROM pix.quantizations q WHERE q.model_name = model.model_name;
     DELETE FROM pix.metadata_designs d WHERE d.model_name = model.model_name;
+    DELETE FROM pix.recommendations r WHERE r.model_name = model.model_name;
+    DELETE FROM pix.user_model_failures x WHERE x.model_name = model.model_name;
+    DELETE FROM pix.user_models u WHERE u.model_name = model.model_name;
+    DELETE FROM pix.tastes t WHERE t.model_name = model.model_name;
     PERFORM pix._forget_neighbors(model.model_name);
     PERFORM pix._forget_groups(model.model_name);
     DELETE FROM pix.models m WHERE m.model_name = model.model_name;

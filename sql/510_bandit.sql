@@ -238,10 +238,9 @@ BEGIN
     used_prior := pix._check_prior(prior, known);
     PERFORM pix._use_planner();
     model := pix._find_model(known.model_name);
-    SELECT p.* INTO pack FROM pix.packs p WHERE p.model_name = known.model_name;
-    PERFORM pix._check_pack(pack, model);
-    key := format('members %s %s %s %s', known.clustering, known.fitted_at, known.packed_in, pack.checksum);
     PERFORM pix._hold_user(user_id);
+    pack := pix._packed(model);
+    key := format('members %s %s %s %s', known.clustering, known.fitted_at, known.packed_in, pack.checksum);
     IF NOT EXISTS (SELECT FROM pix.users u WHERE u.user_id = _suggest.user_id) THEN
         INSERT INTO pix.users (user_id) VALUES (_suggest.user_id) ON CONFLICT DO NOTHING;
     END IF;
@@ -279,11 +278,11 @@ BEGIN
             WHERE m.clustering = known.clustering AND m.item_id = ANY (seen) GROUP BY m.cluster
         ) s ON s.cluster = n.cluster;
     END IF;
-    votes := pix._votes_of(user_id, known.model_name, pack.packed_in);
+    SELECT r.* INTO trained FROM pix._refresh_user_model(user_id, model, NULL, NULL, false) r;
+    votes := pix._votes_of(user_id, model);
     SELECT coalesce(votes.item_ids[1:200], '{}') AS item_ids, coalesce(votes.blocks[1:200], '{}') AS blocks,
         coalesce(votes.block_rows[1:200], '{}') AS block_rows, coalesce(votes.vals[1:200], '{}') AS weights
     INTO voted;
-    SELECT r.* INTO trained FROM pix._refresh_user_model(user_id, model, pack, NULL, NULL, votes, false) r;
     used.described := trained.described::text;
     used.content := trained.content;
     IF trained.user_id IS NULL AND pix._taste_version(model) IS NOT NULL THEN

@@ -15,7 +15,7 @@ GRANT EXECUTE ON FUNCTION pix._check_algorithm(text, text, integer) TO pix_reade
 
 CREATE OR REPLACE FUNCTION pix._fit_user_model(
     blocks_key text, taste_key text, algorithm text, parameters text, item_ids text[], blocks integer[], block_rows integer[],
-    vals double precision[], vectors bytea,
+    vals double precision[], vectors bytea, half integer,
     OUT described text, OUT content bytea, OUT slope double precision, OUT intercept double precision, OUT auc double precision,
     OUT contradictions text[], OUT seconds double precision, OUT sqlstate text, OUT reason text
 )
@@ -23,17 +23,17 @@ LANGUAGE plpython3u STABLE PARALLEL SAFE COST 1000000
 SET search_path = pg_catalog, pg_temp
 AS $$
 from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'user_models.fit', blocks_key, taste_key, algorithm, parameters, item_ids, blocks, block_rows, vals, vectors)
+return call(plpy, GD, '@VERSION@', 'user_models.fit', blocks_key, taste_key, algorithm, parameters, item_ids, blocks, block_rows, vals, vectors, half)
 $$;
 COMMENT ON FUNCTION pix._fit_user_model(
-    text, text, text, text, text[], integer[], integer[], double precision[], bytea
+    text, text, text, text, text[], integer[], integer[], double precision[], bytea, integer
 ) IS
 'Internal: trains a model, or says why it cannot; NULL if this backend has not opened what is needed. Runs: either.';
 REVOKE ALL ON FUNCTION pix._fit_user_model(
-    text, text, text, text, text[], integer[], integer[], double precision[], bytea
+    text, text, text, text, text[], integer[], integer[], double precision[], bytea, integer
 ) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix._fit_user_model(
-    text, text, text, text, text[], integer[], integer[], double precision[], bytea
+    text, text, text, text, text[], integer[], integer[], double precision[], bytea, integer
 ) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._update_user_model(
@@ -96,6 +96,8 @@ BEGIN
     RETURN (
         SELECT p.algorithm FROM pix.user_model_policy p
         WHERE (has_taste OR NOT p.needs_taste)
+            AND (likes > 0 OR p.algorithm IN ('nearest', 'centroid', 'hierarchical'))
+            AND (dislikes > 0 OR p.algorithm IN ('nearest', 'centroid', 'hierarchical', 'one_class'))
             AND likes + dislikes BETWEEN coalesce(p.min_votes, 0) AND coalesce(p.max_votes, likes + dislikes)
             AND likes BETWEEN coalesce(p.min_likes, 0) AND coalesce(p.max_likes, likes)
             AND dislikes BETWEEN coalesce(p.min_dislikes, 0) AND coalesce(p.max_dislikes, dislikes)
@@ -105,39 +107,70 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pix._choose_algorithm(integer, integer, boolean) IS
-'Internal: what pix.user_model_policy says of so many likes and dislikes; NULL: nothing. Runs: either.';
+'Internal: what pix.user_model_policy says of so many likes and dislikes, of what can be trained on them; NULL: nothing.
+Runs: either.';
 REVOKE ALL ON FUNCTION pix._choose_algorithm(integer, integer, boolean) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix._choose_algorithm(integer, integer, boolean) TO pix_reader;
 
+CREATE OR REPLACE FUNCTION pix._packed(model pix.models) RETURNS pix.packs
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    pack pix.packs;
+BEGIN
+    SELECT p.* INTO pack FROM pix.packs p
+    WHERE p.model_name = model.model_name AND p.model_checksum IS NOT DISTINCT FROM model.checksum;
+    PERFORM pix._check_pack(pack, model);
+    RETURN pack;
+END
+$$;
+COMMENT ON FUNCTION pix._packed(pix.models) IS
+'Internal: the blocks of a model as it is. Errors: PX095. Runs: either.';
+REVOKE ALL ON FUNCTION pix._packed(pix.models) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._packed(pix.models) TO pix_reader;
+
 -- What a model is trained on: the latest 2,000 opinions whose items are in blocks. The hashes tell whether it is still
--- the same votes, on the same vectors.
-CREATE OR REPLACE FUNCTION pix._votes_of(user_id text, model_name text, packed_in integer) RETURNS pix.user_votes
+-- the same votes, on the same vectors. Being stable, it sees votes and blocks of the same moment.
+CREATE OR REPLACE FUNCTION pix._votes_of(user_id text, model pix.models) RETURNS pix.user_votes
 LANGUAGE plpgsql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET enable_indexscan = on SET enable_nestloop = on SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
+    pack pix.packs := pix._packed(model);
     votes pix.user_votes;
 BEGIN
     SELECT array_agg(v.item_id ORDER BY v.voted_at DESC, v.vote_id DESC), array_agg(v.block ORDER BY v.voted_at DESC, v.vote_id DESC),
         array_agg(v.block_row ORDER BY v.voted_at DESC, v.vote_id DESC), array_agg(v.value ORDER BY v.voted_at DESC, v.vote_id DESC),
         array_agg(v.vote_id ORDER BY v.voted_at DESC, v.vote_id DESC),
-        array_agg(hashint8extended(v.vote_id, v.packed_in) ORDER BY v.voted_at DESC, v.vote_id DESC)
+        array_agg(hashint8extended(v.vote_id, v.packed_in) ORDER BY v.voted_at DESC, v.vote_id DESC),
+        pack.packed_in, pack.checksum, pack.items
     INTO votes
     FROM (
         SELECT o.item_id, o.value, o.voted_at, o.vote_id, f.block, f.block_row, f.packed_in
         FROM pix.opinions o JOIN pix.features f ON f.item_id = o.item_id
         WHERE o.user_id = _votes_of.user_id AND o.value <> 0 AND o.signal <> 'skip'
-            AND f.model_name = _votes_of.model_name AND f.packed_in <= _votes_of.packed_in
+            AND f.model_name = model.model_name AND f.packed_in <= pack.packed_in
         ORDER BY o.voted_at DESC, o.vote_id DESC LIMIT 2000
     ) v;
     RETURN votes;
 END
 $$;
-COMMENT ON FUNCTION pix._votes_of(text, text, integer) IS
-'Internal: what a user thinks of items with packed features, the latest first. Runs: coordinator, and in parallel workers.';
-REVOKE ALL ON FUNCTION pix._votes_of(text, text, integer) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._votes_of(text, text, integer) TO pix_reader;
+COMMENT ON FUNCTION pix._votes_of(text, pix.models) IS
+'Internal: what a user thinks of items with packed features, the latest first. Errors: PX095.
+Runs: coordinator, and in parallel workers.';
+REVOKE ALL ON FUNCTION pix._votes_of(text, pix.models) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._votes_of(text, pix.models) TO pix_reader;
+
+CREATE OR REPLACE FUNCTION pix._half(user_id text) RETURNS integer
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$SELECT abs(hashtext(user_id) % 2)$$;
+COMMENT ON FUNCTION pix._half(text) IS
+'Internal: in which half of the users somebody is, 0 or 1: what one half has in common is tried on the other. Runs: either.';
+REVOKE ALL ON FUNCTION pix._half(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._half(text) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._open_taste(model_name text, version text) RETURNS void
 LANGUAGE plpgsql STABLE PARALLEL SAFE
@@ -161,7 +194,7 @@ REVOKE ALL ON FUNCTION pix._open_taste(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix._open_taste(text, text) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._learn(
-    model_name text, blocks_key text, taste_version text, algorithm text, parameters text, votes pix.user_votes, vectors bytea
+    model_name text, taste_version text, algorithm text, parameters text, votes pix.user_votes, vectors bytea, half integer
 ) RETURNS pix.fitted_model
 LANGUAGE plpgsql STABLE PARALLEL SAFE COST 1000000
 SET search_path = pg_catalog, pg_temp
@@ -171,8 +204,8 @@ DECLARE
 BEGIN
     FOR attempt IN 1 .. 2 LOOP
         SELECT algorithm, parameters, NULL, NULL, NULL, NULL, f.* INTO fitted FROM pix._fit_user_model(
-            blocks_key, taste_version, algorithm, parameters, votes.item_ids, votes.blocks, votes.block_rows, votes.vals,
-            vectors
+            votes.blocks_key, taste_version, algorithm, parameters, votes.item_ids, votes.blocks, votes.block_rows, votes.vals,
+            vectors, half
         ) f;
         IF fitted.described IS NOT NULL OR fitted.reason IS NOT NULL THEN
             SELECT count(*) FILTER (WHERE u.val > 0), count(*) FILTER (WHERE u.val < 0), max(u.vote_id), coalesce(sum(u.hash), 0)
@@ -187,13 +220,14 @@ BEGIN
             PERFORM pix._open_taste(model_name, taste_version);
         END IF;
     END LOOP;
-    PERFORM pix._raise_files_vanish();
+    RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION pix._learn(text, text, text, text, text, pix.user_votes, bytea) IS
-'Internal: trains a model from votes, and opens first what it takes. Errors: PX024, PX094, PX137. Runs: either.';
-REVOKE ALL ON FUNCTION pix._learn(text, text, text, text, text, pix.user_votes, bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._learn(text, text, text, text, text, pix.user_votes, bytea) TO pix_admin;
+COMMENT ON FUNCTION pix._learn(text, text, text, text, pix.user_votes, bytea, integer) IS
+'Internal: trains a model from votes, and opens first what it takes; NULL if blocks were packed anew since the votes were read.
+Errors: PX024, PX094, PX137. Runs: either.';
+REVOKE ALL ON FUNCTION pix._learn(text, text, text, text, pix.user_votes, bytea, integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._learn(text, text, text, text, pix.user_votes, bytea, integer) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._check_user_model(known pix.user_models, model pix.models) RETURNS void
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
@@ -203,7 +237,10 @@ BEGIN
     IF known.user_id IS NOT NULL AND known.model_checksum IS DISTINCT FROM model.checksum THEN
         RAISE EXCEPTION USING ERRCODE = 'PX132',
             MESSAGE = format('Model %L was imported again since the %s model of user %L was trained', model.model_name, known.algorithm, known.user_id),
-            HINT = format('SELECT * FROM pix.train_user_model(%L); or, for all: CALL pix.train_user_models(model_name => %L);', known.user_id, model.model_name);
+            HINT = format(
+                'SELECT * FROM pix.train_user_model(%L, %L, %L); or, for all: CALL pix.train_user_models(model_name => %L);',
+                known.user_id, known.algorithm, model.model_name, model.model_name
+            );
     END IF;
 END
 $$;
@@ -212,103 +249,128 @@ COMMENT ON FUNCTION pix._check_user_model(pix.user_models, pix.models) IS
 REVOKE ALL ON FUNCTION pix._check_user_model(pix.user_models, pix.models) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix._check_user_model(pix.user_models, pix.models) TO pix_reader;
 
--- The caller holds the user, so that nobody votes meanwhile: a vote is in the model and in its watermark, or in neither.
+-- Batches of votes and fits of clusters, which hold all users, are not waited for: what they have not committed is seen next time.
+CREATE OR REPLACE FUNCTION pix._hold_model(user_id text) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM pix._require_read_committed();
+    PERFORM pg_advisory_xact_lock(hashtext('pix.votes'), hashtext(user_id));
+END
+$$;
+COMMENT ON FUNCTION pix._hold_model(text) IS
+'Internal: whoever wants to change a user''s model waits for whoever is at it. Errors: PX130. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._hold_model(text) FROM PUBLIC;
+
+-- The caller holds the model: a vote is in it and in its watermark, or in neither.
 CREATE OR REPLACE FUNCTION pix._refresh_user_model(
-    user_id text, model pix.models, pack pix.packs, algorithm text, parameters text, votes pix.user_votes, is_forced boolean
+    user_id text, model pix.models, algorithm text, parameters text, is_forced boolean
 ) RETURNS pix.user_models
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
+    votes pix.user_votes;
     known pix.user_models;
     fitted pix.fitted_model;
-    taste text := pix._taste_version(model);
-    used text := algorithm;
+    taste text;
+    used text;
     used_parameters text;
     said record;
     newer record;
     updated record;
 BEGIN
-    SELECT count(*) FILTER (WHERE u.val > 0)::integer AS likes, count(*) FILTER (WHERE u.val < 0)::integer AS dislikes,
-        coalesce(sum(u.hash), 0) AS hash INTO said
-    FROM unnest(votes.vals, votes.hashes) u (val, hash);
-    used := coalesce(used, pix._choose_algorithm(said.likes, said.dislikes, taste IS NOT NULL));
-    IF used IS NULL OR said.likes + said.dislikes = 0 THEN
-        RETURN NULL;
-    END IF;
-    SELECT m.* INTO known FROM pix.user_models m
-    WHERE m.user_id = _refresh_user_model.user_id AND m.model_name = model.model_name AND m.algorithm = used;
-    IF NOT is_forced THEN
-        PERFORM pix._check_user_model(known, model);
-    END IF;
-    IF known.user_id IS NOT NULL AND parameters IS NULL THEN
-        used_parameters := known.parameters::text;
-    ELSE
-        used_parameters := pix._check_algorithm(used, coalesce(parameters, '{}'), model.dimensions);
-    END IF;
-    IF NOT is_forced AND known.parameters = used_parameters::jsonb AND (used <> 'hierarchical' OR known.taste_version = taste) THEN
-        IF known.votes_hash = said.hash THEN
-            RETURN known;
+    -- Blocks that are packed anew, or a batch that trains the same model, may come between: then once more.
+    FOR attempt IN 1 .. 10 LOOP
+        votes := pix._votes_of(user_id, model);
+        taste := pix._taste_version(model);
+        SELECT count(*) FILTER (WHERE u.val > 0)::integer AS likes, count(*) FILTER (WHERE u.val < 0)::integer AS dislikes,
+            coalesce(sum(u.hash), 0) AS hash INTO said
+        FROM unnest(votes.vals, votes.hashes) u (val, hash);
+        used := coalesce(algorithm, pix._choose_algorithm(said.likes, said.dislikes, taste IS NOT NULL));
+        IF used IS NULL OR said.likes + said.dislikes = 0 THEN
+            RETURN NULL;
         END IF;
-        SELECT coalesce(sum(u.hash) FILTER (WHERE u.vote_id <= known.watermark), 0) AS old_hash,
-            count(*) FILTER (WHERE u.vote_id > known.watermark)::integer AS number,
-            array_agg(u.block ORDER BY u.place) FILTER (WHERE u.vote_id > known.watermark) AS blocks,
-            array_agg(u.block_row ORDER BY u.place) FILTER (WHERE u.vote_id > known.watermark) AS block_rows,
-            array_agg(u.val ORDER BY u.place) FILTER (WHERE u.vote_id > known.watermark) AS vals,
-            max(u.vote_id) AS watermark
-        INTO newer
-        FROM unnest(votes.vote_ids, votes.hashes, votes.blocks, votes.block_rows, votes.vals)
-            WITH ORDINALITY u (vote_id, hash, block, block_row, val, place);
-        IF newer.number > 0 AND known.since_training + newer.number < 10 THEN
-            IF cardinality(votes.vals) = 2000 THEN
-                RETURN known;  -- so many votes that a few more can wait
-            ELSIF newer.old_hash = known.votes_hash AND pix._can_update(used) THEN
-                FOR attempt IN 1 .. 2 LOOP
+        SELECT m.* INTO known FROM pix.user_models m
+        WHERE m.user_id = _refresh_user_model.user_id AND m.model_name = model.model_name AND m.algorithm = used;
+        IF NOT is_forced THEN
+            PERFORM pix._check_user_model(known, model);
+        END IF;
+        used_parameters := pix._check_algorithm(
+            used, coalesce(parameters, (known.parameters - 'loss')::text, '{}'), model.dimensions
+        );
+        IF NOT is_forced AND known.parameters = used_parameters::jsonb AND (used <> 'hierarchical' OR known.taste_version = taste) THEN
+            IF known.votes_hash = said.hash THEN
+                RETURN known;
+            END IF;
+            SELECT coalesce(sum(u.hash) FILTER (WHERE u.vote_id <= known.watermark), 0) AS old_hash,
+                count(*) FILTER (WHERE u.vote_id > known.watermark)::integer AS number,
+                array_agg(u.block ORDER BY u.place) FILTER (WHERE u.vote_id > known.watermark) AS blocks,
+                array_agg(u.block_row ORDER BY u.place) FILTER (WHERE u.vote_id > known.watermark) AS block_rows,
+                array_agg(u.val ORDER BY u.place) FILTER (WHERE u.vote_id > known.watermark) AS vals,
+                max(u.vote_id) AS watermark
+            INTO newer
+            FROM unnest(votes.vote_ids, votes.hashes, votes.blocks, votes.block_rows, votes.vals)
+                WITH ORDINALITY u (vote_id, hash, block, block_row, val, place);
+            IF newer.number > 0 AND known.since_training + newer.number < 10 THEN
+                IF cardinality(votes.vals) = 2000 THEN
+                    RETURN known;  -- so many votes that a few more can wait
+                ELSIF newer.old_hash = known.votes_hash AND pix._can_update(used) THEN
                     SELECT u.* INTO updated FROM pix._update_user_model(
-                        pack.checksum, known.described::text, known.content, newer.blocks, newer.block_rows, newer.vals
+                        votes.blocks_key, known.described::text, known.content, newer.blocks, newer.block_rows, newer.vals
                     ) u;
-                    IF updated.described IS NOT NULL THEN
-                        UPDATE pix.user_models m
-                        SET described = updated.described::jsonb, content = updated.content, likes = said.likes,
-                            dislikes = said.dislikes, watermark = newer.watermark, votes_hash = said.hash,
-                            since_training = m.since_training + newer.number, updated_at = clock_timestamp()
-                        WHERE m.user_id = known.user_id AND m.model_name = known.model_name AND m.algorithm = known.algorithm
-                        RETURNING m.* INTO known;
-                        RETURN known;
+                    IF updated.described IS NULL THEN
+                        PERFORM pix._open_blocks(model.model_name);
+                        CONTINUE;
                     END IF;
-                    PERFORM pix._open_blocks(model.model_name);
-                END LOOP;
-                PERFORM pix._raise_files_vanish();
-            ELSIF newer.old_hash = known.votes_hash
-                AND (used IN ('random_forest', 'xgboost', 'ensemble') OR cardinality(votes.vals) > 500)
-            THEN
-                RETURN known;  -- training takes longer than anybody waits for a recommendation
+                    UPDATE pix.user_models m
+                    SET described = updated.described::jsonb, content = updated.content, likes = said.likes,
+                        dislikes = said.dislikes, watermark = newer.watermark, votes_hash = said.hash,
+                        since_training = m.since_training + newer.number, updated_at = clock_timestamp()
+                    WHERE m.user_id = known.user_id AND m.model_name = known.model_name AND m.algorithm = known.algorithm
+                        AND m.trained_at = known.trained_at AND m.votes_hash = known.votes_hash
+                    RETURNING m.* INTO known;
+                    CONTINUE WHEN NOT FOUND;
+                    RETURN known;
+                ELSIF newer.old_hash = known.votes_hash
+                    AND (used IN ('random_forest', 'xgboost', 'ensemble') OR cardinality(votes.vals) > 500)
+                THEN
+                    RETURN known;  -- training takes longer than anybody waits for a recommendation
+                END IF;
             END IF;
         END IF;
-    END IF;
-    fitted := pix._learn(model.model_name, pack.checksum, taste, used, used_parameters, votes, NULL);
-    IF fitted.reason IS NOT NULL THEN
-        RAISE EXCEPTION USING ERRCODE = fitted.sqlstate,
-            MESSAGE = format('The model of user %L cannot be trained: %s', user_id, fitted.reason),
-            HINT = 'Use another algorithm, or see which one pix.user_model_policy chooses for so many likes and dislikes.';
-    END IF;
-    PERFORM pix._store_user_model(user_id, model, taste, fitted);
-    SELECT m.* INTO known FROM pix.user_models m
-    WHERE m.user_id = _refresh_user_model.user_id AND m.model_name = model.model_name AND m.algorithm = used;
-    RETURN known;
+        fitted := pix._learn(model.model_name, taste, used, used_parameters, votes, NULL, pix._half(user_id));
+        CONTINUE WHEN fitted.votes_hash IS NULL;
+        IF fitted.reason IS NOT NULL THEN
+            RAISE EXCEPTION USING ERRCODE = fitted.sqlstate,
+                MESSAGE = format('The model of user %L cannot be trained: %s', user_id, fitted.reason),
+                HINT = 'Use another algorithm, or see which one pix.user_model_policy chooses for so many likes and dislikes.';
+        END IF;
+        PERFORM pix._store_user_model(user_id, model, taste, fitted);
+        SELECT m.* INTO known FROM pix.user_models m
+        WHERE m.user_id = _refresh_user_model.user_id AND m.model_name = model.model_name AND m.algorithm = used;
+        RETURN known;
+    END LOOP;
+    PERFORM pix._raise_files_vanish();
 END
 $$;
-COMMENT ON FUNCTION pix._refresh_user_model(text, pix.models, pix.packs, text, text, pix.user_votes, boolean) IS
-'Internal: a user''s model that has seen all their votes; NULL if they have none. Errors: PX024, PX094, PX131 to PX137.
+COMMENT ON FUNCTION pix._refresh_user_model(text, pix.models, text, text, boolean) IS
+'Internal: a user''s model that has seen all their votes; NULL if they have none. Errors: PX024, PX094, PX095, PX131 to PX137.
 Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._refresh_user_model(text, pix.models, pix.packs, text, text, pix.user_votes, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._refresh_user_model(text, pix.models, text, text, boolean) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION pix._store_user_model(user_id text, model pix.models, taste text, fitted pix.fitted_model) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    DELETE FROM pix.user_model_failures x
+    WHERE x.user_id = _store_user_model.user_id AND x.model_name = model.model_name AND x.algorithm = fitted.algorithm;
+    DELETE FROM pix.user_models m
+    WHERE m.user_id = _store_user_model.user_id AND m.model_name = model.model_name
+        AND m.model_checksum IS DISTINCT FROM model.checksum;
     INSERT INTO pix.user_models (
         user_id, model_name, algorithm, model_checksum, parameters, taste_version, likes, dislikes, watermark, votes_hash,
         since_training, described, content, slope, intercept, auc, contradictions, seconds, trained_at, updated_at
@@ -325,31 +387,11 @@ BEGIN
         content = excluded.content, slope = excluded.slope, intercept = excluded.intercept, auc = excluded.auc,
         contradictions = excluded.contradictions, seconds = excluded.seconds, trained_at = excluded.trained_at,
         updated_at = excluded.updated_at;
-    DELETE FROM pix.user_model_failures x
-    WHERE x.user_id = _store_user_model.user_id AND x.model_name = model.model_name AND x.algorithm = fitted.algorithm;
 END
 $$;
 COMMENT ON FUNCTION pix._store_user_model(text, pix.models, text, pix.fitted_model) IS
-'Internal: writes a model, in the place of an earlier one. Runs: coordinator.';
+'Internal: writes a model, in the place of an earlier one; models of features that are no more go. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._store_user_model(text, pix.models, text, pix.fitted_model) FROM PUBLIC;
-
-CREATE OR REPLACE FUNCTION pix._packed(model pix.models) RETURNS pix.packs
-LANGUAGE plpgsql STABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    pack pix.packs;
-BEGIN
-    SELECT p.* INTO pack FROM pix.packs p
-    WHERE p.model_name = model.model_name AND p.model_checksum IS NOT DISTINCT FROM model.checksum;
-    PERFORM pix._check_pack(pack, model);
-    RETURN pack;
-END
-$$;
-COMMENT ON FUNCTION pix._packed(pix.models) IS
-'Internal: the blocks of a model as it is. Errors: PX095. Runs: either.';
-REVOKE ALL ON FUNCTION pix._packed(pix.models) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._packed(pix.models) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._check_known_user(user_id text) RETURNS void
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
@@ -376,14 +418,12 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     model pix.models;
-    pack pix.packs;
-    votes pix.user_votes;
     trained pix.user_models;
 BEGIN
     PERFORM pix._require_coordinator('pix.train_user_model', 'Call it alone: SELECT * FROM pix.train_user_model(…)');
     PERFORM pix._check_known_user(user_id);
     model := pix._find_model(model_name);
-    pack := pix._packed(model);
+    PERFORM pix._packed(model);
     IF algorithm IS NOT NULL THEN
         PERFORM pix._check_algorithm(algorithm, coalesce(parameters::text, '{}'), model.dimensions);
     ELSIF parameters IS NOT NULL THEN
@@ -391,9 +431,8 @@ BEGIN
             HINT = 'Name it: algorithm => ''sgd_log''.';
     END IF;
     PERFORM pix._use_planner();
-    PERFORM pix._hold_user(user_id);
-    votes := pix._votes_of(user_id, model.model_name, pack.packed_in);
-    SELECT r.* INTO trained FROM pix._refresh_user_model(user_id, model, pack, algorithm, parameters::text, votes, true) r;
+    PERFORM pix._hold_model(user_id);
+    SELECT r.* INTO trained FROM pix._refresh_user_model(user_id, model, algorithm, parameters::text, true) r;
     IF trained.user_id IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'PX134',
             MESSAGE = format('User %L has no votes on items with features of model %L', user_id, model.model_name),

@@ -2,19 +2,19 @@
 -- vectors from mapped blocks; or on the segments that hold the users, where votes and vectors are brought.
 
 CREATE OR REPLACE FUNCTION pix._fit_taste(
-    blocks_key text, users integer[], blocks integer[], block_rows integer[], vals double precision[],
+    blocks_key text, users integer[], halves integer[], blocks integer[], block_rows integer[], vals double precision[],
     OUT described text, OUT content bytea
 )
 LANGUAGE plpython3u STABLE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
 AS $$
 from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'user_models.fit_taste', blocks_key, users, blocks, block_rows, vals)
+return call(plpy, GD, '@VERSION@', 'user_models.fit_taste', blocks_key, users, halves, blocks, block_rows, vals)
 $$;
-COMMENT ON FUNCTION pix._fit_taste(text, integer[], integer[], integer[], double precision[]) IS
+COMMENT ON FUNCTION pix._fit_taste(text, integer[], integer[], integer[], integer[], double precision[]) IS
 'Internal: learns what users have in common; NULL if this backend has not opened the blocks. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._fit_taste(text, integer[], integer[], integer[], double precision[]) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._fit_taste(text, integer[], integer[], integer[], double precision[]) TO pix_admin;
+REVOKE ALL ON FUNCTION pix._fit_taste(text, integer[], integer[], integer[], integer[], double precision[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._fit_taste(text, integer[], integer[], integer[], integer[], double precision[]) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.learn_tastes(model_name text DEFAULT NULL) RETURNS SETOF pix.taste_summary
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE ROWS 1
@@ -33,12 +33,12 @@ BEGIN
     pack := pix._packed(model);
     PERFORM pix._use_planner();
     -- A sample of users, the same each time, and the latest votes of each, tell as much as all.
-    SELECT array_agg(v.number::integer ORDER BY v.number, v.rank) AS numbers, array_agg(v.block ORDER BY v.number, v.rank) AS blocks,
-        array_agg(v.block_row ORDER BY v.number, v.rank) AS block_rows, array_agg(v.value ORDER BY v.number, v.rank) AS vals,
+    SELECT array_agg(v.number::integer ORDER BY v.number, v.rank) AS numbers, array_agg(v.half ORDER BY v.number, v.rank) AS halves,
+        array_agg(v.block ORDER BY v.number, v.rank) AS blocks, array_agg(v.block_row ORDER BY v.number, v.rank) AS block_rows, array_agg(v.value ORDER BY v.number, v.rank) AS vals,
         max(v.number)::integer AS users, count(*)::integer AS votes
     INTO said
     FROM (
-        SELECT r.block, r.block_row, r.value, r.rank, dense_rank() OVER (ORDER BY md5(r.user_id), r.user_id) AS number
+        SELECT r.block, r.block_row, r.value, r.rank, pix._half(r.user_id) AS half, dense_rank() OVER (ORDER BY md5(r.user_id), r.user_id) AS number
         FROM (
             SELECT o.user_id, f.block, f.block_row, o.value,
                 row_number() OVER (PARTITION BY o.user_id ORDER BY o.voted_at DESC, o.vote_id DESC) AS rank
@@ -54,7 +54,9 @@ BEGIN
             HINT = 'What users have in common takes two of them, better twenty.';
     END IF;
     FOR attempt IN 1 .. 2 LOOP
-        SELECT t.* INTO found FROM pix._fit_taste(pack.checksum, said.numbers, said.blocks, said.block_rows, said.vals) t;
+        SELECT t.* INTO found FROM pix._fit_taste(
+            pack.checksum, said.numbers, said.halves, said.blocks, said.block_rows, said.vals
+        ) t;
         EXIT WHEN found.described IS NOT NULL;
         IF attempt = 2 THEN
             PERFORM pix._raise_files_vanish();
@@ -125,15 +127,16 @@ GRANT EXECUTE ON FUNCTION pix._voters(pix.models, pix.packs) TO pix_admin;
 
 -- For a worker: NULL if there is nothing to do.
 CREATE OR REPLACE FUNCTION pix._train_voter(
-    user_id text, model pix.models, pack pix.packs, algorithm text, parameters jsonb, taste text
+    user_id text, model pix.models, algorithm text, parameters jsonb, taste text
 ) RETURNS pix.fitted_model
 LANGUAGE plpgsql STABLE PARALLEL SAFE COST 1000000
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    votes pix.user_votes := pix._votes_of(user_id, model.model_name, pack.packed_in);
+    votes pix.user_votes := pix._votes_of(user_id, model);
     said record;
     used text := algorithm;
+    fitted pix.fitted_model;
 BEGIN
     SELECT count(*) FILTER (WHERE u.val > 0)::integer AS likes, count(*) FILTER (WHERE u.val < 0)::integer AS dislikes,
         coalesce(sum(u.hash), 0) AS hash INTO said
@@ -144,17 +147,21 @@ BEGIN
     THEN
         RETURN NULL;
     END IF;
-    RETURN pix._learn(model.model_name, pack.checksum, taste, used, parameters ->> used, votes, NULL);
+    fitted := pix._learn(model.model_name, taste, used, parameters ->> used, votes, NULL, pix._half(user_id));
+    IF fitted.votes_hash IS NULL THEN
+        PERFORM pix._raise_files_vanish();
+    END IF;
+    RETURN fitted;
 END
 $$;
-COMMENT ON FUNCTION pix._train_voter(text, pix.models, pix.packs, text, jsonb, text) IS
+COMMENT ON FUNCTION pix._train_voter(text, pix.models, text, jsonb, text) IS
 'Internal: trains the model of a user, unless it was trained on these votes. Runs: coordinator, and in parallel workers.';
-REVOKE ALL ON FUNCTION pix._train_voter(text, pix.models, pix.packs, text, jsonb, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._train_voter(text, pix.models, pix.packs, text, jsonb, text) TO pix_admin;
+REVOKE ALL ON FUNCTION pix._train_voter(text, pix.models, text, jsonb, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._train_voter(text, pix.models, text, jsonb, text) TO pix_admin;
 
 -- As in pix._embed_chunk, CREATE TABLE AS is what is planned in parallel.
 CREATE OR REPLACE FUNCTION pix._train_chunk(
-    low text, high text, users text[], model pix.models, pack pix.packs, algorithm text, parameters jsonb, taste text
+    low text, high text, users text[], model pix.models, algorithm text, parameters jsonb, taste text
 ) RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
@@ -167,6 +174,7 @@ SET parallel_tuple_cost = 0
 SET jit = off
 AS $$
 DECLARE
+    pack pix.packs := pix._packed(model);
     done bigint;
 BEGIN
     PERFORM pix._use_planner();
@@ -179,7 +187,7 @@ BEGIN
     IF pix._is_cluster() THEN
         EXECUTE
             'CREATE TEMP TABLE pix_trained ON COMMIT DROP AS
-             SELECT g.user_id, pix._learn($1, NULL, $5, g.used, $4 ->> g.used, g.votes, g.vectors) AS fitted
+             SELECT g.user_id, pix._learn($1, $5, g.used, $4 ->> g.used, g.votes, g.vectors, pix._half(g.user_id)) AS fitted
              FROM (
                 SELECT r.user_id, coalesce($3, pix._choose_algorithm(r.likes, r.dislikes, $5 IS NOT NULL)) AS used, r.votes,
                     r.vectors, r.hash
@@ -189,7 +197,7 @@ BEGIN
                         string_agg(v.vector, ''''::bytea ORDER BY v.rank) AS vectors,
                         ROW(
                             array_agg(v.item_id ORDER BY v.rank), NULL, NULL, array_agg(v.value ORDER BY v.rank),
-                            array_agg(v.vote_id ORDER BY v.rank), array_agg(v.hash ORDER BY v.rank)
+                            array_agg(v.vote_id ORDER BY v.rank), array_agg(v.hash ORDER BY v.rank), NULL, NULL, NULL
                         )::pix.user_votes AS votes
                     FROM (
                         SELECT o.user_id, o.item_id, o.value, o.vote_id, f.vector, hashint8extended(o.vote_id, f.packed_in) AS hash,
@@ -213,13 +221,16 @@ BEGIN
         USING model.model_name, pack.packed_in, algorithm, parameters, taste, low, high, users, model.checksum;
     ELSE
         CREATE TEMP TABLE pix_trained ON COMMIT DROP AS
-        SELECT u.user_id, pix._train_voter(u.user_id, model, pack, algorithm, parameters, taste) AS fitted
+        SELECT u.user_id, pix._train_voter(u.user_id, model, algorithm, parameters, taste) AS fitted
         FROM pix.users u
         WHERE u.user_id > low AND u.user_id <= high AND (users IS NULL OR u.user_id = ANY (users));
     END IF;
     DELETE FROM pix.user_model_failures x
     WHERE x.model_name = model.model_name
         AND EXISTS (SELECT FROM pg_temp.pix_trained t WHERE t.user_id = x.user_id AND (t.fitted).algorithm = x.algorithm);
+    DELETE FROM pix.user_models m
+    WHERE m.model_name = model.model_name AND m.model_checksum IS DISTINCT FROM model.checksum
+        AND m.user_id > low AND m.user_id <= high AND (users IS NULL OR m.user_id = ANY (users));
     INSERT INTO pix.user_model_failures (user_id, model_name, algorithm, sqlstate, reason)
     SELECT t.user_id, model.model_name, (t.fitted).algorithm, (t.fitted).sqlstate, (t.fitted).reason
     FROM pg_temp.pix_trained t WHERE (t.fitted).reason IS NOT NULL;
@@ -244,11 +255,11 @@ BEGIN
     RETURN done;
 END
 $$;
-COMMENT ON FUNCTION pix._train_chunk(text, text, text[], pix.models, pix.packs, text, jsonb, text) IS
+COMMENT ON FUNCTION pix._train_chunk(text, text, text[], pix.models, text, jsonb, text) IS
 'Internal: trains the models of users from one name to another. Runs: coordinator; the work is done in parallel workers or on
 the segments.';
-REVOKE ALL ON FUNCTION pix._train_chunk(text, text, text[], pix.models, pix.packs, text, jsonb, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._train_chunk(text, text, text[], pix.models, pix.packs, text, jsonb, text) TO pix_admin;
+REVOKE ALL ON FUNCTION pix._train_chunk(text, text, text[], pix.models, text, jsonb, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._train_chunk(text, text, text[], pix.models, text, jsonb, text) TO pix_admin;
 
 CREATE OR REPLACE PROCEDURE pix.train_user_models(
     algorithm text DEFAULT NULL, users text[] DEFAULT NULL, model_name text DEFAULT NULL, parameters jsonb DEFAULT NULL,
@@ -281,7 +292,7 @@ BEGIN
     pack := pix._packed(model);
     PERFORM pix._use_planner();
     IF algorithm = 'hierarchical' OR (
-        algorithm IS NULL AND EXISTS (SELECT FROM pix.user_model_policy p WHERE p.needs_taste) AND pix._voters(model, pack) >= 5
+        algorithm IS NULL AND EXISTS (SELECT FROM pix.user_model_policy p WHERE p.needs_taste) AND pix._voters(model, pack) >= 10
     ) THEN
         PERFORM pix.learn_tastes(model.model_name);
     END IF;
@@ -306,7 +317,7 @@ BEGIN
             WHERE u.user_id > low AND (users IS NULL OR u.user_id = ANY (users)) ORDER BY u.user_id LIMIT chunk_size
         ) c;
         EXIT WHEN high IS NULL;
-        PERFORM pix._train_chunk(low, high, users, model, pack, algorithm, given, taste);
+        PERFORM pix._train_chunk(low, high, users, model, algorithm, given, taste);
         low := high;
         COMMIT;
     END LOOP;
@@ -315,7 +326,8 @@ $$;
 COMMENT ON PROCEDURE pix.train_user_models(text, text[], text, jsonb, integer) IS
 'Trains the models of all users whose votes have changed since, on all CPU cores or segments, and commits after each chunk. It
 can be stopped at any moment and called again. A user whose model cannot be trained is a row of pix.user_model_failures and
-stops nobody. Where algorithm is NULL or hierarchical, pix.learn_tastes is called first.
+stops nobody. Where algorithm is hierarchical, or NULL and ten users have voted, pix.learn_tastes is called first: when it learns
+something else, all hierarchical models are trained anew, a millisecond each.
 Arguments: algorithm (NULL: for each user what pix.user_model_policy chooses); users (NULL: all); model_name, whose features
 (NULL: the default model); parameters of the algorithm (NULL: its defaults), as for pix.train_user_model; chunk_size, users per
 commit.

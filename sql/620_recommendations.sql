@@ -1,5 +1,6 @@
 -- Recommendations: the best of all items that a user has no opinion of, by a model that has seen all their votes.
 
+-- Nobody but the owner calls what opens models: a damaged one could take the server along.
 CREATE OR REPLACE FUNCTION pix._score_vector(vector bytea, described text, content bytea) RETURNS double precision
 LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
@@ -10,7 +11,6 @@ $$;
 COMMENT ON FUNCTION pix._score_vector(bytea, text, bytea) IS
 'Internal: the score that a model gives a vector. Errors: PX030, PX131. Runs: either.';
 REVOKE ALL ON FUNCTION pix._score_vector(bytea, text, bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._score_vector(bytea, text, bytea) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._best_candidates(
     blocks_key text, index_key text, described text, content bytea, count integer, seen_blocks integer[], seen_rows integer[]
@@ -169,19 +169,17 @@ COMMENT ON FUNCTION pix._scan_scores(text, text, bytea, integer, text) IS
 'Internal: the best of all vectors that pass, each scored where it is stored. Errors: PX030, PX131. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._scan_scores(text, text, bytea, integer, text) FROM PUBLIC;
 
-CREATE OR REPLACE FUNCTION pix._recommend(
-    user_id text, k integer, algorithm text, model_name text, index_name text, diversity double precision, filter pix.item_filter
+-- Being stable, it sees votes, blocks and features of the same moment.
+CREATE OR REPLACE FUNCTION pix._rank_items(
+    user_id text, k integer, model pix.models, index pix.indexes, trained pix.user_models, diversity double precision,
+    filter pix.item_filter
 ) RETURNS SETOF pix.recommendation
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER ROWS 10
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED ROWS 10
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
-    model pix.models;
-    pack pix.packs;
-    index pix.indexes;
-    votes pix.user_votes;
-    trained pix.user_models;
+    votes pix.user_votes := pix._votes_of(user_id, model);
     used pix.fitted_model;
     seen record;
     liked record;
@@ -197,30 +195,8 @@ DECLARE
     searched integer;
     chosen record;
 BEGIN
-    PERFORM pix._require_coordinator('pix.recommend', 'Call it alone: SELECT * FROM pix.recommend(…)');
-    PERFORM pix._check_user(user_id);
-    IF k IS NULL OR k NOT BETWEEN 1 AND 10000 THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = format('k is %s', coalesce(k::text, 'NULL')),
-            HINT = 'Ask for 1 to 10,000 items: pix.recommend(user_id, 20).';
-    END IF;
-    IF diversity IS NULL OR NOT diversity BETWEEN 0 AND 1 THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = format('diversity is %s', coalesce(diversity::text, 'NULL')),
-            HINT = 'Use a number from 0, the best scores, to 1, the greatest differences.';
-    END IF;
-    IF index_name IS NOT NULL THEN
-        index := pix._find_index(index_name);
-    END IF;
-    model := pix._model_of(model_name, index, 'cosine');
-    IF algorithm IS NOT NULL THEN
-        PERFORM pix._check_algorithm(algorithm, '{}', model.dimensions);
-    END IF;
-    pack := pix._packed(model);
-    PERFORM pix._use_planner();
-    PERFORM pix._hold_user(user_id);
-    votes := pix._votes_of(user_id, model.model_name, pack.packed_in);
-    SELECT r.* INTO trained FROM pix._refresh_user_model(user_id, model, pack, algorithm, NULL, votes, false) r;
     IF trained.user_id IS NULL THEN
-        used := pix._pooled_model(model, pack);
+        used := pix._pooled_model(model, pix._packed(model));
     ELSE
         used.described := trained.described::text;
         used.content := trained.content;
@@ -228,8 +204,8 @@ BEGIN
     END IF;
     SELECT coalesce(array_agg(f.block), '{}') AS blocks, coalesce(array_agg(f.block_row), '{}') AS block_rows INTO seen
     FROM pix.opinions o JOIN pix.features f ON f.item_id = o.item_id
-    WHERE o.user_id = _recommend.user_id AND o.signal <> 'skip'
-        AND f.model_name = model.model_name AND f.packed_in <= pack.packed_in;
+    WHERE o.user_id = _rank_items.user_id AND o.signal <> 'skip'
+        AND f.model_name = model.model_name AND f.packed_in <= votes.packed_in;
     SELECT coalesce(array_agg(l.item_id ORDER BY l.place), '{}') AS item_ids, coalesce(array_agg(l.block ORDER BY l.place), '{}') AS blocks,
         coalesce(array_agg(l.block_row ORDER BY l.place), '{}') AS block_rows
     INTO liked
@@ -249,13 +225,13 @@ BEGIN
     use_index := index.index_name IS NOT NULL;
     wanted := CASE WHEN diversity > 0 THEN greatest(5 * k, 100) ELSE k + 4 END;
     LOOP
-        searched := CASE WHEN are_few THEN 0 WHEN use_index THEN index.packed_in ELSE pack.packed_in END;
+        searched := CASE WHEN are_few THEN 0 WHEN use_index THEN index.packed_in ELSE votes.packed_in END;
         SELECT '{}'::text[] AS item_ids, '{}'::integer[] AS blocks, '{}'::integer[] AS block_rows INTO passed;
         candidate_ids := '{}';
         IF NOT are_few THEN
             candidate_ids := pix._best_candidates(
-                pack.checksum, CASE WHEN use_index THEN index.design_checksum END, used.described, used.content,
-                least(wanted, pack.items)::integer, seen.blocks, seen.block_rows
+                votes.blocks_key, CASE WHEN use_index THEN index.design_checksum END, used.described, used.content,
+                least(wanted, votes.packed_items)::integer, seen.blocks, seen.block_rows
             );
             IF candidate_ids IS NULL THEN
                 IF was_opened THEN
@@ -286,7 +262,7 @@ BEGIN
             END IF;
             scanned_after := searched;
         END IF;
-        EXIT WHEN are_few OR cardinality(passed.item_ids) >= least(wanted, k) OR wanted >= pack.items;
+        EXIT WHEN are_few OR cardinality(passed.item_ids) >= least(wanted, k) OR wanted >= votes.packed_items;
         IF use_index AND wanted > 2000 THEN
             use_index := false;
         ELSE
@@ -297,21 +273,64 @@ BEGIN
         PERFORM pix._open_blocks(model.model_name);
     END IF;
     SELECT c.* INTO chosen FROM pix._choose_best(
-        pack.checksum, used.described, used.content, passed.item_ids, passed.blocks, passed.block_rows, scanned.item_ids,
+        votes.blocks_key, used.described, used.content, passed.item_ids, passed.blocks, passed.block_rows, scanned.item_ids,
         scanned.vectors, liked.item_ids, liked.blocks, liked.block_rows, k, diversity
     ) c;
     RETURN QUERY
     SELECT c.place::integer, c.item_id, c.score, pix._probability(c.score, trained.slope, trained.intercept), used.algorithm,
         CASE WHEN trained.user_id IS NULL THEN used.reason
-            WHEN cardinality(c.likes) = 1 THEN format('close to %s, which %s liked', c.likes[1], _recommend.user_id)
-            WHEN cardinality(c.likes) > 1 THEN format('close to %s items that %s liked', cardinality(c.likes), _recommend.user_id)
-            ELSE format('unlike what %s disliked', _recommend.user_id) END,
+            WHEN cardinality(c.likes) = 1 THEN format('close to %s, which %s liked', c.likes[1], _rank_items.user_id)
+            WHEN cardinality(c.likes) > 1 THEN format('close to %s items that %s liked', cardinality(c.likes), _rank_items.user_id)
+            WHEN trained.dislikes > 0 THEN format('unlike what %s disliked', _rank_items.user_id)
+            ELSE format('unlike what %s liked, but the best there is', _rank_items.user_id) END,
         c.likes
     FROM (
         SELECT u.place, u.item_id, u.score, ARRAY(SELECT jsonb_array_elements_text(u.liked::jsonb)) AS likes
         FROM unnest(chosen.item_ids, chosen.scores, chosen.liked_ids) WITH ORDINALITY u (item_id, score, liked, place)
     ) c
     ORDER BY c.place;
+END
+$$;
+COMMENT ON FUNCTION pix._rank_items(
+    text, integer, pix.models, pix.indexes, pix.user_models, double precision, pix.item_filter
+) IS 'Internal: the best of all items by a model. Errors: those of pix.recommend. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._rank_items(
+    text, integer, pix.models, pix.indexes, pix.user_models, double precision, pix.item_filter
+) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION pix._recommend(
+    user_id text, k integer, algorithm text, model_name text, index_name text, diversity double precision, filter pix.item_filter
+) RETURNS SETOF pix.recommendation
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER ROWS 10
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    model pix.models;
+    index pix.indexes;
+    trained pix.user_models;
+BEGIN
+    PERFORM pix._require_coordinator('pix.recommend', 'Call it alone: SELECT * FROM pix.recommend(…)');
+    PERFORM pix._check_user(user_id);
+    IF k IS NULL OR k NOT BETWEEN 1 AND 10000 THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = format('k is %s', coalesce(k::text, 'NULL')),
+            HINT = 'Ask for 1 to 10,000 items: pix.recommend(user_id, 20).';
+    END IF;
+    IF diversity IS NULL OR NOT diversity BETWEEN 0 AND 1 THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = format('diversity is %s', coalesce(diversity::text, 'NULL')),
+            HINT = 'Use a number from 0, the best scores, to 1, the greatest differences.';
+    END IF;
+    IF index_name IS NOT NULL THEN
+        index := pix._find_index(index_name);
+    END IF;
+    model := pix._model_of(model_name, index, 'cosine');
+    IF algorithm IS NOT NULL THEN
+        PERFORM pix._check_algorithm(algorithm, '{}', model.dimensions);
+    END IF;
+    PERFORM pix._packed(model);
+    PERFORM pix._use_planner();
+    PERFORM pix._hold_model(user_id);
+    SELECT r.* INTO trained FROM pix._refresh_user_model(user_id, model, algorithm, NULL, false) r;
+    RETURN QUERY SELECT r.* FROM pix._rank_items(user_id, k, model, index, trained, diversity, filter) r;
 END
 $$;
 COMMENT ON FUNCTION pix._recommend(text, integer, text, text, text, double precision, pix.item_filter) IS
@@ -376,7 +395,6 @@ COMMENT ON FUNCTION pix._explain(text, text, bytea, bytea, text[], integer[], in
 'Internal: the score of an item, and how like it is to what its user has voted on; NULL if this backend has not opened the blocks.
 Errors: PX030, PX131. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._explain(text, text, bytea, bytea, text[], integer[], integer[], double precision[]) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._explain(text, text, bytea, bytea, text[], integer[], integer[], double precision[]) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._find_user_model(user_id text, algorithm text, model pix.models) RETURNS pix.user_models
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
@@ -406,12 +424,11 @@ GRANT EXECUTE ON FUNCTION pix._find_user_model(text, text, pix.models) TO pix_re
 CREATE OR REPLACE FUNCTION pix.explain(
     user_id text, item_id text, algorithm text DEFAULT NULL, model_name text DEFAULT NULL, k integer DEFAULT 5
 ) RETURNS SETOF pix.explanation
-LANGUAGE plpgsql STABLE PARALLEL RESTRICTED ROWS 10
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER ROWS 10
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     model pix.models;
-    pack pix.packs;
     known pix.user_models;
     votes pix.user_votes;
     query pix.feature_vector;
@@ -420,18 +437,21 @@ BEGIN
     PERFORM pix._require_coordinator('pix.explain', 'Call it alone: SELECT * FROM pix.explain(…)');
     PERFORM pix._check_k(k);
     model := pix._find_model(model_name);
-    pack := pix._packed(model);
-    known := pix._find_user_model(user_id, algorithm, model);
+    votes := pix._votes_of(user_id, model);
+    known := pix._find_user_model(user_id, coalesce(algorithm, (
+        SELECT pix._choose_algorithm(
+            count(*) FILTER (WHERE u.val > 0)::integer, count(*) FILTER (WHERE u.val < 0)::integer, pix._taste_version(model) IS NOT NULL
+        ) FROM unnest(votes.vals) u (val)
+    )), model);
     SELECT f.vector INTO query FROM pix.current_features f
     WHERE f.item_id = explain.item_id AND f.model_name = model.model_name;
     IF NOT FOUND THEN
         PERFORM pix._raise_no_features(item_id, model.model_name);
     END IF;
     PERFORM pix._check_dimensions(octet_length(query), model);
-    votes := pix._votes_of(user_id, model.model_name, pack.packed_in);
     FOR attempt IN 1 .. 2 LOOP
         SELECT e.* INTO told FROM pix._explain(
-            pack.checksum, known.described::text, known.content, query, coalesce(votes.item_ids, '{}'),
+            votes.blocks_key, known.described::text, known.content, query, coalesce(votes.item_ids, '{}'),
             coalesce(votes.blocks, '{}'), coalesce(votes.block_rows, '{}'), coalesce(votes.vals, '{}')
         ) e;
         EXIT WHEN told.score IS NOT NULL;
@@ -460,7 +480,7 @@ $$;
 COMMENT ON FUNCTION pix.explain(text, text, text, text, integer) IS
 'Why a user''s model thinks of an item what it does: its score, the probability of a like, and which liked and disliked items it
 looks most like.
-Arguments: user_id; item_id, any with features; algorithm (NULL: that of the model that was used last); model_name (NULL: the
+Arguments: user_id; item_id, any with features; algorithm (NULL: what pix.user_model_policy chooses); model_name (NULL: the
 default model); k, how many likes and dislikes.
 Result: aspect: score, probability (where it is known), like, dislike; item_id of a like or dislike; value: the score, the
 probability, or the cosine; note in words.
@@ -482,12 +502,11 @@ $$;
 COMMENT ON FUNCTION pix._selected(text, bytea) IS
 'Internal: the dimensions that a linear model gives a weight. Errors: PX131. Runs: either.';
 REVOKE ALL ON FUNCTION pix._selected(text, bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._selected(text, bytea) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix.selected_dimensions(
     user_id text, algorithm text DEFAULT 'sgd_log', model_name text DEFAULT NULL
 ) RETURNS TABLE (dimension integer, weight real)
-LANGUAGE plpgsql STABLE PARALLEL RESTRICTED ROWS 100
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER ROWS 100
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE

@@ -23,13 +23,14 @@ GRANT EXECUTE ON FUNCTION pix._choose_many(
 ) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._recommend_chunk(
-    names text[], k integer, model pix.models, pack pix.packs, algorithm text
+    names text[], k integer, model pix.models, algorithm text, since timestamptz
 ) RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 SET enable_nestloop = off
 AS $$
 DECLARE
+    pack pix.packs := pix._packed(model);
     has_taste boolean := pix._taste_version(model) IS NOT NULL;
     known record;
     seen record;
@@ -38,13 +39,30 @@ DECLARE
     done bigint;
 BEGIN
     PERFORM pix._use_planner();
+    PERFORM pg_advisory_xact_lock(hashtext('pix.recommend_all'), hashtext(model.model_name));
+    -- Of each user the one model that fits the votes that there are, and has seen them, or was trained in this call.
     SELECT array_agg(m.user_id ORDER BY m.user_id) AS users, array_agg(m.described::text ORDER BY m.user_id) AS described,
         array_agg(m.content ORDER BY m.user_id) AS contents, array_agg(m.algorithm ORDER BY m.user_id) AS algorithms,
         array_agg(m.slope ORDER BY m.user_id) AS slopes, array_agg(m.intercept ORDER BY m.user_id) AS intercepts
     INTO known
     FROM pix.user_models m
-    WHERE m.user_id = ANY (names) AND m.model_name = model.model_name AND m.model_checksum IS NOT DISTINCT FROM model.checksum
-        AND m.algorithm = coalesce(_recommend_chunk.algorithm, pix._choose_algorithm(m.likes, m.dislikes, has_taste));
+    JOIN (
+        SELECT v.user_id, sum(v.hash) AS hash, pix._choose_algorithm(
+            count(*) FILTER (WHERE v.value > 0)::integer, count(*) FILTER (WHERE v.value < 0)::integer, has_taste
+        ) AS chosen
+        FROM (
+            SELECT o.user_id, o.value, hashint8extended(o.vote_id, f.packed_in) AS hash,
+                row_number() OVER (PARTITION BY o.user_id ORDER BY o.voted_at DESC, o.vote_id DESC) AS rank
+            FROM pix.opinions o JOIN pix.features f ON f.item_id = o.item_id
+            WHERE o.user_id = ANY (names) AND o.value <> 0 AND o.signal <> 'skip'
+                AND f.model_name = model.model_name AND f.packed_in <= pack.packed_in
+        ) v
+        WHERE v.rank <= 2000
+        GROUP BY v.user_id
+    ) c ON c.user_id = m.user_id
+    WHERE m.model_name = model.model_name AND m.model_checksum IS NOT DISTINCT FROM model.checksum
+        AND m.algorithm = coalesce(_recommend_chunk.algorithm, c.chosen)
+        AND (m.votes_hash = c.hash OR m.updated_at >= since);
     DELETE FROM pix.recommendations r WHERE r.user_id = ANY (names) AND r.model_name = model.model_name;
     IF known.users IS NULL THEN
         RETURN 0;
@@ -98,10 +116,10 @@ BEGIN
     RETURN done;
 END
 $$;
-COMMENT ON FUNCTION pix._recommend_chunk(text[], integer, pix.models, pix.packs, text) IS
+COMMENT ON FUNCTION pix._recommend_chunk(text[], integer, pix.models, text, timestamptz) IS
 'Internal: writes the recommendations of some users. Errors: PX024, PX094, PX131. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._recommend_chunk(text[], integer, pix.models, pix.packs, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._recommend_chunk(text[], integer, pix.models, pix.packs, text) TO pix_admin;
+REVOKE ALL ON FUNCTION pix._recommend_chunk(text[], integer, pix.models, text, timestamptz) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._recommend_chunk(text[], integer, pix.models, text, timestamptz) TO pix_admin;
 
 CREATE OR REPLACE PROCEDURE pix.recommend_all(
     k integer DEFAULT 10, users text[] DEFAULT NULL, algorithm text DEFAULT NULL, model_name text DEFAULT NULL
@@ -110,7 +128,7 @@ LANGUAGE plpgsql
 AS $$
 DECLARE
     model pix.models := pix._find_model(model_name);
-    pack pix.packs;
+    begun timestamptz := clock_timestamp();
     low text := '';
     names text[];
     chunk_size integer;
@@ -122,8 +140,7 @@ BEGIN
     END IF;
     CALL pix.train_user_models(algorithm, users, model.model_name);
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-    pack := pix._packed(model);
-    chunk_size := greatest(1, least(200, 20000000 / pack.items))::integer;  -- scores of 80 MB
+    chunk_size := greatest(1, least(200, 20000000 / (pix._packed(model)).items))::integer;  -- scores of 80 MB
     LOOP
         PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
         SELECT array_agg(c.user_id ORDER BY c.user_id) INTO names FROM (
@@ -131,7 +148,7 @@ BEGIN
             WHERE u.user_id > low AND (users IS NULL OR u.user_id = ANY (users)) ORDER BY u.user_id LIMIT chunk_size
         ) c;
         EXIT WHEN names IS NULL;
-        PERFORM pix._recommend_chunk(names, k, model, pack, algorithm);
+        PERFORM pix._recommend_chunk(names, k, model, algorithm, begun);
         low := names[cardinality(names)];
         COMMIT;
     END LOOP;

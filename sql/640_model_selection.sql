@@ -35,14 +35,13 @@ GRANT EXECUTE ON FUNCTION pix._compare_algorithms(
 ) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._compare_for(
-    user_id text, model_name text, packed_in integer, blocks_key text, size integer, algorithms text[], balances text[],
-    search text, seed integer
+    user_id text, model pix.models, size integer, algorithms text[], balances text[], search text, seed integer
 ) RETURNS text
 LANGUAGE plpgsql STABLE PARALLEL SAFE COST 100000000
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    votes pix.user_votes := pix._votes_of(user_id, model_name, packed_in);
+    votes pix.user_votes := pix._votes_of(user_id, model);
     compared text;
 BEGIN
     IF coalesce(cardinality(votes.vals), 0) <= size THEN
@@ -50,23 +49,23 @@ BEGIN
     END IF;
     FOR attempt IN 1 .. 2 LOOP
         compared := pix._compare_algorithms(
-            blocks_key, votes.blocks, votes.block_rows, votes.vals, NULL, size, algorithms, balances, search, seed
+            votes.blocks_key, votes.blocks, votes.block_rows, votes.vals, NULL, size, algorithms, balances, search, seed
         );
         IF compared IS NOT NULL THEN
             RETURN compared;
         END IF;
-        PERFORM pix._open_blocks(model_name);
+        PERFORM pix._open_blocks(model.model_name);
     END LOOP;
     PERFORM pix._raise_files_vanish();
 END
 $$;
-COMMENT ON FUNCTION pix._compare_for(text, text, integer, text, integer, text[], text[], text, integer) IS
+COMMENT ON FUNCTION pix._compare_for(text, pix.models, integer, text[], text[], text, integer) IS
 'Internal: pix._compare_algorithms for a user. Errors: PX024, PX094. Runs: coordinator, and in parallel workers.';
-REVOKE ALL ON FUNCTION pix._compare_for(text, text, integer, text, integer, text[], text[], text, integer) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._compare_for(text, text, integer, text, integer, text[], text[], text, integer) TO pix_admin;
+REVOKE ALL ON FUNCTION pix._compare_for(text, pix.models, integer, text[], text[], text, integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._compare_for(text, pix.models, integer, text[], text[], text, integer) TO pix_admin;
 
 -- As in pix._embed_chunk, CREATE TABLE AS is what is planned in parallel.
-CREATE OR REPLACE FUNCTION pix._select_chunk(run text, last_place integer, model pix.models, pack pix.packs, asked jsonb)
+CREATE OR REPLACE FUNCTION pix._select_chunk(run text, last_place integer, model pix.models, asked jsonb)
 RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
@@ -82,6 +81,7 @@ DECLARE
     algorithms text[] := ARRAY(SELECT jsonb_array_elements_text(asked -> 'algorithms'));
     balances text[] := ARRAY(SELECT jsonb_array_elements_text(asked -> 'balance'));
     seed integer := (asked ->> 'seed')::integer;
+    pack pix.packs := pix._packed(model);
 BEGIN
     PERFORM pix._use_planner();
     PERFORM set_config(
@@ -115,7 +115,7 @@ BEGIN
     ELSE
         CREATE TEMP TABLE pix_compared ON COMMIT DROP AS
         SELECT t.user_id, t.size, t.repeat, pix._compare_for(
-            t.user_id, model.model_name, pack.packed_in, pack.checksum, t.size, algorithms, balances, asked ->> 'search',
+            t.user_id, model, t.size, algorithms, balances, asked ->> 'search',
             ((seed::bigint + t.repeat) % 2147483647)::integer
         ) AS compared
         FROM pix.model_selection_tasks t WHERE t.run = _select_chunk.run AND t.place <= last_place;
@@ -131,10 +131,10 @@ BEGIN
     DELETE FROM pix.model_selection_tasks t WHERE t.run = _select_chunk.run AND t.place <= last_place;
 END
 $$;
-COMMENT ON FUNCTION pix._select_chunk(text, integer, pix.models, pix.packs, jsonb) IS
+COMMENT ON FUNCTION pix._select_chunk(text, integer, pix.models, jsonb) IS
 'Internal: does the next tasks of a run. Runs: coordinator; the work is done in parallel workers or on the segments.';
-REVOKE ALL ON FUNCTION pix._select_chunk(text, integer, pix.models, pix.packs, jsonb) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._select_chunk(text, integer, pix.models, pix.packs, jsonb) TO pix_admin;
+REVOKE ALL ON FUNCTION pix._select_chunk(text, integer, pix.models, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._select_chunk(text, integer, pix.models, jsonb) TO pix_admin;
 
 CREATE OR REPLACE PROCEDURE pix.select_models(
     run text, users text[] DEFAULT NULL, sizes integer[] DEFAULT '{20,40,60,80}',
@@ -187,7 +187,7 @@ BEGIN
                     AND (users IS NULL OR o.user_id = ANY (users))
                 GROUP BY o.user_id
             ) v
-            JOIN (SELECT DISTINCT u AS size FROM unnest(sizes) u) s ON v.votes > s.size
+            JOIN (SELECT DISTINCT u AS size FROM unnest(sizes) u) s ON v.votes >= s.size + 2
             CROSS JOIN generate_series(1, repeats) r (repeat)
         ) t;
         IF NOT FOUND THEN
@@ -206,7 +206,7 @@ BEGIN
             SELECT t.place FROM pix.model_selection_tasks t WHERE t.run = select_models.run ORDER BY t.place LIMIT chunk_size
         ) n;
         EXIT WHEN place IS NULL;
-        PERFORM pix._select_chunk(run, place, model, pack, asked);
+        PERFORM pix._select_chunk(run, place, model, asked);
         COMMIT;
     END LOOP;
 END
@@ -259,12 +259,12 @@ GRANT EXECUTE ON FUNCTION pix.drop_model_selection(text) TO pix_admin;
 
 CREATE OR REPLACE VIEW pix.model_ranking AS
 SELECT m.run, m.size, rank() OVER (PARTITION BY m.run, m.size ORDER BY m.mean_auc DESC NULLS LAST) AS rank, m.algorithm, m.balance,
-    m.users, m.mean_auc, m.mean_auc - 1.96 * m.deviation / sqrt(nullif(m.users, 0)) AS low,
-    m.mean_auc + 1.96 * m.deviation / sqrt(nullif(m.users, 0)) AS high, m.cv_auc, m.cv_auc - m.mean_auc AS gap, m.fit_seconds,
+    m.users, m.mean_auc, m.mean_auc - 1.96 * m.deviation / sqrt(m.users) AS low,
+    m.mean_auc + 1.96 * m.deviation / sqrt(m.users) AS high, m.cv_auc, m.cv_auc - m.mean_auc AS gap, m.fit_seconds,
     m.predict_seconds, m.without_result
 FROM (
     SELECT u.run, u.size, u.algorithm, u.balance, count(u.test_auc) AS users, avg(u.test_auc) AS mean_auc,
-        coalesce(stddev_samp(u.test_auc), 0) AS deviation, avg(u.cv_auc) AS cv_auc, avg(u.fit_seconds) AS fit_seconds,
+        stddev_samp(u.test_auc) AS deviation, avg(u.cv_auc) AS cv_auc, avg(u.fit_seconds) AS fit_seconds,
         avg(u.predict_seconds) AS predict_seconds, sum(u.without_result)::bigint AS without_result
     FROM (
         SELECT r.run, r.size, r.algorithm, r.balance, r.user_id, avg(r.test_auc) AS test_auc, avg(r.cv_auc) AS cv_auc,
@@ -301,12 +301,11 @@ BEGIN
         priority, algorithm, needs_taste, min_votes, max_votes, min_likes, min_dislikes, min_share, max_share, run, reason
     )
     SELECT 1100 + row_number() OVER (ORDER BY b.size, b.bucket), b.algorithm, false,
-        CASE WHEN b.size = b.smallest THEN b.size ELSE (b.size + b.smaller) / 2 END, (b.size + b.larger) / 2 - 1, 2, 2,
+        coalesce((b.size + b.smaller + 1) / 2, b.size), (b.size + b.larger + 1) / 2 - 1, 2, 2,
         CASE WHEN b.bucket > 0 THEN b.edges[b.bucket] END, CASE WHEN b.bucket < 2 THEN b.edges[b.bucket + 1] END, learn_model_policy.run,
         format('AUC %s over %s users, with balance %s, in run %s', round(b.auc::numeric, 3), b.users, b.balance, learn_model_policy.run)
     FROM (
         SELECT DISTINCT ON (a.size, a.bucket) a.*, ARRAY[0.2, 0.5] AS edges,
-            min(a.size) OVER () AS smallest,
             (SELECT max(s.size) FROM pix.model_selection_results s WHERE s.run = learn_model_policy.run AND s.size < a.size) AS smaller,
             (SELECT min(s.size) FROM pix.model_selection_results s WHERE s.run = learn_model_policy.run AND s.size > a.size) AS larger
         FROM (
@@ -314,7 +313,9 @@ BEGIN
             FROM (
                 SELECT r.size, r.algorithm, r.balance, r.user_id, avg(r.test_auc) AS auc,
                     CASE WHEN avg(r.likes) < 0.2 * r.size THEN 0 WHEN avg(r.likes) < 0.5 * r.size THEN 1 ELSE 2 END AS bucket
-                FROM pix.model_selection_results r WHERE r.run = learn_model_policy.run AND r.test_auc IS NOT NULL
+                FROM pix.model_selection_results r
+                WHERE r.run = learn_model_policy.run AND r.test_auc IS NOT NULL AND r.balance = CASE
+                    WHEN r.algorithm IN ('naive_bayes', 'nearest', 'centroid', 'one_class') THEN 'none' ELSE 'class_weight' END
                 GROUP BY r.size, r.algorithm, r.balance, r.user_id
             ) u
             GROUP BY u.size, u.bucket, u.algorithm, u.balance
@@ -327,7 +328,7 @@ END
 $$;
 COMMENT ON FUNCTION pix.learn_model_policy(text, integer) IS
 'Makes rules of a run of pix.select_models: for each size, and for few (under 20 %), some and many (50 % or more) likes among the votes, the
-algorithm with the best AUC on votes that were not seen. They take the place of rules of an earlier run, and come into
+algorithm with the best AUC on votes that were not seen, as it is trained for users: with class weights, where it has them. They take the place of rules of an earlier run, and come into
 pix.user_model_policy after the rules for hierarchical and for likes alone, before the others that come along: rows of the table
 can be deleted, or given another priority.
 Arguments: run; min_users, how many a rule must have been tried on.

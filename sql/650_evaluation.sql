@@ -108,21 +108,23 @@ BEGIN
     ) u;
     PERFORM pix._open_blocks(model.model_name);
     -- What users have in common, as their earlier votes alone tell.
-    IF people.number >= 5 AND recommenders && '{ladder,hierarchical}' THEN
-        SELECT array_agg(n.number ORDER BY n.place) AS users, array_agg(n.block ORDER BY n.place) AS blocks,
+    IF people.number >= 10 AND recommenders && '{ladder,hierarchical}' THEN
+        SELECT array_agg(n.number ORDER BY n.place) AS users, array_agg(n.number % 2 ORDER BY n.place) AS halves, array_agg(n.block ORDER BY n.place) AS blocks,
             array_agg(n.block_row ORDER BY n.place) AS block_rows, array_agg(n.val ORDER BY n.place) AS vals
         INTO earlier
         FROM unnest(said.users, said.blocks, said.block_rows, said.vals, said.held_out)
             WITH ORDINALITY n (number, block, block_row, val, later, place)
         WHERE NOT n.later;
-        SELECT t.* INTO learned FROM pix._fit_taste(pack.checksum, earlier.users, earlier.blocks, earlier.block_rows, earlier.vals) t;
+        SELECT t.* INTO learned FROM pix._fit_taste(
+            pack.checksum, earlier.users, earlier.halves, earlier.blocks, earlier.block_rows, earlier.vals
+        ) t;
         taste_key := 'evaluation ' || encode(sha256(learned.content), 'hex');
         PERFORM pix._keep_taste(taste_key, learned.described, learned.content);
     END IF;
     DELETE FROM pix.recommender_evaluations e WHERE e.run = evaluate_recommenders.run;
-    FOREACH recommender IN ARRAY recommenders LOOP
+    FOREACH recommender IN ARRAY ARRAY(SELECT DISTINCT r FROM unnest(recommenders) r) LOOP
         IF recommender = 'hierarchical' AND taste_key IS NULL THEN
-            RAISE EXCEPTION USING ERRCODE = 'PX134', MESSAGE = 'hierarchical needs five users whose votes can be split',
+            RAISE EXCEPTION USING ERRCODE = 'PX134', MESSAGE = 'hierarchical needs ten users whose votes can be split',
                 HINT = 'Leave it out.';
         END IF;
         SELECT array_agg(
@@ -154,7 +156,7 @@ comparison popularity and random; split: last (each user''s last like, and what 
 how many are recommended; model_name, whose features (NULL: the default model); test_share, of the votes, that split time holds out; max_users, a random sample;
 seed. Of each user the latest 500 opinions are looked at.
 Result: for each recommender and metric, value and 95 % interval over users from low to high: auc (how probably an item that was liked
-is ranked before one that was not voted on), precision and ndcg of the first k, diversity (mean of 1 - cosine between these),
+is ranked before any other that was not known), precision and ndcg of the first k, diversity (mean of 1 - cosine between these),
 coverage (share of all items that somebody is recommended); users: on how many it was measured.
 Errors: PX020 unknown model, PX024 a cache folder that cannot be used, PX060 a call as a part of a larger query on a cluster, PX095 a model
 without packed features, PX128 an argument that cannot be used, PX133 unknown algorithm, PX134 too few votes, PX140 a run that cannot be named so.

@@ -7,6 +7,11 @@ from sqlalchemy.dialects import postgresql
 revision = "0008"
 down_revision = "0007"
 
+ALGORITHM_CHECK = (
+    "algorithm IN ('sgd_hinge', 'sgd_log', 'logistic', 'svm', 'naive_bayes', 'random_forest', 'xgboost', 'nearest', "
+    "'centroid', 'one_class', 'hierarchical', 'ensemble')"
+)
+
 TABLES = [
     "user_models",
     "user_model_failures",
@@ -21,7 +26,8 @@ TABLES = [
 
 TYPES = """
 CREATE TYPE pix.user_votes AS (
-    item_ids text[], blocks integer[], block_rows integer[], vals double precision[], vote_ids bigint[], hashes bigint[]
+    item_ids text[], blocks integer[], block_rows integer[], vals double precision[], vote_ids bigint[],
+    hashes bigint[], packed_in integer, blocks_key text, packed_items bigint
 );
 COMMENT ON TYPE pix.user_votes IS 'What a user thinks of items, and where the vectors of these are; the latest first.';
 CREATE TYPE pix.fitted_model AS (
@@ -156,6 +162,7 @@ def create_tables() -> None:
             "run", sa.Text, comment="The model selection that says so; NULL: it is one of the rules that come along."
         ),
         sa.Column("reason", sa.Text, nullable=False),
+        sa.CheckConstraint(ALGORITHM_CHECK, name="user_model_policy_algorithm_known"),
         sa.PrimaryKeyConstraint("priority"),
         schema="pix",
         comment="Which algorithm suits how many likes and dislikes.",

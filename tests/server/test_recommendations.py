@@ -1,6 +1,7 @@
 """Recommendations: against numpy over everything, filtered, unlike each other, fresh, with reasons."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -193,6 +194,20 @@ class TestForAll:
             "SELECT count(*) FROM pix.recommendations WHERE user_id = 'u0' AND item_id = %s", (first,)
         ) == [(0,)]
         assert "recommendations for 10 of 10 users" in voters.pix("users", "recommend", "-k", 2).stdout
+
+    def test_one_model_of_each_user(self, voters):
+        """Whoever has climbed the ladder has more than one; whoever has taken back all has one that is out of date."""
+        for number in range(12):
+            vote(voters, "bob", f"c{number:04}", number % 2 == 0)
+            voters.ask("SELECT * FROM pix.recommend('bob', 1)", role="adam")
+        vote(voters, "eve", "c0001", True)
+        voters.ask("SELECT * FROM pix.recommend('eve', 1)", role="adam")
+        voters.ask("SELECT pix.undo_vote('eve', 'c0001')", role="adam")
+        assert voters.value("SELECT count(*) FROM pix.user_models WHERE user_id = 'bob'") > 1
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda _: voters.query("CALL pix.recommend_all(4, '{bob,eve}')"), range(2)))
+        rows = voters.ask("SELECT user_id, count(*), count(DISTINCT algorithm) FROM pix.recommendations GROUP BY 1")
+        assert rows == [("bob", 4, 1)]
 
 
 @pytest.mark.parametrize(("arguments", "sqlstate", "said"), [

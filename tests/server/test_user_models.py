@@ -203,8 +203,14 @@ class TestLadder:
         assert self.choice(voters, "u0") == "svm"
         voters.ask("UPDATE pix.user_model_policy SET max_share = 0.31 WHERE priority = 1")
         assert self.choice(voters, "u0") == "logistic"
-        voters.ask("UPDATE pix.user_model_policy SET algorithm = 'magic', max_share = NULL WHERE priority = 1")
-        refuses(voters, "PX133", "SELECT * FROM pix.recommend('u0')", "'magic' is not known")
+        with pytest.raises(psycopg2.errors.CheckViolation):
+            voters.ask("UPDATE pix.user_model_policy SET algorithm = 'magic' WHERE priority = 1")
+        # What cannot be trained on the votes that there are is passed over.
+        voters.ask(
+            "UPDATE pix.user_model_policy SET algorithm = 'svm', min_share = NULL, max_share = NULL WHERE priority = 1"
+        )
+        vote(voters, "eve", "c0001", True)
+        assert self.choice(voters, "eve") == "nearest"
         assert voters.pix("users", "policy", role="rita").stdout.count("nearest") == 2
 
 
@@ -291,6 +297,51 @@ def test_stopped_and_called_again(voters, until):
     assert {user: after[user] for user in done} == done
 
 
+def test_a_batch_that_comes_between_is_not_overwritten(voters, until):
+    """A model is asked for while a batch has just given it other parameters: it is folded in there, or not at all."""
+    ask_for(voters, "u8", "sgd_log")
+    vote(voters, "u8", "c1999", True)
+    holder = voters.connect(autocommit=False)
+    with holder.cursor() as cursor:
+        cursor.execute("SELECT FROM pix.user_models WHERE user_id = 'u8' FOR UPDATE")
+    with ThreadPoolExecutor(2) as pool:
+        given = '{"dimensions": [1, 2, 3], "alpha": 0.01}'
+        batch = pool.submit(voters.query, "CALL pix.train_user_models('sgd_log', '{u8}', parameters => %s)", (given,))
+        waiting = "SELECT count(*) >= {} FROM pg_locks WHERE NOT granted"
+        until(voters, waiting.format(1))
+        asked = pool.submit(voters.query, "SELECT * FROM pix.recommend('u8', 3, 'sgd_log')", role="adam")
+        until(voters, waiting.format(2))
+        holder.rollback()
+        batch.result()
+        asked.result()
+    dimensions = voters.ask("SELECT dimension FROM pix.selected_dimensions('u8')", role="rita")
+    assert {dimension for (dimension,) in dimensions} <= {1, 2, 3}
+    assert voters.value("SELECT parameters ->> 'dimensions' FROM pix.user_models WHERE user_id = 'u8'") == "[1, 2, 3]"
+
+
+def test_blocks_that_are_packed_anew_while_somebody_waits(voters, until):
+    page = ask_for(voters, "u6")
+    voter = voters.connect("adam", autocommit=False)
+    with voter.cursor() as cursor:
+        cursor.execute("SELECT pix.vote('u6', 'c1999', true)")
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(voters.query, "SELECT item_id FROM pix.recommend('u6', 5)", role="adam")
+        until(voters, "SELECT count(*) >= 1 FROM pg_locks WHERE NOT granted AND locktype = 'advisory'")
+        voters.ask("DELETE FROM pix.features WHERE item_id = ANY (%s)", ([row[0] for row in page],))
+        voters.ask("SELECT pix.pack_features()")
+        voter.commit()
+        assert not {item for (item,) in asked.result()} & {row[0] for row in page}
+
+
+def test_nobody_opens_models_but_the_owner(voters):
+    """A damaged model could take the server along: users hand none over."""
+    ask_for(voters, "u0")
+    for role in ("rita", "adam", "ada"):
+        for call in ("_score_vector('x', '{}', '')", "_selected('{}', '')"):
+            with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+                voters.query(f"SELECT pix.{call}", role=role)
+
+
 class TestWhatGoesWrong:
     def test_features_that_were_imported_again(self, voters):
         ask_for(voters, "u0")
@@ -301,7 +352,7 @@ class TestWhatGoesWrong:
         for statement in ("SELECT * FROM pix.recommend('u0')", "SELECT * FROM pix.explain('u0', 'c0001')"):
             error = fails_with(voters, "PX132", statement)
             assert "'clouds' was imported again since the logistic model of user 'u0' was trained" in str(error)
-            assert "pix.train_user_model('u0')" in error.diag.message_hint
+            assert "pix.train_user_model('u0', 'logistic', 'clouds')" in error.diag.message_hint
         voters.ask("SELECT pix.train_user_model('u0')", role="adam")
         assert len(ask_for(voters, "u0")) == 5
         voters.query("CALL pix.train_user_models('centroid', ARRAY['u1'])")
@@ -390,7 +441,7 @@ class TestWhatGoesWrong:
                 "1 to 48",
             ),
             ("SELECT * FROM pix.selected_dimensions('u0')", "PX139", "has no sgd_log model"),
-            ("SELECT * FROM pix.explain('u0', 'c0001')", "PX139", "has no model"),
+            ("SELECT * FROM pix.explain('u0', 'c0001')", "PX139", "has no logistic model"),
             ("CALL pix.train_user_models('magic')", "PX133", "'magic' is not known"),
             ("CALL pix.train_user_models(chunk_size => 0)", "PX050", "chunk_size is 0"),
             ("CALL pix.train_user_models(parameters => '{}')", "PX135", "need the algorithm"),

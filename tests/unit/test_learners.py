@@ -114,13 +114,33 @@ def test_logistic_regression_is_that_of_the_full_space():
 def test_scores_without_each_vote(algorithm, likeness):
     """What is told without training again, against training again without each vote."""
     votes, parameters = draw(7, flipped=0), learners.check(algorithm, {"class_weight": None})
-    told = learners.train(algorithm, votes, parameters).left_out
+    trained = learners.train(algorithm, votes, parameters)
+    told = trained.left_out
     fit = learners.ALGORITHMS[algorithm].fit
     truth = [
         float(fit(votes.take(np.delete(np.arange(40), place)), parameters).scores(votes.directions[[place]])[0])
         for place in range(40)
     ]
     assert np.corrcoef(told, truth)[0, 1] > likeness
+    pairs = []
+    for like in np.flatnonzero(votes.liked):
+        for dislike in np.flatnonzero(~votes.liked)[::4]:
+            model = fit(votes.take(np.delete(np.arange(40), [like, dislike])), parameters)
+            above, below = model.scores(votes.directions[[like, dislike]])
+            pairs.append((above > below) + 0.5 * (above == below))
+    assert trained.auc == pytest.approx(np.mean(pairs), abs=0.1)
+
+
+@pytest.mark.parametrize("algorithm", ["logistic", "svm", "nearest"])
+def test_votes_at_random_have_an_auc_of_a_half(algorithm):
+    aucs = []
+    for seed in range(60):
+        random = np.random.default_rng(seed)
+        items = random.normal(size=(30, 40)).astype(np.float32)
+        items /= np.linalg.norm(items, axis=1, keepdims=True)
+        votes = Votes(items, np.where(random.random(30) < 0.4, 1.0, -1.0))
+        aucs.append(learners.train(algorithm, votes, learners.check(algorithm, {})).auc)
+    assert np.mean(aucs) == pytest.approx(0.5, abs=0.06)
 
 
 def test_probabilities_are_those_of_chance():
@@ -201,9 +221,11 @@ def test_only_some_dimensions():
     ("sgd_log", {"dimensions": []}, UnusableParameter, "no list of dimensions"),
     ("nearest", {"k": 3}, UnusableParameter, "It has: none"),
     ("hierarchical", {"C": 3}, UnusableParameter, "no parameter 'C'"),
-    ("ensemble", {"members": []}, UnusableParameter, "list of members"),
+    ("ensemble", {"members": []}, UnusableParameter, "different members"),
+    ("ensemble", {"members": ["svm", "svm"]}, UnusableParameter, "different members"),
+    ("ensemble", {"members": [{"a": 1}]}, UnusableParameter, "different members"),
     ("ensemble", {"members": ["ensemble"]}, UnknownAlgorithm, "cannot be a member"),
-    ("ensemble", {"members": ["svm"], "C": 1}, UnusableParameter, "list of members"),
+    ("ensemble", {"members": ["svm"], "C": 1}, UnusableParameter, "different members"),
 ])  # fmt: skip
 def test_parameters_that_cannot_be_used(algorithm, parameters, error, said):
     with pytest.raises(error) as raised:

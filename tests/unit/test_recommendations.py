@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pixelplum.core import recommendations
-from pixelplum.core.user_models import Forest, Kernel, Linear, Nearest
+from pixelplum.core.user_models import Centroid, Forest, Kernel, Linear, Nearest
 
 
 @dataclass
@@ -90,5 +90,9 @@ def test_where_the_best_items_of_a_model_are():
     assert recommendations.queries(Linear(np.zeros(8, np.float32), 0.0)) is None
     assert recommendations.queries(STUMP) is None
     near = recommendations.queries(Nearest(DIRECTIONS[:3], np.array([0.5, -1.0, 1])))
-    assert near.tolist() == DIRECTIONS[[2, 0]].tolist()
-    assert recommendations.queries(Nearest(DIRECTIONS[:1], np.array([-1.0]))) is None
+    assert near[1:].tolist() == DIRECTIONS[[2, 0]].tolist()
+    assert near[0] == pytest.approx(0.5 * DIRECTIONS[0] - DIRECTIONS[1] + DIRECTIONS[2], abs=1e-6)
+    away = recommendations.queries(Nearest(DIRECTIONS[:1], np.array([-1.0])))
+    assert away.tolist() == (-DIRECTIONS[:1]).tolist()
+    centroid = recommendations.queries(Centroid(2 * DIRECTIONS[0], DIRECTIONS[1], 2.0, 1.0))
+    assert centroid[0] == pytest.approx(DIRECTIONS[0] - DIRECTIONS[1], abs=1e-6)

@@ -10,12 +10,19 @@ from pixelplum.core.user_models import sigmoid
 RANDOM = np.random.default_rng(4)
 ITEMS = RANDOM.normal(size=(800, 24)).astype(np.float32)
 ITEMS /= np.linalg.norm(ITEMS, axis=1, keepdims=True)
-BASIS = tastes.Taste(*tastes.basis(ITEMS, 16, 7), np.empty(0), np.empty(0))
+BASIS = tastes.basis(ITEMS, 16, 7)
+
+
+HALVES = np.arange(100) % 2
+
+
+def linear(weights: np.ndarray):
+    nothing = np.empty(0)
+    return tastes.Taste(*BASIS, nothing, nothing, nothing, nothing).linear(weights)
 
 
 def test_coordinates_have_a_mean_square_of_one():
-    full = tastes.Taste(*tastes.basis(ITEMS, 24, 7), np.empty(0), np.empty(0))
-    coordinates = full.coordinates(ITEMS)
+    coordinates = tastes.basis(ITEMS, 24, 7).coordinates(ITEMS)
     assert coordinates[:, :-1].mean(axis=0) == pytest.approx(np.zeros(24), abs=1e-5)
     assert np.square(coordinates[:, :-1]).sum(axis=1).mean() == pytest.approx(1, abs=1e-4)
     assert np.all(coordinates[:, -1] == 1)
@@ -33,13 +40,8 @@ def test_a_flat_prior_is_a_ridge():
     chances = sigmoid(coordinates @ found.mean)
     hessian = (coordinates * (strengths * chances * (1 - chances))[:, np.newaxis]).T @ coordinates + np.eye(17) / 2
     assert found.covariance == pytest.approx(np.linalg.inv(hessian), abs=1e-3)
-    assert found.variances == pytest.approx(
-        np.einsum("ij,jk,ik->i", coordinates, found.covariance, coordinates), abs=1e-6
-    )
-    for place in (0, 7):
-        others = np.delete(np.arange(50), place)
-        without = tastes.posterior(coordinates[others], liked[others], strengths[others], np.zeros(17), 2 * np.eye(17))
-        assert found.left_out[place] == pytest.approx(coordinates[place] @ without.mean, abs=0.05)
+    assert found.spread == pytest.approx(coordinates @ found.covariance @ coordinates.T, abs=1e-6)
+    assert found.scores == pytest.approx(coordinates @ found.mean, abs=1e-6)
 
 
 def test_no_votes_leave_the_prior():
@@ -74,19 +76,23 @@ def users(number: int, votes: int, kinds: int, seed: int) -> tuple[list, list]:
 @pytest.mark.parametrize("votes", [3, 10, 40])
 def test_shared_tastes_are_learned_sooner(votes):
     given, truths = users(60, votes, 3, 5)
-    taste = tastes.learn(BASIS, [(BASIS.coordinates(ITEMS[own]), liked, np.ones(votes)) for own, liked in given])
+    taste = tastes.learn(
+        BASIS, [(BASIS.coordinates(ITEMS[own]), liked, np.ones(votes)) for own, liked in given], HALVES[: len(given)]
+    )
     shared, alone = [], []
     for (own, liked), truth in zip(given, truths, strict=True):
         told = learners.Votes(ITEMS[own], np.where(liked, 1.0, -1.0))
         shared.append(learners.auc(learners.train("hierarchical", told, {}, taste).model.scores(ITEMS), truth))
         flat = tastes.posterior(BASIS.coordinates(ITEMS[own]), liked, np.ones(votes), np.zeros(17), 2 * np.eye(17))
-        alone.append(learners.auc(BASIS.linear(flat.mean).scores(ITEMS), truth))
+        alone.append(learners.auc(linear(flat.mean).scores(ITEMS), truth))
     assert np.mean(shared) > np.mean(alone) + 0.03
 
 
 def test_of_a_user_without_votes_the_mean_is_expected():
     given, truths = users(40, 20, 1, 6)
-    taste = tastes.learn(BASIS, [(BASIS.coordinates(ITEMS[own]), liked, np.ones(20)) for own, liked in given])
+    taste = tastes.learn(
+        BASIS, [(BASIS.coordinates(ITEMS[own]), liked, np.ones(20)) for own, liked in given], HALVES[: len(given)]
+    )
     assert learners.auc(taste.pooled().scores(ITEMS), truths[0]) > 0.9
     assert np.array_equal(taste.scores(ITEMS), taste.pooled().scores(ITEMS))
 
@@ -94,16 +100,27 @@ def test_of_a_user_without_votes_the_mean_is_expected():
 def test_the_same_votes_teach_the_same():
     given, _ = users(10, 8, 2, 7)
     votes = [(BASIS.coordinates(ITEMS[own]), liked, np.ones(8)) for own, liked in given]
-    first, second = tastes.learn(BASIS, votes), tastes.learn(BASIS, votes)
+    first, second = (tastes.learn(BASIS, votes, HALVES[:10]) for _ in range(2))
     assert np.array_equal(first.covariance, second.covariance)
 
 
-def test_probabilities_are_less_sure_the_less_is_known():
-    given, _ = users(30, 20, 2, 8)
-    taste = tastes.learn(BASIS, [(BASIS.coordinates(ITEMS[own]), liked, np.ones(20)) for own, liked in given])
-    own, liked = given[0]
-    votes = learners.Votes(ITEMS[own], np.where(liked, 1.0, -1.0))
-    few, many = (learners.train("hierarchical", votes.take(np.arange(n)), {}, taste).calibration for n in (2, 20))
-    assert 0 < few.slope < 1
-    assert few.slope != many.slope
-    assert few.offset == 0
+@pytest.mark.parametrize(("number", "votes"), [(6, 20), (40, 20), (20, 60)])
+def test_votes_at_random_are_not_foretold(number, votes):
+    """What users have in common is learned from their votes: how well it does is told by those that it has not seen."""
+    random = np.random.default_rng(9)
+    aucs, chances = [], []
+    for _ in range(4):
+        given = [
+            (ITEMS[random.choice(800, votes, replace=False)], np.where(random.random(votes) < 0.4, 1.0, -1.0))
+            for _ in range(number)
+        ]
+        users = [(BASIS.coordinates(items), values > 0, np.abs(values)) for items, values in given]
+        taste = tastes.learn(BASIS, users, HALVES[:number])
+        for user, (items, values) in enumerate(given):
+            trained = learners.train("hierarchical", learners.Votes(items, values), {}, taste, user % 2)
+            aucs.append(trained.auc)
+            if trained.calibration is not None:
+                best = np.sort(trained.calibration.probabilities(trained.model.scores(ITEMS)))[-5:]
+                chances.append(best.mean())
+    assert np.mean([auc for auc in aucs if auc is not None]) == pytest.approx(0.5, abs=0.1)
+    assert np.mean(chances) < 0.65

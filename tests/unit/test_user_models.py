@@ -71,6 +71,27 @@ def test_forests_are_those_of_scikit_learn():
     assert ours == pytest.approx(theirs.predict_proba(ITEMS)[:, 1], abs=1e-6)
 
 
+def test_trees_of_a_single_leaf():
+    few = VOTES.take(np.flatnonzero(LIKED)[:1].tolist() + np.flatnonzero(~LIKED)[:1].tolist())
+    ours = learners.train("random_forest", few, learners.check("random_forest", {})).model.scores(ITEMS)
+    theirs = RandomForestClassifier(100, random_state=learners.SEED)
+    theirs.fit(few.directions, few.liked, sample_weight=learners.weights_of(few, "balanced"))
+    assert ours == pytest.approx(theirs.predict_proba(ITEMS)[:, 1], abs=1e-6)
+
+
+@pytest.mark.parametrize("children", [0, 9])
+def test_trees_that_lead_nowhere_are_refused(children):
+    """One that led back would never end."""
+    described, content = user_models.pack(trained("random_forest"))
+    model = user_models.unpack(described, content)
+    arrays = {name: getattr(model, name).copy() for name in ("left", "right")}
+    arrays["left"][arrays["left"] >= 0] = children if children < 9 else len(arrays["left"])
+    with pytest.raises((ValueError, UserModelBroken)):
+        user_models.Forest(
+            model.roots, arrays["left"], arrays["right"], model.features, model.thresholds, model.shares
+        ).scores(ITEMS)
+
+
 def test_naive_bayes_is_that_of_scikit_learn():
     ours = trained("naive_bayes").scores(ITEMS)
     means = VOTES.directions.mean(axis=0)

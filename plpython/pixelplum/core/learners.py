@@ -82,12 +82,15 @@ class Trained:
     calibration : Calibration or None
         None: its scores cannot be turned into probabilities.
     left_out : numpy.ndarray or None
-        float64, shape (votes,): score of each vote by a model of the others.
+        float64, shape (votes,): score of each vote by a model of others.
+    auc : float or None
+        How probably a like that the model has not seen has a higher score than a dislike that it has not seen.
     """
 
     model: Model
     calibration: Calibration | None
     left_out: np.ndarray | None
+    auc: float | None
 
 
 @dataclass(frozen=True)
@@ -435,7 +438,7 @@ MEMBERS = ("logistic", "svm", "naive_bayes")
 
 CHOICES = {"class_weight": ("balanced", "opposite", None)}
 RANGES = {
-    "alpha": (1e-9, 1e9), "l1_ratio": (0, 1), "C": (1e-9, 1e9), "gamma": (1e-9, 1e9), "nu": (1e-6, 1),
+    "alpha": (1e-3, 1e3), "l1_ratio": (0, 1), "C": (1e-9, 1e9), "gamma": (1e-9, 1e9), "nu": (1e-3, 0.99),
     "n_estimators": (1, 1000), "max_depth": (1, 20), "min_samples_leaf": (1, 1000), "rounds": (1, 1000),
     "eta": (1e-6, 1), "colsample_bytree": (1e-3, 1), "min_child_weight": (0, 1e6),
 }  # fmt: skip
@@ -455,9 +458,10 @@ def check(algorithm: str, parameters: dict, dimensions: int | None = None) -> di
         raise UnusableParameter("The parameters are no JSON object", hint='For example {"C": 0.3}.')
     if algorithm == "ensemble":
         members = parameters.get("members", list(MEMBERS))
-        if set(parameters) - {"members"} or not isinstance(members, list) or not members:
+        is_list = isinstance(members, list) and all(isinstance(member, str) for member in members)
+        if set(parameters) - {"members"} or not is_list or not members or len(set(members)) < len(members):
             raise UnusableParameter(
-                "An ensemble has a list of members and nothing else",
+                "An ensemble has a list of different members and nothing else",
                 hint='For example {"members": ["logistic", "svm"]}.',
             )
         for member in members:
@@ -495,7 +499,7 @@ def _check_value(name: str, value, dimensions: int | None) -> None:
             raise UnusableParameter(f"{name} is {value!r}", hint=f"Use a number from {low:g} to {high:g}.")
 
 
-def train(algorithm: str, votes: Votes, parameters: dict, taste: tastes.Taste | None = None) -> Trained:
+def train(algorithm: str, votes: Votes, parameters: dict, taste: tastes.Taste | None = None, half: int = 0) -> Trained:
     """Train a model of a user.
 
     Parameters
@@ -508,6 +512,8 @@ def train(algorithm: str, votes: Votes, parameters: dict, taste: tastes.Taste | 
         As `check` returns them.
     taste : tastes.Taste, optional
         What users have in common, for `hierarchical`.
+    half : int
+        In which half of the users this one is, 0 or 1; see `tastes.Taste`.
 
     Returns
     -------
@@ -519,7 +525,7 @@ def train(algorithm: str, votes: Votes, parameters: dict, taste: tastes.Taste | 
         If there are none of a kind that the algorithm needs.
     """
     if algorithm == "hierarchical":
-        return _correct(votes, taste)
+        return _correct(votes, taste, half)
     if algorithm == "ensemble":
         return _ensemble(votes, parameters)
     chosen = ALGORITHMS[algorithm]
@@ -532,17 +538,19 @@ def train(algorithm: str, votes: Votes, parameters: dict, taste: tastes.Taste | 
         if algorithm in ("logistic", "sgd_log"):
             return (_logistic_left_out if algorithm == "logistic" else _net_left_out)(votes, parameters)
         model = chosen.fit(votes, parameters)
-        left_out = _left_out(chosen, votes, parameters)
-    return Trained(model, None if left_out is None else calibrate(left_out, votes.liked), left_out)
+        left_out, within = _left_out(chosen, votes, parameters)
+    return Trained(model, None if left_out is None else calibrate(left_out, votes.liked), left_out, within)
 
 
-def _correct(votes: Votes, taste: tastes.Taste) -> Trained:
+def _correct(votes: Votes, taste: tastes.Taste, half: int) -> Trained:
     """Shrink a user's taste towards what is expected of them."""
     coordinates = taste.coordinates(votes.directions)
-    found = tastes.posterior(coordinates, votes.liked, votes.strengths, taste.mean, taste.covariance)
-    # As sure as the weights are: MacKay, "The evidence framework applied to classification networks", 1992.
-    slope = 1 / math.sqrt(1 + math.pi / 8 * max(0.0, float(found.variances.mean())))
-    return Trained(taste.linear(found.mean), Calibration(slope, 0.0), found.left_out)
+    given = (coordinates, votes.liked, votes.strengths)
+    found = tastes.posterior(*given, taste.mean, taste.covariance)
+    # What users have in common was learned from this one too: the other half of them has not seen these votes.
+    others = tastes.posterior(*given, taste.half_means[1 - half], taste.half_covariances[1 - half])
+    left_out, pairs = _without_each(others.spread, votes.strengths, others.scores, votes.liked)
+    return Trained(taste.linear(found.mean), calibrate(left_out, votes.liked), left_out, pairs)
 
 
 def _logistic_left_out(votes: Votes, parameters: dict) -> Trained:
@@ -551,8 +559,8 @@ def _logistic_left_out(votes: Votes, parameters: dict) -> Trained:
     spanned = _spanned(scaling(votes.directions))
     model = _logistic(votes, parameters, scaling, spanned)
     counts = weights_of(votes, parameters["class_weight"])
-    left_out = without_each(spanned[0], counts, 1 / parameters["C"], model.scores(votes.directions), votes.liked)
-    return Trained(model, calibrate(left_out, votes.liked), left_out)
+    left_out, pairs = without_each(spanned[0], counts, 1 / parameters["C"], model.scores(votes.directions), votes.liked)
+    return Trained(model, calibrate(left_out, votes.liked), left_out, pairs)
 
 
 def _net_left_out(votes: Votes, parameters: dict) -> Trained:
@@ -560,15 +568,15 @@ def _net_left_out(votes: Votes, parameters: dict) -> Trained:
     model = fit_sgd(votes, parameters)
     kept = Scaling(model.centre, model.scale)(votes.directions)[:, model.weights != 0].astype(np.float64)
     counts = weights_of(votes, parameters["class_weight"]) / len(votes.values)
-    penalty = parameters["alpha"] * (1 - parameters["l1_ratio"])
-    left_out = without_each(kept, counts, max(penalty, 1e-9), model.scores(votes.directions), votes.liked)
-    return Trained(model, calibrate(left_out, votes.liked), left_out)
+    penalty = max(parameters["alpha"] * (1 - parameters["l1_ratio"]), 1e-9)
+    left_out, pairs = without_each(kept, counts, penalty, model.scores(votes.directions), votes.liked)
+    return Trained(model, calibrate(left_out, votes.liked), left_out, pairs)
 
 
 def without_each(
     coordinates: np.ndarray, counts: np.ndarray, penalty: float, scores: np.ndarray, liked: np.ndarray
-) -> np.ndarray:
-    """Tell, without training again, how a logistic model would score each vote if it had not seen it.
+) -> tuple[np.ndarray, float | None]:
+    """Tell, without training again, how a logistic model would do on votes that it had not seen.
 
     Parameters
     ----------
@@ -585,33 +593,58 @@ def without_each(
 
     Returns
     -------
-    numpy.ndarray
-        float64, shape (votes,).
+    tuple of (numpy.ndarray, float or None)
+        float64, shape (votes,), the score of each without itself; and the AUC, each pair of a like and a dislike
+        without both of them: without the like alone, all scores would be lower.
 
     References
     ----------
     K. R. Rad and A. Maleki, "A scalable estimate of the out-of-sample prediction error via approximate leave-one-out",
-    JRSS B 82(4), 2020.
+    JRSS B 82(4), 2020. A. Airola et al., "An experimental comparison of cross-validation techniques for estimating the
+    area under the ROC curve", Computational Statistics and Data Analysis 55(4), 2011.
     """
     chances = sigmoid(scores)
     full = np.column_stack([coordinates, np.ones(len(scores))])
     curvature = counts * chances * (1 - chances) + 1e-12
     penalties = np.append(np.full(full.shape[1] - 1, penalty), 1e-9)
     hessian = (full * curvature[:, np.newaxis]).T @ full + np.diag(penalties)
-    leverage = np.einsum("ij,ji->i", full, np.linalg.solve(hessian, full.T))
-    return scores - leverage * counts * (liked - chances) / np.maximum(1 - leverage * curvature, 1e-6)
+    return _without_each(full @ np.linalg.solve(hessian, full.T), counts, scores, liked)
 
 
-def _left_out(chosen: Algorithm, votes: Votes, parameters: dict) -> np.ndarray | None:
-    """Score each vote by a model of the others, a third of them at a time; None if there are too few."""
+def _without_each(
+    spread: np.ndarray, counts: np.ndarray, scores: np.ndarray, liked: np.ndarray
+) -> tuple[np.ndarray, float | None]:
+    """As `without_each`, from the covariance of the scores, shape (votes, votes)."""
+    chances = sigmoid(scores)
+    pull, curvature = counts * (liked - chances), counts * chances * (1 - chances) + 1e-12
+    own = np.diag(spread)
+    left_out = scores - own * pull / np.maximum(1 - own * curvature, 1e-6)
+    likes, dislikes = np.flatnonzero(liked), np.flatnonzero(~liked)
+    if not len(likes) or not len(dislikes):
+        return left_out, None
+    # scores of a pair S without it: s - K (1 - W K)⁻¹ g, with K, W and g of the pair alone
+    a, b = own[likes][:, np.newaxis], own[dislikes][np.newaxis]
+    c = spread[np.ix_(likes, dislikes)]
+    v, w = curvature[likes][:, np.newaxis], curvature[dislikes][np.newaxis]
+    f, g = pull[likes][:, np.newaxis], pull[dislikes][np.newaxis]
+    p, q, r, t = 1 - v * a, -v * c, -w * c, 1 - w * b
+    determinant = np.maximum(p * t - q * r, 1e-9)
+    x, y = (t * f - q * g) / determinant, (p * g - r * f) / determinant
+    above = (scores[likes][:, np.newaxis] - a * x - c * y) - (scores[dislikes][np.newaxis] - c * x - b * y)
+    return left_out, float((above > 0).mean() + 0.5 * (above == 0).mean())
+
+
+def _left_out(chosen: Algorithm, votes: Votes, parameters: dict) -> tuple[np.ndarray | None, float | None]:
+    """Score each vote by a model of others, a third of them at a time; None if there are too few. And the mean AUC."""
     from sklearn.model_selection import StratifiedKFold
 
     if min(votes.liked.sum(), (~votes.liked).sum()) < FOLDS:
-        return None
-    found = np.empty(len(votes.values))
+        return None, None
+    found, within = np.empty(len(votes.values)), []
     for train_on, test_on in StratifiedKFold(FOLDS, shuffle=True, random_state=SEED).split(found, votes.liked):
         found[test_on] = chosen.fit(votes.take(train_on), parameters).scores(votes.directions[test_on])
-    return found
+        within.append(auc(found[test_on], votes.liked[test_on]))
+    return found, float(np.mean(within))
 
 
 def auc(scores: np.ndarray, liked: np.ndarray) -> float | None:
@@ -662,11 +695,11 @@ def _ensemble(votes: Votes, parameters: dict) -> Trained:
         np.array([each.offset for each in calibrations]),
     )  # fmt: skip
     if any(each.left_out is None for each in trained):
-        return Trained(model, None, None)
+        return Trained(model, None, None, None)
     left_out = np.mean(
         [how.probabilities(each.left_out) for how, each in zip(calibrations, trained, strict=True)], axis=0
     )
-    return Trained(model, calibrate(left_out, votes.liked), left_out)
+    return Trained(model, calibrate(left_out, votes.liked), left_out, auc(left_out, votes.liked))
 
 
 def update(model: Model, votes: Votes) -> Model:

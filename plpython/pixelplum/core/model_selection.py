@@ -110,7 +110,8 @@ def compare(votes: Votes, size: int, algorithms: list[str], balances: list[str],
     kinds = min(int(votes.liked.sum()), int((~votes.liked).sum()))
     if kinds < 3:
         return [pair | {"likes": None, "reason": "fewer than three likes, or three dislikes"} for pair in pairs]
-    # As many of the rarer kind are kept for the test as its share asks for, but two to train on, and one to test on.
+    if len(votes.values) < size + 2:
+        return [pair | {"likes": None, "reason": "too few likes or dislikes to split"} for pair in pairs]
     train, test = train_test_split(
         np.arange(len(votes.values)), train_size=size, random_state=seed, stratify=votes.liked
     )

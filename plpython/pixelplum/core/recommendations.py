@@ -8,7 +8,7 @@ import numpy as np
 
 from pixelplum.core.nearest import Vectors
 from pixelplum.core.threads import share
-from pixelplum.core.user_models import Anchored, Linear, Model, scorer
+from pixelplum.core.user_models import Anchored, Centroid, Linear, Model, Nearest, scorer
 
 NEAREST_LIKES = 3
 ABOUT_AS_NEAR = 0.9
@@ -65,15 +65,22 @@ def best(scores: np.ndarray, count: int) -> np.ndarray:
 
 def queries(model: Model) -> np.ndarray | None:
     """Return directions near which a model's best items are: float32, shape (queries, dimensions); None if unknown."""
-    if isinstance(model, Linear):
-        return model.anchors if model.weights.any() else None
     if not isinstance(model, Anchored):
         return None
     anchors = model.anchors
-    pull = getattr(model, "values", getattr(model, "coefficients", np.arange(len(anchors), 0, -1.0) - 1))
-    order = np.argsort(-pull, kind="stable")[:MOST_QUERIES]
-    wanted = anchors[order][pull[order] > 0]
-    return wanted if len(wanted) and wanted.any(axis=1).all() else None
+    if isinstance(model, Linear):
+        pull = np.ones(1)
+    elif isinstance(model, Centroid):
+        pull = np.array([1, -1]) / np.maximum([model.like_count, model.dislike_count], 1e-30)
+    else:  # what attracts, and away from what repels
+        pull = model.values if isinstance(model, Nearest) else model.coefficients
+    on_the_whole = (pull @ anchors).astype(np.float32)[np.newaxis]
+    if isinstance(model, Linear | Centroid):
+        wanted = on_the_whole
+    else:
+        order = np.argsort(-pull, kind="stable")[:MOST_QUERIES]
+        wanted = np.concatenate([on_the_whole, anchors[order][pull[order] > 0]])
+    return wanted if wanted.any(axis=1).all() else None
 
 
 def diverse(directions: np.ndarray, scores: np.ndarray, k: int, diversity: float) -> np.ndarray:

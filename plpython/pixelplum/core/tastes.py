@@ -13,6 +13,7 @@ Laplace's approximation: Rasmussen and Williams, "Gaussian Processes for Machine
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import cho_solve, solve_triangular
@@ -32,6 +33,18 @@ NEWTON_STEPS = 30
 CLOSE = 1e-4
 
 
+class Basis(NamedTuple):
+    """What coordinates are made with; see `Taste`."""
+
+    centre: np.ndarray
+    components: np.ndarray
+
+    def coordinates(self, directions: np.ndarray) -> np.ndarray:
+        """Return float64, shape (items, components + 1): the last one is 1."""
+        projected = (directions - self.centre) @ self.components.T
+        return np.column_stack([projected, np.ones(len(projected))]).astype(np.float64)
+
+
 @dataclass(frozen=True)
 class Taste(Model):
     """The prior over tastes.
@@ -46,17 +59,21 @@ class Taste(Model):
         float64, shape (components + 1,): of the weights, and of the intercept.
     covariance : numpy.ndarray
         float64, shape (components + 1, components + 1).
+    half_means, half_covariances : numpy.ndarray
+        float64, shape (2, components + 1), (2, components + 1, components + 1): the same, learned from one half of the
+        users alone, and from the other: to tell how well it does for those that it has not seen.
     """
 
     centre: np.ndarray
     components: np.ndarray
     mean: np.ndarray
     covariance: np.ndarray
+    half_means: np.ndarray
+    half_covariances: np.ndarray
 
     def coordinates(self, directions: np.ndarray) -> np.ndarray:
         """Return float64, shape (items, components + 1): the last one is 1."""
-        projected = (directions - self.centre) @ self.components.T
-        return np.column_stack([projected, np.ones(len(projected))]).astype(np.float64)
+        return Basis(self.centre, self.components).coordinates(directions)
 
     def linear(self, weights: np.ndarray) -> Linear:
         """Return the model over directions that weights over coordinates, shape (components + 1,), make."""
@@ -81,16 +98,16 @@ class Posterior:
         float64, shape (coordinates,): the most probable weights.
     covariance : numpy.ndarray
         float64, shape (coordinates, coordinates).
-    left_out : numpy.ndarray
-        float64, shape (votes,): score of each vote by what the others tell.
-    variances : numpy.ndarray
-        float64, shape (votes,): of the votes' scores.
+    scores : numpy.ndarray
+        float64, shape (votes,): of the votes.
+    spread : numpy.ndarray
+        float64, shape (votes, votes): covariance of these.
     """
 
     mean: np.ndarray
     covariance: np.ndarray
-    left_out: np.ndarray
-    variances: np.ndarray
+    scores: np.ndarray
+    spread: np.ndarray
 
 
 def posterior(
@@ -141,10 +158,8 @@ def posterior(
     root = np.sqrt(curvature)
     factor = _cholesky(np.eye(len(liked)) + root[:, np.newaxis] * gram * root)
     scaled = solve_triangular(factor, root[:, np.newaxis] * spread, lower=True)
-    variances = np.diag(gram) - np.square(solve_triangular(factor, root[:, np.newaxis] * gram, lower=True)).sum(axis=0)
-    pull = strengths * (liked - chances)
-    left_out = scores - variances * pull / np.maximum(1 - variances * curvature, 1e-9)
-    return Posterior(mean + dual @ spread, covariance - scaled.T @ scaled, left_out, variances)
+    among = solve_triangular(factor, root[:, np.newaxis] * gram, lower=True)
+    return Posterior(mean + dual @ spread, covariance - scaled.T @ scaled, scores, gram - among.T @ among)
 
 
 def _cholesky(matrix: np.ndarray) -> np.ndarray:
@@ -154,37 +169,46 @@ def _cholesky(matrix: np.ndarray) -> np.ndarray:
     return factor
 
 
-def basis(catalogue: np.ndarray, components: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def basis(catalogue: np.ndarray, components: int, seed: int) -> Basis:
     """Return the mean direction, and principal components, scaled so that coordinates' mean square length is 1."""
     from pixelplum.core.projections import principal_components  # imports scikit-learn
 
     pca = principal_components(catalogue, components, seed)
     spread = float(np.square(catalogue - pca.mean_).sum(axis=1).mean()) ** 0.5
-    return pca.mean_.astype(np.float32), (pca.components_ / spread).astype(np.float32)
+    return Basis(pca.mean_.astype(np.float32), (pca.components_ / spread).astype(np.float32))
 
 
-def learn(basis: Taste, users: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Taste:
-    """Learn mean and covariance from votes, by expectation maximisation.
+def learn(basis: Basis, users: list[tuple[np.ndarray, np.ndarray, np.ndarray]], halves: np.ndarray) -> Taste:
+    """Learn mean and covariance from votes.
 
     Parameters
     ----------
-    basis : Taste
-        Whose centre and components are used.
+    basis : Basis
     users : list of (numpy.ndarray, numpy.ndarray, numpy.ndarray)
         Of each user: coordinates, what is liked, and strengths, as for `posterior`.
+    halves : numpy.ndarray
+        int, shape (users,): in which half each is, 0 or 1.
 
     Returns
     -------
     Taste
     """
     size = len(basis.components) + 1
+    mean, covariance = _maximise(users, size)
+    parts = [_maximise([user for user, own in zip(users, halves, strict=True) if own == half], size) for half in (0, 1)]
+    half_means, half_covariances = map(np.stack, zip(*parts, strict=True))
+    return Taste(*basis, mean, covariance, half_means, half_covariances)
+
+
+def _maximise(users: list, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and covariance by expectation maximisation; of nobody, those before anything is learned."""
     mean, first = np.zeros(size), VARIANCE * np.eye(size)
     covariance = first
-    for _ in range(ROUNDS):
+    for _ in range(ROUNDS if users else 0):
         told = [posterior(*user, mean, covariance) for user in users]
         means = np.stack([each.mean for each in told])
         mean = means.sum(axis=0) / (len(users) + 1)
         away = means - mean
         within = np.sum([each.covariance for each in told], axis=0)
         covariance = (DEGREES * first + away.T @ away + within + np.outer(mean, mean)) / (len(users) + DEGREES)
-    return Taste(basis.centre, basis.components, mean, covariance)
+    return mean, covariance

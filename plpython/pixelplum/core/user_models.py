@@ -257,11 +257,22 @@ class Forest(Model):
     thresholds: np.ndarray
     shares: np.ndarray
 
+    def __post_init__(self) -> None:
+        """Refuse trees that lead nowhere, or round and round."""
+        nodes, inner = len(self.left), np.flatnonzero(self.left >= 0)
+        sound = (
+            len(self.roots) and np.all((self.roots >= 0) & (self.roots < nodes)) and np.all(self.features[inner] >= 0)
+        )
+        for children in (self.left[inner], self.right[inner]):
+            sound = sound and np.all((children > inner) & (children < nodes))
+        if not sound or not len(self.right) == len(self.features) == len(self.thresholds) == len(self.shares) == nodes:
+            raise ValueError("its trees are none")
+
     def scores(self, directions: np.ndarray) -> np.ndarray:
         found = np.zeros(len(directions))
         for root in self.roots:
             places = np.full(len(directions), root)
-            moving = np.arange(len(directions))
+            moving = np.flatnonzero(self.left[places] >= 0)  # a tree may be a single leaf
             while len(moving):
                 at = places[moving]
                 goes_left = directions[moving, self.features[at]] <= self.thresholds[at]

@@ -9,7 +9,7 @@ import numpy as np
 
 from pixelplum.core import learners, tastes, user_models, vectors
 from pixelplum.core.candidates import unit
-from pixelplum.errors import PixelplumError, Untrainable, VectorError
+from pixelplum.errors import PixelplumError, Untrainable, UnusableParameter, VectorError
 from pixelplum.server.blocks import keep, kept
 
 UNLIKELY = 0.2
@@ -23,12 +23,19 @@ NOTHING = dict.fromkeys(
 
 def check(plpy, cache: dict, algorithm: str, parameters: str, dimensions: int) -> str:
     """Return an algorithm's parameters as JSON, with defaults where none are given; refuse what cannot be used."""
-    return user_models.dumps(learners.check(algorithm, json.loads(parameters), dimensions))
+    try:
+        given = json.loads(parameters)
+    except ValueError as error:  # a number of thousands of digits
+        raise UnusableParameter(
+            "The parameters hold a number that is too large", hint="Use numbers of a few digits."
+        ) from error
+    return user_models.dumps(learners.check(algorithm, given, dimensions))
 
 
 def fit(
     plpy, cache: dict, blocks_key: str, taste_key: str | None, algorithm: str, parameters: str,
     item_ids: list[str], blocks: list[int] | None, rows: list[int] | None, values: list[float], packed: bytes | None,
+    half: int,
 ) -> dict | None:  # fmt: skip
     """Train a model; what goes wrong with a user's votes is a reason, not an error.
 
@@ -46,6 +53,8 @@ def fit(
         What the user thinks of them.
     packed : bytes or None
         Their vectors, one after another, where no blocks are opened.
+    half : int
+        In which half of the users this one is, 0 or 1.
 
     Returns
     -------
@@ -65,7 +74,7 @@ def fit(
             if not np.isfinite(found).all():
                 raise VectorError("The features of an item that was voted on hold a number that is not finite")
         votes = learners.Votes(unit(found), np.array(values))
-        trained = learners.train(algorithm, votes, json.loads(parameters), taste)
+        trained = learners.train(algorithm, votes, json.loads(parameters), taste, half)
         described, content = user_models.pack(trained.model)
         how = trained.calibration
         return NOTHING | {
@@ -93,7 +102,7 @@ def _left_out(trained: learners.Trained, votes: learners.Votes, item_ids: list[s
         own = np.where(liked, chances, 1 - chances)
         order = np.argsort(own, kind="stable")[:MOST_CONTRADICTIONS]
         contradictions = [item_ids[place] for place in order if own[place] < UNLIKELY]
-    return {"auc": learners.auc(scores, liked), "contradictions": contradictions}
+    return {"auc": trained.auc, "contradictions": contradictions}
 
 
 def update(
@@ -115,8 +124,9 @@ def can_update(plpy, cache: dict, algorithm: str) -> bool:
 
 
 def fit_taste(
-    plpy, cache: dict, blocks_key: str, users: list[int], blocks: list[int], rows: list[int], values: list[float]
-) -> dict | None:
+    plpy, cache: dict, blocks_key: str, users: list[int], halves: list[int], blocks: list[int], rows: list[int],
+    values: list[float],
+) -> dict | None:  # fmt: skip
     """Learn what users have in common.
 
     Parameters
@@ -125,6 +135,8 @@ def fit_taste(
         Blocks, as they were opened.
     users : list of int
         Of each vote, a number of its user; votes of a user follow one another.
+    halves : list of int
+        In which half of the users this one is, 0 or 1.
     blocks, rows : list of int
         Where the vectors of the items are.
     values : list of float
@@ -139,7 +151,7 @@ def fit_taste(
     if stored is None:
         return None
     sample = _sample(stored)
-    basis = tastes.Taste(*tastes.basis(sample, tastes.COMPONENTS, learners.SEED), np.empty(0), np.empty(0))
+    basis = tastes.basis(sample, tastes.COMPONENTS, learners.SEED)
     starts = np.flatnonzero(np.diff(users, prepend=-1))
     ends = [*starts[1:], len(users)]
     given = []
@@ -147,7 +159,7 @@ def fit_taste(
         places = list(zip(blocks[start:end], rows[start:end], strict=True))
         strengths = np.array(values[start:end])
         given.append((basis.coordinates(unit(stored.vectors(places))), strengths > 0, np.abs(strengths)))
-    described, content = user_models.pack(tastes.learn(basis, given))
+    described, content = user_models.pack(tastes.learn(basis, given, np.array(halves)[starts]))
     return {"described": user_models.dumps(described), "content": content}
 
 
