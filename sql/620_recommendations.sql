@@ -13,17 +13,36 @@ COMMENT ON FUNCTION pix._score_vector(bytea, text, bytea) IS
 REVOKE ALL ON FUNCTION pix._score_vector(bytea, text, bytea) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION pix._best_candidates(
-    blocks_key text, index_key text, described text, content bytea, count integer, seen_blocks integer[], seen_rows integer[]
+    blocks_key text, index_key text, described text, content bytea, count integer, seen_blocks integer[], seen_rows integer[],
+    only_blocks integer[], only_rows integer[]
 ) RETURNS text[]
 LANGUAGE plpython3u STABLE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
 AS $$
 from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'recommendations.candidates', blocks_key, index_key, described, content, count, seen_blocks, seen_rows)
+return call(plpy, GD, '@VERSION@', 'recommendations.candidates', blocks_key, index_key, described, content, count, seen_blocks, seen_rows, only_blocks, only_rows)
 $$;
-COMMENT ON FUNCTION pix._best_candidates(text, text, text, bytea, integer, integer[], integer[]) IS
+COMMENT ON FUNCTION pix._best_candidates(text, text, text, bytea, integer, integer[], integer[], integer[], integer[]) IS
 'Internal: items that a model may like best; NULL if this backend has not opened what is to be searched. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._best_candidates(text, text, text, bytea, integer, integer[], integer[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._best_candidates(text, text, text, bytea, integer, integer[], integer[], integer[], integer[])
+FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION pix._passing(
+    model_name text, packed_in integer, conditions text, OUT blocks integer[], OUT block_rows integer[]
+)
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = on SET enable_hashjoin = on SET enable_mergejoin = on SET plan_cache_mode = auto
+AS $$
+BEGIN
+    EXECUTE 'SELECT coalesce(array_agg(f.block), ''{}''), coalesce(array_agg(f.block_row), ''{}'')
+        FROM pix.current_features f WHERE f.model_name = $1 AND f.packed_in <= $2' || conditions
+    INTO blocks, block_rows USING model_name, packed_in;
+END
+$$;
+COMMENT ON FUNCTION pix._passing(text, integer, text) IS
+'Internal: where the vectors are of all items that pass a filter. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._passing(text, integer, text) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION pix._choose_best(
     blocks_key text, described text, content bytea, ids text[], blocks integer[], block_rows integer[], other_ids text[],
@@ -183,6 +202,7 @@ DECLARE
     used pix.fitted_model;
     seen record;
     liked record;
+    allowed record;
     conditions text;
     are_few boolean := false;
     use_index boolean;
@@ -218,11 +238,15 @@ BEGIN
         ' AND NOT EXISTS (SELECT FROM pix.opinions o WHERE o.user_id = %L AND o.item_id = f.item_id AND o.signal <> ''skip'')
         AND EXISTS (SELECT FROM pix.items n WHERE n.item_id = f.item_id)', user_id
     );
+    SELECT NULL::integer[] AS blocks, NULL::integer[] AS block_rows INTO allowed;
     IF NOT filter IS NULL THEN
         conditions := pix._conditions(filter) || conditions;
         are_few := filter.candidates IS NOT NULL OR pix._few_pass(model.model_name, conditions);
+        IF NOT are_few THEN
+            SELECT p.* INTO allowed FROM pix._passing(model.model_name, votes.packed_in, conditions) p;
+        END IF;
     END IF;
-    use_index := index.index_name IS NOT NULL;
+    use_index := index.index_name IS NOT NULL AND allowed.blocks IS NULL;
     wanted := CASE WHEN diversity > 0 THEN greatest(5 * k, 100) ELSE k + 4 END;
     LOOP
         searched := CASE WHEN are_few THEN 0 WHEN use_index THEN index.packed_in ELSE votes.packed_in END;
@@ -231,7 +255,7 @@ BEGIN
         IF NOT are_few THEN
             candidate_ids := pix._best_candidates(
                 votes.blocks_key, CASE WHEN use_index THEN index.design_checksum END, used.described, used.content,
-                least(wanted, votes.packed_items)::integer, seen.blocks, seen.block_rows
+                least(wanted, votes.packed_items)::integer, seen.blocks, seen.block_rows, allowed.blocks, allowed.block_rows
             );
             IF candidate_ids IS NULL THEN
                 IF was_opened THEN
@@ -262,7 +286,7 @@ BEGIN
             END IF;
             scanned_after := searched;
         END IF;
-        EXIT WHEN are_few OR cardinality(passed.item_ids) >= least(wanted, k) OR wanted >= votes.packed_items;
+        EXIT WHEN are_few OR allowed.blocks IS NOT NULL OR cardinality(passed.item_ids) >= least(wanted, k) OR wanted >= votes.packed_items;
         IF use_index AND wanted > 2000 THEN
             use_index := false;
         ELSE
@@ -360,8 +384,8 @@ COMMENT ON FUNCTION pix.recommend(
 'The items that a user will like best, of those they have no opinion of: all are scored by the user''s model, which has seen
 all their votes. Somebody without votes gets what users like on the whole.
 Arguments: user_id; k, how many, up to 10,000; algorithm, as for pix.train_user_model (NULL: what pix.user_model_policy chooses);
-model_name, whose features (NULL: the index''s, or the default model); index_name, whose candidates are looked at (NULL: all
-items are); diversity, from 0 to 1: how much items should differ from one another, against how good they are (maximal marginal
+model_name, whose features (NULL: the index''s, or the default model); index_name, whose candidates are looked at
+(NULL: all items are, as with a filter); diversity, from 0 to 1: how much items should differ from one another, against how good they are (maximal marginal
 relevance); candidates, exclude, filter_label, filter_brand, filter_category, min_price, max_price, filter_clustering and
 filter_cluster, as for pix.nearest.
 Result: rank, item_id, score (comparable between items of one user), probability of a like (NULL: too few votes to tell),

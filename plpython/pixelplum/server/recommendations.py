@@ -7,7 +7,7 @@ import json
 import numpy as np
 
 from pixelplum.core import recommendations, user_models, vectors
-from pixelplum.core.candidates import unit
+from pixelplum.core.candidates import best, unit
 from pixelplum.server.blocks import Packed, kept
 
 
@@ -18,7 +18,7 @@ def opened(cache: dict, described: str, content: bytes) -> user_models.Model:
 
 def candidates(
     plpy, cache: dict, blocks_key: str, index_key: str | None, described: str, content: bytes, count: int,
-    seen_blocks: list[int], seen_rows: list[int],
+    seen_blocks: list[int], seen_rows: list[int], only_blocks: list[int] | None, only_rows: list[int] | None,
 ) -> list[str] | None:  # fmt: skip
     """Find items that may be the best for a user.
 
@@ -32,6 +32,8 @@ def candidates(
         How many are wanted.
     seen_blocks, seen_rows : list of int
         Where the vectors are of items that are not wanted.
+    only_blocks, only_rows : list of int or None
+        Where those are of the only items that are; None: all.
 
     Returns
     -------
@@ -42,6 +44,12 @@ def candidates(
     if stored is None or (index is None) != (index_key is None):
         return None
     model = opened(cache, described, content)
+    if only_blocks is not None:
+        given, rows = np.array(only_blocks, int), np.array(only_rows, int) - 1
+        order = np.lexsort((rows, given))
+        found_blocks, found_rows, _ = best(given[order], rows[order], stored.by_number, model, count)
+        places = zip(found_blocks.tolist(), found_rows.tolist(), strict=True)
+        return [stored.item_at((block, row + 1)) for block, row in places]
     near = recommendations.queries(model) if index is not None else None
     if near is not None:
         found = index.search(near, count + len(seen_rows), "cosine")
