@@ -227,7 +227,7 @@ def test_dropping(shop):
     assert shop.value("SELECT count(*) FROM pix.metadata_designs") == 0
 
 
-@pytest.mark.parametrize(("sqlstate", "arguments", "said"), [
+BAD_ARGUMENTS = [
     ("PX020", "'more', 'nothing'", "'nothing'"),
     ("PX095", "'more', 'empty'", "'empty'"),
     ("PX150", "'more', fields => '{}'", "No field"),
@@ -249,8 +249,10 @@ def test_dropping(shop):
     ("PX152", "NULL", "cannot name"),
     ("PX152", "repeat('x', 201)", "cannot name"),
     ("PX153", "'more'", "price, brand, categories, related, title"),
-])  # fmt: skip
-def test_bad_arguments(extracted, sqlstate, arguments, said):
+]  # fmt: skip
+
+
+def test_bad_arguments(extracted):
     """Of items without metadata."""
     extracted.ask(
         "INSERT INTO pix.models (model_name, dimensions, source) VALUES ('foreign', 2, 'test'), ('empty', 2, 'test')"
@@ -258,16 +260,18 @@ def test_bad_arguments(extracted, sqlstate, arguments, said):
     extracted.ask(
         "INSERT INTO pix.features (item_id, model_name, vector) VALUES ('i', 'foreign', '\\x0000803f0000803f')"
     )
-    refuses(extracted, sqlstate, f"SELECT pix.add_metadata({arguments})", said)
+    for sqlstate, arguments, said in BAD_ARGUMENTS:
+        refuses(extracted, sqlstate, f"SELECT pix.add_metadata({arguments})", said)
     assert extracted.value("SELECT count(*) FROM pix.models") == 3
 
 
-@pytest.mark.parametrize(("sqlstate", "name", "said"), [
-    ("PX020", "'nothing'", "'nothing'"), ("PX152", "'mini_inception'", "has no metadata"),
-    ("PX152", "NULL", "has no metadata"),
-])  # fmt: skip
-def test_only_what_has_metadata_is_extended(db, sqlstate, name, said):
-    refuses(db, sqlstate, f"SELECT pix.extend_metadata({name})", said)
+def test_only_what_has_metadata_is_extended(db):
+    for sqlstate, name, said in (
+        ("PX020", "'nothing'", "'nothing'"),
+        ("PX152", "'mini_inception'", "has no metadata"),
+        ("PX152", "NULL", "has no metadata"),
+    ):
+        refuses(db, sqlstate, f"SELECT pix.extend_metadata({name})", said)
 
 
 def test_only_admins_make_models(shop):

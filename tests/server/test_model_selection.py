@@ -120,31 +120,31 @@ def test_rules_are_learned(selected):
     assert selected.ask("SELECT count(*) FROM pix.learn_model_policy('first', 100)") == [(0,)]
 
 
-@pytest.mark.parametrize(
-    ("call", "sqlstate", "said"),
-    [
-        ("CALL pix.select_models(NULL)", "PX140", "named NULL"),
-        ("CALL pix.select_models('x', sizes => '{5}')", "PX128", "6 to 1,900"),
-        ("CALL pix.select_models('x', sizes => '{}')", "PX128", "6 to 1,900"),
-        ("CALL pix.select_models('x', sizes => '{29}')", "PX134", "more votes"),
-        ("CALL pix.select_models('x', repeats => 0)", "PX128", "repeats"),
-        ("CALL pix.select_models('x', balance => '{heavy}')", "PX135", "'heavy'"),
-        ("CALL pix.select_models('x', algorithms => '{hierarchical}')", "PX133", "'hierarchical'"),
-        ("CALL pix.select_models('x', algorithms => NULL)", "PX133", "None"),
-        ("CALL pix.select_models('x', search => 'wild')", "PX135", "'wild'"),
-        ("CALL pix.select_models('x', users => '{nobody}', sizes => '{10}')", "PX134", "more votes"),
-        ("SELECT * FROM pix.learn_model_policy('x')", "PX140", "no run 'x'"),
-        ("SELECT * FROM pix.evaluate_recommenders('x', '{magic}')", "PX133", "'magic'"),
-        ("SELECT * FROM pix.evaluate_recommenders('x', '{}')", "PX128", "No recommender"),
-        ("SELECT * FROM pix.evaluate_recommenders('x', split => 'half')", "PX128", "split"),
-        ("SELECT * FROM pix.evaluate_recommenders('x', k => 0)", "PX128", "k of 1"),
-        ("SELECT * FROM pix.evaluate_recommenders('x', test_share => 1)", "PX128", "test_share"),
-        ("SELECT * FROM pix.evaluate_recommenders('')", "PX140", "named"),
-    ],
-)
-def test_bad_calls(voters, call, sqlstate, said):
-    error = fails_with(voters, sqlstate, call)
-    assert said in f"{error} {error.diag.message_hint}"
+BAD_CALLS = [
+    ("CALL pix.select_models(NULL)", "PX140", "named NULL"),
+    ("CALL pix.select_models('x', sizes => '{5}')", "PX128", "6 to 1,900"),
+    ("CALL pix.select_models('x', sizes => '{}')", "PX128", "6 to 1,900"),
+    ("CALL pix.select_models('x', sizes => '{29}')", "PX134", "more votes"),
+    ("CALL pix.select_models('x', repeats => 0)", "PX128", "repeats"),
+    ("CALL pix.select_models('x', balance => '{heavy}')", "PX135", "'heavy'"),
+    ("CALL pix.select_models('x', algorithms => '{hierarchical}')", "PX133", "'hierarchical'"),
+    ("CALL pix.select_models('x', algorithms => NULL)", "PX133", "None"),
+    ("CALL pix.select_models('x', search => 'wild')", "PX135", "'wild'"),
+    ("CALL pix.select_models('x', users => '{nobody}', sizes => '{10}')", "PX134", "more votes"),
+    ("SELECT * FROM pix.learn_model_policy('x')", "PX140", "no run 'x'"),
+    ("SELECT * FROM pix.evaluate_recommenders('x', '{magic}')", "PX133", "'magic'"),
+    ("SELECT * FROM pix.evaluate_recommenders('x', '{}')", "PX128", "No recommender"),
+    ("SELECT * FROM pix.evaluate_recommenders('x', split => 'half')", "PX128", "split"),
+    ("SELECT * FROM pix.evaluate_recommenders('x', k => 0)", "PX128", "k of 1"),
+    ("SELECT * FROM pix.evaluate_recommenders('x', test_share => 1)", "PX128", "test_share"),
+    ("SELECT * FROM pix.evaluate_recommenders('')", "PX140", "named"),
+]
+
+
+def test_bad_calls(voters):
+    for call, sqlstate, said in BAD_CALLS:
+        error = fails_with(voters, sqlstate, call)
+        assert said in f"{error} {error.diag.message_hint}", call
     assert voters.ask("SELECT count(*) FROM pix.model_selections") == [(0,)]
 
 
