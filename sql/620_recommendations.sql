@@ -36,7 +36,7 @@ SET enable_seqscan = on SET enable_hashjoin = on SET enable_mergejoin = on SET p
 AS $$
 BEGIN
     EXECUTE 'SELECT coalesce(array_agg(f.block), ''{}''), coalesce(array_agg(f.block_row), ''{}'')
-        FROM pix.current_features f WHERE f.model_name = $1 AND f.packed_in <= $2' || conditions
+        FROM pix.features f WHERE f.model_name = $1 AND f.packed_in <= $2' || conditions
     INTO blocks, block_rows USING model_name, packed_in;
 END
 $$;
@@ -200,11 +200,12 @@ AS $$
 DECLARE
     votes pix.user_votes := pix._votes_of(user_id, model);
     used pix.fitted_model;
+    known record;
     seen record;
     liked record;
     allowed record;
+    filtered text;
     conditions text;
-    are_few boolean := false;
     use_index boolean;
     wanted bigint;
     candidate_ids text[];
@@ -222,10 +223,11 @@ BEGIN
         used.content := trained.content;
         used.algorithm := trained.algorithm;
     END IF;
+    SELECT coalesce(array_agg(o.item_id), '{}') AS item_ids INTO known
+    FROM pix.opinions o WHERE o.user_id = _rank_items.user_id AND o.signal <> 'skip';
     SELECT coalesce(array_agg(f.block), '{}') AS blocks, coalesce(array_agg(f.block_row), '{}') AS block_rows INTO seen
-    FROM pix.opinions o JOIN pix.features f ON f.item_id = o.item_id
-    WHERE o.user_id = _rank_items.user_id AND o.signal <> 'skip'
-        AND f.model_name = model.model_name AND f.packed_in <= votes.packed_in;
+    FROM pix.features f
+    WHERE f.item_id = ANY (known.item_ids) AND f.model_name = model.model_name AND f.packed_in <= votes.packed_in;
     SELECT coalesce(array_agg(l.item_id ORDER BY l.place), '{}') AS item_ids, coalesce(array_agg(l.block ORDER BY l.place), '{}') AS blocks,
         coalesce(array_agg(l.block_row ORDER BY l.place), '{}') AS block_rows
     INTO liked
@@ -234,68 +236,60 @@ BEGIN
             WITH ORDINALITY u (item_id, block, block_row, val, place)
         WHERE u.val > 0 ORDER BY u.place LIMIT 200
     ) l;
-    conditions := format(
-        ' AND NOT EXISTS (SELECT FROM pix.opinions o WHERE o.user_id = %L AND o.item_id = f.item_id AND o.signal <> ''skip'')
-        AND EXISTS (SELECT FROM pix.items n WHERE n.item_id = f.item_id)', user_id
-    );
+    conditions := ' AND EXISTS (SELECT FROM pix.items n WHERE n.item_id = f.item_id)';
+    IF cardinality(known.item_ids) > 0 THEN
+        conditions := conditions || format(' AND f.item_id <> ALL (%L::text[])', known.item_ids);
+    END IF;
     SELECT NULL::integer[] AS blocks, NULL::integer[] AS block_rows INTO allowed;
     IF NOT filter IS NULL THEN
-        conditions := pix._conditions(filter) || conditions;
-        are_few := filter.candidates IS NOT NULL OR pix._few_pass(model.model_name, conditions);
-        IF NOT are_few THEN
-            SELECT p.* INTO allowed FROM pix._passing(model.model_name, votes.packed_in, conditions) p;
-        END IF;
+        filtered := pix._conditions(filter);
+        conditions := filtered || conditions;
+        SELECT p.* INTO allowed FROM pix._passing(model.model_name, votes.packed_in, filtered) p;
     END IF;
     use_index := index.index_name IS NOT NULL AND allowed.blocks IS NULL;
     wanted := CASE WHEN diversity > 0 THEN greatest(5 * k, 100) ELSE k + 4 END;
     LOOP
-        searched := CASE WHEN are_few THEN 0 WHEN use_index THEN index.packed_in ELSE votes.packed_in END;
-        SELECT '{}'::text[] AS item_ids, '{}'::integer[] AS blocks, '{}'::integer[] AS block_rows INTO passed;
-        candidate_ids := '{}';
-        IF NOT are_few THEN
-            candidate_ids := pix._best_candidates(
-                votes.blocks_key, CASE WHEN use_index THEN index.design_checksum END, used.described, used.content,
-                least(wanted, votes.packed_items)::integer, seen.blocks, seen.block_rows, allowed.blocks, allowed.block_rows
-            );
-            IF candidate_ids IS NULL THEN
-                IF was_opened THEN
-                    PERFORM pix._raise_files_vanish();
-                END IF;
-                was_opened := true;
-                PERFORM pix._open_blocks(model.model_name);
-                IF use_index THEN
-                    PERFORM pix._open_index(index.index_name);
-                END IF;
-                CONTINUE;
+        searched := CASE WHEN use_index THEN index.packed_in ELSE votes.packed_in END;
+        candidate_ids := pix._best_candidates(
+            votes.blocks_key, CASE WHEN use_index THEN index.design_checksum END, used.described, used.content,
+            least(wanted, votes.packed_items)::integer, seen.blocks, seen.block_rows, allowed.blocks, allowed.block_rows
+        );
+        IF candidate_ids IS NULL THEN
+            IF was_opened THEN
+                PERFORM pix._raise_files_vanish();
             END IF;
-            EXECUTE 'SELECT coalesce(array_agg(f.item_id), ''{}'') AS item_ids, coalesce(array_agg(f.block), ''{}'') AS blocks,
-                    coalesce(array_agg(f.block_row), ''{}'') AS block_rows
-                FROM pix.current_features f
-                WHERE f.item_id = ANY ($1) AND f.model_name = $2 AND f.packed_in <= $3' || conditions
-            INTO passed USING candidate_ids, model.model_name, searched;
+            was_opened := true;
+            PERFORM pix._open_blocks(model.model_name);
+            IF use_index THEN
+                PERFORM pix._open_index(index.index_name);
+            END IF;
+            CONTINUE;
         END IF;
+        EXECUTE 'SELECT coalesce(array_agg(f.item_id), ''{}'') AS item_ids, coalesce(array_agg(f.block), ''{}'') AS blocks,
+                coalesce(array_agg(f.block_row), ''{}'') AS block_rows
+            FROM pix.current_features f
+            WHERE f.item_id = ANY ($1) AND f.model_name = $2 AND f.packed_in <= $3' || conditions
+        INTO passed USING candidate_ids, model.model_name, searched;
         IF scanned_after IS DISTINCT FROM searched THEN
             SELECT '{}'::text[] AS item_ids, ''::bytea AS vectors INTO scanned;
-            IF are_few OR EXISTS (
+            IF EXISTS (
                 SELECT FROM pix.features f WHERE f.model_name = model.model_name AND (f.packed_in IS NULL OR f.packed_in > searched)
             ) THEN
                 SELECT s.* INTO scanned FROM pix._scan_scores(
                     model.model_name, used.described, used.content, least(wanted, 1000000)::integer,
-                    CASE WHEN are_few THEN '' ELSE format(' AND (f.packed_in IS NULL OR f.packed_in > %s)', searched) END || conditions
+                    format(' AND (f.packed_in IS NULL OR f.packed_in > %s)', searched) || conditions
                 ) s;
             END IF;
             scanned_after := searched;
         END IF;
-        EXIT WHEN are_few OR allowed.blocks IS NOT NULL OR cardinality(passed.item_ids) >= least(wanted, k) OR wanted >= votes.packed_items;
+        EXIT WHEN cardinality(passed.item_ids) >= least(wanted, k)
+            OR wanted >= coalesce(cardinality(allowed.blocks), votes.packed_items);
         IF use_index AND wanted > 2000 THEN
             use_index := false;
         ELSE
             wanted := 8 * wanted;
         END IF;
     END LOOP;
-    IF are_few THEN  -- they were scored by their own vectors, but what was liked is in blocks
-        PERFORM pix._open_blocks(model.model_name);
-    END IF;
     SELECT c.* INTO chosen FROM pix._choose_best(
         votes.blocks_key, used.described, used.content, passed.item_ids, passed.blocks, passed.block_rows, scanned.item_ids,
         scanned.vectors, liked.item_ids, liked.blocks, liked.block_rows, k, diversity

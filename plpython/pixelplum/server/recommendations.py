@@ -46,6 +46,8 @@ def candidates(
     model = opened(cache, described, content)
     if only_blocks is not None:
         given, rows = np.array(only_blocks, int), np.array(only_rows, int) - 1
+        unseen = ~np.isin(stored.starts[given] + rows, _positions(stored, seen_blocks, seen_rows))
+        given, rows = given[unseen], rows[unseen]
         order = np.lexsort((rows, given))
         found_blocks, found_rows, _ = best(given[order], rows[order], stored.by_number, model, count)
         places = zip(found_blocks.tolist(), found_rows.tolist(), strict=True)
