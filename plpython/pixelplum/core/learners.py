@@ -159,6 +159,15 @@ def weights_of(votes: Votes, how: str | None) -> np.ndarray:
     return votes.strengths * np.where(votes.liked, like, dislike)
 
 
+def only(dimensions: np.ndarray, scaled: np.ndarray) -> np.ndarray:
+    """Return vectors with zeros but in some dimensions, from 1; none are named: all stay."""
+    if not len(dimensions):
+        return scaled
+    kept = np.zeros_like(scaled)
+    kept[:, dimensions - 1] = scaled[:, dimensions - 1]
+    return kept
+
+
 def fit_sgd(votes: Votes, given: dict) -> SteppedLinear:
     """Train a linear model with an elastic net.
 
@@ -174,10 +183,7 @@ def fit_sgd(votes: Votes, given: dict) -> SteppedLinear:
     scaling = Scaling.of(votes.directions)
     scaled = scaling(votes.directions)
     dimensions = np.array(given.get("dimensions") or [], np.int32)
-    if len(dimensions):
-        kept = np.zeros_like(scaled)
-        kept[:, dimensions - 1] = scaled[:, dimensions - 1]
-        scaled = kept
+    scaled = only(dimensions, scaled)
     like, dislike = class_weights(votes, given["class_weight"])
     if given["loss"] == "log_loss":
         weights, intercept = elastic_net(
@@ -729,10 +735,7 @@ def can_update(algorithm: str) -> bool:
 def _step(model: SteppedLinear, votes: Votes) -> SteppedLinear:
     scaling = Scaling(model.centre, model.scale)
     scaled = scaling(votes.directions).astype(np.float64)
-    if len(model.dimensions):
-        kept = np.zeros_like(scaled)
-        kept[:, model.dimensions - 1] = scaled[:, model.dimensions - 1]
-        scaled = kept
+    scaled = only(model.dimensions, scaled)
     machine = _machine(vars(model))
     weights = model.weights.astype(np.float64) * model.scale
     machine.classes_ = np.array([0, 1])

@@ -30,7 +30,7 @@ DEGREES = 3.0
 
 ROUNDS = 8
 NEWTON_STEPS = 30
-CLOSE = 1e-4
+SMALLEST_GAIN = 1e-6
 
 
 class Basis(NamedTuple):
@@ -151,7 +151,7 @@ def posterior(
                 break
             step /= 2
         gain, dual, scores, value = found - value, tried, expected + moved, found
-        if gain < CLOSE * 1e-2 * max(1.0, abs(value)):
+        if gain < SMALLEST_GAIN * max(1.0, abs(value)):
             break
     chances = sigmoid(scores)
     curvature = strengths * chances * (1 - chances) + 1e-12

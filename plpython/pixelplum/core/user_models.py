@@ -304,13 +304,13 @@ class Boosted(Model):
 
 @dataclass(frozen=True)
 class Ensemble(Model):
-    """Several models that vote: the mean of their probabilities, or of their scores' ranks where one has none.
+    """Several models that vote: the mean of their probabilities.
 
     Parameters
     ----------
     members : tuple of Model
     slopes, offsets : numpy.ndarray
-        float64, shape (members,): their calibrations.
+        float64, shape (members,): what turns their scores into these.
     """
 
     members: tuple

@@ -193,9 +193,3 @@ def selected(plpy, cache: dict, described: str, content: bytes) -> dict:
     """Return the dimensions that a linear model gives a weight, and these."""
     dimensions, weights = user_models.selected(user_models.unpack(json.loads(described), content))
     return {"dimensions": dimensions.tolist(), "weights": weights.tolist()}
-
-
-def scores(plpy, cache: dict, described: str, content: bytes, packed: bytes, items: int) -> list[float]:
-    """Score vectors that follow one another."""
-    found = vectors.matrix(packed, len(packed) // 4 // items)
-    return user_models.unpack(json.loads(described), content).scores(unit(found)).tolist()
