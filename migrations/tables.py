@@ -54,6 +54,16 @@ def _moment(name: str) -> Column:
     return Column(name, DateTime(timezone=True), nullable=False, server_default=func.now())
 
 
+locks = Table(
+    "locks",
+    metadata,
+    Column("subject", Text, comment="The table that is written."),
+    Column("name", Text, comment="What of it: of which model, clustering, map, …"),
+    PrimaryKeyConstraint("subject", "name"),
+    info=REPLICATED,
+    comment="Rows that whoever writes for long locks: nobody else can, as they could an advisory lock.",
+)
+
 settings = Table(
     "settings",
     metadata,
@@ -603,6 +613,7 @@ interactions = Table(
     Column("cluster", Integer, comment="That the policy chose, by its number at that time."),
     Column("propensity", DOUBLE_PRECISION, comment=f"{PROPENSITY}; NULL: not known."),
     Column("idempotency_key", Text, comment="The client's own name for this vote: sent again, it is the same vote."),
+    Column("transaction_id", BigInteger, comment="That logged it, of a vote that it counts when it commits."),
     PrimaryKeyConstraint("user_id", "vote_id"),
     CheckConstraint(ITEM_ID_CHECK, name="interactions_item_id_length"),
     CheckConstraint(USER_ID_CHECK, name="interactions_user_id_length"),

@@ -22,39 +22,48 @@ $$;
 GRANT pix_reader TO pix_app;
 GRANT pix_app TO pix_admin;
 
-REVOKE ALL ON SCHEMA pix FROM PUBLIC;
+-- Whatever was granted once and is not granted below, or beside a function, is taken back.
+REVOKE ALL ON SCHEMA pix FROM PUBLIC, pix_reader, pix_app, pix_admin;
+REVOKE ALL ON ALL TABLES IN SCHEMA pix FROM PUBLIC, pix_reader, pix_app, pix_admin;
+REVOKE ALL ON ALL SEQUENCES IN SCHEMA pix FROM PUBLIC, pix_reader, pix_app, pix_admin;
+REVOKE ALL ON ALL ROUTINES IN SCHEMA pix FROM PUBLIC, pix_reader, pix_app, pix_admin;
+REVOKE ALL (item_id, model_name, model_checksum, image_sha256, vector, extracted_at, packed_in, block, block_row)
+ON pix.features FROM PUBLIC, pix_reader, pix_app, pix_admin;
+REVOKE ALL (model_name, dimensions, source) ON pix.models FROM PUBLIC, pix_reader, pix_app, pix_admin;
+
 GRANT USAGE ON SCHEMA pix TO pix_reader;
-REVOKE ALL ON TYPE
-    pix.feature_vector, pix.embedding, pix.neighbor, pix.neighbor_pair, pix.finding, pix.class_score, pix.layer,
-    pix.feature_map, pix.item_filter, pix.packing, pix.recall, pix.duplicate, pix.cluster_cut,
-    pix.suggestion, pix.vote_result, pix.policy_value,
-    pix.user_votes, pix.fitted_model, pix.user_model_summary, pix.taste_summary, pix.recommendation, pix.explanation
-FROM PUBLIC;
-GRANT USAGE ON TYPE
-    pix.feature_vector, pix.embedding, pix.neighbor, pix.neighbor_pair, pix.finding, pix.class_score, pix.layer,
-    pix.feature_map, pix.item_filter, pix.packing, pix.recall, pix.duplicate, pix.cluster_cut,
-    pix.suggestion, pix.vote_result, pix.policy_value,
-    pix.user_votes, pix.fitted_model, pix.user_model_summary, pix.taste_summary, pix.recommendation, pix.explanation
-TO pix_reader;
-GRANT SELECT ON
-    pix.settings, pix.items, pix.images, pix.labels, pix.models, pix.model_parts, pix.features,
-    pix.extraction_failures, pix.extraction_runs, pix.quantizations, pix.classifiers, pix.classifier_classes,
-    pix.classifier_metrics, pix.classifier_class_metrics, pix.classifier_confusion, pix.predictions,
-    pix.packs, pix.feature_blocks, pix.indexes, pix.index_parts, pix.neighbors, pix.neighbor_graphs, pix.clusterings,
-    pix.clustering_designs, pix.clusters, pix.cluster_members, pix.cluster_curves, pix.projections, pix.maps, pix.map_points,
-    pix.users, pix.signals, pix.interactions, pix.impressions, pix.arms, pix.arm_priors, pix.simulations,
-    pix.simulation_curves, pix.user_models, pix.user_model_failures, pix.user_model_policy, pix.tastes, pix.recommendations,
-    pix.model_selections, pix.model_selection_tasks, pix.model_selection_results, pix.recommender_evaluations,
-    pix.metadata_designs
-TO pix_reader;
+DO $$
+DECLARE
+    named record;
+BEGIN
+    FOR named IN
+        SELECT t.oid::pg_catalog.regtype AS name FROM pg_catalog.pg_type t LEFT JOIN pg_catalog.pg_class c ON c.oid = t.typrelid
+        WHERE t.typnamespace = 'pix'::pg_catalog.regnamespace AND (t.typtype = 'd' OR c.relkind = 'c')
+    LOOP
+        EXECUTE pg_catalog.format('REVOKE ALL ON TYPE %s FROM PUBLIC, pix_reader, pix_app, pix_admin', named.name);
+        EXECUTE pg_catalog.format('GRANT USAGE ON TYPE %s TO pix_reader', named.name);
+    END LOOP;
+    FOR named IN
+        SELECT c.oid::pg_catalog.regclass AS name FROM pg_catalog.pg_class c
+        WHERE c.relnamespace = 'pix'::pg_catalog.regnamespace AND c.relkind = 'r'
+            AND c.relname NOT IN ('alembic_version', 'locks')
+    LOOP
+        EXECUTE pg_catalog.format('GRANT SELECT ON %s TO pix_reader', named.name);
+    END LOOP;
+END
+$$;
+
+-- What people bring, and what comes of it that no backend opens. All else is written by the owner's functions alone: bytes that
+-- are opened in a backend, such as parts of models and indexes, blocks and users' models, and whatever says how to read them.
 GRANT INSERT, UPDATE, DELETE ON
-    pix.settings, pix.items, pix.images, pix.labels, pix.models, pix.model_parts, pix.features,
-    pix.extraction_failures, pix.extraction_runs, pix.quantizations, pix.classifiers, pix.classifier_classes,
-    pix.classifier_metrics, pix.classifier_class_metrics, pix.classifier_confusion, pix.predictions,
-    pix.packs, pix.feature_blocks, pix.indexes, pix.index_parts, pix.neighbors, pix.neighbor_graphs, pix.clusterings,
-    pix.clustering_designs, pix.clusters, pix.cluster_members, pix.cluster_curves, pix.projections, pix.maps, pix.map_points,
-    pix.users, pix.signals, pix.interactions, pix.impressions, pix.arms, pix.arm_priors, pix.simulations,
-    pix.simulation_curves, pix.user_models, pix.user_model_failures, pix.user_model_policy, pix.tastes, pix.recommendations,
-    pix.model_selections, pix.model_selection_tasks, pix.model_selection_results, pix.recommender_evaluations,
-    pix.metadata_designs
+    pix.settings, pix.items, pix.images, pix.labels, pix.extraction_failures, pix.extraction_runs, pix.predictions,
+    pix.neighbors, pix.neighbor_graphs, pix.cluster_members, pix.map_points, pix.users, pix.signals, pix.interactions,
+    pix.impressions, pix.arms, pix.arm_priors, pix.simulations, pix.simulation_curves, pix.user_model_failures,
+    pix.user_model_policy, pix.recommendations, pix.model_selections, pix.model_selection_tasks, pix.model_selection_results,
+    pix.recommender_evaluations
 TO pix_admin;
+GRANT INSERT (item_id, model_name, model_checksum, image_sha256, vector, extracted_at),
+    UPDATE (item_id, model_name, model_checksum, image_sha256, vector, extracted_at), DELETE
+ON pix.features TO pix_admin;
+-- A model whose features are loaded from elsewhere: it has no network.
+GRANT INSERT (model_name, dimensions, source) ON pix.models TO pix_admin;

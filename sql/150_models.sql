@@ -220,12 +220,33 @@ GRANT EXECUTE ON FUNCTION pix.warm_up(text, text) TO pix_reader;
 CREATE OR REPLACE FUNCTION pix._lock_models() RETURNS void
 LANGUAGE sql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
-AS $$SELECT pg_advisory_xact_lock(hashtext('pix.models'))$$;
+AS $$SELECT pix._lock('models', 'all')$$;
 COMMENT ON FUNCTION pix._lock_models() IS
 'Internal: who imports or drops a model takes turns, until the end of the transaction; a cluster locks whole tables, and
 two at once would be a deadlock. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._lock_models() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix._lock_models() TO pix_admin;
+
+-- What is stored here is opened only when a model is registered: the whole file is compared with its checksum first.
+CREATE OR REPLACE FUNCTION pix._store_model_part(checksum text, part integer, content bytea) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM pix._require_writable('Importing a model');
+    IF checksum !~ '^[0-9a-f]{64}$' OR part NOT BETWEEN 0 AND 1000 OR octet_length(content) NOT BETWEEN 1 AND 16777216
+        OR (checksum IS NULL OR part IS NULL OR content IS NULL)
+    THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX022', MESSAGE = 'This is not a part of a model: a sha256, a number up to 1,000, up to 16 MB',
+            HINT = 'Import models with: pix model import';
+    END IF;
+    INSERT INTO pix.model_parts (checksum, part, content) VALUES (checksum, part, content) ON CONFLICT DO NOTHING;
+END
+$$;
+COMMENT ON FUNCTION pix._store_model_part(text, integer, bytea) IS
+'Internal: stores a part of a network''s file, for pix model import. Errors: PX022, PX061. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._store_model_part(text, integer, bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._store_model_part(text, integer, bytea) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._remove_unused_parts() RETURNS void
 LANGUAGE sql VOLATILE PARALLEL UNSAFE
@@ -236,18 +257,26 @@ WHERE NOT EXISTS (SELECT FROM pix.models m WHERE p.checksum IN (m.checksum, m.te
 $$;
 COMMENT ON FUNCTION pix._remove_unused_parts() IS 'Internal: removes files that no model uses any more. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._remove_unused_parts() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._remove_unused_parts() TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.register_model(
     model_name text, checksum text, source text, agreement real DEFAULT NULL, tensorflow_checksum text DEFAULT NULL
 ) RETURNS pix.models
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     description record;
     registered pix.models;
 BEGIN
+    PERFORM pix._require_coordinator('pix.register_model', 'Call it alone: SELECT * FROM pix.register_model(…)');
+    PERFORM pix._require_writable('pix.register_model');
+    IF coalesce(octet_length(model_name), 0) NOT BETWEEN 1 AND 200 THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX077', MESSAGE = format('%s cannot name a model', coalesce(quote_literal(model_name), 'NULL')),
+            HINT = 'Use a name of 1 to 200 bytes.';
+    ELSIF checksum IS NULL OR source IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX077', MESSAGE = 'checksum and source must not be NULL',
+            HINT = 'Import models with: pix model import';
+    END IF;
     PERFORM pix._lock_models();
     PERFORM pix._require_fit_hosts();
     PERFORM pix._ensure_model(checksum, verify => true);
@@ -285,12 +314,13 @@ REVOKE ALL ON FUNCTION pix.register_model(text, text, text, real, text) FROM PUB
 GRANT EXECUTE ON FUNCTION pix.register_model(text, text, text, real, text) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.set_default_model(model_name text) RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     model pix.models := pix._find_model(model_name);
 BEGIN
+    PERFORM pix._require_writable('pix.set_default_model');
     INSERT INTO pix.settings AS s VALUES ('default_model', model.model_name)
     ON CONFLICT (key) DO UPDATE SET value = excluded.value;
 END
@@ -304,13 +334,14 @@ REVOKE ALL ON FUNCTION pix.set_default_model(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix.set_default_model(text) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.drop_model(model_name text) RETURNS bigint
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     model pix.models;
     dropped bigint;
 BEGIN
+    PERFORM pix._require_writable('pix.drop_model');
     IF drop_model.model_name IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'PX020', MESSAGE = 'No model is named',
             HINT = 'Name the model to drop: the default model is never dropped by omission.';
@@ -318,7 +349,7 @@ BEGIN
     PERFORM pix._lock_models();
     model := pix._find_model(model_name);
     -- A chunk that is being extracted would leave features behind.
-    PERFORM pg_advisory_xact_lock(hashtext('pix.extract_features'), hashtext(model.model_name));
+    PERFORM pix._lock('extraction_runs', model.model_name);
     DELETE FROM pix.extraction_failures x WHERE x.model_name = model.model_name;
     DELETE FROM pix.features f WHERE f.model_name = model.model_name;
     GET DIAGNOSTICS dropped = ROW_COUNT;

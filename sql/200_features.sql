@@ -134,7 +134,9 @@ DECLARE
     begun timestamptz;
     taken double precision;
 BEGIN
+    CALL pix._require_no_transaction('pix.extract_features');
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    PERFORM pix._require_writable('pix.extract_features');
     IF chunk_size IS NULL OR chunk_size < 1 THEN
         RAISE EXCEPTION USING ERRCODE = 'PX050', MESSAGE = format('chunk_size is %s', chunk_size),
             HINT = 'Use a chunk_size of at least 1; 1000 is the default.';
@@ -142,7 +144,7 @@ BEGIN
     PERFORM pix.warm_up(model.model_name, engine);
     -- Two calls at once take turns, chunk by chunk, instead of doing the same work. Whoever writes does so in the order
     -- failures, features, runs: a cluster locks whole tables, and another order would be a deadlock.
-    PERFORM pg_advisory_xact_lock(hashtext('pix.extract_features'), hashtext(model.model_name));
+    PERFORM pix._lock('extraction_runs', model.model_name);
     PERFORM pix._use_planner();
     DELETE FROM pix.extraction_failures x
     WHERE x.model_name = model.model_name
@@ -153,7 +155,7 @@ BEGIN
     COMMIT;
     LOOP
         PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-        PERFORM pg_advisory_xact_lock(hashtext('pix.extract_features'), hashtext(model.model_name));
+        PERFORM pix._lock('extraction_runs', model.model_name);
         PERFORM pix._use_planner();
         begun := clock_timestamp();
         model_now := pix._find_model(model.model_name);
@@ -202,7 +204,7 @@ BEGIN
         COMMIT;
     END LOOP;
     -- While an index is being built, blocks stay as they are: what is not packed is found all the same.
-    IF pg_try_advisory_xact_lock(hashtext('pix.pack_features'), hashtext(model.model_name)) THEN
+    IF pix._try_lock('packs', model.model_name) THEN
         PERFORM pix.pack_features(model.model_name);
     END IF;
 END

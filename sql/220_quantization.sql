@@ -10,7 +10,6 @@ $$;
 COMMENT ON FUNCTION pix._quantize(text, bytea[]) IS
 'Internal: the ONNX file of a network in INT8, calibrated on pictures. Errors: PX021, PX022, PX081. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._quantize(text, bytea[]) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._quantize(text, bytea[]) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._overlap(a bytea, b bytea, number integer, k integer) RETURNS double precision
 LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE
@@ -22,7 +21,6 @@ $$;
 COMMENT ON FUNCTION pix._overlap(bytea, bytea, integer, integer) IS
 'Internal: mean share of the k nearest neighbours that a number of items have in common by their vectors a and b. Runs: either.';
 REVOKE ALL ON FUNCTION pix._overlap(bytea, bytea, integer, integer) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._overlap(bytea, bytea, integer, integer) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._measure_networks(
     float_checksum text, int8_checksum text, contents bytea[],
@@ -37,7 +35,6 @@ $$;
 COMMENT ON FUNCTION pix._measure_networks(text, text, bytea[]) IS
 'Internal: time per picture and memory of two networks, in turn, on one core. Errors: PX021, PX022. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._measure_networks(text, text, bytea[]) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._measure_networks(text, text, bytea[]) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._test_accuracy(classifier pix.classifiers) RETURNS double precision
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -57,14 +54,13 @@ $$;
 COMMENT ON FUNCTION pix._test_accuracy(pix.classifiers) IS
 'Internal: accuracy of a classifier on the pictures of its test part that pix._embed_chunk has left in pix_chunk. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._test_accuracy(pix.classifiers) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._test_accuracy(pix.classifiers) TO pix_admin;
 
 -- Pictures are taken in the order of a hash, the one that splits items for training: a random order, and the same each
 -- time. The first are of the test part, and are compared; the last calibrate.
 CREATE OR REPLACE FUNCTION pix.quantize_model(
     model_name text, as_name text, calibrate integer DEFAULT 100, force boolean DEFAULT false
 ) RETURNS pix.quantizations
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -87,6 +83,7 @@ DECLARE
     costs record;
 BEGIN
     PERFORM pix._require_coordinator('pix.quantize_model', 'Call it alone: SELECT * FROM pix.quantize_model(…)');
+    PERFORM pix._require_writable('pix.quantize_model');
     PERFORM pix._lock_models();
     PERFORM pix._use_planner();
     model := pix._find_model(model_name);

@@ -10,7 +10,6 @@ $$;
 COMMENT ON FUNCTION pix._check_metadata(text[], double precision, integer) IS
 'Internal: refuses what no metadata can be encoded by. Errors: PX150, PX151. Runs: either.';
 REVOKE ALL ON FUNCTION pix._check_metadata(text[], double precision, integer) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._check_metadata(text[], double precision, integer) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._metadata_of(item_id text, item pix.items) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE COST 1000
@@ -25,7 +24,6 @@ $$;
 COMMENT ON FUNCTION pix._metadata_of(text, pix.items) IS
 'Internal: what can be encoded of an item, as JSON; lists however nested are made flat. Runs: either.';
 REVOKE ALL ON FUNCTION pix._metadata_of(text, pix.items) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._metadata_of(text, pix.items) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._fit_metadata(
     items text[], fields text[], weight double precision, terms integer, norms bytea, OUT design jsonb, OUT columns integer
@@ -39,7 +37,6 @@ $$;
 COMMENT ON FUNCTION pix._fit_metadata(text[], text[], double precision, integer, bytea) IS
 'Internal: how metadata are encoded, learned from items. Errors: PX153. Runs: either.';
 REVOKE ALL ON FUNCTION pix._fit_metadata(text[], text[], double precision, integer, bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._fit_metadata(text[], text[], double precision, integer, bytea) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._encode_metadata(items text[], design jsonb) RETURNS bytea[]
 LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE COST 100000
@@ -51,7 +48,6 @@ $$;
 COMMENT ON FUNCTION pix._encode_metadata(text[], jsonb) IS
 'Internal: what to append to the vectors of these items. Runs: either.';
 REVOKE ALL ON FUNCTION pix._encode_metadata(text[], jsonb) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._encode_metadata(text[], jsonb) TO pix_admin;
 
 -- Vectors are joined where they are stored; only metadata travel. A vector is as of the later of its picture's features and
 -- its metadata, and that is its extracted_at: where it differs, there is something new.
@@ -102,7 +98,7 @@ BEGIN
         low := chunk.item_ids[cardinality(chunk.item_ids)];
     END LOOP;
     -- While an index is being built, blocks stay as they are: what is not packed is found all the same.
-    IF pg_try_advisory_xact_lock(hashtext('pix.pack_features'), hashtext(model.model_name)) THEN
+    IF pix._try_lock('packs', model.model_name) THEN
         PERFORM pix.pack_features(model.model_name);
     END IF;
     RETURN appended;
@@ -112,13 +108,12 @@ COMMENT ON FUNCTION pix._append_metadata(pix.models, text, jsonb) IS
 'Internal: makes the vectors that a model lacks, or that are out of date, from packed ones of another; tells how many.
 Errors: PX024, PX030. Runs: coordinator; vectors are made on the segments.';
 REVOKE ALL ON FUNCTION pix._append_metadata(pix.models, text, jsonb) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._append_metadata(pix.models, text, jsonb) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.add_metadata(
     model_name text, base_model text DEFAULT NULL, fields text[] DEFAULT '{price,brand,categories,related,title}',
     weight double precision DEFAULT 1, terms integer DEFAULT 256
 ) RETURNS pix.metadata_designs
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET enable_nestloop = off
 AS $$
@@ -133,6 +128,7 @@ DECLARE
     result pix.metadata_designs;
 BEGIN
     PERFORM pix._require_coordinator('pix.add_metadata', 'Call it alone: SELECT * FROM pix.add_metadata(…)');
+    PERFORM pix._require_writable('pix.add_metadata');
     PERFORM pix._check_metadata(fields, weight, terms);
     PERFORM pix._lock_models();
     base := pix._find_model(base_model);
@@ -147,7 +143,7 @@ BEGIN
             MESSAGE = format('Model %L is a network, or has features of its own, and is not overwritten', model_name),
             HINT = 'Use another name, or drop that model first: SELECT pix.drop_model(…)';
     END IF;
-    PERFORM pg_advisory_xact_lock(hashtext('pix.extract_features'), hashtext(model_name));
+    PERFORM pix._lock('extraction_runs', model_name);
     PERFORM pix.pack_features(base.model_name);
     SELECT p.* INTO pack FROM pix.packs p WHERE p.model_name = base.model_name;
     PERFORM pix._check_pack(pack, base);
@@ -205,7 +201,7 @@ REVOKE ALL ON FUNCTION pix.add_metadata(text, text, text[], double precision, in
 GRANT EXECUTE ON FUNCTION pix.add_metadata(text, text, text[], double precision, integer) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.extend_metadata(model_name text) RETURNS bigint
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -216,8 +212,9 @@ DECLARE
     number bigint;
 BEGIN
     PERFORM pix._require_coordinator('pix.extend_metadata', 'Call it alone: SELECT pix.extend_metadata(…)');
+    PERFORM pix._require_writable('pix.extend_metadata');
     model := pix._find_model(model_name);
-    PERFORM pg_advisory_xact_lock(hashtext('pix.extract_features'), hashtext(model.model_name));
+    PERFORM pix._lock('extraction_runs', model.model_name);
     model := pix._find_model(model.model_name);
     SELECT d.* INTO known FROM pix.metadata_designs d WHERE d.model_name = model.model_name;
     IF NOT FOUND THEN

@@ -92,7 +92,6 @@ $$;
 COMMENT ON FUNCTION pix._keep_classifier(text, text[], bytea, double precision[]) IS
 'Internal: keeps a classifier in the memory of this backend. Errors: PX030. Runs: either.';
 REVOKE ALL ON FUNCTION pix._keep_classifier(text, text[], bytea, double precision[]) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._keep_classifier(text, text[], bytea, double precision[]) TO pix_admin;
 
 -- SECURITY DEFINER: whoever may classify has the classifier read from its tables, but cannot put another in its place,
 -- where the session's next role would find it.
@@ -390,7 +389,7 @@ GRANT EXECUTE ON FUNCTION pix.classify_item(text, text[], integer) TO pix_reader
 -- their table looks small: the settings make any size worth a worker. A process that does not keep the classifier yet
 -- reads it for its first vector; for the others PL/pgSQL would only cost time.
 CREATE OR REPLACE FUNCTION pix.classify_all(classifier text) RETURNS bigint
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET min_parallel_table_scan_size = 0
 SET parallel_setup_cost = 0
@@ -405,6 +404,7 @@ DECLARE
     done bigint;
 BEGIN
     PERFORM pix._require_coordinator('pix.classify_all', 'Call it alone: SELECT pix.classify_all(…)');
+    PERFORM pix._require_writable('pix.classify_all');
     chosen := pix._find_classifier(classifier);
     PERFORM set_config(
         'max_parallel_workers_per_gather', CASE WHEN pix._is_cluster() THEN 0 ELSE pix._cores() - 1 END::text, true

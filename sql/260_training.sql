@@ -120,7 +120,6 @@ $$;
 COMMENT ON FUNCTION pix._check_labels(text, pix.models) IS
 'Internal: refuses a label set that nothing can be learned from. Errors: PX071 to PX074, PX078. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._check_labels(text, pix.models) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._check_labels(text, pix.models) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._fit_classifier(
     item_labels text[], splits text[], vectors bytea, algorithm text, balanced boolean, folds integer,
@@ -135,16 +134,14 @@ $$;
 COMMENT ON FUNCTION pix._fit_classifier(text[], text[], bytea, text, boolean, integer) IS
 'Internal: trains and measures a classifier on vectors that follow one another. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._fit_classifier(text[], text[], bytea, text, boolean, integer) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._fit_classifier(text[], text[], bytea, text, boolean, integer) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._lock_classifiers() RETURNS void
 LANGUAGE sql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
-AS $$SELECT pg_advisory_xact_lock(hashtext('pix.classifiers'))$$;
+AS $$SELECT pix._lock('classifiers', 'all')$$;
 COMMENT ON FUNCTION pix._lock_classifiers() IS
 'Internal: who writes classifiers takes turns, until the end of the transaction. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._lock_classifiers() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._lock_classifiers() TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._forget_classifier(classifier text) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -161,7 +158,6 @@ $$;
 COMMENT ON FUNCTION pix._forget_classifier(text) IS
 'Internal: removes a classifier but for its predictions. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._forget_classifier(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._forget_classifier(text) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._check_classifier_name(classifier text, is_imported boolean) RETURNS void
 LANGUAGE plpgsql STABLE PARALLEL UNSAFE
@@ -189,7 +185,6 @@ $$;
 COMMENT ON FUNCTION pix._check_classifier_name(text, boolean) IS
 'Internal: refuses a name that cannot be used, or that belongs to a classifier of the other origin. Errors: PX077. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._check_classifier_name(text, boolean) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._check_classifier_name(text, boolean) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._store_classifier(
     classifier text, model pix.models, label_set text, algorithm text, parameters jsonb, labels text[], weights bytea,
@@ -218,14 +213,12 @@ COMMENT ON FUNCTION pix._store_classifier(text, pix.models, text, text, jsonb, t
 'Internal: writes a classifier, in place of the one of this name. Errors: PX030. Runs: coordinator.';
 REVOKE ALL ON FUNCTION
 pix._store_classifier(text, pix.models, text, text, jsonb, text[], bytea, double precision[]) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION
-pix._store_classifier(text, pix.models, text, text, jsonb, text[], bytea, double precision[]) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.train_classifier(
     classifier text, label_set text, model_name text DEFAULT NULL, algorithm text DEFAULT 'softmax',
     balanced boolean DEFAULT false, folds integer DEFAULT 0
 ) RETURNS pix.classifiers
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -239,6 +232,7 @@ DECLARE
     trained pix.classifiers;
 BEGIN
     PERFORM pix._require_coordinator('pix.train_classifier', 'Call it alone: SELECT * FROM pix.train_classifier(…)');
+    PERFORM pix._require_writable('pix.train_classifier');
     IF algorithm IS NULL OR algorithm NOT IN ('softmax', 'lda') THEN
         RAISE EXCEPTION USING ERRCODE = 'PX077',
             MESSAGE = format('The algorithm %s is not known', coalesce(quote_literal(algorithm), 'NULL')),
@@ -318,13 +312,14 @@ GRANT EXECUTE ON FUNCTION pix.train_classifier(text, text, text, text, boolean, 
 CREATE OR REPLACE FUNCTION pix.register_classifier(
     classifier text, model_name text, labels text[], weights bytea, intercepts double precision[]
 ) RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     model pix.models;
 BEGIN
     PERFORM pix._require_coordinator('pix.register_classifier', 'Call it alone: SELECT pix.register_classifier(…)');
+    PERFORM pix._require_writable('pix.register_classifier');
     model := pix._find_model(model_name);
     PERFORM pix._lock_classifiers();
     PERFORM pix._check_classifier_name(classifier, is_imported => true);
@@ -359,13 +354,14 @@ REVOKE ALL ON FUNCTION pix.register_classifier(text, text, text[], bytea, double
 GRANT EXECUTE ON FUNCTION pix.register_classifier(text, text, text[], bytea, double precision[]) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.drop_classifier(classifier text) RETURNS bigint
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     dropped bigint;
 BEGIN
     PERFORM pix._require_coordinator('pix.drop_classifier', 'Call it alone: SELECT pix.drop_classifier(…)');
+    PERFORM pix._require_writable('pix.drop_classifier');
     PERFORM pix._lock_classifiers();
     IF NOT EXISTS (SELECT FROM pix.classifiers c WHERE c.classifier = drop_classifier.classifier) THEN
         RAISE EXCEPTION USING ERRCODE = 'PX070',

@@ -147,7 +147,6 @@ $$;
 COMMENT ON FUNCTION pix._check_index_parameters(text, text, jsonb, integer) IS
 'Internal: refuses what no index can be built with. Errors: PX032, PX091. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._check_index_parameters(text, text, jsonb, integer) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._check_index_parameters(text, text, jsonb, integer) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._write_index(
     title text, key text, method text, metric text, parameters jsonb, project_to integer, mean bytea, axes bytea,
@@ -163,7 +162,6 @@ COMMENT ON FUNCTION pix._write_index(text, text, text, text, jsonb, integer, byt
 'Internal: builds an index of the blocks that were mapped under a key, into the cache of this host.
 Errors: PX024, PX091. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._write_index(text, text, text, text, jsonb, integer, bytea, bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._write_index(text, text, text, text, jsonb, integer, bytea, bytea) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._rewrite_index(
     title text, old_checksum text, old_design_checksum text, key text, kept text[], added text[],
@@ -178,19 +176,17 @@ $$;
 COMMENT ON FUNCTION pix._rewrite_index(text, text, text, text, text[], text[]) IS
 'Internal: writes an index that holds other items into the cache of this host. Errors: PX024, PX091. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._rewrite_index(text, text, text, text, text[], text[]) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._rewrite_index(text, text, text, text, text[], text[]) TO pix_admin;
 
-CREATE OR REPLACE FUNCTION pix._read_index_part(checksum text, kind text, part integer) RETURNS bytea
+CREATE OR REPLACE FUNCTION pix._read_index_part(checksum text, part integer) RETURNS bytea
 LANGUAGE plpython3u STABLE STRICT PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
 AS $$
 from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'indexes.read_part', checksum, kind, part)
+return call(plpy, GD, '@VERSION@', 'indexes.read_part', checksum, part)
 $$;
-COMMENT ON FUNCTION pix._read_index_part(text, text, integer) IS
-'Internal: a part of a file of this host''s cache; NULL behind its end. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._read_index_part(text, text, integer) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._read_index_part(text, text, integer) TO pix_admin;
+COMMENT ON FUNCTION pix._read_index_part(text, integer) IS
+'Internal: a part of a file that this backend has written; NULL behind its end. Errors: PX024. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._read_index_part(text, integer) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION pix._store_index_file(checksum text, kind text) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -202,17 +198,18 @@ DECLARE
 BEGIN
     DELETE FROM pix.index_parts p WHERE p.checksum = _store_index_file.checksum;
     LOOP
-        content := pix._read_index_part(checksum, kind, part);
+        content := pix._read_index_part(checksum, part);
         EXIT WHEN content IS NULL;
         INSERT INTO pix.index_parts (checksum, part, content) VALUES (checksum, part, content);
         part := part + 1;
     END LOOP;
+    PERFORM pix._finish_index_file(checksum, kind);
 END
 $$;
 COMMENT ON FUNCTION pix._store_index_file(text, text) IS
-'Internal: stores a file of this host''s cache in the database, in parts. Runs: coordinator.';
+'Internal: stores a file that this backend has written in the database, in parts, and gives it its name in the cache.
+Errors: PX024. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._store_index_file(text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._store_index_file(text, text) TO pix_admin;
 
 -- Two indexes of the same vectors that were built alike share a file.
 CREATE OR REPLACE FUNCTION pix._forget_index_files(old pix.indexes) RETURNS void
@@ -220,20 +217,16 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    IF NOT EXISTS (SELECT FROM pix.indexes i WHERE i.checksum = old.checksum) THEN
-        DELETE FROM pix.index_parts p WHERE p.checksum = old.checksum;
-        PERFORM pix._forget_files(ARRAY[old.checksum], 'index');
-    END IF;
-    IF NOT EXISTS (SELECT FROM pix.indexes i WHERE i.design_checksum = old.design_checksum) THEN
-        DELETE FROM pix.index_parts p WHERE p.checksum = old.design_checksum;
-        PERFORM pix._forget_files(ARRAY[old.design_checksum], 'design');
-    END IF;
+    DELETE FROM pix.index_parts p WHERE p.checksum = old.checksum
+        AND NOT EXISTS (SELECT FROM pix.indexes i WHERE i.checksum = old.checksum);
+    DELETE FROM pix.index_parts p WHERE p.checksum = old.design_checksum
+        AND NOT EXISTS (SELECT FROM pix.indexes i WHERE i.design_checksum = old.design_checksum);
+    PERFORM pix._sweep_files();
 END
 $$;
 COMMENT ON FUNCTION pix._forget_index_files(pix.indexes) IS
 'Internal: removes the files of an index that is gone, if no other has them. Errors: PX024. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._forget_index_files(pix.indexes) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._forget_index_files(pix.indexes) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._lock_index(index_name text) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -245,7 +238,7 @@ BEGIN
             MESSAGE = format('%s cannot name an index', coalesce(quote_literal(index_name), 'NULL')),
             HINT = 'Use a name of 1 to 200 bytes.';
     END IF;
-    IF NOT pg_try_advisory_xact_lock(hashtext('pix.indexes'), hashtext(index_name)) THEN
+    IF NOT pix._try_lock('indexes', index_name) THEN
         RAISE EXCEPTION USING ERRCODE = 'PX093',
             MESSAGE = format('Index %L is being built, refreshed or dropped by another session', index_name),
             HINT = 'SELECT * FROM pix.builds shows how far it is; call again when it is done.';
@@ -255,7 +248,6 @@ $$;
 COMMENT ON FUNCTION pix._lock_index(text) IS
 'Internal: who writes an index is the only one to, until the end of the transaction. Errors: PX091, PX093. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._lock_index(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._lock_index(text) TO pix_admin;
 
 -- Puts a finished index in the place of the one before, and measures it. Whoever reads meanwhile sees the one before until
 -- this transaction is committed, and its files can be restored as long.
@@ -291,7 +283,6 @@ $$;
 COMMENT ON FUNCTION pix._replace_index(pix.indexes, pix.models, timestamptz) IS
 'Internal: stores a finished index, measured, in the place of the one before. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._replace_index(pix.indexes, pix.models, timestamptz) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._replace_index(pix.indexes, pix.models, timestamptz) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._build_index(
     index_name text, model pix.models, method text, metric text, parameters jsonb, project_to integer
@@ -339,17 +330,17 @@ $$;
 COMMENT ON FUNCTION pix._build_index(text, pix.models, text, text, jsonb, integer) IS
 'Internal: builds an index of all features of a model. Errors: those of pix.build_index. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._build_index(text, pix.models, text, text, jsonb, integer) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._build_index(text, pix.models, text, text, jsonb, integer) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.build_index(
     index_name text, model_name text DEFAULT NULL, method text DEFAULT 'hnsw', metric text DEFAULT 'cosine',
     parameters jsonb DEFAULT '{}', project_to integer DEFAULT NULL
 ) RETURNS pix.indexes
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     PERFORM pix._require_coordinator('pix.build_index', 'Call it alone: SELECT * FROM pix.build_index(…);');
+    PERFORM pix._require_writable('pix.build_index');
     PERFORM pix._lock_index(index_name);
     PERFORM pix._check_index_parameters(method, metric, coalesce(parameters, '{}'), project_to);
     RETURN pix._build_index(
@@ -377,7 +368,7 @@ REVOKE ALL ON FUNCTION pix.build_index(text, text, text, text, jsonb, integer) F
 GRANT EXECUTE ON FUNCTION pix.build_index(text, text, text, text, jsonb, integer) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.refresh_index(index_name text) RETURNS pix.indexes
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -391,6 +382,7 @@ DECLARE
     name_before text := current_setting('application_name');
 BEGIN
     PERFORM pix._require_coordinator('pix.refresh_index', 'Call it alone: SELECT * FROM pix.refresh_index(…);');
+    PERFORM pix._require_writable('pix.refresh_index');
     PERFORM pix._lock_index(index_name);
     index := pix._find_index(index_name);
     model := pix._find_model(index.model_name);
@@ -438,13 +430,14 @@ REVOKE ALL ON FUNCTION pix.refresh_index(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix.refresh_index(text) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.drop_index(index_name text) RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     old pix.indexes;
 BEGIN
     PERFORM pix._require_coordinator('pix.drop_index', 'Call it alone: SELECT pix.drop_index(…);');
+    PERFORM pix._require_writable('pix.drop_index');
     PERFORM pix._lock_index(index_name);
     old := pix._find_index(index_name);
     DELETE FROM pix.indexes i WHERE i.index_name = old.index_name;

@@ -57,7 +57,6 @@ $$;
 COMMENT ON FUNCTION pix._merge_pairs(text, integer[], integer[], bytea[], double precision, bigint) IS
 'Internal: pairs of items that are that near, each once. Errors: PX096. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._merge_pairs(text, integer[], integer[], bytea[], double precision, bigint) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._merge_pairs(text, integer[], integer[], bytea[], double precision, bigint) TO pix_admin;
 
 -- CREATE TABLE AS is planned in parallel, and what runs inside a function otherwise is not.
 CREATE OR REPLACE FUNCTION pix._compare_blocks(
@@ -183,7 +182,9 @@ DECLARE
     most bigint;
     starts integer := 0;
 BEGIN
+    CALL pix._require_no_transaction('pix.build_neighbor_graph');
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    PERFORM pix._require_writable('pix.build_neighbor_graph');
     PERFORM pix._check_k(k);
     PERFORM pix._check_metric(metric);
     PERFORM pix.pack_features(model.model_name);
@@ -193,13 +194,13 @@ BEGIN
     LOOP
         PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
         -- Two calls at once take turns, and share the work.
-        PERFORM pg_advisory_xact_lock(hashtext('pix.build_neighbor_graph'), hashtext(model.model_name));
+        PERFORM pix._lock('neighbor_graphs', model.model_name);
         PERFORM pix._use_planner();
         -- Statistics lag behind features that were just loaded: nested loops over them would be chosen wrongly.
         PERFORM set_config('enable_nestloop', 'off', true);
         begun := clock_timestamp();
         -- Blocks stay as they are while they are compared.
-        PERFORM pg_advisory_xact_lock(hashtext('pix.pack_features'), hashtext(model.model_name));
+        PERFORM pix._lock('packs', model.model_name);
         model := pix._find_model(model.model_name);
         SELECT p.* INTO pack FROM pix.packs p WHERE p.model_name = model.model_name;
         PERFORM pix._check_pack(pack, model);
@@ -268,19 +269,16 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    old_checksums text[];
     old pix.indexes;
 BEGIN
-    PERFORM pg_advisory_xact_lock(hashtext('pix.pack_features'), hashtext(model_name));
-    SELECT array_agg(b.checksum) INTO old_checksums
-    FROM pix.feature_blocks b WHERE b.model_name = _forget_neighbors.model_name;
+    PERFORM pix._lock('packs', model_name);
     DELETE FROM pix.feature_blocks b WHERE b.model_name = _forget_neighbors.model_name;
     DELETE FROM pix.packs p WHERE p.model_name = _forget_neighbors.model_name;
-    PERFORM pix._forget_files(old_checksums, 'block');
     FOR old IN SELECT i.* FROM pix.indexes i WHERE i.model_name = _forget_neighbors.model_name LOOP
         DELETE FROM pix.indexes i WHERE i.index_name = old.index_name;
         PERFORM pix._forget_index_files(old);
     END LOOP;
+    PERFORM pix._sweep_files();
     DELETE FROM pix.neighbors n WHERE n.model_name = _forget_neighbors.model_name;
     DELETE FROM pix.neighbor_graphs g WHERE g.model_name = _forget_neighbors.model_name;
 END
@@ -288,4 +286,3 @@ $$;
 COMMENT ON FUNCTION pix._forget_neighbors(text) IS
 'Internal: removes the blocks, indexes and neighbours of a model. Errors: PX024. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._forget_neighbors(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._forget_neighbors(text) TO pix_admin;

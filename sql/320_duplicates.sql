@@ -9,11 +9,10 @@ return call(plpy, GD, '@VERSION@', 'neighbor_graph.raise_too_many_pairs')
 $$;
 COMMENT ON FUNCTION pix._raise_too_many_pairs() IS 'Internal: says that there are too many pairs. Errors: PX096. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._raise_too_many_pairs() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._raise_too_many_pairs() TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.duplicates(model_name text DEFAULT NULL, max_distance double precision DEFAULT 0.01)
 RETURNS SETOF pix.duplicate
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE ROWS 1000
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER ROWS 1000
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE

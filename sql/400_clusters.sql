@@ -93,7 +93,6 @@ $$;
 COMMENT ON FUNCTION pix._start_kmeans(bytea, integer, integer[], integer[], integer) IS
 'Internal: seeds runs of k-means, which this backend keeps. Errors: PX030, PX102. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._start_kmeans(bytea, integer, integer[], integer[], integer) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._start_kmeans(bytea, integer, integer[], integer[], integer) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._possible_ks(sample bytea, number integer, dimensions integer[], ks integer[])
 RETURNS integer[]
@@ -106,7 +105,6 @@ $$;
 COMMENT ON FUNCTION pix._possible_ks(bytea, integer, integer[], integer[]) IS
 'Internal: those numbers of clusters that there are enough different vectors for. Errors: PX030. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._possible_ks(bytea, integer, integer[], integer[]) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._possible_ks(bytea, integer, integer[], integer[]) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._round_of_mapped(key text) RETURNS boolean
 LANGUAGE plpython3u VOLATILE STRICT PARALLEL UNSAFE
@@ -118,7 +116,6 @@ $$;
 COMMENT ON FUNCTION pix._round_of_mapped(text) IS
 'Internal: a round of k-means over blocks that were mapped under a key; whether there is more to do. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._round_of_mapped(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._round_of_mapped(text) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._kmeans_trial(OUT centres bytea, OUT counts integer[], OUT origin bytea)
 LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE
@@ -130,7 +127,6 @@ $$;
 COMMENT ON FUNCTION pix._kmeans_trial() IS
 'Internal: centres that segments compare vectors with. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._kmeans_trial() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._kmeans_trial() TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._kmeans_sums(
     vectors bytea, items integer, dimensions integer[], centres bytea, counts integer[], origin bytea
@@ -144,7 +140,6 @@ $$;
 COMMENT ON FUNCTION pix._kmeans_sums(bytea, integer, integer[], bytea, integer[], bytea) IS
 'Internal: what of a block belongs to each centre, summed up. Errors: PX030. Runs: either.';
 REVOKE ALL ON FUNCTION pix._kmeans_sums(bytea, integer, integer[], bytea, integer[], bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._kmeans_sums(bytea, integer, integer[], bytea, integer[], bytea) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._add_sums(a bytea, b bytea) RETURNS bytea
 LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE
@@ -156,7 +151,6 @@ $$;
 COMMENT ON FUNCTION pix._add_sums(bytea, bytea) IS
 'Internal: adds up what two blocks gave. Runs: either.';
 REVOKE ALL ON FUNCTION pix._add_sums(bytea, bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._add_sums(bytea, bytea) TO pix_admin;
 
 CREATE OR REPLACE AGGREGATE pix._sum_of_sums(bytea) (
     SFUNC = pix._add_sums, STYPE = bytea, COMBINEFUNC = pix._add_sums, PARALLEL = SAFE
@@ -164,7 +158,6 @@ CREATE OR REPLACE AGGREGATE pix._sum_of_sums(bytea) (
 COMMENT ON AGGREGATE pix._sum_of_sums(bytea) IS
 'Internal: adds up what blocks gave, on each segment first. Runs: either.';
 REVOKE ALL ON FUNCTION pix._sum_of_sums(bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._sum_of_sums(bytea) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._advance_kmeans(sums bytea) RETURNS boolean
 LANGUAGE plpython3u VOLATILE STRICT PARALLEL UNSAFE
@@ -176,7 +169,6 @@ $$;
 COMMENT ON FUNCTION pix._advance_kmeans(bytea) IS
 'Internal: ends a round of k-means with the sums of all blocks; whether there is more to do. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._advance_kmeans(bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._advance_kmeans(bytea) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._kmeans_curve(
     items bigint, OUT ks integer[], OUT silhouettes double precision[], OUT inertias double precision[]
@@ -190,7 +182,6 @@ $$;
 COMMENT ON FUNCTION pix._kmeans_curve(bigint) IS
 'Internal: measures the runs of a fit on its sample. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._kmeans_curve(bigint) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._kmeans_curve(bigint) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._kmeans_result(
     k integer, OUT design bytea, OUT seeds integer[], OUT rounds integer, OUT has_converged boolean
@@ -204,7 +195,6 @@ $$;
 COMMENT ON FUNCTION pix._kmeans_result(integer) IS
 'Internal: the best run, and the end of the fit. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._kmeans_result(integer) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._kmeans_result(integer) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._fit_minibatches(
     key text, sample bytea, number integer, dimensions integer[], k integer, n_init integer, seed integer, OUT design
@@ -219,7 +209,6 @@ $$;
 COMMENT ON FUNCTION pix._fit_minibatches(text, bytea, integer, integer[], integer, integer, integer) IS
 'Internal: k-means by mini-batches of blocks that were mapped under a key. Errors: PX030, PX102. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._fit_minibatches(text, bytea, integer, integer[], integer, integer, integer) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._fit_minibatches(text, bytea, integer, integer[], integer, integer, integer) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._fit_mixture(
     places bytea, number integer, dimensions integer[], mean bytea, axes bytea, k integer, n_init integer, seed
@@ -234,8 +223,6 @@ $$;
 COMMENT ON FUNCTION pix._fit_mixture(bytea, integer, integer[], bytea, bytea, integer, integer, integer) IS
 'Internal: a mixture of Gaussians. Errors: PX030. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._fit_mixture(bytea, integer, integer[], bytea, bytea, integer, integer, integer) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION
-pix._fit_mixture(bytea, integer, integer[], bytea, bytea, integer, integer, integer) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._number_clusters(
     design bytea, is_tree boolean, old_numbers integer[], old_centres bytea, old_upper_numbers integer[],
@@ -251,7 +238,6 @@ $$;
 COMMENT ON FUNCTION pix._number_clusters(bytea, boolean, integer[], bytea, integer[], bytea) IS
 'Internal: numbers clusters as they were numbered before, and joins them to a tree. Errors: PX030. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._number_clusters(bytea, boolean, integer[], bytea, integer[], bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._number_clusters(bytea, boolean, integer[], bytea, integer[], bytea) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._assign(
     vectors bytea, items integer, design bytea, OUT clusters integer[], OUT distances double precision[]
@@ -265,7 +251,6 @@ $$;
 COMMENT ON FUNCTION pix._assign(bytea, integer, bytea) IS
 'Internal: the cluster of each vector of a block, and its distance to the centre. Errors: PX030. Runs: either.';
 REVOKE ALL ON FUNCTION pix._assign(bytea, integer, bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._assign(bytea, integer, bytea) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._run_kmeans(title text, model pix.models, key text, dimensions integer[]) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -296,7 +281,6 @@ COMMENT ON FUNCTION pix._run_kmeans(text, pix.models, text, integer[]) IS
 'Internal: does rounds of k-means until all runs have ended, 300 at most.
 Runs: coordinator; vectors are compared by threads on mapped blocks, or on the segments that store them.';
 REVOKE ALL ON FUNCTION pix._run_kmeans(text, pix.models, text, integer[]) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._run_kmeans(text, pix.models, text, integer[]) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._check_fit(
     clustering text, algorithm text, k integer, n_init integer, seed integer, dimensions integer[], max_k integer,
@@ -344,8 +328,6 @@ COMMENT ON FUNCTION pix._check_fit(text, text, integer, integer, integer, intege
 'Internal: refuses what no clustering can be fitted with. Errors: PX101. Runs: coordinator.';
 REVOKE ALL ON FUNCTION
 pix._check_fit(text, text, integer, integer, integer, integer[], integer, pix.models) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION
-pix._check_fit(text, text, integer, integer, integer, integer[], integer, pix.models) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._choose_k(
     clustering text, model pix.models, pack pix.packs, sample bytea, number integer, dimensions integer[], max_k
@@ -388,8 +370,6 @@ COMMENT ON FUNCTION pix._choose_k(text, pix.models, pix.packs, bytea, integer, i
 'Internal: the number of clusters whose silhouette is largest, by k-means; stores the curve. Errors: PX102. Runs: coordinator.';
 REVOKE ALL ON FUNCTION
 pix._choose_k(text, pix.models, pix.packs, bytea, integer, integer[], integer, integer) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION
-pix._choose_k(text, pix.models, pix.packs, bytea, integer, integer[], integer, integer) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._fit_design(
     clustering text, model pix.models, pack pix.packs, algorithm text, k integer, n_init integer, seed integer,
@@ -438,8 +418,6 @@ pix._fit_design(text, pix.models, pix.packs, text, integer, integer, integer, in
 'Internal: fits a clustering, and tells what its algorithm says of that. Errors: PX030, PX102, PX112. Runs: coordinator.';
 REVOKE ALL ON FUNCTION
 pix._fit_design(text, pix.models, pix.packs, text, integer, integer, integer, integer[], bytea, text[]) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION
-pix._fit_design(text, pix.models, pix.packs, text, integer, integer, integer, integer[], bytea, text[]) TO pix_admin;
 
 -- Written to a table that is planned in parallel. Nested loops over fresh statistics would be chosen wrongly.
 
@@ -476,7 +454,6 @@ COMMENT ON FUNCTION pix._assign_blocks(text, integer, bytea) IS
 'Internal: puts the vectors that were packed after some packing into clusters, in a temporary table pix_assigned.
 Runs: coordinator; the work is done on the segments.';
 REVOKE ALL ON FUNCTION pix._assign_blocks(text, integer, bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._assign_blocks(text, integer, bytea) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._nearest_leaves(numbers integer[], parents integer[], centres bytea) RETURNS integer[]
 LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE
@@ -488,7 +465,6 @@ $$;
 COMMENT ON FUNCTION pix._nearest_leaves(integer[], integer[], bytea) IS
 'Internal: for each cluster, which of those below it has its centre nearest; itself, where items belong to it. Runs: either.';
 REVOKE ALL ON FUNCTION pix._nearest_leaves(integer[], integer[], bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._nearest_leaves(integer[], integer[], bytea) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._describe_clusters(
     clustering text, numbers integer[], parents integer[], heights double precision[], centres bytea
@@ -577,13 +553,12 @@ COMMENT ON FUNCTION pix._describe_clusters(text, integer[], integer[], double pr
 'Internal: writes what is known of the clusters of a clustering, whose members are there.
 Runs: coordinator; the work is done on the segments.';
 REVOKE ALL ON FUNCTION pix._describe_clusters(text, integer[], integer[], double precision[], bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._describe_clusters(text, integer[], integer[], double precision[], bytea) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.fit_clusters(
     clustering text, model_name text DEFAULT NULL, algorithm text DEFAULT 'kmeans', k integer DEFAULT 25, n_init
     integer DEFAULT 10, seed integer DEFAULT 7, dimensions integer[] DEFAULT NULL, max_k integer DEFAULT 40
 ) RETURNS pix.clusterings
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET client_min_messages = warning  -- a long name is cut where it is shown
 AS $$
@@ -604,9 +579,10 @@ DECLARE
     result pix.clusterings;
 BEGIN
     PERFORM pix._require_coordinator('pix.fit_clusters', 'Call it alone: SELECT * FROM pix.fit_clusters(…)');
+    PERFORM pix._require_writable('pix.fit_clusters');
     model := pix._find_model(model_name);
     PERFORM pix._check_fit(clustering, algorithm, k, n_init, seed, dimensions, max_k, model);
-    PERFORM pg_advisory_xact_lock(hashtext('pix.fit_clusters'), hashtext(clustering));
+    PERFORM pix._lock('clusterings', clustering);
     PERFORM set_config('application_name', 'pix: 0 % of clustering ' || clustering, true);
     PERFORM pix.pack_features(model.model_name);
     SELECT p.* INTO pack FROM pix.packs p WHERE p.model_name = model.model_name;
@@ -704,7 +680,7 @@ GRANT EXECUTE ON FUNCTION
 pix.fit_clusters(text, text, text, integer, integer, integer, integer[], integer) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.assign_clusters(clustering text) RETURNS bigint
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET enable_nestloop = off
 AS $$
@@ -717,7 +693,8 @@ DECLARE
     assigned bigint;
 BEGIN
     PERFORM pix._require_coordinator('pix.assign_clusters', 'Call it alone: SELECT pix.assign_clusters(…)');
-    PERFORM pg_advisory_xact_lock(hashtext('pix.fit_clusters'), hashtext(clustering));
+    PERFORM pix._require_writable('pix.assign_clusters');
+    PERFORM pix._lock('clusterings', clustering);
     known := pix._find_clustering(clustering);
     PERFORM pix._check_clustering(known);
     PERFORM pix.pack_features(known.model_name);
@@ -777,15 +754,15 @@ $$;
 COMMENT ON FUNCTION pix._forget_clustering(text) IS
 'Internal: removes a clustering. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._forget_clustering(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._forget_clustering(text) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.drop_clustering(clustering text) RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     PERFORM pix._require_coordinator('pix.drop_clustering', 'Call it alone: SELECT pix.drop_clustering(…)');
-    PERFORM pg_advisory_xact_lock(hashtext('pix.fit_clusters'), hashtext(clustering));
+    PERFORM pix._require_writable('pix.drop_clustering');
+    PERFORM pix._lock('clusterings', clustering);
     PERFORM pix._find_clustering(clustering);
     PERFORM pix._forget_clustering(clustering);
 END

@@ -27,7 +27,6 @@ $$;
 COMMENT ON FUNCTION pix._sample(text, text, integer[], integer, integer) IS
 'Internal: packed vectors drawn at random, of some clusters or of all items; the same for the same seed. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._sample(text, text, integer[], integer, integer) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._sample(text, text, integer[], integer, integer) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._fit_projection(
     sample bytea, number integer, dimensions integer[], components integer, seed integer, OUT mean bytea, OUT axes
@@ -42,7 +41,6 @@ $$;
 COMMENT ON FUNCTION pix._fit_projection(bytea, integer, integer[], integer, integer) IS
 'Internal: principal components of sampled vectors. Errors: PX030, PX112. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._fit_projection(bytea, integer, integer[], integer, integer) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._fit_projection(bytea, integer, integer[], integer, integer) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._project(
     vectors bytea, items integer, dimensions integer[], mean bytea, axes bytea
@@ -61,7 +59,7 @@ GRANT EXECUTE ON FUNCTION pix._project(bytea, integer, integer[], bytea, bytea) 
 CREATE OR REPLACE FUNCTION pix.fit_pca(
     model_name text DEFAULT NULL, components integer DEFAULT 50
 ) RETURNS pix.projections
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -72,6 +70,7 @@ DECLARE
     result pix.projections;
 BEGIN
     PERFORM pix._require_coordinator('pix.fit_pca', 'Call it alone: SELECT * FROM pix.fit_pca(…)');
+    PERFORM pix._require_writable('pix.fit_pca');
     model := pix._find_model(model_name);
     PERFORM pix.pack_features(model.model_name);
     SELECT p.* INTO pack FROM pix.packs p WHERE p.model_name = model.model_name;

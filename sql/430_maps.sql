@@ -34,7 +34,6 @@ $$;
 COMMENT ON FUNCTION pix._usual_perplexity(text, double precision, bigint) IS
 'Internal: the perplexity to use for a map of so many items. Errors: PX111, PX112. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._usual_perplexity(text, double precision, bigint) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._usual_perplexity(text, double precision, bigint) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._lay_out(
     title text, places bytea, items integer, method text, perplexity double precision, seed integer, OUT xs double
@@ -49,7 +48,6 @@ $$;
 COMMENT ON FUNCTION pix._lay_out(text, bytea, integer, text, double precision, integer) IS
 'Internal: lays out items by their principal components. Errors: PX030, PX114. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._lay_out(text, bytea, integer, text, double precision, integer) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._lay_out(text, bytea, integer, text, double precision, integer) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._lay_out_further(
     places bytea, known_xs double precision[], known_ys double precision[], method text, perplexity double precision,
@@ -66,8 +64,6 @@ pix._lay_out_further(bytea, double precision[], double precision[], text, double
 'Internal: lays out those of some items that have no coordinates yet. Errors: PX030. Runs: coordinator.';
 REVOKE ALL ON FUNCTION
 pix._lay_out_further(bytea, double precision[], double precision[], text, double precision, integer) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION
-pix._lay_out_further(bytea, double precision[], double precision[], text, double precision, integer) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._map_places(
     model pix.models, clustering text, leaves integer[], seed integer, OUT item_ids text[], OUT places bytea
@@ -118,13 +114,12 @@ $$;
 COMMENT ON FUNCTION pix._map_places(pix.models, text, integer[], integer) IS
 'Internal: principal components of the items of a map. Errors: PX030, PX112. Runs: coordinator; vectors are projected on the segments.';
 REVOKE ALL ON FUNCTION pix._map_places(pix.models, text, integer[], integer) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._map_places(pix.models, text, integer[], integer) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.fit_map(
     map text, model_name text DEFAULT NULL, method text DEFAULT 'tsne', clustering text DEFAULT NULL, cluster integer
     DEFAULT NULL, perplexity double precision DEFAULT NULL, seed integer DEFAULT 7
 ) RETURNS pix.maps
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET client_min_messages = warning  -- a long name is cut where it is shown
 SET enable_nestloop = off
@@ -144,6 +139,7 @@ DECLARE
     result pix.maps;
 BEGIN
     PERFORM pix._require_coordinator('pix.fit_map', 'Call it alone: SELECT * FROM pix.fit_map(…)');
+    PERFORM pix._require_writable('pix.fit_map');
     IF coalesce(octet_length(map), 0) NOT BETWEEN 1 AND 200 THEN
         RAISE EXCEPTION USING ERRCODE = 'PX111',
             MESSAGE = format('%s cannot name a map', coalesce(quote_literal(map), 'NULL')),
@@ -170,7 +166,7 @@ BEGIN
             MESSAGE = format('Clustering %L is of model %L, not of %L', clustering, grouped.model_name, model.model_name),
             HINT = 'Leave model_name out.';
     END IF;
-    PERFORM pg_advisory_xact_lock(hashtext('pix.fit_map'), hashtext(map));
+    PERFORM pix._lock('maps', map);
     PERFORM set_config('application_name', 'pix: 0 % of map ' || map, true);
     PERFORM pix.pack_features(model.model_name);
     SELECT p.* INTO pack FROM pix.packs p WHERE p.model_name = model.model_name;
@@ -222,7 +218,7 @@ REVOKE ALL ON FUNCTION pix.fit_map(text, text, text, text, integer, double preci
 GRANT EXECUTE ON FUNCTION pix.fit_map(text, text, text, text, integer, double precision, integer) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.place_on_map(map text) RETURNS bigint
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET enable_nestloop = off
 AS $$
@@ -238,7 +234,8 @@ DECLARE
     laid_out record;
 BEGIN
     PERFORM pix._require_coordinator('pix.place_on_map', 'Call it alone: SELECT pix.place_on_map(…)');
-    PERFORM pg_advisory_xact_lock(hashtext('pix.fit_map'), hashtext(map));
+    PERFORM pix._require_writable('pix.place_on_map');
+    PERFORM pix._lock('maps', map);
     known := pix._find_map(map);
     IF known.clustering IS NOT NULL THEN
         grouped := pix._find_clustering(known.clustering);
@@ -311,15 +308,15 @@ $$;
 COMMENT ON FUNCTION pix._forget_map(text) IS
 'Internal: removes a map. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._forget_map(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._forget_map(text) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.drop_map(map text) RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     PERFORM pix._require_coordinator('pix.drop_map', 'Call it alone: SELECT pix.drop_map(…)');
-    PERFORM pg_advisory_xact_lock(hashtext('pix.fit_map'), hashtext(map));
+    PERFORM pix._require_writable('pix.drop_map');
+    PERFORM pix._lock('maps', map);
     PERFORM pix._find_map(map);
     PERFORM pix._forget_map(map);
 END
@@ -371,4 +368,3 @@ $$;
 COMMENT ON FUNCTION pix._forget_groups(text) IS
 'Internal: removes the clusterings, maps and principal components of a model. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._forget_groups(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._forget_groups(text) TO pix_admin;

@@ -51,38 +51,41 @@ COMMENT ON FUNCTION pix._decay(double precision, interval) IS
 REVOKE ALL ON FUNCTION pix._decay(double precision, interval) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix._decay(double precision, interval) TO pix_reader;
 
--- Whoever waited for a lock has to see what was done meanwhile.
-CREATE OR REPLACE FUNCTION pix._require_read_committed() RETURNS void
-LANGUAGE plpgsql STABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    IF current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX130',
-            MESSAGE = format('Votes cannot be counted in a transaction that is %s', current_setting('transaction_isolation')),
-            HINT = 'Use BEGIN ISOLATION LEVEL READ COMMITTED, or no transaction of your own.';
-    END IF;
-END
-$$;
-COMMENT ON FUNCTION pix._require_read_committed() IS
-'Internal: refuses to work on what was true when the transaction began. Errors: PX130. Runs: either.';
-REVOKE ALL ON FUNCTION pix._require_read_committed() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._require_read_committed() TO pix_reader;
-
+-- What is added up by clusters changes: votes are counted before or after, not in between. A cluster locks the whole table
+-- for each vote anyway; elsewhere nobody holds it longer than it takes to commit, unless they have asked for a suggestion
+-- since their vote. Such a one is waited for ten times, and votes of others pass in between.
 CREATE OR REPLACE FUNCTION pix._hold_arms() RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
+SET lock_timeout = '1s'
 AS $$
+DECLARE
+    holders text;
 BEGIN
     PERFORM pix._require_read_committed();
-    PERFORM pg_advisory_xact_lock(hashtext('pix.arms'), 0);
+    PERFORM pix._count_votes();
+    FOR attempt IN 1 .. 10 LOOP
+        BEGIN
+            LOCK TABLE pix.arms IN EXCLUSIVE MODE;
+            RETURN;
+        EXCEPTION WHEN lock_not_available THEN
+            SELECT string_agg(DISTINCT format('session %s of %s, %s since %s', a.pid, a.usename, a.state,
+                to_char(a.state_change, 'HH24:MI:SS')), '; ') INTO holders
+            FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+            WHERE l.relation = 'pix.arms'::regclass AND l.granted AND l.pid <> pg_backend_pid()
+                AND l.mode <> 'AccessShareLock' AND a.datname = current_database();
+        END;
+        PERFORM pg_sleep(0.2);
+    END LOOP;
+    RAISE EXCEPTION USING ERRCODE = 'PX063',
+        MESSAGE = format('A transaction that has voted does not end: %s', coalesce(holders, 'it is not known whose')),
+        HINT = 'Have it committed, or end it: SELECT pg_terminate_backend(…); idle_in_transaction_session_timeout does so by itself.';
 END
 $$;
 COMMENT ON FUNCTION pix._hold_arms() IS
-'Internal: holds up votes until the end of the transaction, which changes what they are added up by. Errors: PX130.
-Runs: coordinator.';
+'Internal: holds up the counting of votes until the end of the transaction, which changes what they are added up by.
+Errors: PX063, PX130. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._hold_arms() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._hold_arms() TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._check_user(user_id text) RETURNS void
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
@@ -104,17 +107,132 @@ GRANT EXECUTE ON FUNCTION pix._check_user(text) TO pix_reader;
 CREATE OR REPLACE FUNCTION pix._hold_user(user_id text) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
 AS $$
 BEGIN
-    PERFORM pix._require_read_committed();
-    PERFORM pg_advisory_xact_lock_shared(hashtext('pix.arms'), 0);
-    PERFORM pg_advisory_xact_lock(hashtext('pix.votes'), hashtext(user_id));
+    IF NOT EXISTS (SELECT FROM pix.users u WHERE u.user_id = _hold_user.user_id) THEN
+        LOCK TABLE pix.arms IN ROW EXCLUSIVE MODE;  -- a batch that creates the same user would wait with everybody else held up
+        INSERT INTO pix.users (user_id) VALUES (_hold_user.user_id) ON CONFLICT DO NOTHING;
+    END IF;
+    IF NOT pix._is_cluster() THEN  -- which would lock the whole table
+        PERFORM FROM pix.users u WHERE u.user_id = _hold_user.user_id FOR NO KEY UPDATE;
+    END IF;
 END
 $$;
 COMMENT ON FUNCTION pix._hold_user(text) IS
-'Internal: what is done for a user waits for what was begun for them, and whoever adds everything up waits for both.
-Errors: PX130. Runs: coordinator.';
+'Internal: what is done for a user waits for what was begun for them; the user is created if new. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._hold_user(text) FROM PUBLIC;
+
+-- As pix.opinions has it, but for what the vote''s own transaction has logged after it.
+CREATE OR REPLACE FUNCTION pix._opinion_at(vote pix.interactions, is_included boolean) RETURNS pix.opinions
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
+AS $$
+DECLARE
+    opinion pix.opinions;
+BEGIN
+    SELECT i.user_id, i.item_id, i.signal, i.value, i.voted_at, i.vote_id INTO opinion
+    FROM (
+        SELECT n.user_id, n.item_id, n.signal, n.value, n.voted_at, n.vote_id,
+            n.signal IN ('like', 'dislike') AS is_said, max(n.voted_at) FILTER (WHERE n.signal = 'undo') OVER () AS undone_at
+        FROM pix.interactions n
+        WHERE n.user_id = vote.user_id AND n.item_id = vote.item_id AND CASE
+            WHEN n.vote_id = vote.vote_id THEN is_included
+            WHEN n.vote_id < vote.vote_id OR vote.transaction_id IS NULL THEN true
+            ELSE n.transaction_id IS DISTINCT FROM vote.transaction_id END
+    ) i
+    WHERE i.undone_at IS NULL OR i.voted_at > i.undone_at
+    ORDER BY i.is_said DESC, i.signal = 'skip', CASE WHEN i.is_said THEN 0 ELSE abs(i.value) END DESC,
+        i.voted_at DESC, i.vote_id DESC
+    LIMIT 1;
+    RETURN opinion;
+END
+$$;
+COMMENT ON FUNCTION pix._opinion_at(pix.interactions, boolean) IS
+'Internal: what a user thought of an item before a vote, or after it. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._opinion_at(pix.interactions, boolean) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION pix._count_vote(vote pix.interactions) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
+AS $$
+DECLARE
+    before pix.opinions := pix._opinion_at(vote, false);
+    after pix.opinions := pix._opinion_at(vote, true);
+    half_life double precision;
+    latest timestamptz;
+BEGIN
+    IF before.vote_id IS NOT DISTINCT FROM after.vote_id THEN
+        RETURN;
+    END IF;
+    half_life := pix._half_life();
+    latest := greatest(before.voted_at, after.voted_at);
+    INSERT INTO pix.arms AS a (user_id, clustering, cluster, likes, dislikes, votes, as_of)
+    SELECT vote.user_id, m.clustering, m.cluster,
+        coalesce(greatest(after.value, 0) * pix._decay(half_life, latest - after.voted_at), 0)
+            - coalesce(greatest(before.value, 0) * pix._decay(half_life, latest - before.voted_at), 0),
+        coalesce(greatest(-after.value, 0) * pix._decay(half_life, latest - after.voted_at), 0)
+            - coalesce(greatest(-before.value, 0) * pix._decay(half_life, latest - before.voted_at), 0),
+        (after.vote_id IS NOT NULL)::integer - (before.vote_id IS NOT NULL)::integer, latest
+    FROM pix.cluster_members m WHERE m.item_id = vote.item_id
+    -- What has decayed to nothing is dropped: the next product would be too small for a float.
+    ON CONFLICT ON CONSTRAINT arms_pkey DO UPDATE SET
+        likes = greatest(0, CASE WHEN a.likes < 1e-90 THEN 0 ELSE a.likes END * pix._decay(half_life, greatest(a.as_of, excluded.as_of) - a.as_of)
+            + excluded.likes * pix._decay(half_life, greatest(a.as_of, excluded.as_of) - excluded.as_of)),
+        dislikes = greatest(0, CASE WHEN a.dislikes < 1e-90 THEN 0 ELSE a.dislikes END * pix._decay(half_life, greatest(a.as_of, excluded.as_of) - a.as_of)
+            + excluded.dislikes * pix._decay(half_life, greatest(a.as_of, excluded.as_of) - excluded.as_of)),
+        votes = a.votes + excluded.votes, as_of = greatest(a.as_of, excluded.as_of);
+END
+$$;
+COMMENT ON FUNCTION pix._count_vote(pix.interactions) IS
+'Internal: moves the arms of a user, who has to be held, by what a vote in the log has changed. Errors: PX028. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._count_vote(pix.interactions) FROM PUBLIC;
+
+-- Votes are counted when their transaction commits: until then nobody has to wait for it, and it for nobody. There, users are
+-- held in whatever order they have voted; transactions with votes of several take turns, or they could wait for one another.
+CREATE OR REPLACE FUNCTION pix._vote_commits() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF current_setting('pix.voters', true) = 'several' THEN
+        LOCK TABLE pix.users IN SHARE UPDATE EXCLUSIVE MODE;
+    END IF;
+    LOCK TABLE pix.arms IN ROW EXCLUSIVE MODE;
+    PERFORM pix._hold_user(NEW.user_id);
+    PERFORM pix._count_vote(NEW);
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION pix._vote_commits() IS
+'Internal: trigger of pix.interactions, for a vote whose transaction commits. Errors: PX028. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._vote_commits() FROM PUBLIC;
+DROP TRIGGER IF EXISTS vote_commits ON pix.interactions;
+DO $$
+BEGIN
+    IF NOT pix._is_cluster() THEN  -- where triggers cannot write
+        CREATE CONSTRAINT TRIGGER vote_commits AFTER INSERT ON pix.interactions DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW WHEN (NEW.transaction_id IS NOT NULL) EXECUTE FUNCTION pix._vote_commits();
+    END IF;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION pix._count_votes() RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF NOT pix._is_cluster() THEN
+        SET CONSTRAINTS pix.vote_commits IMMEDIATE;
+        SET CONSTRAINTS pix.vote_commits DEFERRED;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pix._count_votes() IS
+'Internal: counts the votes of this transaction now. Errors: PX028. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._count_votes() FROM PUBLIC;
 
 -- Tables of votes are written by the owner's rights, through these functions alone: the log cannot be rewritten by who votes.
 CREATE OR REPLACE FUNCTION pix._log_vote(
@@ -127,84 +245,74 @@ SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
     used_time timestamptz := coalesce(voted_at, clock_timestamp());
+    is_cluster boolean := pix._is_cluster();
+    voter text := current_setting('pix.voters', true);
     known record;
     shown record;
-    before record;
-    after record;
-    half_life double precision;
-    latest timestamptz;
-    new_id bigint;
+    logged pix.interactions;
 BEGIN
+    PERFORM pix._require_read_committed();
     PERFORM pix._use_planner();
-    PERFORM pix._hold_user(user_id);
-    IF idempotency_key IS NOT NULL THEN
-        SELECT n.vote_id, n.item_id, n.signal, n.voted_at INTO known FROM pix.interactions n
-        WHERE n.user_id = _log_vote.user_id AND n.idempotency_key = _log_vote.idempotency_key;
-        IF FOUND THEN
-            IF known.item_id IS DISTINCT FROM item_id OR known.signal <> signal OR known.voted_at <> coalesce(voted_at, known.voted_at) THEN
-                RAISE EXCEPTION USING ERRCODE = 'PX123',
-                    MESSAGE = format(
-                        'The idempotency key %L of user %L was used for another vote: %s of item %L',
-                        idempotency_key, user_id, known.signal, known.item_id
-                    ),
-                    HINT = 'Give each vote a key of its own, and the same one only when it is sent again.';
+    PERFORM pix._half_life();  -- a setting that cannot be used is told now, not at the end of the transaction
+    IF is_cluster THEN
+        LOCK TABLE pix.arms IN EXCLUSIVE MODE;  -- which counting the vote would do anyway: so there is one order of locks
+    END IF;
+    LOOP
+        IF idempotency_key IS NOT NULL THEN
+            SELECT n.vote_id, n.item_id, n.signal, n.voted_at INTO known FROM pix.interactions n
+            WHERE n.user_id = _log_vote.user_id AND n.idempotency_key = _log_vote.idempotency_key;
+            IF FOUND THEN
+                IF known.item_id IS DISTINCT FROM item_id OR known.signal <> signal OR known.voted_at <> coalesce(voted_at, known.voted_at) THEN
+                    RAISE EXCEPTION USING ERRCODE = 'PX123',
+                        MESSAGE = format(
+                            'The idempotency key %L of user %L was used for another vote: %s of item %L',
+                            idempotency_key, user_id, known.signal, known.item_id
+                        ),
+                        HINT = 'Give each vote a key of its own, and the same one only when it is sent again.';
+                END IF;
+                RETURN known.vote_id;
             END IF;
-            RETURN known.vote_id;
         END IF;
+        IF signal <> 'undo' AND NOT EXISTS (SELECT FROM pix.items i WHERE i.item_id = _log_vote.item_id) THEN
+            RAISE EXCEPTION USING ERRCODE = 'PX040', MESSAGE = format('Item %s is not known', coalesce(quote_literal(item_id), 'NULL')),
+                HINT = 'SELECT item_id FROM pix.items lists the items.';
+        END IF;
+        SELECT s.impression_id, s.policy, s.clustering, s.cluster, s.propensity INTO shown FROM pix.impressions s
+        WHERE s.user_id = _log_vote.user_id AND s.item_id = _log_vote.item_id AND s.shown_at <= used_time
+        ORDER BY s.shown_at DESC LIMIT 1;
+        IF (policy, clustering, cluster, propensity) IS DISTINCT FROM (
+            CASE WHEN policy IS NOT NULL THEN shown.policy END, CASE WHEN clustering IS NOT NULL THEN shown.clustering END,
+            CASE WHEN cluster IS NOT NULL THEN shown.cluster END, CASE WHEN propensity IS NOT NULL THEN shown.propensity END
+        ) THEN  -- something else has suggested the item
+            SELECT NULL::bigint AS impression_id, policy AS policy, clustering AS clustering, cluster AS cluster,
+                propensity AS propensity INTO shown;
+        END IF;
+        INSERT INTO pix.interactions AS n (
+            user_id, item_id, signal, value, voted_at, impression_id, policy, clustering, cluster, propensity, idempotency_key,
+            transaction_id
+        ) VALUES (
+            _log_vote.user_id, _log_vote.item_id, _log_vote.signal, _log_vote.value, used_time, shown.impression_id,
+            shown.policy, shown.clustering, shown.cluster, shown.propensity, _log_vote.idempotency_key,
+            CASE WHEN NOT is_cluster THEN txid_current() END
+        )
+        ON CONFLICT DO NOTHING
+        RETURNING n.* INTO logged;
+        EXIT WHEN FOUND;  -- else another session has just logged the same key
+    END LOOP;
+    IF is_cluster THEN
+        PERFORM pix._hold_user(user_id);
+        PERFORM pix._count_vote(logged);
+    ELSIF voter IS DISTINCT FROM user_id AND voter IS DISTINCT FROM 'several' THEN
+        PERFORM set_config('pix.voters', CASE WHEN coalesce(voter, '') = '' THEN user_id ELSE 'several' END, true);
     END IF;
-    IF signal <> 'undo' AND NOT EXISTS (SELECT FROM pix.items i WHERE i.item_id = _log_vote.item_id) THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX040', MESSAGE = format('Item %s is not known', coalesce(quote_literal(item_id), 'NULL')),
-            HINT = 'SELECT item_id FROM pix.items lists the items.';
-    END IF;
-    IF NOT EXISTS (SELECT FROM pix.users u WHERE u.user_id = _log_vote.user_id) THEN
-        INSERT INTO pix.users (user_id) VALUES (_log_vote.user_id) ON CONFLICT DO NOTHING;
-    END IF;
-    SELECT s.impression_id, s.policy, s.clustering, s.cluster, s.propensity INTO shown FROM pix.impressions s
-    WHERE s.user_id = _log_vote.user_id AND s.item_id = _log_vote.item_id AND s.shown_at <= used_time
-    ORDER BY s.shown_at DESC LIMIT 1;
-    IF (policy, clustering, cluster, propensity) IS DISTINCT FROM (
-        CASE WHEN policy IS NOT NULL THEN shown.policy END, CASE WHEN clustering IS NOT NULL THEN shown.clustering END,
-        CASE WHEN cluster IS NOT NULL THEN shown.cluster END, CASE WHEN propensity IS NOT NULL THEN shown.propensity END
-    ) THEN  -- something else has suggested the item
-        SELECT NULL::bigint AS impression_id, policy AS policy, clustering AS clustering, cluster AS cluster,
-            propensity AS propensity INTO shown;
-    END IF;
-    SELECT o.value, o.voted_at, o.vote_id INTO before FROM pix.opinions o
-    WHERE o.user_id = _log_vote.user_id AND o.item_id = _log_vote.item_id;
-    INSERT INTO pix.interactions (
-        user_id, item_id, signal, value, voted_at, impression_id, policy, clustering, cluster, propensity, idempotency_key
-    ) VALUES (
-        _log_vote.user_id, _log_vote.item_id, _log_vote.signal, _log_vote.value, used_time, shown.impression_id,
-        shown.policy, shown.clustering, shown.cluster, shown.propensity, _log_vote.idempotency_key
-    ) RETURNING vote_id INTO new_id;
-    SELECT o.value, o.voted_at, o.vote_id INTO after FROM pix.opinions o
-    WHERE o.user_id = _log_vote.user_id AND o.item_id = _log_vote.item_id;
-    IF before.vote_id IS DISTINCT FROM after.vote_id THEN
-        half_life := pix._half_life();
-        latest := greatest(before.voted_at, after.voted_at);
-        INSERT INTO pix.arms AS a (user_id, clustering, cluster, likes, dislikes, votes, as_of)
-        SELECT _log_vote.user_id, m.clustering, m.cluster,
-            coalesce(greatest(after.value, 0) * pix._decay(half_life, latest - after.voted_at), 0)
-                - coalesce(greatest(before.value, 0) * pix._decay(half_life, latest - before.voted_at), 0),
-            coalesce(greatest(-after.value, 0) * pix._decay(half_life, latest - after.voted_at), 0)
-                - coalesce(greatest(-before.value, 0) * pix._decay(half_life, latest - before.voted_at), 0),
-            (after.vote_id IS NOT NULL)::integer - (before.vote_id IS NOT NULL)::integer, latest
-        FROM pix.cluster_members m WHERE m.item_id = _log_vote.item_id
-        -- What has decayed to nothing is dropped: the next product would be too small for a float.
-        ON CONFLICT ON CONSTRAINT arms_pkey DO UPDATE SET
-            likes = greatest(0, CASE WHEN a.likes < 1e-90 THEN 0 ELSE a.likes END * pix._decay(half_life, greatest(a.as_of, excluded.as_of) - a.as_of)
-                + excluded.likes * pix._decay(half_life, greatest(a.as_of, excluded.as_of) - excluded.as_of)),
-            dislikes = greatest(0, CASE WHEN a.dislikes < 1e-90 THEN 0 ELSE a.dislikes END * pix._decay(half_life, greatest(a.as_of, excluded.as_of) - a.as_of)
-                + excluded.dislikes * pix._decay(half_life, greatest(a.as_of, excluded.as_of) - excluded.as_of)),
-            votes = a.votes + excluded.votes, as_of = greatest(a.as_of, excluded.as_of);
-    END IF;
-    RETURN new_id;
+    RETURN logged.vote_id;
 END
 $$;
 COMMENT ON FUNCTION pix._log_vote(
     text, text, text, double precision, timestamptz, text, text, integer, double precision, text
 ) IS
-'Internal: appends to the log, and moves the arms by what that changes. Errors: PX028, PX040, PX123. Runs: coordinator.';
+'Internal: appends to the log; the arms are moved by what that changes at the end of the transaction, on a cluster at once.
+Errors: PX028, PX040, PX123, PX130. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._log_vote(
     text, text, text, double precision, timestamptz, text, text, integer, double precision, text
 ) FROM PUBLIC;
@@ -222,6 +330,7 @@ DECLARE
     used_value double precision;
 BEGIN
     PERFORM pix._require_coordinator('pix.vote', 'Call it with values, or log many votes with pix.vote_batch.');
+    PERFORM pix._require_writable('pix.vote');
     PERFORM pix._check_user(user_id);
     IF used_signal IS NULL OR (liked IS NOT NULL AND signal IS NOT NULL) THEN
         RAISE EXCEPTION USING ERRCODE = 'PX121',
@@ -289,8 +398,9 @@ DECLARE
     moment timestamptz;
 BEGIN
     PERFORM pix._require_coordinator('pix.undo_vote', 'Call it with values.');
+    PERFORM pix._require_writable('pix.undo_vote');
+    PERFORM pix._require_read_committed();
     PERFORM pix._check_user(user_id);
-    PERFORM pix._hold_user(user_id);
     IF NOT EXISTS (
         SELECT FROM pix.opinions o WHERE o.user_id = undo_vote.user_id AND o.item_id = undo_vote.item_id
     ) THEN
@@ -345,14 +455,14 @@ COMMENT ON FUNCTION pix._add_up_arms(text, text[]) IS
 'Internal: adds up the opinions of some users, or of all, in a clustering, or in all. Votes have to be held up.
 Errors: PX028. Runs: coordinator; the work is done on the segments.';
 REVOKE ALL ON FUNCTION pix._add_up_arms(text, text[]) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._add_up_arms(text, text[]) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.rebuild_arms(clustering text DEFAULT NULL) RETURNS bigint
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     PERFORM pix._require_coordinator('pix.rebuild_arms', 'Call it alone: SELECT pix.rebuild_arms();');
+    PERFORM pix._require_writable('pix.rebuild_arms');
     IF clustering IS NOT NULL THEN
         PERFORM pix._find_clustering(clustering);
     END IF;
@@ -373,11 +483,12 @@ REVOKE ALL ON FUNCTION pix.rebuild_arms(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix.rebuild_arms(text) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.set_half_life(days double precision) RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     PERFORM pix._require_coordinator('pix.set_half_life', 'Call it alone: SELECT pix.set_half_life(90);');
+    PERFORM pix._require_writable('pix.set_half_life');
     IF NOT days BETWEEN 0.001 AND 100000 THEN
         RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = format('A half-life of %s days cannot be used', days),
             HINT = 'Use 0.001 to 100,000 days, or NULL, so that votes do not age.';
@@ -404,6 +515,7 @@ GRANT EXECUTE ON FUNCTION pix.set_half_life(double precision) TO pix_admin;
 CREATE OR REPLACE FUNCTION pix.vote_batch(votes jsonb) RETURNS SETOF pix.vote_result
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET lock_timeout = '10s'
 AS $$
 DECLARE
     date_form text := '^(?!0000)\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])[T ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,6})?)?'
@@ -413,6 +525,7 @@ DECLARE
     voters text[];
 BEGIN
     PERFORM pix._require_coordinator('pix.vote_batch', 'Call it alone: SELECT * FROM pix.vote_batch(…)');
+    PERFORM pix._require_writable('pix.vote_batch');
     IF jsonb_typeof(votes) IS DISTINCT FROM 'array' THEN
         RAISE EXCEPTION USING ERRCODE = 'PX121', MESSAGE = 'The votes are no JSON array',
             HINT = 'Give an array of objects: [{"user_id": "ann", "item_id": "B005IYS5ZA", "liked": true}]';
@@ -466,64 +579,73 @@ BEGIN
     ) v
     LEFT JOIN pix.signals s ON s.signal = v.signal;
 
-    -- As far as the database knows.
-    SELECT array_agg(coalesce(v.reason,
-            CASE WHEN i.item_id IS NULL THEN format('item %L is not known', v.item_id)
-                WHEN v.is_other OR k.item_id <> v.item_id OR k.signal <> v.signal OR (v.said_when AND k.voted_at <> v.voted_at)
-                    THEN format('the idempotency key %L was used for another vote', v.key) END
-        ) ORDER BY v.place) AS reasons,
-        array_agg(k.vote_id IS NOT NULL OR coalesce(v.first_place < v.place, false) ORDER BY v.place) AS is_known,
-        array_agg(s.impression_id ORDER BY v.place) AS impressions,
-        array_agg(CASE WHEN s.place IS NULL THEN v.policy ELSE s.policy END ORDER BY v.place) AS policies,
-        array_agg(CASE WHEN s.place IS NULL THEN v.clustering ELSE s.clustering END ORDER BY v.place) AS clusterings,
-        array_agg(CASE WHEN s.place IS NULL THEN v.cluster ELSE s.cluster END ORDER BY v.place) AS clusters,
-        array_agg(CASE WHEN s.place IS NULL THEN v.propensity ELSE s.propensity END ORDER BY v.place) AS propensities
-    INTO checked
-    FROM (
-        SELECT u.*,
-            CASE WHEN u.key IS NOT NULL THEN first_value(u.place) OVER w END AS first_place,
-            u.key IS NOT NULL AND (
-                first_value(u.item_id) OVER w <> u.item_id OR first_value(u.signal) OVER w <> u.signal
-                OR (u.said_when AND first_value(u.voted_at) OVER w <> u.voted_at)
-            ) AS is_other
-        FROM unnest(
-            said.users, said.items, said.signals, said.times, said.said_when, said.policies, said.clusterings, said.clusters,
-            said.propensities, said.keys, said.reasons
-        ) WITH ORDINALITY u (
-            user_id, item_id, signal, voted_at, said_when, policy, clustering, cluster, propensity, key, reason, place
-        )
-        WINDOW w AS (PARTITION BY u.user_id, u.key, u.reason IS NULL ORDER BY u.place)
-    ) v
-    LEFT JOIN pix.items i ON i.item_id = v.item_id
-    LEFT JOIN pix.interactions k ON k.user_id = v.user_id AND k.idempotency_key = v.key
-    LEFT JOIN (
-        SELECT DISTINCT ON (u.place) u.place, h.impression_id, h.policy, h.clustering, h.cluster, h.propensity
-        FROM unnest(said.users, said.items, said.times) WITH ORDINALITY u (user_id, item_id, voted_at, place)
-        JOIN pix.impressions h ON h.user_id = u.user_id AND h.item_id = u.item_id AND h.shown_at <= u.voted_at
-        ORDER BY u.place, h.shown_at DESC
-    ) s ON s.place = v.place AND coalesce(v.policy = s.policy, true) AND coalesce(v.clustering = s.clustering, true)
-        AND coalesce(v.cluster = s.cluster, true) AND coalesce(v.propensity = s.propensity, true);
+    LOOP
+        -- As far as the database knows.
+        SELECT array_agg(coalesce(v.reason,
+                CASE WHEN i.item_id IS NULL THEN format('item %L is not known', v.item_id)
+                    WHEN v.is_other OR k.item_id <> v.item_id OR k.signal <> v.signal OR (v.said_when AND k.voted_at <> v.voted_at)
+                        THEN format('the idempotency key %L was used for another vote', v.key) END
+            ) ORDER BY v.place) AS reasons,
+            array_agg(k.vote_id IS NOT NULL OR coalesce(v.first_place < v.place, false) ORDER BY v.place) AS is_known,
+            array_agg(s.impression_id ORDER BY v.place) AS impressions,
+            array_agg(CASE WHEN s.place IS NULL THEN v.policy ELSE s.policy END ORDER BY v.place) AS policies,
+            array_agg(CASE WHEN s.place IS NULL THEN v.clustering ELSE s.clustering END ORDER BY v.place) AS clusterings,
+            array_agg(CASE WHEN s.place IS NULL THEN v.cluster ELSE s.cluster END ORDER BY v.place) AS clusters,
+            array_agg(CASE WHEN s.place IS NULL THEN v.propensity ELSE s.propensity END ORDER BY v.place) AS propensities
+        INTO checked
+        FROM (
+            SELECT u.*,
+                CASE WHEN u.key IS NOT NULL THEN first_value(u.place) OVER w END AS first_place,
+                u.key IS NOT NULL AND (
+                    first_value(u.item_id) OVER w <> u.item_id OR first_value(u.signal) OVER w <> u.signal
+                    OR (u.said_when AND first_value(u.voted_at) OVER w <> u.voted_at)
+                ) AS is_other
+            FROM unnest(
+                said.users, said.items, said.signals, said.times, said.said_when, said.policies, said.clusterings, said.clusters,
+                said.propensities, said.keys, said.reasons
+            ) WITH ORDINALITY u (
+                user_id, item_id, signal, voted_at, said_when, policy, clustering, cluster, propensity, key, reason, place
+            )
+            WINDOW w AS (PARTITION BY u.user_id, u.key, u.reason IS NULL ORDER BY u.place)
+        ) v
+        LEFT JOIN pix.items i ON i.item_id = v.item_id
+        LEFT JOIN pix.interactions k ON k.user_id = v.user_id AND k.idempotency_key = v.key
+        LEFT JOIN (
+            SELECT DISTINCT ON (u.place) u.place, h.impression_id, h.policy, h.clustering, h.cluster, h.propensity
+            FROM unnest(said.users, said.items, said.times) WITH ORDINALITY u (user_id, item_id, voted_at, place)
+            JOIN pix.impressions h ON h.user_id = u.user_id AND h.item_id = u.item_id AND h.shown_at <= u.voted_at
+            ORDER BY u.place, h.shown_at DESC
+        ) s ON s.place = v.place AND coalesce(v.policy = s.policy, true) AND coalesce(v.clustering = s.clustering, true)
+            AND coalesce(v.cluster = s.cluster, true) AND coalesce(v.propensity = s.propensity, true);
 
-    SELECT array_agg(DISTINCT u.user_id) INTO voters
-    FROM unnest(said.users, checked.reasons, checked.is_known) u (user_id, reason, is_known)
-    WHERE u.reason IS NULL AND NOT u.is_known;
-    IF voters IS NOT NULL THEN
-        INSERT INTO pix.users (user_id) SELECT n.user_id FROM unnest(voters) n (user_id) ON CONFLICT DO NOTHING;
-        INSERT INTO pix.interactions (
-            user_id, item_id, signal, value, voted_at, impression_id, policy, clustering, cluster, propensity, idempotency_key
-        )
-        SELECT u.user_id, u.item_id, u.signal, u.value, u.voted_at, u.impression_id, u.policy, u.clustering, u.cluster,
-            u.propensity, u.key
-        FROM unnest(
-            said.users, said.items, said.signals, said.values, said.times, said.keys, checked.impressions, checked.policies,
-            checked.clusterings, checked.clusters, checked.propensities, checked.reasons, checked.is_known
-        ) WITH ORDINALITY u (
-            user_id, item_id, signal, value, voted_at, key, impression_id, policy, clustering, cluster, propensity, reason,
-            is_known, place
-        )
-        WHERE u.reason IS NULL AND NOT u.is_known ORDER BY u.place;
-        PERFORM pix._add_up_arms(NULL, voters);
-    END IF;
+        SELECT array_agg(DISTINCT u.user_id) INTO voters
+        FROM unnest(said.users, checked.reasons, checked.is_known) u (user_id, reason, is_known)
+        WHERE u.reason IS NULL AND NOT u.is_known;
+        EXIT WHEN voters IS NULL;
+        BEGIN
+            INSERT INTO pix.users (user_id) SELECT n.user_id FROM unnest(voters) n (user_id) ON CONFLICT DO NOTHING;
+            INSERT INTO pix.interactions (
+                user_id, item_id, signal, value, voted_at, impression_id, policy, clustering, cluster, propensity, idempotency_key
+            )
+            SELECT u.user_id, u.item_id, u.signal, u.value, u.voted_at, u.impression_id, u.policy, u.clustering, u.cluster,
+                u.propensity, u.key
+            FROM unnest(
+                said.users, said.items, said.signals, said.values, said.times, said.keys, checked.impressions, checked.policies,
+                checked.clusterings, checked.clusters, checked.propensities, checked.reasons, checked.is_known
+            ) WITH ORDINALITY u (
+                user_id, item_id, signal, value, voted_at, key, impression_id, policy, clustering, cluster, propensity, reason,
+                is_known, place
+            )
+            WHERE u.reason IS NULL AND NOT u.is_known ORDER BY u.place;
+            PERFORM pix._add_up_arms(NULL, voters);
+            EXIT;
+        EXCEPTION
+            WHEN unique_violation THEN NULL;  -- another session has just logged one of the keys
+            WHEN lock_not_available THEN
+                RAISE EXCEPTION USING ERRCODE = 'PX063', MESSAGE = 'A transaction that has logged one of the idempotency keys does not end',
+                    HINT = 'Have it committed; idle_in_transaction_session_timeout ends such a session by itself.';
+        END;
+    END LOOP;
     RETURN QUERY
     SELECT u.place::integer, CASE WHEN u.reason IS NOT NULL THEN 'rejected' WHEN u.is_known THEN 'unchanged' ELSE 'logged' END,
         u.reason
@@ -553,6 +675,7 @@ DECLARE
     skipped record;
 BEGIN
     PERFORM pix._require_coordinator('pix.count_skips', 'Call it alone: SELECT pix.count_skips();');
+    PERFORM pix._require_writable('pix.count_skips');
     IF older_than IS NULL OR NOT older_than BETWEEN interval '0' AND interval '1000 years' THEN
         RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = format('older_than is %s', coalesce(older_than::text, 'NULL')),
             HINT = 'Give the time that people have to answer: older_than => ''1 day''.';

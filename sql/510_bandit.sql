@@ -2,11 +2,12 @@
 -- item is the one that the user may like best. What was shown, and how probable that was, is logged.
 
 CREATE OR REPLACE FUNCTION pix.set_default_clustering(clustering text) RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     PERFORM pix._require_coordinator('pix.set_default_clustering', 'Call it alone: SELECT pix.set_default_clustering(…)');
+    PERFORM pix._require_writable('pix.set_default_clustering');
     PERFORM pix._find_clustering(clustering);
     DELETE FROM pix.settings s WHERE s.key = 'default_clustering';
     INSERT INTO pix.settings (key, value) VALUES ('default_clustering', clustering);
@@ -187,17 +188,18 @@ REVOKE ALL ON FUNCTION pix._best_in_clusters(
     bytea
 ) FROM PUBLIC;
 
-CREATE OR REPLACE FUNCTION pix._suggest(
-    user_id text, count integer, policy text, clustering text, prior text, again_after interval, seed integer
-) RETURNS SETOF pix.suggestion
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER ROWS 10
+-- Being stable, it sees clusters, votes, models and blocks of the same moment.
+CREATE OR REPLACE FUNCTION pix._page(
+    user_id text, count integer, policy text, clustering text, prior text, again_after interval, seed integer,
+    OUT trained pix.user_models, OUT known_at timestamptz, OUT is_new boolean, OUT page pix.suggestion[], OUT exhausted integer[],
+    OUT used_prior text
+)
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
-    used_policy text := coalesce(policy, 'thompson');
-    used_prior text;
-    known pix.clusterings;
+    known pix.clusterings := pix._clustering_or_default(clustering);
     pack pix.packs;
     model pix.models;
     sketch pix.indexes;
@@ -205,7 +207,7 @@ DECLARE
     half_life double precision := pix._half_life();
     seen text[];
     votes pix.user_votes;
-    trained pix.user_models;
+    fitted record;
     used pix.fitted_model;
     nodes record;
     free integer[];
@@ -215,35 +217,15 @@ DECLARE
     candidate record;
     passed record;
     short record;
-    shown pix.suggestion;
-    exhausted integer[];
     was_opened boolean := false;
     is_chosen boolean := false;
     more integer := 4;
 BEGIN
-    PERFORM pix._require_coordinator('pix.next_items', 'Call it alone: SELECT * FROM pix.next_items(…)');
-    PERFORM pix._check_user(user_id);
-    IF count IS NULL OR count NOT BETWEEN 1 AND 1000 THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = format('n is %s', coalesce(count::text, 'NULL')),
-            HINT = 'Ask for 1 to 1,000 items: pix.next_items(user_id, 20).';
-    END IF;
-    PERFORM pix._check_seed(seed);
-    IF again_after IS NULL OR NOT again_after BETWEEN interval '0' AND interval '1000 years' THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = format('again_after is %s', coalesce(again_after::text, 'NULL')),
-            HINT = 'Give the time before an item may be shown again: again_after => ''1 day''.';
-    END IF;
-    PERFORM pix._check_policy(used_policy);
-    known := pix._clustering_or_default(clustering);
     PERFORM pix._check_clustering(known);
     used_prior := pix._check_prior(prior, known);
-    PERFORM pix._use_planner();
     model := pix._find_model(known.model_name);
-    PERFORM pix._hold_user(user_id);
     pack := pix._packed(model);
     key := format('members %s %s %s %s', known.clustering, known.fitted_at, known.packed_in, pack.checksum);
-    IF NOT EXISTS (SELECT FROM pix.users u WHERE u.user_id = _suggest.user_id) THEN
-        INSERT INTO pix.users (user_id) VALUES (_suggest.user_id) ON CONFLICT DO NOTHING;
-    END IF;
 
     -- An index of principal components, of the very same blocks, tells quickly what to look at closely.
     SELECT i.* INTO sketch FROM pix.indexes i
@@ -252,10 +234,10 @@ BEGIN
     ORDER BY i.project_to, i.index_name LIMIT 1;
 
     SELECT coalesce(array_agg(s.item_id), '{}') INTO seen FROM (
-        SELECT o.item_id FROM pix.opinions o WHERE o.user_id = _suggest.user_id AND o.signal <> 'skip'
+        SELECT o.item_id FROM pix.opinions o WHERE o.user_id = _page.user_id AND o.signal <> 'skip'
         UNION ALL
         SELECT h.item_id FROM pix.impressions h
-        WHERE h.user_id = _suggest.user_id AND h.shown_at > clock_timestamp() - again_after
+        WHERE h.user_id = _page.user_id AND h.shown_at > clock_timestamp() - again_after
     ) s;
     SELECT array_agg(c.cluster ORDER BY c.cluster) AS clusters,
         array_agg(CASE WHEN used_prior = 'hierarchical' THEN c.parent END ORDER BY c.cluster) AS parents,
@@ -267,7 +249,7 @@ BEGIN
     INTO nodes
     FROM pix.clusters c
     LEFT JOIN pix.arm_priors p ON p.clustering = c.clustering AND p.cluster = c.cluster AND used_prior <> 'flat'
-    LEFT JOIN pix.arms a ON a.user_id = _suggest.user_id AND a.clustering = c.clustering AND a.cluster = c.cluster
+    LEFT JOIN pix.arms a ON a.user_id = _page.user_id AND a.clustering = c.clustering AND a.cluster = c.cluster
     WHERE c.clustering = known.clustering AND (c.height IS NULL OR used_prior = 'hierarchical');
     free := nodes.free;
     IF nodes.smallest <= cardinality(seen) THEN
@@ -278,8 +260,11 @@ BEGIN
             WHERE m.clustering = known.clustering AND m.item_id = ANY (seen) GROUP BY m.cluster
         ) s ON s.cluster = n.cluster;
     END IF;
-    SELECT r.* INTO trained FROM pix._refresh_user_model(user_id, model, NULL, NULL, false) r;
     votes := pix._votes_of(user_id, model);
+    SELECT c.* INTO fitted FROM pix._current_user_model(user_id, model, NULL, NULL, false, votes) c;
+    trained := fitted.current;
+    known_at := fitted.known_at;
+    is_new := fitted.is_new;
     SELECT coalesce(votes.item_ids[1:200], '{}') AS item_ids, coalesce(votes.blocks[1:200], '{}') AS blocks,
         coalesce(votes.block_rows[1:200], '{}') AS block_rows, coalesce(votes.vals[1:200], '{}') AS weights
     INTO voted;
@@ -292,7 +277,7 @@ BEGIN
     LOOP
         IF NOT is_chosen THEN
             chosen := pix._choose(
-                used_policy, nodes.clusters, nodes.parents, nodes.alpha, nodes.beta, nodes.likes, nodes.dislikes, free, count,
+                policy, nodes.clusters, nodes.parents, nodes.alpha, nodes.beta, nodes.likes, nodes.dislikes, free, count,
                 seed
             );
             IF cardinality(chosen.clusters) = 0 THEN
@@ -354,31 +339,71 @@ BEGIN
 
     SELECT array_agg(u.cluster ORDER BY u.cluster) INTO exhausted FROM unnest(nodes.clusters, free) u (cluster, free)
     WHERE u.free <= 0;
-    FOR shown IN
-        SELECT c.place::integer, p.item_id, known.clustering, c.cluster, used_policy, c.propensity, c.error, p.score,
-            CASE WHEN p.nearest IS NOT NULL THEN format('looks like %s, which %s liked; from', p.nearest, _suggest.user_id)
-                ELSE 'typical of' END
-            || format(' cluster %s', c.cluster)
-            || CASE WHEN cardinality(d.words) > 0 THEN format(' (%s)', array_to_string(d.words[1:3], ', ')) ELSE '' END
-            || format(', chosen by %s at %s %%', used_policy, round((100 * c.propensity)::numeric)),
-            NULL::bigint
-        FROM (
-            SELECT u.*, row_number() OVER (PARTITION BY u.cluster ORDER BY u.place) AS turn
-            FROM unnest(chosen.clusters, chosen.propensities, chosen.errors) WITH ORDINALITY u (cluster, propensity, error, place)
-        ) c
-        JOIN (
-            SELECT u.*, row_number() OVER (PARTITION BY u.cluster ORDER BY u.place) AS turn
-            FROM unnest(passed.clusters, passed.item_ids, passed.scores, passed.nearest)
-                WITH ORDINALITY u (cluster, item_id, score, nearest, place)
-        ) p ON p.cluster = c.cluster AND p.turn = c.turn
-        JOIN pix.clusters d ON d.clustering = known.clustering AND d.cluster = c.cluster
-        ORDER BY c.place
-    LOOP
+    SELECT array_agg(ROW(
+        c.place::integer, p.item_id, known.clustering, c.cluster, policy, c.propensity, c.error, p.score,
+        CASE WHEN p.nearest IS NOT NULL THEN format('looks like %s, which %s liked; from', p.nearest, _page.user_id)
+            ELSE 'typical of' END
+        || format(' cluster %s', c.cluster)
+        || CASE WHEN cardinality(d.words) > 0 THEN format(' (%s)', array_to_string(d.words[1:3], ', ')) ELSE '' END
+        || format(', chosen by %s at %s %%', policy, round((100 * c.propensity)::numeric)),
+        NULL::bigint
+    )::pix.suggestion ORDER BY c.place) INTO page
+    FROM (
+        SELECT u.*, row_number() OVER (PARTITION BY u.cluster ORDER BY u.place) AS turn
+        FROM unnest(chosen.clusters, chosen.propensities, chosen.errors) WITH ORDINALITY u (cluster, propensity, error, place)
+    ) c
+    JOIN (
+        SELECT u.*, row_number() OVER (PARTITION BY u.cluster ORDER BY u.place) AS turn
+        FROM unnest(passed.clusters, passed.item_ids, passed.scores, passed.nearest)
+            WITH ORDINALITY u (cluster, item_id, score, nearest, place)
+    ) p ON p.cluster = c.cluster AND p.turn = c.turn
+    JOIN pix.clusters d ON d.clustering = known.clustering AND d.cluster = c.cluster;
+END
+$$;
+COMMENT ON FUNCTION pix._page(text, integer, text, text, text, interval, integer) IS
+'Internal: what pix.next_items shows, and which clusters have nothing left to show; and the user''s model, which may be a new
+one. Errors: those of pix.next_items. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._page(text, integer, text, text, text, interval, integer) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION pix._suggest(
+    user_id text, count integer, policy text, clustering text, prior text, again_after interval, seed integer
+) RETURNS SETOF pix.suggestion
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER ROWS 10
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
+AS $$
+DECLARE
+    used_policy text := coalesce(policy, 'thompson');
+    found record;
+    shown pix.suggestion;
+BEGIN
+    PERFORM pix._require_coordinator('pix.next_items', 'Call it alone: SELECT * FROM pix.next_items(…)');
+    PERFORM pix._require_writable('pix.next_items');
+    PERFORM pix._require_read_committed();
+    PERFORM pix._check_user(user_id);
+    IF count IS NULL OR count NOT BETWEEN 1 AND 1000 THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = format('n is %s', coalesce(count::text, 'NULL')),
+            HINT = 'Ask for 1 to 1,000 items: pix.next_items(user_id, 20).';
+    END IF;
+    PERFORM pix._check_seed(seed);
+    IF again_after IS NULL OR NOT again_after BETWEEN interval '0' AND interval '1000 years' THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = format('again_after is %s', coalesce(again_after::text, 'NULL')),
+            HINT = 'Give the time before an item may be shown again: again_after => ''1 day''.';
+    END IF;
+    PERFORM pix._check_policy(used_policy);
+    PERFORM pix._use_planner();
+    PERFORM pix._count_votes();
+    PERFORM pix._hold_user(user_id);
+    SELECT p.* INTO found FROM pix._page(user_id, count, used_policy, clustering, prior, again_after, seed) p;
+    IF found.is_new THEN
+        PERFORM pix._keep_user_model(found.trained, found.known_at);
+    END IF;
+    FOR shown IN SELECT u.* FROM unnest(found.page) u LOOP
         INSERT INTO pix.impressions (
             user_id, item_id, shown_at, policy, prior, clustering, cluster, exhausted, propensity, rank, score
         ) VALUES (
-            _suggest.user_id, shown.item_id, clock_timestamp(), shown.policy, used_prior, shown.clustering, shown.cluster,
-            exhausted, shown.propensity, shown.rank, shown.score
+            _suggest.user_id, shown.item_id, clock_timestamp(), shown.policy, found.used_prior, shown.clustering, shown.cluster,
+            found.exhausted, shown.propensity, shown.rank, shown.score
         ) RETURNING impression_id INTO shown.impression_id;
         RETURN NEXT shown;
     END LOOP;

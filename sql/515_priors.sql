@@ -17,14 +17,11 @@ COMMENT ON FUNCTION pix._pooled_priors(
 REVOKE ALL ON FUNCTION pix._pooled_priors(
     integer[], double precision[], double precision[], integer[], integer, text, double precision
 ) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._pooled_priors(
-    integer[], double precision[], double precision[], integer[], integer, text, double precision
-) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.refresh_priors(
     clustering text DEFAULT NULL, method text DEFAULT 'moments', strength_cap double precision DEFAULT 20
 ) RETURNS SETOF pix.arm_priors
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE ROWS 25
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER ROWS 25
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -36,6 +33,7 @@ DECLARE
     fitted record;
 BEGIN
     PERFORM pix._require_coordinator('pix.refresh_priors', 'Call it alone: SELECT * FROM pix.refresh_priors();');
+    PERFORM pix._require_writable('pix.refresh_priors');
     known := pix._clustering_or_default(clustering);
     IF method IS NULL OR method NOT IN ('moments', 'likelihood') THEN
         RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = format('The method %L is not known', method),
@@ -46,7 +44,7 @@ BEGIN
             HINT = 'Use 0.1 to 10,000: so many votes a prior may at most be worth.';
     END IF;
     PERFORM pix._use_planner();
-    PERFORM pg_advisory_xact_lock(hashtext('pix.refresh_priors'), hashtext(known.clustering));
+    PERFORM pix._lock('arm_priors', known.clustering);
     SELECT array_agg(c.cluster ORDER BY c.cluster) INTO nodes FROM pix.clusters c WHERE c.clustering = known.clustering;
     -- Every cluster with those below it that items belong to; a flat one has itself.
     WITH RECURSIVE below AS (
@@ -112,7 +110,6 @@ $$;
 COMMENT ON FUNCTION pix._refresh_known_priors(text) IS
 'Internal: fits the pooled priors of a clustering anew, if it has any, as they were fitted before. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._refresh_known_priors(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._refresh_known_priors(text) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.beta_quantile(alpha double precision, beta double precision, probability double precision)
 RETURNS double precision

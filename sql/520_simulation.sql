@@ -32,7 +32,7 @@ CREATE OR REPLACE FUNCTION pix.simulate(
     prior text DEFAULT NULL, liked_labels integer DEFAULT 2, taste_groups integer DEFAULT NULL,
     flipped double precision DEFAULT 0.1, seed integer DEFAULT 7, keep boolean DEFAULT false
 ) RETURNS pix.simulations
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -59,6 +59,7 @@ DECLARE
     result pix.simulations;
 BEGIN
     PERFORM pix._require_coordinator('pix.simulate', 'Call it alone: SELECT * FROM pix.simulate(…)');
+    PERFORM pix._require_writable('pix.simulate');
     PERFORM pix._check_policy(policy);
     known := pix._clustering_or_default(clustering);
     used_prior := pix._check_prior(prior, known);

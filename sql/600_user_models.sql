@@ -32,9 +32,6 @@ COMMENT ON FUNCTION pix._fit_user_model(
 REVOKE ALL ON FUNCTION pix._fit_user_model(
     text, text, text, text, text[], integer[], integer[], double precision[], bytea, integer
 ) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._fit_user_model(
-    text, text, text, text, text[], integer[], integer[], double precision[], bytea, integer
-) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._update_user_model(
     blocks_key text, known text, arrays bytea, blocks integer[], block_rows integer[], vals double precision[],
@@ -70,7 +67,6 @@ $$;
 COMMENT ON FUNCTION pix._keep_taste(text, text, bytea) IS
 'Internal: keeps in this backend what users have in common. Errors: PX131. Runs: either.';
 REVOKE ALL ON FUNCTION pix._keep_taste(text, text, bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._keep_taste(text, text, bytea) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._taste_version(model pix.models) RETURNS text
 LANGUAGE plpgsql STABLE PARALLEL SAFE
@@ -170,7 +166,6 @@ AS $$SELECT abs(hashtext(user_id) % 2)$$;
 COMMENT ON FUNCTION pix._half(text) IS
 'Internal: in which half of the users somebody is, 0 or 1: what one half has in common is tried on the other. Runs: either.';
 REVOKE ALL ON FUNCTION pix._half(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._half(text) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._open_taste(model_name text, version text) RETURNS void
 LANGUAGE plpgsql STABLE PARALLEL SAFE
@@ -191,7 +186,6 @@ $$;
 COMMENT ON FUNCTION pix._open_taste(text, text) IS
 'Internal: reads what users have in common into this backend. Errors: PX131, PX137. Runs: either.';
 REVOKE ALL ON FUNCTION pix._open_taste(text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._open_taste(text, text) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._learn(
     model_name text, taste_version text, algorithm text, parameters text, votes pix.user_votes, vectors bytea, half integer
@@ -220,14 +214,12 @@ BEGIN
             PERFORM pix._open_taste(model_name, taste_version);
         END IF;
     END LOOP;
-    RETURN NULL;
+    PERFORM pix._raise_files_vanish();
 END
 $$;
 COMMENT ON FUNCTION pix._learn(text, text, text, text, pix.user_votes, bytea, integer) IS
-'Internal: trains a model from votes, and opens first what it takes; NULL if blocks were packed anew since the votes were read.
-Errors: PX024, PX094, PX137. Runs: either.';
+'Internal: trains a model from votes, and opens first what it takes. Errors: PX024, PX094, PX137. Runs: either.';
 REVOKE ALL ON FUNCTION pix._learn(text, text, text, text, pix.user_votes, bytea, integer) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._learn(text, text, text, text, pix.user_votes, bytea, integer) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._check_user_model(known pix.user_models, model pix.models) RETURNS void
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
@@ -249,149 +241,163 @@ COMMENT ON FUNCTION pix._check_user_model(pix.user_models, pix.models) IS
 REVOKE ALL ON FUNCTION pix._check_user_model(pix.user_models, pix.models) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix._check_user_model(pix.user_models, pix.models) TO pix_reader;
 
--- Batches of votes and fits of clusters, which hold all users, are not waited for: what they have not committed is seen next time.
-CREATE OR REPLACE FUNCTION pix._hold_model(user_id text) RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    PERFORM pix._require_read_committed();
-    PERFORM pg_advisory_xact_lock(hashtext('pix.votes'), hashtext(user_id));
-END
-$$;
-COMMENT ON FUNCTION pix._hold_model(text) IS
-'Internal: whoever wants to change a user''s model waits for whoever is at it. Errors: PX130. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._hold_model(text) FROM PUBLIC;
-
--- The caller holds the model: a vote is in it and in its watermark, or in neither.
-CREATE OR REPLACE FUNCTION pix._refresh_user_model(
-    user_id text, model pix.models, algorithm text, parameters text, is_forced boolean
-) RETURNS pix.user_models
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+-- Being stable, it sees votes, blocks and models of the same moment, and can be asked where nothing can be stored.
+CREATE OR REPLACE FUNCTION pix._current_user_model(
+    user_id text, model pix.models, algorithm text, parameters text, is_forced boolean, votes pix.user_votes,
+    OUT current pix.user_models, OUT known_at timestamptz, OUT is_new boolean
+)
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
-    votes pix.user_votes;
-    known pix.user_models;
     fitted pix.fitted_model;
-    taste text;
+    taste text := pix._taste_version(model);
     used text;
     used_parameters text;
     said record;
     newer record;
     updated record;
 BEGIN
-    -- Blocks that are packed anew, or a batch that trains the same model, may come between: then once more.
-    FOR attempt IN 1 .. 10 LOOP
-        votes := pix._votes_of(user_id, model);
-        taste := pix._taste_version(model);
-        SELECT count(*) FILTER (WHERE u.val > 0)::integer AS likes, count(*) FILTER (WHERE u.val < 0)::integer AS dislikes,
-            coalesce(sum(u.hash), 0) AS hash INTO said
-        FROM unnest(votes.vals, votes.hashes) u (val, hash);
-        used := coalesce(algorithm, pix._choose_algorithm(said.likes, said.dislikes, taste IS NOT NULL));
-        IF used IS NULL OR said.likes + said.dislikes = 0 THEN
-            RETURN NULL;
+    is_new := false;
+    SELECT count(*) FILTER (WHERE u.val > 0)::integer AS likes, count(*) FILTER (WHERE u.val < 0)::integer AS dislikes,
+        coalesce(sum(u.hash), 0) AS hash INTO said
+    FROM unnest(votes.vals, votes.hashes) u (val, hash);
+    used := coalesce(algorithm, pix._choose_algorithm(said.likes, said.dislikes, taste IS NOT NULL));
+    IF used IS NULL OR said.likes + said.dislikes = 0 THEN
+        RETURN;
+    END IF;
+    SELECT m.* INTO current FROM pix.user_models m
+    WHERE m.user_id = _current_user_model.user_id AND m.model_name = model.model_name AND m.algorithm = used;
+    known_at := current.updated_at;
+    IF NOT is_forced THEN
+        PERFORM pix._check_user_model(current, model);
+    END IF;
+    used_parameters := pix._check_algorithm(
+        used, coalesce(parameters, (current.parameters - 'loss')::text, '{}'), model.dimensions
+    );
+    IF NOT is_forced AND current.parameters = used_parameters::jsonb
+        AND (used <> 'hierarchical' OR current.taste_version = taste)
+    THEN
+        IF current.votes_hash = said.hash THEN
+            RETURN;
         END IF;
-        SELECT m.* INTO known FROM pix.user_models m
-        WHERE m.user_id = _refresh_user_model.user_id AND m.model_name = model.model_name AND m.algorithm = used;
-        IF NOT is_forced THEN
-            PERFORM pix._check_user_model(known, model);
-        END IF;
-        used_parameters := pix._check_algorithm(
-            used, coalesce(parameters, (known.parameters - 'loss')::text, '{}'), model.dimensions
-        );
-        IF NOT is_forced AND known.parameters = used_parameters::jsonb AND (used <> 'hierarchical' OR known.taste_version = taste) THEN
-            IF known.votes_hash = said.hash THEN
-                RETURN known;
-            END IF;
-            SELECT coalesce(sum(u.hash) FILTER (WHERE u.vote_id <= known.watermark), 0) AS old_hash,
-                count(*) FILTER (WHERE u.vote_id > known.watermark)::integer AS number,
-                array_agg(u.block ORDER BY u.place) FILTER (WHERE u.vote_id > known.watermark) AS blocks,
-                array_agg(u.block_row ORDER BY u.place) FILTER (WHERE u.vote_id > known.watermark) AS block_rows,
-                array_agg(u.val ORDER BY u.place) FILTER (WHERE u.vote_id > known.watermark) AS vals,
-                max(u.vote_id) AS watermark
-            INTO newer
-            FROM unnest(votes.vote_ids, votes.hashes, votes.blocks, votes.block_rows, votes.vals)
-                WITH ORDINALITY u (vote_id, hash, block, block_row, val, place);
-            IF newer.number > 0 AND known.since_training + newer.number < 10 THEN
-                IF cardinality(votes.vals) = 2000 THEN
-                    RETURN known;  -- so many votes that a few more can wait
-                ELSIF newer.old_hash = known.votes_hash AND pix._can_update(used) THEN
+        SELECT coalesce(sum(u.hash) FILTER (WHERE u.vote_id <= current.watermark), 0) AS old_hash,
+            count(*) FILTER (WHERE u.vote_id > current.watermark)::integer AS number,
+            array_agg(u.block ORDER BY u.place) FILTER (WHERE u.vote_id > current.watermark) AS blocks,
+            array_agg(u.block_row ORDER BY u.place) FILTER (WHERE u.vote_id > current.watermark) AS block_rows,
+            array_agg(u.val ORDER BY u.place) FILTER (WHERE u.vote_id > current.watermark) AS vals,
+            max(u.vote_id) AS watermark
+        INTO newer
+        FROM unnest(votes.vote_ids, votes.hashes, votes.blocks, votes.block_rows, votes.vals)
+            WITH ORDINALITY u (vote_id, hash, block, block_row, val, place);
+        IF newer.number > 0 AND current.since_training + newer.number < 10 THEN
+            IF cardinality(votes.vals) = 2000 THEN
+                RETURN;  -- so many votes that a few more can wait
+            ELSIF newer.old_hash = current.votes_hash AND pix._can_update(used) THEN
+                FOR attempt IN 1 .. 2 LOOP
                     SELECT u.* INTO updated FROM pix._update_user_model(
-                        votes.blocks_key, known.described::text, known.content, newer.blocks, newer.block_rows, newer.vals
+                        votes.blocks_key, current.described::text, current.content, newer.blocks, newer.block_rows, newer.vals
                     ) u;
-                    IF updated.described IS NULL THEN
-                        PERFORM pix._open_blocks(model.model_name);
-                        CONTINUE;
+                    EXIT WHEN updated.described IS NOT NULL;
+                    IF attempt = 2 THEN
+                        PERFORM pix._raise_files_vanish();
                     END IF;
-                    UPDATE pix.user_models m
-                    SET described = updated.described::jsonb, content = updated.content, likes = said.likes,
-                        dislikes = said.dislikes, watermark = newer.watermark, votes_hash = said.hash,
-                        since_training = m.since_training + newer.number, updated_at = clock_timestamp()
-                    WHERE m.user_id = known.user_id AND m.model_name = known.model_name AND m.algorithm = known.algorithm
-                        AND m.trained_at = known.trained_at AND m.votes_hash = known.votes_hash
-                    RETURNING m.* INTO known;
-                    CONTINUE WHEN NOT FOUND;
-                    RETURN known;
-                ELSIF newer.old_hash = known.votes_hash
-                    AND (used IN ('random_forest', 'xgboost', 'ensemble') OR cardinality(votes.vals) > 500)
-                THEN
-                    RETURN known;  -- training takes longer than anybody waits for a recommendation
-                END IF;
+                    PERFORM pix._open_blocks(model.model_name);
+                END LOOP;
+                current.described := updated.described::jsonb;
+                current.content := updated.content;
+                current.since_training := current.since_training + newer.number;
+                current.watermark := newer.watermark;
+                current.likes := said.likes;
+                current.dislikes := said.dislikes;
+                current.votes_hash := said.hash;
+                current.updated_at := clock_timestamp();
+                is_new := true;
+                RETURN;
+            ELSIF newer.old_hash = current.votes_hash
+                AND (used IN ('random_forest', 'xgboost', 'ensemble') OR cardinality(votes.vals) > 500)
+            THEN
+                RETURN;  -- training takes longer than anybody waits for a recommendation
             END IF;
         END IF;
-        fitted := pix._learn(model.model_name, taste, used, used_parameters, votes, NULL, pix._half(user_id));
-        CONTINUE WHEN fitted.votes_hash IS NULL;
-        IF fitted.reason IS NOT NULL THEN
-            RAISE EXCEPTION USING ERRCODE = fitted.sqlstate,
-                MESSAGE = format('The model of user %L cannot be trained: %s', user_id, fitted.reason),
-                HINT = 'Use another algorithm, or see which one pix.user_model_policy chooses for so many likes and dislikes.';
-        END IF;
-        PERFORM pix._store_user_model(user_id, model, taste, fitted);
-        SELECT m.* INTO known FROM pix.user_models m
-        WHERE m.user_id = _refresh_user_model.user_id AND m.model_name = model.model_name AND m.algorithm = used;
-        RETURN known;
-    END LOOP;
-    PERFORM pix._raise_files_vanish();
+    END IF;
+    fitted := pix._learn(model.model_name, taste, used, used_parameters, votes, NULL, pix._half(user_id));
+    IF fitted.reason IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = fitted.sqlstate,
+            MESSAGE = format('The model of user %L cannot be trained: %s', user_id, fitted.reason),
+            HINT = 'Use another algorithm, or see which one pix.user_model_policy chooses for so many likes and dislikes.';
+    END IF;
+    current.user_id := user_id;
+    current.model_name := model.model_name;
+    current.algorithm := used;
+    current.model_checksum := model.checksum;
+    current.parameters := fitted.parameters::jsonb;
+    current.taste_version := CASE WHEN used = 'hierarchical' THEN taste END;
+    current.likes := fitted.likes;
+    current.dislikes := fitted.dislikes;
+    current.watermark := fitted.watermark;
+    current.votes_hash := fitted.votes_hash;
+    current.since_training := 0;
+    current.described := fitted.described::jsonb;
+    current.content := fitted.content;
+    current.slope := fitted.slope;
+    current.intercept := fitted.intercept;
+    current.auc := fitted.auc;
+    current.contradictions := fitted.contradictions;
+    current.seconds := fitted.seconds;
+    current.trained_at := clock_timestamp();
+    current.updated_at := clock_timestamp();
+    is_new := true;
 END
 $$;
-COMMENT ON FUNCTION pix._refresh_user_model(text, pix.models, text, text, boolean) IS
-'Internal: a user''s model that has seen all their votes; NULL if they have none. Errors: PX024, PX094, PX095, PX131 to PX137.
-Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._refresh_user_model(text, pix.models, text, text, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION pix._current_user_model(text, pix.models, text, text, boolean, pix.user_votes) IS
+'Internal: a user''s model that has seen all of some votes; NULL if there are none; when the stored one was last updated, and
+whether this one is to be stored in its place. Errors: PX024, PX094, PX095, PX131 to PX137. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._current_user_model(text, pix.models, text, text, boolean, pix.user_votes) FROM PUBLIC;
 
-CREATE OR REPLACE FUNCTION pix._store_user_model(user_id text, model pix.models, taste text, fitted pix.fitted_model) RETURNS void
+CREATE OR REPLACE FUNCTION pix._store_user_model(current pix.user_models, known_at timestamptz, is_forced boolean) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     DELETE FROM pix.user_model_failures x
-    WHERE x.user_id = _store_user_model.user_id AND x.model_name = model.model_name AND x.algorithm = fitted.algorithm;
+    WHERE x.user_id = current.user_id AND x.model_name = current.model_name AND x.algorithm = current.algorithm;
     DELETE FROM pix.user_models m
-    WHERE m.user_id = _store_user_model.user_id AND m.model_name = model.model_name
-        AND m.model_checksum IS DISTINCT FROM model.checksum;
-    INSERT INTO pix.user_models (
-        user_id, model_name, algorithm, model_checksum, parameters, taste_version, likes, dislikes, watermark, votes_hash,
-        since_training, described, content, slope, intercept, auc, contradictions, seconds, trained_at, updated_at
-    ) VALUES (
-        _store_user_model.user_id, model.model_name, fitted.algorithm, model.checksum, fitted.parameters::jsonb,
-        CASE WHEN fitted.algorithm = 'hierarchical' THEN taste END, fitted.likes, fitted.dislikes, fitted.watermark,
-        fitted.votes_hash, 0, fitted.described::jsonb, fitted.content, fitted.slope, fitted.intercept, fitted.auc,
-        fitted.contradictions, fitted.seconds, clock_timestamp(), clock_timestamp()
-    )
+    WHERE m.user_id = current.user_id AND m.model_name = current.model_name
+        AND m.model_checksum IS DISTINCT FROM current.model_checksum;
+    INSERT INTO pix.user_models AS m SELECT (current).*
     ON CONFLICT ON CONSTRAINT user_models_pkey DO UPDATE SET
         model_checksum = excluded.model_checksum, parameters = excluded.parameters, taste_version = excluded.taste_version,
         likes = excluded.likes, dislikes = excluded.dislikes, watermark = excluded.watermark,
         votes_hash = excluded.votes_hash, since_training = excluded.since_training, described = excluded.described,
         content = excluded.content, slope = excluded.slope, intercept = excluded.intercept, auc = excluded.auc,
         contradictions = excluded.contradictions, seconds = excluded.seconds, trained_at = excluded.trained_at,
-        updated_at = excluded.updated_at;
+        updated_at = excluded.updated_at
+    WHERE is_forced OR m.updated_at = known_at;
 END
 $$;
-COMMENT ON FUNCTION pix._store_user_model(text, pix.models, text, pix.fitted_model) IS
-'Internal: writes a model, in the place of an earlier one; models of features that are no more go. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._store_user_model(text, pix.models, text, pix.fitted_model) FROM PUBLIC;
+COMMENT ON FUNCTION pix._store_user_model(pix.user_models, timestamptz, boolean) IS
+'Internal: writes a model, in the place of the one that it follows; models of features that are no more go. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._store_user_model(pix.user_models, timestamptz, boolean) FROM PUBLIC;
+
+-- A model that follows from the log need not be stored: nobody waits for whoever is storing another.
+CREATE OR REPLACE FUNCTION pix._keep_user_model(current pix.user_models, known_at timestamptz) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+SET lock_timeout = '50ms' SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
+AS $$
+BEGIN
+    IF NOT pix._is_read_only() THEN
+        PERFORM pix._store_user_model(current, known_at, false);
+    END IF;
+EXCEPTION WHEN lock_not_available OR serialization_failure THEN
+    NULL;
+END
+$$;
+COMMENT ON FUNCTION pix._keep_user_model(pix.user_models, timestamptz) IS
+'Internal: stores a model unless that takes waiting, or nothing can be written here. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._keep_user_model(pix.user_models, timestamptz) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION pix._check_known_user(user_id text) RETURNS void
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
@@ -399,7 +405,9 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     PERFORM pix._check_user(user_id);
-    IF NOT EXISTS (SELECT FROM pix.users u WHERE u.user_id = _check_known_user.user_id) THEN
+    IF NOT EXISTS (SELECT FROM pix.users u WHERE u.user_id = _check_known_user.user_id)
+        AND NOT EXISTS (SELECT FROM pix.interactions n WHERE n.user_id = _check_known_user.user_id)
+    THEN
         RAISE EXCEPTION USING ERRCODE = 'PX138', MESSAGE = format('User %L is not known', user_id),
             HINT = 'SELECT user_id FROM pix.users lists them; a first vote makes a user known.';
     END IF;
@@ -418,9 +426,11 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     model pix.models;
+    fitted record;
     trained pix.user_models;
 BEGIN
     PERFORM pix._require_coordinator('pix.train_user_model', 'Call it alone: SELECT * FROM pix.train_user_model(…)');
+    PERFORM pix._require_writable('pix.train_user_model');
     PERFORM pix._check_known_user(user_id);
     model := pix._find_model(model_name);
     PERFORM pix._packed(model);
@@ -431,13 +441,16 @@ BEGIN
             HINT = 'Name it: algorithm => ''sgd_log''.';
     END IF;
     PERFORM pix._use_planner();
-    PERFORM pix._hold_model(user_id);
-    SELECT r.* INTO trained FROM pix._refresh_user_model(user_id, model, algorithm, parameters::text, true) r;
+    SELECT c.* INTO fitted
+    FROM (SELECT pix._votes_of(user_id, model) AS votes) v
+    CROSS JOIN LATERAL pix._current_user_model(user_id, model, algorithm, parameters::text, true, v.votes) c;
+    trained := fitted.current;
     IF trained.user_id IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'PX134',
             MESSAGE = format('User %L has no votes on items with features of model %L', user_id, model.model_name),
             HINT = format('Vote first, or see which items lack features: CALL pix.extract_features(%L);', model.model_name);
     END IF;
+    PERFORM pix._store_user_model(trained, NULL, true);
     RETURN QUERY SELECT m.user_id, m.model_name, m.algorithm, m.likes, m.dislikes, m.auc, m.slope IS NOT NULL, m.seconds
     FROM (SELECT trained.*) m;
 END

@@ -14,24 +14,19 @@ $$;
 COMMENT ON FUNCTION pix._fit_taste(text, integer[], integer[], integer[], integer[], double precision[]) IS
 'Internal: learns what users have in common; NULL if this backend has not opened the blocks. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._fit_taste(text, integer[], integer[], integer[], integer[], double precision[]) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._fit_taste(text, integer[], integer[], integer[], integer[], double precision[]) TO pix_admin;
 
-CREATE OR REPLACE FUNCTION pix.learn_tastes(model_name text DEFAULT NULL) RETURNS SETOF pix.taste_summary
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE ROWS 1
+-- Being stable, it sees votes and blocks of the same moment.
+CREATE OR REPLACE FUNCTION pix._taste_of_all(
+    model pix.models, OUT users integer, OUT votes integer, OUT described text, OUT content bytea
+)
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
 SET enable_nestloop = off
 AS $$
 DECLARE
-    begun timestamptz := clock_timestamp();
-    model pix.models;
-    pack pix.packs;
+    pack pix.packs := pix._packed(model);
     said record;
-    found record;
 BEGIN
-    PERFORM pix._require_coordinator('pix.learn_tastes', 'Call it alone: SELECT * FROM pix.learn_tastes(…)');
-    model := pix._find_model(model_name);
-    pack := pix._packed(model);
-    PERFORM pix._use_planner();
     -- A sample of users, the same each time, and the latest votes of each, tell as much as all.
     SELECT array_agg(v.number::integer ORDER BY v.number, v.rank) AS numbers, array_agg(v.half ORDER BY v.number, v.rank) AS halves,
         array_agg(v.block ORDER BY v.number, v.rank) AS blocks, array_agg(v.block_row ORDER BY v.number, v.rank) AS block_rows, array_agg(v.value ORDER BY v.number, v.rank) AS vals,
@@ -48,26 +43,51 @@ BEGIN
         WHERE r.rank <= 200
     ) v
     WHERE v.number <= 2000;
-    IF coalesce(said.users, 0) < 2 THEN
+    users := coalesce(said.users, 0);
+    votes := said.votes;
+    IF users < 2 THEN
         RAISE EXCEPTION USING ERRCODE = 'PX134',
-            MESSAGE = format('%s users have voted on items with features of model %L', coalesce(said.users, 0), model.model_name),
+            MESSAGE = format('%s users have voted on items with features of model %L', users, model.model_name),
             HINT = 'What users have in common takes two of them, better twenty.';
     END IF;
     FOR attempt IN 1 .. 2 LOOP
-        SELECT t.* INTO found FROM pix._fit_taste(
+        SELECT t.described, t.content INTO described, content FROM pix._fit_taste(
             pack.checksum, said.numbers, said.halves, said.blocks, said.block_rows, said.vals
         ) t;
-        EXIT WHEN found.described IS NOT NULL;
-        IF attempt = 2 THEN
-            PERFORM pix._raise_files_vanish();
+        IF described IS NOT NULL THEN
+            RETURN;
         END IF;
         PERFORM pix._open_blocks(model.model_name);
     END LOOP;
-    PERFORM pg_advisory_xact_lock(hashtext('pix.tastes'), hashtext(model.model_name));
+    PERFORM pix._raise_files_vanish();
+END
+$$;
+COMMENT ON FUNCTION pix._taste_of_all(pix.models) IS
+'Internal: learns what users have in common, from votes and blocks as of now. Errors: PX024, PX094, PX095, PX112, PX134.
+Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._taste_of_all(pix.models) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION pix.learn_tastes(model_name text DEFAULT NULL) RETURNS SETOF pix.taste_summary
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER ROWS 1
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    begun timestamptz := clock_timestamp();
+    model pix.models;
+    found record;
+BEGIN
+    PERFORM pix._require_coordinator('pix.learn_tastes', 'Call it alone: SELECT * FROM pix.learn_tastes(…)');
+    PERFORM pix._require_writable('pix.learn_tastes');
+    PERFORM pix._require_read_committed();
+    model := pix._find_model(model_name);
+    PERFORM pix._packed(model);
+    PERFORM pix._use_planner();
+    SELECT t.* INTO found FROM pix._taste_of_all(model) t;
+    PERFORM pix._lock('tastes', model.model_name);
     DELETE FROM pix.tastes t WHERE t.model_name = model.model_name;
     INSERT INTO pix.tastes (model_name, model_checksum, version, users, votes, described, content, seconds)
     VALUES (
-        model.model_name, model.checksum, encode(sha256(found.content), 'hex'), said.users, said.votes, found.described::jsonb,
+        model.model_name, model.checksum, encode(sha256(found.content), 'hex'), found.users, found.votes, found.described::jsonb,
         found.content, EXTRACT(EPOCH FROM clock_timestamp() - begun)
     );
     RETURN QUERY SELECT t.model_name, t.users, t.votes, t.seconds FROM pix.tastes t WHERE t.model_name = model.model_name;
@@ -84,6 +104,28 @@ Runs: coordinator.
 Example: SELECT * FROM pix.learn_tastes();';
 REVOKE ALL ON FUNCTION pix.learn_tastes(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix.learn_tastes(text) TO pix_admin;
+
+-- A model whose features are all the same, or votes that were taken back, leave other algorithms to train.
+CREATE OR REPLACE FUNCTION pix._try_tastes(model_name text, is_needed boolean) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    reason text;
+BEGIN
+    PERFORM pix.learn_tastes(model_name);
+EXCEPTION WHEN SQLSTATE 'PX112' OR SQLSTATE 'PX134' THEN
+    IF is_needed THEN
+        RAISE;
+    END IF;
+    GET STACKED DIAGNOSTICS reason = MESSAGE_TEXT;
+    RAISE WARNING 'What users have in common was not learned: %', reason;
+END
+$$;
+COMMENT ON FUNCTION pix._try_tastes(text, boolean) IS
+'Internal: pix.learn_tastes; where it is not needed, a warning instead of an error. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._try_tastes(text, boolean) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._try_tastes(text, boolean) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._is_trained(
     user_id text, model pix.models, algorithm text, parameters text, taste text, votes_hash numeric
@@ -105,7 +147,6 @@ $$;
 COMMENT ON FUNCTION pix._is_trained(text, pix.models, text, text, text, numeric) IS
 'Internal: whether a user''s model was trained on these votes. Runs: coordinator, and in parallel workers.';
 REVOKE ALL ON FUNCTION pix._is_trained(text, pix.models, text, text, text, numeric) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._is_trained(text, pix.models, text, text, text, numeric) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._voters(model pix.models, pack pix.packs) RETURNS bigint
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
@@ -136,7 +177,6 @@ DECLARE
     votes pix.user_votes := pix._votes_of(user_id, model);
     said record;
     used text := algorithm;
-    fitted pix.fitted_model;
 BEGIN
     SELECT count(*) FILTER (WHERE u.val > 0)::integer AS likes, count(*) FILTER (WHERE u.val < 0)::integer AS dislikes,
         coalesce(sum(u.hash), 0) AS hash INTO said
@@ -147,23 +187,18 @@ BEGIN
     THEN
         RETURN NULL;
     END IF;
-    fitted := pix._learn(model.model_name, taste, used, parameters ->> used, votes, NULL, pix._half(user_id));
-    IF fitted.votes_hash IS NULL THEN
-        PERFORM pix._raise_files_vanish();
-    END IF;
-    RETURN fitted;
+    RETURN pix._learn(model.model_name, taste, used, parameters ->> used, votes, NULL, pix._half(user_id));
 END
 $$;
 COMMENT ON FUNCTION pix._train_voter(text, pix.models, text, jsonb, text) IS
 'Internal: trains the model of a user, unless it was trained on these votes. Runs: coordinator, and in parallel workers.';
 REVOKE ALL ON FUNCTION pix._train_voter(text, pix.models, text, jsonb, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._train_voter(text, pix.models, text, jsonb, text) TO pix_admin;
 
 -- As in pix._embed_chunk, CREATE TABLE AS is what is planned in parallel.
 CREATE OR REPLACE FUNCTION pix._train_chunk(
-    low text, high text, users text[], model pix.models, algorithm text, parameters jsonb, taste text
+    low text, high text, users text[], model_name text, algorithm text, parameters jsonb
 ) RETURNS bigint
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET enable_indexscan = off
 SET enable_bitmapscan = off
@@ -174,6 +209,7 @@ SET parallel_tuple_cost = 0
 SET jit = off
 AS $$
 DECLARE
+    model pix.models := pix._find_model(model_name);
     pack pix.packs := pix._packed(model);
     done bigint;
 BEGIN
@@ -187,10 +223,11 @@ BEGIN
     IF pix._is_cluster() THEN
         EXECUTE
             'CREATE TEMP TABLE pix_trained ON COMMIT DROP AS
-             SELECT g.user_id, pix._learn($1, $5, g.used, $4 ->> g.used, g.votes, g.vectors, pix._half(g.user_id)) AS fitted
+             SELECT g.user_id, g.taste,
+                pix._learn($1, g.taste, g.used, $4 ->> g.used, g.votes, g.vectors, pix._half(g.user_id)) AS fitted
              FROM (
-                SELECT r.user_id, coalesce($3, pix._choose_algorithm(r.likes, r.dislikes, $5 IS NOT NULL)) AS used, r.votes,
-                    r.vectors, r.hash
+                SELECT r.user_id, coalesce($3, pix._choose_algorithm(r.likes, r.dislikes, t.version IS NOT NULL)) AS used,
+                    r.votes, r.vectors, r.hash, t.version AS taste
                 FROM (
                     SELECT v.user_id, sum(v.hash) AS hash, count(*) FILTER (WHERE v.value > 0)::integer AS likes,
                         count(*) FILTER (WHERE v.value < 0)::integer AS dislikes,
@@ -203,26 +240,27 @@ BEGIN
                         SELECT o.user_id, o.item_id, o.value, o.vote_id, f.vector, hashint8extended(o.vote_id, f.packed_in) AS hash,
                             row_number() OVER (PARTITION BY o.user_id ORDER BY o.voted_at DESC, o.vote_id DESC) AS rank
                         FROM pix.opinions o JOIN pix.features f ON f.item_id = o.item_id
-                        WHERE o.user_id > $6 AND o.user_id <= $7 AND ($8 IS NULL OR o.user_id = ANY ($8))
+                        WHERE o.user_id > $5 AND o.user_id <= $6 AND ($7 IS NULL OR o.user_id = ANY ($7))
                             AND o.value <> 0 AND o.signal <> ''skip'' AND f.model_name = $1 AND f.packed_in <= $2
                     ) v
                     WHERE v.rank <= 2000
                     GROUP BY v.user_id
                 ) r
+                LEFT JOIN pix.tastes t ON t.model_name = $1 AND t.model_checksum IS NOT DISTINCT FROM $8
              ) g
              WHERE g.used IS NOT NULL AND NOT EXISTS (
                 SELECT FROM pix.user_models m
                 WHERE m.user_id = g.user_id AND m.model_name = $1 AND m.algorithm = g.used
-                    AND m.model_checksum IS NOT DISTINCT FROM $9 AND m.parameters = ($4 ->> g.used)::jsonb
-                    AND (m.algorithm <> ''hierarchical'' OR m.taste_version = $5) AND m.votes_hash = g.hash
+                    AND m.model_checksum IS NOT DISTINCT FROM $8 AND m.parameters = ($4 ->> g.used)::jsonb
+                    AND (m.algorithm <> ''hierarchical'' OR m.taste_version = g.taste) AND m.votes_hash = g.hash
                     AND m.since_training = 0
              )
              DISTRIBUTED BY (user_id)'
-        USING model.model_name, pack.packed_in, algorithm, parameters, taste, low, high, users, model.checksum;
+        USING model.model_name, pack.packed_in, algorithm, parameters, low, high, users, model.checksum;
     ELSE
         CREATE TEMP TABLE pix_trained ON COMMIT DROP AS
-        SELECT u.user_id, pix._train_voter(u.user_id, model, algorithm, parameters, taste) AS fitted
-        FROM pix.users u
+        SELECT u.user_id, t.taste, pix._train_voter(u.user_id, model, algorithm, parameters, t.taste) AS fitted
+        FROM pix.users u CROSS JOIN (SELECT pix._taste_version(model) AS taste) t
         WHERE u.user_id > low AND u.user_id <= high AND (users IS NULL OR u.user_id = ANY (users));
     END IF;
     DELETE FROM pix.user_model_failures x
@@ -239,7 +277,7 @@ BEGIN
         since_training, described, content, slope, intercept, auc, contradictions, seconds
     )
     SELECT t.user_id, model.model_name, f.algorithm, model.checksum, f.parameters::jsonb,
-        CASE WHEN f.algorithm = 'hierarchical' THEN taste END, f.likes, f.dislikes, f.watermark, f.votes_hash, 0,
+        CASE WHEN f.algorithm = 'hierarchical' THEN t.taste END, f.likes, f.dislikes, f.watermark, f.votes_hash, 0,
         f.described::jsonb, f.content, f.slope, f.intercept, f.auc, f.contradictions, f.seconds
     FROM pg_temp.pix_trained t CROSS JOIN LATERAL unnest(ARRAY[t.fitted]) f
     WHERE f.described IS NOT NULL
@@ -255,11 +293,11 @@ BEGIN
     RETURN done;
 END
 $$;
-COMMENT ON FUNCTION pix._train_chunk(text, text, text[], pix.models, text, jsonb, text) IS
-'Internal: trains the models of users from one name to another. Runs: coordinator; the work is done in parallel workers or on
+COMMENT ON FUNCTION pix._train_chunk(text, text, text[], text, text, jsonb) IS
+'Internal: trains the models of users from one name to another, by the owner''s rights. Runs: coordinator; the work is done in parallel workers or on
 the segments.';
-REVOKE ALL ON FUNCTION pix._train_chunk(text, text, text[], pix.models, text, jsonb, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._train_chunk(text, text, text[], pix.models, text, jsonb, text) TO pix_admin;
+REVOKE ALL ON FUNCTION pix._train_chunk(text, text, text[], text, text, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._train_chunk(text, text, text[], text, text, jsonb) TO pix_admin;
 
 CREATE OR REPLACE PROCEDURE pix.train_user_models(
     algorithm text DEFAULT NULL, users text[] DEFAULT NULL, model_name text DEFAULT NULL, parameters jsonb DEFAULT NULL,
@@ -270,12 +308,13 @@ AS $$
 DECLARE
     model pix.models := pix._find_model(model_name);
     pack pix.packs;
-    taste text;
     given jsonb;
     low text := '';
     high text;
 BEGIN
+    CALL pix._require_no_transaction('pix.train_user_models');
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    PERFORM pix._require_writable('pix.train_user_models');
     IF chunk_size IS NULL OR chunk_size < 1 THEN
         RAISE EXCEPTION USING ERRCODE = 'PX050', MESSAGE = format('chunk_size is %s', chunk_size),
             HINT = 'Use a chunk_size of at least 1; 2000 is the default.';
@@ -294,9 +333,8 @@ BEGIN
     IF algorithm = 'hierarchical' OR (
         algorithm IS NULL AND EXISTS (SELECT FROM pix.user_model_policy p WHERE p.needs_taste) AND pix._voters(model, pack) >= 10
     ) THEN
-        PERFORM pix.learn_tastes(model.model_name);
+        PERFORM pix._try_tastes(model.model_name, algorithm IS NOT NULL);
     END IF;
-    taste := pix._taste_version(model);
     IF users IS NOT NULL THEN
         DELETE FROM pix.user_model_failures x
         WHERE x.user_id = ANY (users) AND x.model_name = model.model_name AND x.sqlstate = 'PX138';
@@ -317,7 +355,7 @@ BEGIN
             WHERE u.user_id > low AND (users IS NULL OR u.user_id = ANY (users)) ORDER BY u.user_id LIMIT chunk_size
         ) c;
         EXIT WHEN high IS NULL;
-        PERFORM pix._train_chunk(low, high, users, model, algorithm, given, taste);
+        PERFORM pix._train_chunk(low, high, users, model.model_name, algorithm, given);
         low := high;
         COMMIT;
     END LOOP;

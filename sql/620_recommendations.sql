@@ -190,15 +190,14 @@ REVOKE ALL ON FUNCTION pix._scan_scores(text, text, bytea, integer, text) FROM P
 
 -- Being stable, it sees votes, blocks and features of the same moment.
 CREATE OR REPLACE FUNCTION pix._rank_items(
-    user_id text, k integer, model pix.models, index pix.indexes, trained pix.user_models, diversity double precision,
-    filter pix.item_filter
+    user_id text, k integer, model pix.models, index pix.indexes, trained pix.user_models, votes pix.user_votes,
+    diversity double precision, filter pix.item_filter
 ) RETURNS SETOF pix.recommendation
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED ROWS 10
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
-    votes pix.user_votes := pix._votes_of(user_id, model);
     used pix.fitted_model;
     known record;
     seen record;
@@ -310,11 +309,38 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pix._rank_items(
-    text, integer, pix.models, pix.indexes, pix.user_models, double precision, pix.item_filter
+    text, integer, pix.models, pix.indexes, pix.user_models, pix.user_votes, double precision, pix.item_filter
 ) IS 'Internal: the best of all items by a model. Errors: those of pix.recommend. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._rank_items(
-    text, integer, pix.models, pix.indexes, pix.user_models, double precision, pix.item_filter
+    text, integer, pix.models, pix.indexes, pix.user_models, pix.user_votes, double precision, pix.item_filter
 ) FROM PUBLIC;
+
+-- Being stable, it sees votes, models, blocks and features of the same moment.
+CREATE OR REPLACE FUNCTION pix._recommend_now(
+    user_id text, k integer, algorithm text, model pix.models, index pix.indexes, diversity double precision,
+    filter pix.item_filter,
+    OUT trained pix.user_models, OUT known_at timestamptz, OUT is_new boolean, OUT answers pix.recommendation[]
+)
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    votes pix.user_votes := pix._votes_of(user_id, model);
+    fitted record;
+BEGIN
+    SELECT c.* INTO fitted FROM pix._current_user_model(user_id, model, algorithm, NULL, false, votes) c;
+    trained := fitted.current;
+    known_at := fitted.known_at;
+    is_new := fitted.is_new;
+    SELECT array_agg(r ORDER BY r.rank) INTO answers
+    FROM pix._rank_items(user_id, k, model, index, trained, votes, diversity, filter) r;
+END
+$$;
+COMMENT ON FUNCTION pix._recommend_now(text, integer, text, pix.models, pix.indexes, double precision, pix.item_filter) IS
+'Internal: pix.recommend as an array, and the model that it took, which may be a new one. Errors: those of pix.recommend.
+Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._recommend_now(text, integer, text, pix.models, pix.indexes, double precision, pix.item_filter)
+FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION pix._recommend(
     user_id text, k integer, algorithm text, model_name text, index_name text, diversity double precision, filter pix.item_filter
@@ -325,7 +351,7 @@ AS $$
 DECLARE
     model pix.models;
     index pix.indexes;
-    trained pix.user_models;
+    found record;
 BEGIN
     PERFORM pix._require_coordinator('pix.recommend', 'Call it alone: SELECT * FROM pix.recommend(…)');
     PERFORM pix._check_user(user_id);
@@ -346,9 +372,11 @@ BEGIN
     END IF;
     PERFORM pix._packed(model);
     PERFORM pix._use_planner();
-    PERFORM pix._hold_model(user_id);
-    SELECT r.* INTO trained FROM pix._refresh_user_model(user_id, model, algorithm, NULL, false) r;
-    RETURN QUERY SELECT r.* FROM pix._rank_items(user_id, k, model, index, trained, diversity, filter) r;
+    SELECT r.* INTO found FROM pix._recommend_now(user_id, k, algorithm, model, index, diversity, filter) r;
+    IF found.is_new THEN
+        PERFORM pix._keep_user_model(found.trained, found.known_at);
+    END IF;
+    RETURN QUERY SELECT u.* FROM unnest(found.answers) u;
 END
 $$;
 COMMENT ON FUNCTION pix._recommend(text, integer, text, text, text, double precision, pix.item_filter) IS
@@ -386,8 +414,7 @@ Result: rank, item_id, score (comparable between items of one user), probability
 algorithm, reason in words, liked_ids: up to three items that the user liked and this one is close to.
 Errors: PX020 unknown model, PX024 a cache folder that cannot be used, PX060 a call as a part of a larger query on a cluster,
 PX090 unknown index, PX092 an index of another model or metric, PX094 a damaged block, PX095 a model without packed features, PX100
-unknown clustering, PX101 a cluster without its clustering, PX120 a user_id that is missing or too long, PX128 an argument that cannot be used, PX130 a
-transaction that is REPEATABLE READ or SERIALIZABLE, PX132 a model of features that were imported again since, PX133 unknown
+unknown clustering, PX101 a cluster without its clustering, PX120 a user_id that is missing or too long, PX128 an argument that cannot be used, PX132 a model of features that were imported again since, PX133 unknown
 algorithm, PX134 too few votes for it, PX137 hierarchical without pix.learn_tastes.
 Runs: coordinator.
 Example: SELECT rank, item_id, score, reason FROM pix.recommend(''ann'', 5);';

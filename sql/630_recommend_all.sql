@@ -18,14 +18,12 @@ COMMENT ON FUNCTION pix._choose_many(
 REVOKE ALL ON FUNCTION pix._choose_many(
     text, text[], bytea[], integer[], integer[], integer[], integer[], text[], integer[], integer[], integer
 ) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._choose_many(
-    text, text[], bytea[], integer[], integer[], integer[], integer[], text[], integer[], integer[], integer
-) TO pix_admin;
 
-CREATE OR REPLACE FUNCTION pix._recommend_chunk(
+-- Being stable, it sees votes, models, blocks and features of the same moment.
+CREATE OR REPLACE FUNCTION pix._recommendations_of(
     names text[], k integer, model pix.models, algorithm text, since timestamptz
-) RETURNS bigint
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+) RETURNS pix.recommendations[]
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
 SET enable_nestloop = off
 AS $$
@@ -36,10 +34,11 @@ DECLARE
     seen record;
     liked record;
     chosen record;
-    done bigint;
+    answers pix.recommendations[];
+    wanted integer := k + 4;
+    has_few boolean;
+    was_opened boolean := false;
 BEGIN
-    PERFORM pix._use_planner();
-    PERFORM pg_advisory_xact_lock(hashtext('pix.recommend_all'), hashtext(model.model_name));
     -- Of each user the one model that fits the votes that there are, and has seen them, or was trained in this call.
     SELECT array_agg(m.user_id ORDER BY m.user_id) AS users, array_agg(m.described::text ORDER BY m.user_id) AS described,
         array_agg(m.content ORDER BY m.user_id) AS contents, array_agg(m.algorithm ORDER BY m.user_id) AS algorithms,
@@ -61,11 +60,10 @@ BEGIN
         GROUP BY v.user_id
     ) c ON c.user_id = m.user_id
     WHERE m.model_name = model.model_name AND m.model_checksum IS NOT DISTINCT FROM model.checksum
-        AND m.algorithm = coalesce(_recommend_chunk.algorithm, c.chosen)
+        AND m.algorithm = coalesce(_recommendations_of.algorithm, c.chosen)
         AND (m.votes_hash = c.hash OR m.updated_at >= since);
-    DELETE FROM pix.recommendations r WHERE r.user_id = ANY (names) AND r.model_name = model.model_name;
     IF known.users IS NULL THEN
-        RETURN 0;
+        RETURN NULL;
     END IF;
     SELECT coalesce(array_agg(array_position(known.users, o.user_id)), '{}') AS users, coalesce(array_agg(f.block), '{}') AS blocks,
         coalesce(array_agg(f.block_row), '{}') AS block_rows
@@ -86,40 +84,69 @@ BEGIN
             AND f.model_name = model.model_name AND f.packed_in <= pack.packed_in
     ) v
     WHERE v.rank <= 200;
-    -- A few more than are wanted: some may be gone, or look different now.
-    FOR attempt IN 1 .. 2 LOOP
+    LOOP
         SELECT c.* INTO chosen FROM pix._choose_many(
             pack.checksum, known.described, known.contents, seen.users, seen.blocks, seen.block_rows, liked.users,
-            liked.item_ids, liked.blocks, liked.block_rows, k + 4
+            liked.item_ids, liked.blocks, liked.block_rows, wanted
         ) c;
-        EXIT WHEN chosen.users IS NOT NULL;
-        IF attempt = 2 THEN
-            PERFORM pix._raise_files_vanish();
+        IF chosen.users IS NULL THEN
+            IF was_opened THEN
+                PERFORM pix._raise_files_vanish();
+            END IF;
+            PERFORM pix._open_blocks(model.model_name);
+            was_opened := true;
+            CONTINUE;
         END IF;
-        PERFORM pix._open_blocks(model.model_name);
+        SELECT array_agg(ROW(
+                (known.users)[p.number], model.model_name, p.rank, p.item_id, p.score,
+                pix._probability(p.score, (known.slopes)[p.number], (known.intercepts)[p.number]), (known.algorithms)[p.number],
+                ARRAY(SELECT jsonb_array_elements_text(p.liked::jsonb)), clock_timestamp()
+            )::pix.recommendations) FILTER (WHERE p.rank <= k AND p.is_there),
+            bool_or(p.has_few)
+        INTO answers, has_few
+        FROM (
+            SELECT u.number, u.item_id, u.score, u.liked, i.item_id IS NOT NULL AND f.item_id IS NOT NULL AS is_there,
+                row_number() OVER (PARTITION BY u.number, i.item_id IS NOT NULL AND f.item_id IS NOT NULL ORDER BY u.place) AS rank,
+                count(*) OVER w = wanted AND count(i.item_id) FILTER (WHERE f.item_id IS NOT NULL) OVER w < k AS has_few
+            FROM unnest(chosen.users, chosen.item_ids, chosen.scores, chosen.liked_ids)
+                WITH ORDINALITY u (number, item_id, score, liked, place)
+            LEFT JOIN pix.current_features f
+                ON f.item_id = u.item_id AND f.model_name = model.model_name AND f.packed_in <= pack.packed_in
+            LEFT JOIN pix.items i ON i.item_id = u.item_id
+            WINDOW w AS (PARTITION BY u.number)
+        ) p;
+        EXIT WHEN has_few IS NOT TRUE;
+        wanted := 8 * wanted;  -- many are gone, or look different now
     END LOOP;
-    INSERT INTO pix.recommendations (
-        user_id, model_name, rank, item_id, score, probability, algorithm, liked_ids, recommended_at
-    )
-    SELECT (known.users)[p.number], model.model_name, p.rank, p.item_id, p.score,
-        pix._probability(p.score, (known.slopes)[p.number], (known.intercepts)[p.number]), (known.algorithms)[p.number],
-        ARRAY(SELECT jsonb_array_elements_text(p.liked::jsonb)), clock_timestamp()
-    FROM (
-        SELECT u.number, u.item_id, u.score, u.liked, row_number() OVER (PARTITION BY u.number ORDER BY u.place) AS rank
-        FROM unnest(chosen.users, chosen.item_ids, chosen.scores, chosen.liked_ids)
-            WITH ORDINALITY u (number, item_id, score, liked, place)
-        JOIN pix.current_features f ON f.item_id = u.item_id AND f.model_name = model.model_name
-        JOIN pix.items i ON i.item_id = u.item_id
-    ) p
-    WHERE p.rank <= k;
-    GET DIAGNOSTICS done = ROW_COUNT;
-    RETURN done;
+    RETURN answers;
 END
 $$;
-COMMENT ON FUNCTION pix._recommend_chunk(text[], integer, pix.models, text, timestamptz) IS
-'Internal: writes the recommendations of some users. Errors: PX024, PX094, PX131. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._recommend_chunk(text[], integer, pix.models, text, timestamptz) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._recommend_chunk(text[], integer, pix.models, text, timestamptz) TO pix_admin;
+COMMENT ON FUNCTION pix._recommendations_of(text[], integer, pix.models, text, timestamptz) IS
+'Internal: the recommendations of some users. Errors: PX024, PX094, PX131. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._recommendations_of(text[], integer, pix.models, text, timestamptz) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION pix._recommend_chunk(
+    names text[], k integer, model_name text, algorithm text, since timestamptz
+) RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    model pix.models := pix._find_model(model_name);
+    answers pix.recommendations[];
+BEGIN
+    PERFORM pix._use_planner();
+    PERFORM pix._lock('recommendations', model.model_name);
+    answers := pix._recommendations_of(names, k, model, algorithm, since);
+    DELETE FROM pix.recommendations r WHERE r.user_id = ANY (names) AND r.model_name = model.model_name;
+    INSERT INTO pix.recommendations SELECT u.* FROM unnest(answers) u;
+    RETURN coalesce(cardinality(answers), 0);
+END
+$$;
+COMMENT ON FUNCTION pix._recommend_chunk(text[], integer, text, text, timestamptz) IS
+'Internal: writes the recommendations of some users, by the owner''s rights. Errors: PX024, PX094, PX131. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._recommend_chunk(text[], integer, text, text, timestamptz) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._recommend_chunk(text[], integer, text, text, timestamptz) TO pix_admin;
 
 CREATE OR REPLACE PROCEDURE pix.recommend_all(
     k integer DEFAULT 10, users text[] DEFAULT NULL, algorithm text DEFAULT NULL, model_name text DEFAULT NULL
@@ -133,7 +160,9 @@ DECLARE
     names text[];
     chunk_size integer;
 BEGIN
+    CALL pix._require_no_transaction('pix.recommend_all');
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    PERFORM pix._require_writable('pix.recommend_all');
     IF k IS NULL OR k NOT BETWEEN 1 AND 1000 THEN
         RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = format('k is %s', coalesce(k::text, 'NULL')),
             HINT = 'Ask for 1 to 1,000 items for each user.';
@@ -148,7 +177,7 @@ BEGIN
             WHERE u.user_id > low AND (users IS NULL OR u.user_id = ANY (users)) ORDER BY u.user_id LIMIT chunk_size
         ) c;
         EXIT WHEN names IS NULL;
-        PERFORM pix._recommend_chunk(names, k, model, algorithm, begun);
+        PERFORM pix._recommend_chunk(names, k, model.model_name, algorithm, begun);
         low := names[cardinality(names)];
         COMMIT;
     END LOOP;

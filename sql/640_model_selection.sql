@@ -30,9 +30,6 @@ COMMENT ON FUNCTION pix._compare_algorithms(
 REVOKE ALL ON FUNCTION pix._compare_algorithms(
     text, integer[], integer[], double precision[], bytea, integer, text[], text[], text, integer
 ) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._compare_algorithms(
-    text, integer[], integer[], double precision[], bytea, integer, text[], text[], text, integer
-) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._compare_for(
     user_id text, model pix.models, size integer, algorithms text[], balances text[], search text, seed integer
@@ -62,12 +59,11 @@ $$;
 COMMENT ON FUNCTION pix._compare_for(text, pix.models, integer, text[], text[], text, integer) IS
 'Internal: pix._compare_algorithms for a user. Errors: PX024, PX094. Runs: coordinator, and in parallel workers.';
 REVOKE ALL ON FUNCTION pix._compare_for(text, pix.models, integer, text[], text[], text, integer) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._compare_for(text, pix.models, integer, text[], text[], text, integer) TO pix_admin;
 
 -- As in pix._embed_chunk, CREATE TABLE AS is what is planned in parallel.
-CREATE OR REPLACE FUNCTION pix._select_chunk(run text, last_place integer, model pix.models, asked jsonb)
+CREATE OR REPLACE FUNCTION pix._select_chunk(run text, last_place integer)
 RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET enable_indexscan = off
 SET enable_bitmapscan = off
@@ -78,11 +74,21 @@ SET parallel_tuple_cost = 0
 SET jit = off
 AS $$
 DECLARE
-    algorithms text[] := ARRAY(SELECT jsonb_array_elements_text(asked -> 'algorithms'));
-    balances text[] := ARRAY(SELECT jsonb_array_elements_text(asked -> 'balance'));
-    seed integer := (asked ->> 'seed')::integer;
-    pack pix.packs := pix._packed(model);
+    known pix.model_selections;
+    model pix.models;
+    pack pix.packs;
+    asked jsonb;
+    algorithms text[];
+    balances text[];
+    seed integer;
 BEGIN
+    SELECT s.* INTO known FROM pix.model_selections s WHERE s.run = _select_chunk.run;
+    model := pix._find_model(known.model_name);
+    pack := pix._packed(model);
+    asked := known.parameters;
+    algorithms := ARRAY(SELECT jsonb_array_elements_text(asked -> 'algorithms'));
+    balances := ARRAY(SELECT jsonb_array_elements_text(asked -> 'balance'));
+    seed := (asked ->> 'seed')::integer;
     PERFORM pix._use_planner();
     PERFORM set_config(
         'max_parallel_workers_per_gather', CASE WHEN pix._is_cluster() THEN 0 ELSE pix._cores() - 1 END::text, true
@@ -131,10 +137,10 @@ BEGIN
     DELETE FROM pix.model_selection_tasks t WHERE t.run = _select_chunk.run AND t.place <= last_place;
 END
 $$;
-COMMENT ON FUNCTION pix._select_chunk(text, integer, pix.models, jsonb) IS
+COMMENT ON FUNCTION pix._select_chunk(text, integer) IS
 'Internal: does the next tasks of a run. Runs: coordinator; the work is done in parallel workers or on the segments.';
-REVOKE ALL ON FUNCTION pix._select_chunk(text, integer, pix.models, jsonb) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._select_chunk(text, integer, pix.models, jsonb) TO pix_admin;
+REVOKE ALL ON FUNCTION pix._select_chunk(text, integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._select_chunk(text, integer) TO pix_admin;
 
 CREATE OR REPLACE PROCEDURE pix.select_models(
     run text, users text[] DEFAULT NULL, sizes integer[] DEFAULT '{20,40,60,80}',
@@ -151,7 +157,9 @@ DECLARE
     known pix.model_selections;
     place integer;
 BEGIN
+    CALL pix._require_no_transaction('pix.select_models');
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    PERFORM pix._require_writable('pix.select_models');
     IF run IS NULL OR octet_length(run) NOT BETWEEN 1 AND 200 THEN
         RAISE EXCEPTION USING ERRCODE = 'PX140', MESSAGE = format('A run cannot be named %s', coalesce(quote_literal(run), 'NULL')),
             HINT = 'Use a name of 1 to 200 bytes.';
@@ -166,7 +174,7 @@ BEGIN
     END IF;
     pack := pix._packed(model);
     PERFORM pix._use_planner();
-    PERFORM pg_advisory_xact_lock(hashtext('pix.select_models'), hashtext(run));
+    PERFORM pix._lock('model_selections', run);
     asked := jsonb_build_object(
         'users', users, 'sizes', sizes, 'balance', balance, 'algorithms', algorithms, 'repeats', repeats, 'search', search, 'seed', seed
     );
@@ -201,12 +209,12 @@ BEGIN
     COMMIT;
     LOOP
         PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-        PERFORM pg_advisory_xact_lock(hashtext('pix.select_models'), hashtext(run));
+        PERFORM pix._lock('model_selections', run);
         SELECT max(n.place) INTO place FROM (
             SELECT t.place FROM pix.model_selection_tasks t WHERE t.run = select_models.run ORDER BY t.place LIMIT chunk_size
         ) n;
         EXIT WHEN place IS NULL;
-        PERFORM pix._select_chunk(run, place, model, asked);
+        PERFORM pix._select_chunk(run, place);
         COMMIT;
     END LOOP;
 END
@@ -232,14 +240,15 @@ GRANT EXECUTE ON PROCEDURE
 TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.drop_model_selection(run text) RETURNS boolean
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     was_there boolean;
 BEGIN
     PERFORM pix._require_coordinator('pix.drop_model_selection', 'Call it alone: SELECT pix.drop_model_selection(…)');
-    PERFORM pg_advisory_xact_lock(hashtext('pix.select_models'), hashtext(run));
+    PERFORM pix._require_writable('pix.drop_model_selection');
+    PERFORM pix._lock('model_selections', run);
     DELETE FROM pix.model_selection_tasks t WHERE t.run = drop_model_selection.run;
     DELETE FROM pix.model_selection_results r WHERE r.run = drop_model_selection.run;
     DELETE FROM pix.user_model_policy p WHERE p.run = drop_model_selection.run;
@@ -282,11 +291,12 @@ REVOKE ALL ON pix.model_ranking FROM PUBLIC;
 GRANT SELECT ON pix.model_ranking TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix.learn_model_policy(run text, min_users integer DEFAULT 3) RETURNS SETOF pix.user_model_policy
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     PERFORM pix._require_coordinator('pix.learn_model_policy', 'Call it alone: SELECT * FROM pix.learn_model_policy(…)');
+    PERFORM pix._require_writable('pix.learn_model_policy');
     IF NOT EXISTS (SELECT FROM pix.model_selections s WHERE s.run = learn_model_policy.run) THEN
         RAISE EXCEPTION USING ERRCODE = 'PX140', MESSAGE = format('There is no run %s', coalesce(quote_literal(run), 'NULL')),
             HINT = 'SELECT run FROM pix.model_selections lists them.';
@@ -295,7 +305,7 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = format('min_users is %s', coalesce(min_users::text, 'NULL')),
             HINT = 'Use 1 or more: a rule that one user speaks for is a guess.';
     END IF;
-    PERFORM pg_advisory_xact_lock(hashtext('pix.select_models'), hashtext('pix.learn_model_policy'));
+    PERFORM pix._lock('user_model_policy', 'learned');
     DELETE FROM pix.user_model_policy p WHERE p.run IS NOT NULL;
     INSERT INTO pix.user_model_policy (
         priority, algorithm, needs_taste, min_votes, max_votes, min_likes, min_dislikes, min_share, max_share, run, reason

@@ -16,21 +16,17 @@ COMMENT ON FUNCTION pix._evaluate_recommender(
 REVOKE ALL ON FUNCTION pix._evaluate_recommender(
     text, text, text, text[], integer[], integer[], integer[], double precision[], boolean[], integer, integer
 ) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pix._evaluate_recommender(
-    text, text, text, text[], integer[], integer[], integer[], double precision[], boolean[], integer, integer
-) TO pix_admin;
 
-CREATE OR REPLACE FUNCTION pix.evaluate_recommenders(
-    run text, recommenders text[] DEFAULT '{ladder,popularity,random}', split text DEFAULT 'last', k integer DEFAULT 10,
-    model_name text DEFAULT NULL, test_share double precision DEFAULT 0.2, max_users integer DEFAULT 1000, seed integer DEFAULT 7
-) RETURNS SETOF pix.recommender_evaluations
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+-- Being stable, it sees votes, blocks and rules of the same moment.
+CREATE OR REPLACE FUNCTION pix._judge_recommenders(
+    recommenders text[], split text, k integer, model pix.models, test_share double precision, max_users integer, seed integer
+) RETURNS jsonb
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
 SET enable_nestloop = off
 AS $$
 DECLARE
-    model pix.models;
-    pack pix.packs;
+    pack pix.packs := pix._packed(model);
     recommender text;
     said record;
     people record;
@@ -39,32 +35,8 @@ DECLARE
     taste_key text;
     algorithms text[];
     told text;
-    was_opened boolean := false;
+    judged jsonb := '{}';
 BEGIN
-    PERFORM pix._require_coordinator('pix.evaluate_recommenders', 'Call it alone: SELECT * FROM pix.evaluate_recommenders(…)');
-    IF run IS NULL OR octet_length(run) NOT BETWEEN 1 AND 200 THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX140', MESSAGE = format('A run cannot be named %s', coalesce(quote_literal(run), 'NULL')),
-            HINT = 'Use a name of 1 to 200 bytes.';
-    END IF;
-    IF split IS NULL OR split NOT IN ('last', 'time') OR k IS NULL OR k NOT BETWEEN 1 AND 1000 OR test_share IS NULL
-        OR NOT test_share BETWEEN 0.01 AND 0.99 OR max_users IS NULL OR max_users < 1 OR seed IS NULL
-    THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = 'Recommenders cannot be evaluated like this',
-            HINT = 'Use split => ''last'' or ''time'', k of 1 to 1,000, test_share from 0.01 to 0.99, max_users from 1 on, and a seed.';
-    END IF;
-    PERFORM pix._check_seed(seed);
-    model := pix._find_model(model_name);
-    pack := pix._packed(model);
-    IF coalesce(cardinality(recommenders), 0) = 0 THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = 'No recommender is named',
-            HINT = 'Name some: ladder, popularity, random, or algorithms.';
-    END IF;
-    FOREACH recommender IN ARRAY recommenders LOOP
-        IF recommender IS NULL OR recommender NOT IN ('ladder', 'popularity', 'random') THEN
-            PERFORM pix._check_algorithm(recommender, '{}', model.dimensions);
-        END IF;
-    END LOOP;
-    PERFORM pix._use_planner();
     -- The last like of each user; or the newest votes of all. What comes later is not learned from.
     SELECT array_agg(v.number::integer ORDER BY v.number, v.rank) AS users, array_agg(v.block ORDER BY v.number, v.rank) AS blocks,
         array_agg(v.block_row ORDER BY v.number, v.rank) AS block_rows, array_agg(v.value ORDER BY v.number, v.rank) AS vals,
@@ -121,7 +93,6 @@ BEGIN
         taste_key := 'evaluation ' || encode(sha256(learned.content), 'hex');
         PERFORM pix._keep_taste(taste_key, learned.described, learned.content);
     END IF;
-    DELETE FROM pix.recommender_evaluations e WHERE e.run = evaluate_recommenders.run;
     FOREACH recommender IN ARRAY ARRAY(SELECT DISTINCT r FROM unnest(recommenders) r) LOOP
         IF recommender = 'hierarchical' AND taste_key IS NULL THEN
             RAISE EXCEPTION USING ERRCODE = 'PX134', MESSAGE = 'hierarchical needs ten users whose votes can be split',
@@ -138,12 +109,59 @@ BEGIN
         IF told IS NULL THEN
             PERFORM pix._raise_files_vanish();
         END IF;
-        INSERT INTO pix.recommender_evaluations (run, recommender, metric, value, low, high, users, model_name, split, k)
-        SELECT evaluate_recommenders.run, recommender, e.row ->> 'metric', (e.row ->> 'value')::double precision,
-            (e.row ->> 'low')::double precision, (e.row ->> 'high')::double precision, (e.row ->> 'users')::integer,
-            model.model_name, evaluate_recommenders.split, evaluate_recommenders.k
-        FROM jsonb_array_elements(told::jsonb) e (row);
+        judged := judged || jsonb_build_object(recommender, told::jsonb);
     END LOOP;
+    RETURN judged;
+END
+$$;
+COMMENT ON FUNCTION pix._judge_recommenders(text[], text, integer, pix.models, double precision, integer, integer) IS
+'Internal: the metrics of recommenders, a JSON array of each. Errors: PX024, PX094, PX095, PX134. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._judge_recommenders(text[], text, integer, pix.models, double precision, integer, integer) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION pix.evaluate_recommenders(
+    run text, recommenders text[] DEFAULT '{ladder,popularity,random}', split text DEFAULT 'last', k integer DEFAULT 10,
+    model_name text DEFAULT NULL, test_share double precision DEFAULT 0.2, max_users integer DEFAULT 1000, seed integer DEFAULT 7
+) RETURNS SETOF pix.recommender_evaluations
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    model pix.models;
+    recommender text;
+    judged jsonb;
+BEGIN
+    PERFORM pix._require_coordinator('pix.evaluate_recommenders', 'Call it alone: SELECT * FROM pix.evaluate_recommenders(…)');
+    PERFORM pix._require_writable('pix.evaluate_recommenders');
+    IF run IS NULL OR octet_length(run) NOT BETWEEN 1 AND 200 THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX140', MESSAGE = format('A run cannot be named %s', coalesce(quote_literal(run), 'NULL')),
+            HINT = 'Use a name of 1 to 200 bytes.';
+    END IF;
+    IF split IS NULL OR split NOT IN ('last', 'time') OR k IS NULL OR k NOT BETWEEN 1 AND 1000 OR test_share IS NULL
+        OR NOT test_share BETWEEN 0.01 AND 0.99 OR max_users IS NULL OR max_users < 1 OR seed IS NULL
+    THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = 'Recommenders cannot be evaluated like this',
+            HINT = 'Use split => ''last'' or ''time'', k of 1 to 1,000, test_share from 0.01 to 0.99, max_users from 1 on, and a seed.';
+    END IF;
+    PERFORM pix._check_seed(seed);
+    model := pix._find_model(model_name);
+    PERFORM pix._packed(model);
+    IF coalesce(cardinality(recommenders), 0) = 0 THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = 'No recommender is named',
+            HINT = 'Name some: ladder, popularity, random, or algorithms.';
+    END IF;
+    FOREACH recommender IN ARRAY recommenders LOOP
+        IF recommender IS NULL OR recommender NOT IN ('ladder', 'popularity', 'random') THEN
+            PERFORM pix._check_algorithm(recommender, '{}', model.dimensions);
+        END IF;
+    END LOOP;
+    PERFORM pix._use_planner();
+    judged := pix._judge_recommenders(recommenders, split, k, model, test_share, max_users, seed);
+    DELETE FROM pix.recommender_evaluations e WHERE e.run = evaluate_recommenders.run;
+    INSERT INTO pix.recommender_evaluations (run, recommender, metric, value, low, high, users, model_name, split, k)
+    SELECT evaluate_recommenders.run, j.key, e.row ->> 'metric', (e.row ->> 'value')::double precision,
+        (e.row ->> 'low')::double precision, (e.row ->> 'high')::double precision, (e.row ->> 'users')::integer,
+        model.model_name, evaluate_recommenders.split, evaluate_recommenders.k
+    FROM jsonb_each(judged) j CROSS JOIN LATERAL jsonb_array_elements(j.value) e (row);
     RETURN QUERY SELECT e.* FROM pix.recommender_evaluations e WHERE e.run = evaluate_recommenders.run ORDER BY e.metric, e.value DESC;
 END
 $$;

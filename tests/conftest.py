@@ -265,6 +265,12 @@ def bare(clone) -> Clone:
     return clone("bare")
 
 
+SOMEBODY_WAITS = (
+    "SELECT EXISTS (SELECT FROM pg_locks l JOIN pg_stat_activity a USING (pid) "
+    "WHERE a.datname = current_database() AND NOT l.granted)"
+)
+
+
 @pytest.fixture
 def until():
     """Return a function that waits until a query of one boolean is true."""
@@ -565,12 +571,14 @@ def shelves(db, sizes: dict[int, int], clustering: str = "shelves") -> None:
         "(clustering, model_name, algorithm, k, parameters, packed_in, items, inertia, seconds) "
         "VALUES (%s, 'shelf', 'kmeans', %s, '{}', 1, %s, 0, 0)",
         (clustering, len(sizes), len(items)),
+        role=None,
     )
     db.ask(
         "INSERT INTO pix.clusters (clustering, cluster, items, centre, words) "
         "SELECT %s, u.cluster, u.size, pix.from_array(ARRAY[u.cluster + 1, 0, 1, 0]), '{}' "
         "FROM unnest(%s, %s) u (cluster, size)",
         (clustering, list(sizes), list(sizes.values())),
+        role=None,
     )
     db.ask(
         "INSERT INTO pix.cluster_members (item_id, clustering, cluster, distance) "

@@ -84,7 +84,7 @@ def _store(cursor, content: bytes) -> str:
     checksum = hashlib.sha256(content).hexdigest()
     for part, start in enumerate(range(0, len(content), PART_BYTES)):
         cursor.execute(
-            "INSERT INTO pix.model_parts VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
+            "SELECT pix._store_model_part(%s, %s, %s)",
             (checksum, part, psycopg2.Binary(content[start : start + PART_BYTES])),
         )
     return checksum

@@ -225,7 +225,7 @@ def test_which_clustering(shop):
     assert suggested(shop)[1] in (0, 1, 2)
     refuses(shop, "PX100", "SELECT * FROM pix.next_item('ann', clustering => 'others')", "'others' is not known")
     refuses(shop, "PX100", "SELECT pix.set_default_clustering('others')", "'others' is not known")
-    shop.ask("UPDATE pix.models SET checksum = 'of another network' WHERE model_name = 'shelf'")
+    shop.ask("UPDATE pix.models SET checksum = 'of another network' WHERE model_name = 'shelf'", role=None)
     refuses(shop, "PX103", "SELECT * FROM pix.next_item('ann')", "earlier version of model 'shelf'")
     shop.ask("SELECT pix.drop_clustering('shelves')")
     refuses(shop, "PX100", "SELECT * FROM pix.next_item('ann')", "There are no clusters")

@@ -89,7 +89,7 @@ def test_picture_that_changes_leaves_its_block(extracted, boots):
 
 
 def test_model_imported_again_starts_anew(extracted):
-    extracted.query("UPDATE pix.models SET checksum = repeat('a', 64) WHERE model_name = 'mini_inception'")
+    extracted.query("UPDATE pix.models SET checksum = repeat('a', 64) WHERE model_name = 'mini_inception'", role=None)
     assert extracted.query("SELECT added, removed, items, blocks FROM pix.pack_features('mini_inception')") == [
         (0, 60, 0, 0)
     ]

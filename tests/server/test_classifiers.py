@@ -9,7 +9,7 @@ import psycopg2
 import pytest
 
 from pixload.models import SHIPPED
-from tests.conftest import labels_of
+from tests.conftest import SOMEBODY_WAITS, labels_of
 from tests.server.test_features import fails_with
 from tests.unit.test_networks import tiny_onnx
 
@@ -88,7 +88,7 @@ class TestClassifying:
         connection.cursor().execute(f"SELECT {change}")
         with ThreadPoolExecutor(1) as pool:
             classifying = pool.submit(trained.query, "SELECT pix.classify_all('heels')")
-            until(trained, "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)")
+            until(trained, SOMEBODY_WAITS)
             connection.commit()
             with pytest.raises(psycopg2.Error, match="meanwhile") as caught:
                 classifying.result()

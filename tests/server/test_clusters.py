@@ -9,6 +9,7 @@ import psycopg2
 import pytest
 from sklearn.cluster import KMeans
 
+from tests.conftest import SOMEBODY_WAITS
 from tests.server.test_features import fails_with
 
 ALGORITHMS = ("kmeans", "minibatch_kmeans", "gaussian_mixture", "hierarchical")
@@ -350,7 +351,7 @@ def test_two_sessions_fit_the_same_clustering(groups, barrier, until):
         first = pool.submit(db.query, "SELECT k FROM pix.fit_clusters('groups', 'clouds', k => 5)")
         held.wait()
         second = pool.submit(db.query, "SELECT k FROM pix.fit_clusters('groups', 'clouds', k => 7)")
-        until(db, "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)")
+        until(db, SOMEBODY_WAITS)
         held.release()
         assert (first.result(120), second.result(120)) == ([(5,)], [(7,)])
     assert db.ask("SELECT count(DISTINCT cluster), count(*) FROM pix.cluster_members") == [(7, 2000)]
@@ -358,7 +359,7 @@ def test_two_sessions_fit_the_same_clustering(groups, barrier, until):
 
 def test_a_model_that_has_changed(groups):
     db = groups.db
-    db.ask("UPDATE pix.models SET checksum = 'other' WHERE model_name = 'clouds'")
+    db.ask("UPDATE pix.models SET checksum = 'other' WHERE model_name = 'clouds'", role=None)
     db.ask("UPDATE pix.features SET model_checksum = 'other' WHERE model_name = 'clouds'")
     assert db.ask("SELECT usable FROM pix.clustering_status") == [(False,)]
     for call in (

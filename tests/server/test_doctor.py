@@ -72,7 +72,7 @@ def test_host_is_named(db, same_host):
 def test_memory_is_that_of_all_networks_at_once(db):
     before = db.value("""SELECT found FROM pix.doctor() WHERE "check" = 'memory' ORDER BY segment LIMIT 1""")
     assert " MB wanted (" in before
-    db.query("UPDATE pix.models SET size_bytes = 1000000000000")
+    db.query("UPDATE pix.models SET size_bytes = 1000000000000", role=None)
     ok, remedy = db.query("""SELECT ok, remedy FROM pix.doctor() WHERE "check" = 'memory' ORDER BY segment LIMIT 1""")[
         0
     ]

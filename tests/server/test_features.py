@@ -21,7 +21,7 @@ from pixload.cluster import Cluster
 from pixload.conversion.onnx_files import read_onnx
 from pixload.migration import migrate
 from pixload.models import SHIPPED, import_model
-from tests.conftest import PIX
+from tests.conftest import PIX, SOMEBODY_WAITS
 from tests.unit.test_networks import tiny_onnx
 
 PROGRESS = "SELECT images, extracted, failed, stale, pending FROM pix.extraction_progress"
@@ -255,16 +255,12 @@ def test_model_that_is_imported_again_meanwhile(loaded, third_chunk, tmp_path):
     assert loaded.value("SELECT count(DISTINCT octet_length(vector)) FROM pix.features") == 1
 
 
-WAITING = "SELECT count(*) = 1 FROM pg_locks l JOIN pg_stat_activity a USING (pid) " \
-    "WHERE a.datname = current_database() AND l.locktype = 'advisory' AND NOT l.granted"  # fmt: skip
-
-
 def test_model_that_is_dropped_meanwhile(loaded, third_chunk, until):
     with ThreadPoolExecutor(2) as pool:
         extraction = pool.submit(lambda: loaded.query("CALL pix.extract_features(chunk_size => 10)"))
         third_chunk.wait()
         drop = pool.submit(lambda: loaded.query("SELECT pix.drop_model('mini_inception')"))
-        until(loaded, WAITING)
+        until(loaded, SOMEBODY_WAITS)
         third_chunk.release()
         drop.result()
         with pytest.raises(psycopg2.Error, match="not known"):
@@ -279,9 +275,7 @@ def test_ended_command_ends_the_work(loaded, until, number):
     if number == signal.SIGKILL and not notices:
         pytest.skip("this server does not notice that a client is gone (PostgreSQL 14 and Greenplum 7 do)")
     blocker = loaded.connect(autocommit=False)
-    blocker.cursor().execute(
-        "SELECT pg_advisory_xact_lock(hashtext('pix.extract_features'), hashtext('mini_inception'))"
-    )
+    blocker.cursor().execute("SELECT pix._lock('extraction_runs', 'mini_inception')")
     command = subprocess.Popen(
         [PIX, "extract"],
         env=os.environ | {"PIX_DSN": loaded.dsn("ada")},
@@ -289,7 +283,7 @@ def test_ended_command_ends_the_work(loaded, until, number):
         stderr=subprocess.PIPE,
     )
     sessions = "FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'CALL%'"
-    until(loaded, WAITING)
+    until(loaded, SOMEBODY_WAITS)
     command.send_signal(number)
     assert command.wait(60) != 0
     assert b"Traceback" not in command.stderr.read()

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg2
 import pytest
 
-from tests.conftest import shelves
+from tests.conftest import SOMEBODY_WAITS, shelves
 from tests.server.test_clusters import refuses
 from tests.server.test_features import fails_with
 
@@ -141,7 +141,7 @@ def test_suggest_and_vote_in_one_transaction_while_another_votes(shop, until):
         cursor.execute("SELECT item_id FROM pix.next_item('new')")
         ((item,),) = cursor.fetchall()
         voting = pool.submit(shop.query, "SELECT pix.vote('new', 's0-00', true)", role="adam")
-        until(shop, "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)")
+        until(shop, SOMEBODY_WAITS)
         cursor.execute("SELECT pix.vote('new', %s, true)", (item,))
         connection.commit()
         voting.result()
@@ -155,7 +155,7 @@ def test_two_sessions_suggest_different_items(shop, until):
         cursor.execute(page)
         first = set(cursor.fetchall())
         other = pool.submit(shop.query, page, role="adam")
-        until(shop, "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)")
+        until(shop, SOMEBODY_WAITS)
         connection.commit()
         assert len(first | set(other.result())) == 8
 

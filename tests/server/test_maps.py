@@ -157,7 +157,7 @@ def test_a_failed_map_leaves_what_was_there(catalogue):
 def test_a_model_that_has_changed(catalogue):
     db = catalogue.db
     db.ask("SELECT pix.fit_map('all', 'clouds', 'pca')")
-    db.ask("UPDATE pix.models SET checksum = 'other' WHERE model_name = 'clouds'")
+    db.ask("UPDATE pix.models SET checksum = 'other' WHERE model_name = 'clouds'", role=None)
     db.ask("UPDATE pix.features SET model_checksum = 'other' WHERE model_name = 'clouds'")
     assert db.ask("SELECT usable FROM pix.map_status") == [(False,)]
     refuses(db, "PX113", "SELECT pix.place_on_map('all')", "earlier version of model 'clouds'")

@@ -185,7 +185,7 @@ def test_features_of_a_file_in_chunks(catalogue):
 
 def test_base_that_was_imported_again(shop):
     shop.ask("SELECT pix.add_metadata('more')")
-    shop.ask("UPDATE pix.models SET checksum = 'other' WHERE model_name = 'mini_inception'")
+    shop.ask("UPDATE pix.models SET checksum = 'other' WHERE model_name = 'mini_inception'", role=None)
     refuses(shop, "PX154", "SELECT pix.extend_metadata('more')", "'mini_inception' was imported again")
     assert shop.value(FRESH, ("more",)) == 60
     shop.ask("SELECT pix.drop_model('mini_inception')")
@@ -195,7 +195,7 @@ def test_base_that_was_imported_again(shop):
 def test_foreign_base_of_other_dimensions(catalogue):
     db = catalogue.db
     db.ask("SELECT pix.add_metadata('more', 'clouds', '{brand}')")
-    db.ask("UPDATE pix.models SET dimensions = 47 WHERE model_name = 'clouds'")
+    db.ask("UPDATE pix.models SET dimensions = 47 WHERE model_name = 'clouds'", role=None)
     refuses(db, "PX154", "SELECT pix.extend_metadata('more')", "'clouds' was imported again")
 
 

@@ -292,7 +292,7 @@ def test_imports_and_drops_at_once(db, tmp_path):
 
 
 def test_missing_part_is_noticed(db):
-    connection = db.connect(autocommit=False)
+    connection = db.connect(None, autocommit=False)
     import_model(connection, "again", read_onnx(SHIPPED["mini_inception"]))
     connection.cursor().execute("UPDATE pix.models SET checksum = repeat('0', 64) WHERE model_name = 'again'")
     with pytest.raises(psycopg2.Error) as caught:

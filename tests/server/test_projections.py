@@ -46,7 +46,7 @@ def test_bad_input(catalogue):
     refuses(db, "PX095", "SELECT pix.fit_pca('mini_inception')", "no up-to-date features")
     store(db, "same", np.ones((10, 4)))
     refuses(db, "PX112", "SELECT pix.fit_pca('same', 2)", "the same")
-    db.ask("UPDATE pix.models SET checksum = 'other' WHERE model_name = 'clouds'")
+    db.ask("UPDATE pix.models SET checksum = 'other' WHERE model_name = 'clouds'", role=None)
     refuses(db, "PX106", "SELECT pix.principal_components('\\x00000000', 'clouds')", "as it is now")
 
 

@@ -192,7 +192,7 @@ class TestEvaluation:
     def test_suggestions_from_before_a_refit_do_not_count(self, shop):
         ((item,),) = shop.ask("SELECT item_id FROM pix.next_item('ann', 'random')", role="adam")
         vote(shop, "ann", item, True)
-        shop.ask("UPDATE pix.clusterings SET fitted_at = now()")
+        shop.ask("UPDATE pix.clusterings SET fitted_at = now()", role=None)
         refuses(shop, "PX127", "SELECT * FROM pix.evaluate_policy('random')", "no votes on suggestions from clustering")
 
     def test_an_item_that_is_suggested_again_is_another_event(self, shop):

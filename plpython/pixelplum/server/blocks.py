@@ -84,9 +84,9 @@ def open_blocks(
     return True
 
 
-def forget(plpy, cache: dict, checksums: list[str], kind: str) -> None:
+def sweep(plpy, cache: dict, owner: str, live: list[str]) -> None:
     """Remove files of the cache of this host that are not needed any more."""
-    files.forget(checksums, kind)
+    files.sweep(owner, live)
 
 
 def keep(cache: dict, key: str, searchable) -> None:

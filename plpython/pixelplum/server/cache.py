@@ -2,8 +2,8 @@
 
 The database holds all of it; a file here only saves reading it again, and is
 shared by all backends. It is written under a name of the backend's own and
-renamed when its checksum is right, so that a reader never sees a part of it,
-and losing it loses nothing.
+renamed when its checksum is right: a reader never sees a part of it, nothing
+that is mapped is ever changed, and losing a file loses nothing.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from pathlib import Path
 
 from pixelplum.errors import CacheUnusable, IndexBroken, ModelBroken, ModelMissing
 
-ABANDONED_SECONDS = 3600
-UNUSED_SECONDS = 7 * 24 * 3600
+KINDS = ("network", "block", "index", "design")
 DERIVED = (".block", ".index", ".design")
-"""Kinds of files that go when nobody has used them for long: they belong to blocks and indexes, which change often."""
-UNFINISHED = re.compile(r"[0-9a-f]{64}\.\d+")
+"""Kinds of files that are made anew all the time; each packing and build sweeps those that nothing needs any more."""
+UNFINISHED = re.compile(r"[0-9a-f]{64}\.(\d+)")
+FORGOTTEN_SECONDS = 7 * 24 * 3600
+"""Age at which a list of live files is that of a database which is no more."""
 
 
 def folder() -> Path:
@@ -34,13 +35,9 @@ def path(checksum: str, kind: str = "network") -> Path:
     """Return where the file of this sha256 (64 hexadecimal digits) and kind belongs."""
     if len(checksum) != 64 or not set(checksum) <= set("0123456789abcdef"):
         raise ModelBroken(f"{checksum!r} is not a sha256 checksum")
+    if kind not in KINDS:
+        raise IndexBroken(f"{kind!r} is not a kind of file that is kept")
     return folder() / f"{checksum}.{kind}"
-
-
-def is_there(checksum: str) -> bool:
-    """Tell whether there is a network's file of this name."""
-    with _told():
-        return path(checksum).is_file()
 
 
 def existing(checksum: str) -> Path:
@@ -49,10 +46,10 @@ def existing(checksum: str) -> Path:
     Raises
     ------
     ModelMissing
-        If there is none.
+        If there is none, or it is damaged.
     """
-    if not is_there(checksum):
-        raise ModelMissing(f"Model {checksum[:12]}… is not in the cache of this host")
+    if not is_sound(checksum, "network"):
+        raise ModelMissing(f"Model {checksum[:12]}… is not in the cache of this host, or its file is damaged")
     return path(checksum)
 
 
@@ -70,10 +67,7 @@ def is_sound(checksum: str, kind: str) -> bool:
     modification that follows from its checksum, and that no writer leaves in place.
     """
     with suppress(FileNotFoundError), _told():
-        found = path(checksum, kind).stat()
-        if found.st_mtime == _seal_time(checksum):
-            if time.time() - found.st_atime > ABANDONED_SECONDS:
-                _seal(path(checksum, kind), checksum)  # it is in use
+        if path(checksum, kind).stat().st_mtime == _seal_time(checksum):
             return True
         if is_whole(checksum, kind):
             _seal(path(checksum, kind), checksum)
@@ -99,6 +93,13 @@ def write_part(checksum: str, part: int, content: bytes) -> None:
         stream.write(content)
 
 
+def read_part(checksum: str, part: int, size: int) -> bytes:
+    """Return a part of a file that was written here and has not got its name yet; nothing behind its end."""
+    with _told(), _unfinished(checksum).open("rb") as stream:
+        stream.seek(part * size)
+        return stream.read(size)
+
+
 @contextmanager
 def unfinished(checksum: str) -> Iterator[Path]:
     """Yield the path of a file to write, which is removed again if that fails: it would keep a full disk full.
@@ -118,8 +119,17 @@ def unfinished(checksum: str) -> Iterator[Path]:
             raise
 
 
+def identify(file: Path) -> str:
+    """Name a file that was written here, and is not finished, for its content; return the checksum."""
+    with _told():
+        with file.open("rb") as stream:
+            checksum = hashlib.file_digest(stream, "sha256").hexdigest()
+        file.replace(_unfinished(checksum))
+    return checksum
+
+
 def finish(checksum: str, kind: str = "network") -> None:
-    """Give the restored file its name, if it is whole.
+    """Give a file that was written or restored its name, if it is whole.
 
     Raises
     ------
@@ -137,35 +147,61 @@ def finish(checksum: str, kind: str = "network") -> None:
     with _told():
         _seal(file, checksum)
         file.replace(path(checksum, kind))
-    _remove_unused()
+    _remove_abandoned()
 
 
-def adopt(file: Path, kind: str) -> str:
-    """Give a file that was written here the name of its content, and return its checksum."""
+def discard(checksum: str) -> None:
+    """Remove a file that was written here and is not going to be finished."""
     with _told():
-        with file.open("rb") as stream:
-            checksum = hashlib.file_digest(stream, "sha256").hexdigest()
-        _seal(file, checksum)
-        file.replace(path(checksum, kind))
-    _remove_unused()
-    return checksum
+        _unfinished(checksum).unlink(missing_ok=True)
 
 
-def forget(checksums: list[str], kind: str) -> None:
-    """Remove files that are not needed any more; whoever has mapped them keeps them."""
+def sweep(owner: str, live: list[str]) -> None:
+    """Remove what nothing needs any more; whoever has mapped a file keeps it, and whoever misses one restores it.
+
+    Parameters
+    ----------
+    owner : str
+        Names the database whose files these are: databases may share the folder.
+    live : list of str
+        The files that it needs, ``checksum.kind``. The folder keeps this list, for sweeps of other databases.
+    """
     with _told():
-        for checksum in checksums:
-            path(checksum, kind).unlink(missing_ok=True)
-
-
-def _remove_unused() -> None:
-    """Remove what backends left that were killed while they wrote, and what has not been used for long."""
+        folder().mkdir(mode=0o700, parents=True, exist_ok=True)
+        own = folder() / f"{owner}.live"
+        draft = own.with_suffix(f".{os.getpid()}")
+        draft.write_text("\n".join(live))
+        draft.replace(own)
+    needed: set[str] = set()
+    for listed in folder().glob("*.live"):
+        with suppress(OSError):
+            if time.time() - listed.stat().st_mtime > FORGOTTEN_SECONDS:
+                listed.unlink()
+            else:
+                needed.update(listed.read_text().splitlines())
     for file in folder().iterdir():
-        with suppress(OSError):  # somebody else removed or finished it
-            now, found = time.time(), file.stat()
-            is_abandoned = UNFINISHED.fullmatch(file.name) and now - found.st_mtime > ABANDONED_SECONDS
-            if is_abandoned or (file.suffix in DERIVED and now - found.st_atime > UNUSED_SECONDS):
+        if file.suffix in DERIVED and file.name not in needed:
+            file.unlink(missing_ok=True)
+    _remove_abandoned(os.getpid())
+
+
+def _remove_abandoned(finished: int | None = None) -> None:
+    """Remove what processes left that ended while they wrote, and one that has no use for it any more."""
+    for file in folder().iterdir():
+        writer = UNFINISHED.fullmatch(file.name)
+        if writer and (int(writer[1]) == finished or not _runs(int(writer[1]))):
+            with suppress(OSError):  # somebody else removed it
                 file.unlink()
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _seal(file: Path, checksum: str) -> None:
@@ -188,4 +224,4 @@ def _told() -> Iterator[None]:
 
 
 def _unfinished(checksum: str) -> Path:
-    return path(checksum, str(os.getpid()))
+    return path(checksum).with_suffix(f".{os.getpid()}")

@@ -56,9 +56,10 @@ def build(
     design = indexes.Design.fit(method, metric, json.loads(parameters), project_to, packed.blocks, known)
     with files.unfinished(secrets.token_hex(32)) as file:
         indexes.build(file, design, packed.blocks, teller(plpy, title))
-        checksum = files.adopt(file, "index")
+        size = file.stat().st_size
+        checksum = files.identify(file)
     item_ids = [block.item_ids[position] for block in packed.blocks for position in range(len(block.norms))]
-    return _stored(design, item_ids, checksum)
+    return _stored(design, item_ids, checksum, size)
 
 
 def update(
@@ -76,16 +77,15 @@ def update(
         item_ids[number] = ""
     with files.unfinished(secrets.token_hex(32)) as file:
         indexes.update(file, files.path(checksum, "index"), design, len(names), removed, added, teller(plpy, title))
-        new_checksum = files.adopt(file, "index")
+        size = file.stat().st_size
+        new_checksum = files.identify(file)
     item_ids += [item_id for block in added for item_id in block.item_ids]
-    return _stored(design, item_ids, new_checksum)
+    return _stored(design, item_ids, new_checksum, size)
 
 
-def read_part(plpy, cache: dict, checksum: str, kind: str, part: int) -> bytes | None:
-    """Return a part of a file of this host's cache, from 0; None behind its end."""
-    with files.path(checksum, kind).open("rb") as stream:
-        stream.seek(part * PART_BYTES)
-        return stream.read(PART_BYTES) or None
+def read_part(plpy, cache: dict, checksum: str, part: int) -> bytes | None:
+    """Return a part of a file that was written here, from 0; None behind its end."""
+    return files.read_part(checksum, part, PART_BYTES) or None
 
 
 def is_there(plpy, cache: dict, checksum: str, kind: str) -> bool:
@@ -134,17 +134,17 @@ def _picked(packed: Packed, wanted: set[str]) -> list[Picked]:
     return picked
 
 
-def _stored(design: indexes.Design, item_ids: list[str], checksum: str) -> dict:
+def _stored(design: indexes.Design, item_ids: list[str], checksum: str, size: int) -> dict:
     content = design.pack(item_ids, checksum)
     design_checksum = hashlib.sha256(content).hexdigest()
     try:
-        files.write(design_checksum, "design", content)
+        files.write_part(design_checksum, 0, content)
     except CacheUnusable:
-        files.forget([checksum], "index")  # it would keep a full disk full
+        files.discard(checksum)  # it would keep a full disk full
         raise
     return {
         "checksum": checksum,
         "design_checksum": design_checksum,
-        "size_bytes": files.path(checksum, "index").stat().st_size + len(content),
+        "size_bytes": size + len(content),
         "used_parameters": json.dumps(design.used_parameters()),
     }

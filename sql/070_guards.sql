@@ -1,0 +1,97 @@
+-- What functions ask first: who may write, who takes turns, what kind of transaction this is.
+
+-- On a standby nothing can be written, and a role may have been told not to.
+CREATE OR REPLACE FUNCTION pix._is_read_only() RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$SELECT current_setting('transaction_read_only')::boolean$$;
+COMMENT ON FUNCTION pix._is_read_only() IS 'Internal: whether this transaction can write nothing. Runs: either.';
+REVOKE ALL ON FUNCTION pix._is_read_only() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._is_read_only() TO pix_reader;
+
+CREATE OR REPLACE FUNCTION pix._require_writable(function text) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF pix._is_read_only() THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX061', MESSAGE = format('%s has to write, and %s', function,
+                CASE WHEN pg_is_in_recovery() THEN 'this server is a standby' ELSE 'this transaction is read-only' END),
+            HINT = CASE WHEN pg_is_in_recovery() THEN 'Ask the primary server.'
+                ELSE 'Use BEGIN READ WRITE, or a role that does not have default_transaction_read_only.' END;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pix._require_writable(text) IS
+'Internal: refuses to go on where nothing can be written, and says where to ask. Errors: PX061. Runs: either.';
+REVOKE ALL ON FUNCTION pix._require_writable(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._require_writable(text) TO pix_reader;
+
+-- A procedure: whether its caller may commit is told only by trying, and PL/pgSQL cannot catch what that raises.
+CREATE OR REPLACE PROCEDURE pix._require_no_transaction(procedure text)
+LANGUAGE plpython3u
+AS $$
+from pixelplum.server import call
+call(plpy, GD, '@VERSION@', 'transactions.require_none', procedure)
+$$;
+COMMENT ON PROCEDURE pix._require_no_transaction(text) IS
+'Internal: refuses to go on in a transaction of the caller''s, and commits what there is in its own. Errors: PX062.
+Runs: coordinator.';
+REVOKE ALL ON PROCEDURE pix._require_no_transaction(text) FROM PUBLIC;
+GRANT EXECUTE ON PROCEDURE pix._require_no_transaction(text) TO pix_reader;
+
+-- Whoever waited for a lock has to see what was done until then.
+CREATE OR REPLACE FUNCTION pix._require_read_committed() RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX130',
+            MESSAGE = format('Whoever takes turns has to see what others wrote before: not in a transaction that is %s',
+                current_setting('transaction_isolation')),
+            HINT = 'Use BEGIN ISOLATION LEVEL READ COMMITTED, or no transaction of your own.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pix._require_read_committed() IS
+'Internal: refuses to work on what was true when the transaction began. Errors: PX130. Runs: either.';
+REVOKE ALL ON FUNCTION pix._require_read_committed() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._require_read_committed() TO pix_reader;
+
+-- Advisory locks would do, but anybody who may connect can take those. A row of a cluster's table is locked with the whole
+-- table; so there it is the table that is written, in a mode that keeps out nobody else.
+CREATE OR REPLACE FUNCTION pix._lock(subject text, name text) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF pix._is_cluster() THEN
+        EXECUTE format('LOCK TABLE pix.%I IN SHARE UPDATE EXCLUSIVE MODE', subject);
+    ELSE
+        INSERT INTO pix.locks (subject, name) VALUES (_lock.subject, coalesce(_lock.name, '')) ON CONFLICT DO NOTHING;
+        PERFORM FROM pix.locks l WHERE l.subject = _lock.subject AND l.name = coalesce(_lock.name, '') FOR UPDATE;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pix._lock(text, text) IS
+'Internal: who writes something of a table takes turns with others who do, until the end of the transaction. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._lock(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._lock(text, text) TO pix_admin;
+
+CREATE OR REPLACE FUNCTION pix._try_lock(subject text, name text) RETURNS boolean
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET lock_timeout = '50ms'
+AS $$
+BEGIN
+    PERFORM pix._lock(subject, name);
+    RETURN true;
+EXCEPTION WHEN lock_not_available THEN
+    RETURN false;
+END
+$$;
+COMMENT ON FUNCTION pix._try_lock(text, text) IS
+'Internal: as pix._lock, but tells whether it got its turn at once. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._try_lock(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._try_lock(text, text) TO pix_admin;
