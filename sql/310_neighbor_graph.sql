@@ -58,6 +58,44 @@ COMMENT ON FUNCTION pix._merge_pairs(text, integer[], integer[], bytea[], double
 'Internal: pairs of items that are that near, each once. Errors: PX096. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._merge_pairs(text, integer[], integer[], bytea[], double precision, bigint) FROM PUBLIC;
 
+-- The queries are selected in the statement: a constant of megabytes would be sent to workers as text.
+CREATE OR REPLACE FUNCTION pix._comparison(expression text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT format(
+    'SELECT b.block, %s AS part FROM pix.feature_blocks b WHERE b.model_name = $2 AND b.block >= $3',
+    replace(
+        expression, '$queries',
+        '(SELECT string_agg(q.vectors, '''' ORDER BY array_position($1, q.block)) FROM pix.feature_blocks q
+        WHERE q.model_name = $2 AND q.block = ANY ($1)), $4'
+    )
+)
+$$;
+COMMENT ON FUNCTION pix._comparison(text) IS
+'Internal: the query that compares the vectors of some blocks, $queries (and their number), with every block b. Runs: either.';
+REVOKE ALL ON FUNCTION pix._comparison(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._comparison(text) TO pix_admin;
+
+CREATE OR REPLACE FUNCTION pix._compare_blocks_now(
+    model_name text, asked integer[], expression text, first_block integer, OUT numbers integer[], OUT parts bytea[]
+)
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    number integer;
+BEGIN
+    SELECT sum(b.items) INTO number
+    FROM pix.feature_blocks b WHERE b.model_name = _compare_blocks_now.model_name AND b.block = ANY (asked);
+    EXECUTE format('SELECT array_agg(c.block ORDER BY c.block), array_agg(c.part ORDER BY c.block) FROM (%s) c', pix._comparison(expression))
+    INTO numbers, parts USING asked, model_name, first_block, number;
+END
+$$;
+COMMENT ON FUNCTION pix._compare_blocks_now(text, integer[], text, integer) IS
+'Internal: pix._compare_blocks by this backend alone, without writing anything. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._compare_blocks_now(text, integer[], text, integer) FROM PUBLIC;
+
 -- CREATE TABLE AS is planned in parallel, and what runs inside a function otherwise is not.
 CREATE OR REPLACE FUNCTION pix._compare_blocks(
     model_name text, asked integer[], expression text, first_block integer, most bigint,
@@ -87,16 +125,7 @@ BEGIN
     IF to_regclass('pg_temp.pix_compared') IS NOT NULL THEN
         DROP TABLE pg_temp.pix_compared;
     END IF;
-    -- The queries are selected in the statement: a constant of megabytes would be sent to workers as text.
-    EXECUTE format(
-        'CREATE TEMP TABLE pix_compared ON COMMIT DROP AS
-         SELECT b.block, %s AS part FROM pix.feature_blocks b WHERE b.model_name = $2 AND b.block >= $3',
-        replace(
-            expression, '$queries',
-            '(SELECT string_agg(q.vectors, '''' ORDER BY array_position($1, q.block)) FROM pix.feature_blocks q
-            WHERE q.model_name = $2 AND q.block = ANY ($1)), $4'
-        )
-    ) || pix._distributed_by('block')
+    EXECUTE 'CREATE TEMP TABLE pix_compared ON COMMIT DROP AS ' || pix._comparison(expression) || pix._distributed_by('block')
     USING asked, model_name, first_block, number;
     SELECT sum(octet_length(c.part)::bigint) INTO found FROM pg_temp.pix_compared c;
     IF found > most THEN

@@ -476,6 +476,7 @@ DECLARE
     model pix.models;
     known pix.user_models;
     votes pix.user_votes;
+    fitted record;
     query pix.feature_vector;
     told record;
 BEGIN
@@ -483,11 +484,15 @@ BEGIN
     PERFORM pix._check_k(k);
     model := pix._find_model(model_name);
     votes := pix._votes_of(user_id, model);
-    known := pix._find_user_model(user_id, coalesce(algorithm, (
-        SELECT pix._choose_algorithm(
-            count(*) FILTER (WHERE u.val > 0)::integer, count(*) FILTER (WHERE u.val < 0)::integer, pix._taste_version(model) IS NOT NULL
-        ) FROM unnest(votes.vals) u (val)
-    )), model);
+    -- As the votes are now, be it stored or not; but no algorithm is trained only to be explained.
+    IF algorithm IS NOT NULL THEN
+        PERFORM pix._find_user_model(user_id, algorithm, model);
+    END IF;
+    SELECT c.* INTO fitted FROM pix._current_user_model(user_id, model, algorithm, NULL, false, votes) c;
+    known := fitted.current;
+    IF known.user_id IS NULL THEN
+        known := pix._find_user_model(user_id, algorithm, model);
+    END IF;
     SELECT f.vector INTO query FROM pix.current_features f
     WHERE f.item_id = explain.item_id AND f.model_name = model.model_name;
     IF NOT FOUND THEN

@@ -130,6 +130,25 @@ def replay(connection: Connection) -> None:
     _execute(connection, DROP_REPLAYED.format(unless=WRITTEN_EARLIER))
 
 
+def heal(dsn: str) -> list[str]:
+    """Pack again what a packing by version 0.7.0 has misplaced, and return the models that this concerned."""
+    connection = connect(dsn)
+    try:
+        with connection, connection.cursor() as cursor:
+            cursor.execute("SELECT model_name FROM pix.packs ORDER BY 1")
+            healed = []
+            for (model_name,) in cursor.fetchall():
+                cursor.execute("SELECT coalesce(sum(misplaced), 0) FROM pix._entries(%s)", (model_name,))
+                if cursor.fetchone()[0] > 0:
+                    cursor.execute("SELECT pix.pack_features(%s)", (model_name,))
+                    healed.append(model_name)
+        return healed
+    except psycopg2.Error as error:
+        raise from_database(error) from error
+    finally:
+        connection.close()
+
+
 def _revision(connection: Connection) -> str | None:
     return MigrationContext.configure(connection, opts={"version_table_schema": "pix"}).get_current_revision()
 

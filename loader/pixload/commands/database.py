@@ -21,18 +21,25 @@ def migrate(database: Database, revision: str, yes: bool) -> None:
     Example: pix migrate
     """
     # Alembic takes a third of a second to import, which every other command would wait for.
-    from pixload.migration import VERSION
+    from pixload.migration import VERSION, heal
     from pixload.migration import migrate as migrate_database
 
     if revision == "base" and not yes:
         click.confirm("Delete the schema pix with all pictures, features and models?", abort=True)
     before, after = migrate_database(database.dsn, revision)
     click.echo(f"revision {before or 'none'} -> {after or 'none'}, functions of version {VERSION}")
+    if revision == "head":
+        for model_name in heal(database.dsn):
+            click.echo(
+                f"Blocks of model {model_name} had vectors in the wrong rows: they were packed again, and models of users "
+                f"learn again. What users have in common: SELECT * FROM pix.learn_tastes('{model_name}')"
+            )
 
 
 @click.command()
+@click.option("--deep", is_flag=True, help="Also compare blocks, indexes, clusterings and arms with what they are made of.")
 @click.pass_obj
-def doctor(database: Database) -> None:
+def doctor(database: Database, deep: bool) -> None:
     """Check the server, on a cluster every host; exit status 1 if something is wrong.
 
     Example: pix doctor
@@ -40,6 +47,9 @@ def doctor(database: Database) -> None:
     with database.connect() as connection, connection.cursor() as cursor:
         cursor.execute("SELECT * FROM pix.doctor()")
         checks = cursor.fetchall()
+        if deep:
+            cursor.execute("SELECT '', NULL, c.* FROM pix.check_derived() c")
+            checks += cursor.fetchall()
     table = Table("host", "segment", "check", "", "found", "remedy", box=None)
     for host, segment, check, ok, found, remedy in checks:
         where = "" if segment is None else str(segment)

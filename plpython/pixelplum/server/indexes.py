@@ -114,6 +114,12 @@ def open_index(plpy, cache: dict, checksum: str, design_checksum: str) -> bool:
     return True
 
 
+def names(plpy, cache: dict, design_checksum: str) -> list[str]:
+    """Return the items of an index that was opened, without those that were taken out."""
+    item_ids: Names = kept(cache, design_checksum).item_ids
+    return [name for number in range(len(item_ids)) if (name := item_ids[number])]
+
+
 @dataclass(frozen=True)
 class Picked:
     """Some vectors of a block, and their items."""
