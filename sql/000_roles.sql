@@ -46,7 +46,7 @@ BEGIN
     FOR named IN
         SELECT c.oid::pg_catalog.regclass AS name FROM pg_catalog.pg_class c
         WHERE c.relnamespace = 'pix'::pg_catalog.regnamespace AND c.relkind = 'r'
-            AND c.relname NOT IN ('alembic_version', 'locks')
+            AND c.relname <> 'alembic_version'
     LOOP
         EXECUTE pg_catalog.format('GRANT SELECT ON %s TO pix_reader', named.name);
     END LOOP;

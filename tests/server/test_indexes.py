@@ -423,6 +423,7 @@ def test_parts_that_are_lost_are_an_error(catalogue, cache_folder):
 
 def test_files_of_what_is_gone_are_removed(catalogue, cache_folder):
     db = catalogue.db
+    catalogue.add(range(2000))  # blocks that no other database has
     build(db, "annoy", "cosine")
     index = cache_folder / f"{db.value('SELECT checksum FROM pix.indexes')}.index"
     block = cache_folder / f"{db.value('SELECT checksum FROM pix.feature_blocks ORDER BY block LIMIT 1')}.block"

@@ -31,13 +31,15 @@ def migrate(database: Database, revision: str, yes: bool) -> None:
     if revision == "head":
         for model_name in heal(database.dsn):
             click.echo(
-                f"Blocks of model {model_name} had vectors in the wrong rows: they were packed again, and models of users "
-                f"learn again. What users have in common: SELECT * FROM pix.learn_tastes('{model_name}')"
+                f"Blocks of model {model_name} had vectors in the wrong rows: they were packed again, and models of "
+                f"users learn again. What users have in common: SELECT * FROM pix.learn_tastes('{model_name}')"
             )
 
 
 @click.command()
-@click.option("--deep", is_flag=True, help="Also compare blocks, indexes, clusterings and arms with what they are made of.")
+@click.option(
+    "--deep", is_flag=True, help="Also compare blocks, indexes, clusterings and arms with what they are made of."
+)
 @click.pass_obj
 def doctor(database: Database, deep: bool) -> None:
     """Check the server, on a cluster every host; exit status 1 if something is wrong.

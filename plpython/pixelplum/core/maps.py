@@ -158,10 +158,9 @@ def _open_tsne(places: np.ndarray, perplexity: float, seed: int, tell: Callable[
     def look_up(*_) -> None:
         nonlocal done
         done += ROUNDS_BETWEEN
-        with heard():
-            tell(min(1, done / ROUNDS))
+        tell(min(1, done / ROUNDS))
 
-    with all_cores() as heard:
+    with all_cores():
         layout = openTSNE.TSNE(
             perplexity=perplexity, random_state=seed, n_jobs=CORES, callbacks=look_up,
             callbacks_every_iters=ROUNDS_BETWEEN,

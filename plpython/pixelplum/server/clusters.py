@@ -15,6 +15,7 @@ from pixelplum.core.threads import CORES, share
 from pixelplum.core.vectors import from_bytes, matrix
 from pixelplum.errors import VectorError
 from pixelplum.server.blocks import Packed, kept
+from pixelplum.server.cancelling import cancellable
 
 
 class Fit:
@@ -31,6 +32,7 @@ class Fit:
         return clusters.Design(run.centres, run.members, dimensions=self.dimensions)
 
 
+@cancellable
 def start_kmeans(
     plpy, cache: dict, sample: bytes, number: int, dimensions: list[int] | None, ks: list[int], seed: int
 ) -> None:
@@ -38,6 +40,7 @@ def start_kmeans(
     cache["kmeans"] = Fit(matrix_of(sample, number), places_of(dimensions), ks, seed)
 
 
+@cancellable
 def possible(plpy, cache: dict, sample: bytes, number: int, dimensions: list[int] | None, ks: list[int]) -> list[int]:
     """Return those numbers of clusters that there are enough different vectors for."""
     distinct = kmeans.count_distinct(clusters.looked_at(matrix_of(sample, number), places_of(dimensions)))
@@ -89,6 +92,7 @@ def advance(plpy, cache: dict, found: bytes) -> bool:
     return cache["kmeans"].kmeans.advance(np.frombuffer(found))
 
 
+@cancellable
 def curve(plpy, cache: dict, items: int) -> dict:
     """Measure the runs of a fit on sampled vectors: ks, silhouettes, inertias."""
     fit: Fit = cache["kmeans"]
@@ -113,6 +117,7 @@ def kmeans_result(plpy, cache: dict, k: int) -> dict:
     }
 
 
+@cancellable
 def fit_minibatches(
     plpy, cache: dict, key: str, sample: bytes, number: int, dimensions: list[int] | None, k: int, n_init: int,
     seed: int,
@@ -127,6 +132,7 @@ def fit_minibatches(
     return {"design": clusters.Design(centres, np.ones(k), dimensions=places).pack(), "rounds": batches}
 
 
+@cancellable
 def fit_mixture(
     plpy, cache: dict, places: bytes, number: int, dimensions: list[int] | None, mean: bytes, axes: bytes, k: int,
     n_init: int, seed: int,
@@ -196,6 +202,7 @@ def assign(plpy, cache: dict, vectors: bytes, items: int, design: bytes) -> dict
     return {"clusters": found.numbers[labels].tolist(), "distances": distances.tolist()}
 
 
+@cancellable
 def quality(
     plpy, cache: dict, vectors: bytes, labels: list[int], dimensions: list[int] | None, measure: str
 ) -> float | None:

@@ -10,12 +10,14 @@ from pixelplum.core import evaluation, learners, recommendations
 from pixelplum.core.candidates import unit
 from pixelplum.errors import TooFewVotes
 from pixelplum.server.blocks import Packed, kept
+from pixelplum.server.cancelling import cancellable
 
 BASELINES = ("popularity", "random")
 AT_ONCE = 50
 """Users whose scores are in memory together."""
 
 
+@cancellable
 def evaluate(
     plpy, cache: dict, blocks_key: str, taste_key: str | None, recommender: str, algorithms: list[str],
     users: list[int], blocks: list[int], rows: list[int], values: list[float], held_out: list[bool], k: int, seed: int,

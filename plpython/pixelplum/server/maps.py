@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pixelplum.core import maps
+from pixelplum.server.cancelling import cancellable, in_thread
 from pixelplum.server.clusters import matrix_of
 from pixelplum.server.progress import teller
 
@@ -19,14 +20,16 @@ def fit(
 ) -> dict:
     """Lay out items: xs, ys, and the map's trustworthiness."""
     seen = matrix_of(places, items)
-    points = maps.fit(seen, method, perplexity, seed, teller(plpy, title))
-    return {
-        "xs": points[:, 0].tolist(),
-        "ys": points[:, 1].tolist(),
-        "trustworthiness": maps.measure(seen, points, seed),
-    }
+
+    def lay_out(tell) -> dict:
+        points = maps.fit(seen, method, perplexity, seed, tell)
+        trusted = maps.measure(seen, points, seed)
+        return {"xs": points[:, 0].tolist(), "ys": points[:, 1].tolist(), "trustworthiness": trusted}
+
+    return in_thread(lay_out, teller(plpy, title))
 
 
+@cancellable
 def place(
     plpy, cache: dict, places: bytes, xs: list[float | None], ys: list[float | None], method: str,
     perplexity: float | None, seed: int,

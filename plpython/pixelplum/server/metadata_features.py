@@ -8,6 +8,7 @@ import numpy as np
 
 from pixelplum.core import metadata_features
 from pixelplum.core.vectors import FLOAT32
+from pixelplum.server.cancelling import cancellable
 
 
 def check(plpy, cache: dict, fields: list[str] | None, weight: float | None, terms: int | None) -> None:
@@ -15,6 +16,7 @@ def check(plpy, cache: dict, fields: list[str] | None, weight: float | None, ter
     metadata_features.check(fields, weight, terms)
 
 
+@cancellable
 def fit(plpy, cache: dict, items: list[str], fields: list[str], weight: float, terms: int, norms: bytes) -> dict:
     """Learn a design from items as JSON; norms are the lengths of all vectors that metadata are appended to."""
     lengths = np.frombuffer(norms, FLOAT32).astype(float)

@@ -9,6 +9,7 @@ import numpy as np
 from pixelplum.core import learners, model_selection, vectors
 from pixelplum.core.candidates import unit
 from pixelplum.server.blocks import kept
+from pixelplum.server.cancelling import cancellable
 
 
 def check(plpy, cache: dict, algorithms: list[str], balances: list[str], search: str) -> None:
@@ -16,6 +17,7 @@ def check(plpy, cache: dict, algorithms: list[str], balances: list[str], search:
     model_selection.check(algorithms, balances, search)
 
 
+@cancellable
 def compare(
     plpy, cache: dict, blocks_key: str | None, blocks: list[int] | None, rows: list[int] | None, values: list[float],
     packed: bytes | None, size: int, algorithms: list[str], balances: list[str], search: str, seed: int,

@@ -6,6 +6,7 @@ import numpy as np
 
 from pixelplum.core import priors
 from pixelplum.errors import OutOfRange
+from pixelplum.server.cancelling import cancellable
 
 LARGEST = 1e12
 """Parameter of a Beta distribution that quantiles are computed of."""
@@ -20,6 +21,7 @@ def beta_quantile(plpy, cache: dict, alpha: float, beta: float, probability: flo
     return float(betaincinv(alpha, beta, probability))
 
 
+@cancellable
 def pooled(
     plpy, cache: dict, arms: list[int], likes: list[float], votes: list[float], users: list[int], count: int,
     method: str, cap: float,

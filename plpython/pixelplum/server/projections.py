@@ -5,9 +5,11 @@ from __future__ import annotations
 from pixelplum.core import projections
 from pixelplum.core.clusters import looked_at
 from pixelplum.core.vectors import FLOAT32, from_bytes, matrix
+from pixelplum.server.cancelling import cancellable
 from pixelplum.server.clusters import matrix_of, places_of
 
 
+@cancellable
 def fit(
     plpy, cache: dict, sample: bytes, number: int, dimensions: list[int] | None, components: int, seed: int
 ) -> dict:

@@ -5,19 +5,23 @@ from __future__ import annotations
 from pixelplum.core import quantization
 from pixelplum.core.vectors import from_bytes
 from pixelplum.server import cache as files
+from pixelplum.server.cancelling import cancellable
 
 
+@cancellable
 def quantize(plpy, cache: dict, checksum: str, contents: list[bytes]) -> tuple[bytes, int]:
     """Return the ONNX file of a network in INT8, and on how many pictures it is calibrated."""
     return quantization.quantize(files.existing(checksum), contents)
 
 
+@cancellable
 def overlap(plpy, cache: dict, a: bytes, b: bytes, number: int, k: int) -> float:
     """Return the share of neighbours that two networks' vectors of the same items have in common."""
     first, second = (from_bytes(vectors).reshape(number, -1) for vectors in (a, b))
     return quantization.neighbour_overlap(first, second, k)
 
 
+@cancellable
 def measure(plpy, cache: dict, float_checksum: str, int8_checksum: str, contents: list[bytes]) -> dict:
     """Return time per picture and memory of two networks."""
     (float_ms, float_mb), (int8_ms, int8_mb) = quantization.measure(

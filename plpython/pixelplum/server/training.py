@@ -9,8 +9,10 @@ import numpy as np
 from pixelplum.core import training
 from pixelplum.core.vectors import from_bytes
 from pixelplum.errors import TooFewItems, VectorError
+from pixelplum.server.cancelling import cancellable
 
 
+@cancellable
 def fit(
     plpy, cache: dict, labels: list[str], splits: list[str], vectors: bytes, algorithm: str, balanced: bool, folds: int
 ) -> dict:

@@ -11,6 +11,7 @@ from pixelplum.core import learners, tastes, user_models, vectors
 from pixelplum.core.candidates import unit
 from pixelplum.errors import PixelplumError, Untrainable, UnusableParameter, VectorError
 from pixelplum.server.blocks import keep, kept
+from pixelplum.server.cancelling import cancellable
 
 UNLIKELY = 0.2
 """A vote contradicts a model to which, without having seen it, it was less probable."""
@@ -123,6 +124,7 @@ def can_update(plpy, cache: dict, algorithm: str) -> bool:
     return learners.can_update(algorithm)
 
 
+@cancellable
 def fit_taste(
     plpy, cache: dict, blocks_key: str, users: list[int], halves: list[int], blocks: list[int], rows: list[int],
     values: list[float],
