@@ -33,7 +33,7 @@ class PictureError(PixelplumError):
 
 
 class PictureTooLarge(PictureError):
-    """The picture has more pixels than are safe to decode."""
+    """The picture takes more than 500 MB or two seconds to decode."""
 
     sqlstate = "PX011"
     hint = "Scale the picture down before loading it."
