@@ -53,6 +53,12 @@ class ModelBroken(PixelplumError):
     hint = "Import the model again with: pix model import"
 
 
+class ModelUnsafe(ModelBroken):
+    """The model does more than compute."""
+
+    hint = "Export the network again, frozen: only what computes features, without files, tables, loops or code."
+
+
 class ModelOutput(ModelBroken):
     """The model's output is not one vector per picture."""
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from pixelplum.core.networks import Network
 from pixelplum.errors import EngineMissing, ModelBroken
+from pixelplum.untrusted.tensorflow_graphs import check
 
 SPEC_NODE = "pixelplum/spec"
 """A constant of the graph that holds its spec (JSON), as an ONNX file's metadata does."""
@@ -38,7 +39,7 @@ class TensorFlowNetwork(Network):
     EngineMissing
         If TensorFlow is not installed.
     ModelBroken
-        If the file is no such graph, or takes more memory than it may.
+        If the file is no such graph, holds anything but computations, or takes more memory than it may.
     """
 
     engine = "TensorFlow"
@@ -50,6 +51,7 @@ class TensorFlowNetwork(Network):
             try:
                 definition = tf.compat.v1.GraphDef()
                 definition.ParseFromString(path.read_bytes())
+                check(definition)
                 spec = next(node for node in definition.node if node.name == SPEC_NODE)
                 self._read_spec(spec.attr["value"].tensor.string_val[0])
                 graph = tf.Graph()
