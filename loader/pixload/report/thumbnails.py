@@ -11,6 +11,7 @@ from itertools import islice
 from PIL import ImageOps
 
 from pixelplum.errors import PictureError
+from pixelplum.host import cores
 from pixelplum.untrusted.pictures import decode
 
 EDGE = 96
@@ -40,7 +41,7 @@ def thumbnails(pictures: Iterable[tuple[str, bytes]], quality: int, advance: Cal
     """
     made = {}
     pictures = iter(pictures)
-    with ThreadPoolExecutor() as pool:  # Pillow works without Python's lock
+    with ThreadPoolExecutor(cores()) as pool:  # Pillow works without Python's lock
         while batch := list(islice(pictures, BATCH)):
             drawn = pool.map(lambda picture: thumbnail(picture[1], quality), batch)
             for (item_id, _), url in zip(batch, drawn, strict=True):
