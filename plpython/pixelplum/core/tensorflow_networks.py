@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -87,10 +88,18 @@ def _import_tensorflow(memory_mb: int):
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
     os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "true")  # the only one of its allocators that knows a limit
     os.environ.setdefault("TF_CPU_BFC_MEM_LIMIT_IN_MB", str(max(memory_mb, SMALLEST_MB)))
+    # TensorFlow brings an LLVM, PostgreSQL compiles queries with another, and where the names of one are bound to the
+    # other, the server crashes. So TensorFlow's libraries do not offer their names to others, which this module of
+    # theirs would see to, and do not take the names of others.
+    sys.modules["tensorflow.python.pywrap_dlopen_global_flags"] = None
+    before = sys.getdlopenflags()
+    sys.setdlopenflags(os.RTLD_NOW | os.RTLD_LOCAL | os.RTLD_DEEPBIND)
     try:
         import tensorflow
     except ImportError as error:
         raise EngineMissing(f"TensorFlow is not installed on this host: {error}") from error
+    finally:
+        sys.setdlopenflags(before)
     return tensorflow
 
 
