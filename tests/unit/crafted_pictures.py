@@ -240,6 +240,9 @@ CRAFTED: dict[str, Callable[[], bytes]] = {
         jpeg(64, 64), segment(0xE1, b"Exif\0\0" + bytes(65_000)), 400),
     "jpeg with an EXIF that overlaps": lambda: with_segments(jpeg(64, 64), segment(0xE1, b"Exif\0\0" + exif(
         [(n, 7, 32_000, 8) for n in range(1, 2_500)], bytes(34_000)))),
+    "jpeg with 400 EXIF segments full of tags": lambda: with_segments(jpeg(64, 64), segment(0xE1, b"Exif\0\0" + exif(
+        [(n, 7, 32_000, 8) for n in range(1, 5_000)])), 400),
+    "jpeg of 50,000 tables": lambda: with_segments(jpeg(64, 64), segment(0xDD, b"\0\0"), 49_000),
     "jpeg with a fill of FF": lambda: jpeg(64, 64)[:2] + b"\xff" * JUNK_BYTES + jpeg(64, 64)[2:],
     "gif 65,535 x 65,535": lambda: gif(65_535, 65_535, (0, 0, 1, 1)),
     "gif with a frame off screen": lambda: gif(8, 8, (60_000, 60_000, 500, 500)),
@@ -261,6 +264,7 @@ CRAFTED: dict[str, Callable[[], bytes]] = {
     "tiff in tiles of 16": lambda: tiff_tiled(8_000, 8_000, 16),
     "tiff in one tile of 20,000": lambda: tiff_tiled(8, 8, 20_000),
     "tiff whose tags overlap": lambda: tiff_of_overlapping_tags(100),
+    "tiff with a tag 60,000 times": lambda: exif([(273, 4, 250_000, 8)] * 60_000, bytes(1 << 20)),
     "tiff of rows that are not there": lambda: tiff(30_000, 30_000, {}, [b"\0"]),
     "bmp in run lengths": lambda: bmp_run_lengths(6_000, 6_000, 12_000_000),
     "bmp that jumps": lambda: bmp_delta(10_000, 10_000),

@@ -44,7 +44,7 @@ def read(content: bytes) -> Outline:
     PictureTooLarge
         If it has too many scans or segments.
     """
-    kept, turned, frame, place, parts = [content[:2]], 1, None, 2, 0
+    kept, turned, frame, place, parts = [content[:2]], 0, None, 2, 0
     while True:
         marker, body, place = _segment(content, place)
         parts += 1
@@ -58,11 +58,11 @@ def read(content: bytes) -> Outline:
         if marker in TABLES or body.startswith(COLOURS.get(marker, b"-")):
             kept.append(struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body)
         elif marker == EXIF and body.startswith(b"Exif\0\0"):
-            turned = orientation(body[6:])
+            turned = turned or orientation(body[6:])  # of the first, or a file could keep us busy with them
     if frame is None or not body:
         raise PictureError("The picture is a JPEG without a frame")
     begin = place - len(body) - 4
-    return _outline(content, b"".join([*kept, memoryview(content)[begin:]]), frame, (body[0], place), turned)
+    return _outline(content, b"".join([*kept, memoryview(content)[begin:]]), frame, (body[0], place), turned or 1)
 
 
 def _segment(content: bytes, place: int) -> tuple[int, bytes, int]:

@@ -30,14 +30,14 @@ def read(content: bytes) -> Outline:
         raise PictureError("The picture is a PNG without a header")
     width, height, depth, colour = struct.unpack_from(">IIBB", content, 16)
     check_sides(width, height)
-    kept, kinds, turned, place, parts = [START], set(), 1, len(START), 0
+    kept, kinds, turned, place, parts = [START], set(), 0, len(START), 0
     while place + 12 <= len(content):
         length, kind = int.from_bytes(content[place : place + 4], "big"), content[place + 4 : place + 8]
         if kind in KEPT:
             kept.append(memoryview(content)[place : place + 12 + length])
             kinds.add(kind)
         elif kind == b"eXIf":
-            turned = orientation(content[place + 8 : place + 8 + length])
+            turned = turned or orientation(content[place + 8 : place + 8 + length])
         place += 12 + length
         parts += 1
         check_parts(parts)
@@ -49,4 +49,4 @@ def read(content: bytes) -> Outline:
     each = (2 if depth == 16 else 1) if samples == 1 else 4
     seconds = outlines.COMPRESSED_NS * len(content) / 1e9
     ns = outlines.INFLATED_NS * samples * depth / 8 + (outlines.TRANSPARENT_NS if is_transparent else outlines.PLAIN_NS)
-    return Outline("PNG", width, height, b"".join(kept), each, ns, fixed_seconds=seconds, orientation=turned)
+    return Outline("PNG", width, height, b"".join(kept), each, ns, fixed_seconds=seconds, orientation=turned or 1)

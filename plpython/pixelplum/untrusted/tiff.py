@@ -101,12 +101,15 @@ def _directory(content: bytes) -> _Directory:
     head, size, inline = (8, 20, 8) if is_big else (2, 12, 4)
     if count > (len(content) - start) // size or count > 65_535:
         raise PictureError("The picture is a TIFF whose directory is truncated")
-    tags, entries = {}, []
+    tags, entries, seen = {}, [], set()
     for number in range(count):
         place = start + head + size * number
         tag, kind, values = struct.unpack_from(order + ("HHQ" if is_big else "HHI"), content, place)
         if tag not in KEPT and tag != ORIENTATION:
             continue
+        if tag in seen:  # each would be read
+            raise PictureError(f"The picture is a TIFF that has the tag {tag} twice")
+        seen.add(tag)
         length = SIZES[kind] * values
         if length > LARGEST_TAG:
             raise PictureTooLarge(f"The picture is a TIFF whose tag {tag} has {length:,} bytes")

@@ -28,13 +28,13 @@ def read(content: bytes) -> Outline:
     PictureTooLarge
         If there are too many chunks.
     """
-    kept, sizes, turned, frames, place, parts = [], [], 1, 0, 12, 0
+    kept, sizes, turned, frames, place, parts = [], [], 0, 0, 12, 0
     while place + 8 <= len(content):
         kind, length = struct.unpack_from("<4sI", content, place)
         body = content[place + 8 : place + 8 + min(length, 32)]
         frames += kind == b"ANMF"
         if kind == b"EXIF":
-            turned = orientation(content[place + 8 : place + 8 + length].removeprefix(b"Exif\0\0"))
+            turned = turned or orientation(content[place + 8 : place + 8 + length].removeprefix(b"Exif\0\0"))
         if kind in KEPT and frames < 2:
             sizes += _size(kind, body)
             chunk = memoryview(content)[place : place + 8 + length + length % 2]
@@ -48,7 +48,7 @@ def read(content: bytes) -> Outline:
     check_sides(width, height)
     length = len(KIND) + sum(map(len, kept))
     first = b"".join([START, struct.pack("<I", length), KIND, *kept])
-    return Outline("WEBP", width, height, first, BYTES_EACH, NS_EACH, orientation=turned)
+    return Outline("WEBP", width, height, first, BYTES_EACH, NS_EACH, orientation=turned or 1)
 
 
 def _size(kind: bytes, body: bytes) -> list[tuple[int, int]]:
