@@ -71,7 +71,6 @@ def test_exact_search_finds_everything(catalogue, metric):
     assert recall(catalogue, metric, None) == 1
 
 
-@pytest.mark.native
 @pytest.mark.parametrize(("kind", "metric"), CASES)
 def test_recall_and_freshness(catalogue, kind, metric):
     db = catalogue.db

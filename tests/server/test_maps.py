@@ -23,7 +23,6 @@ def kinship(found: dict[str, np.ndarray]) -> float:
     return (kinds == kinds[apart.argmin(axis=1)]).mean()
 
 
-@pytest.mark.native
 @pytest.mark.parametrize(("method", "bar"), [("tsne", 0.95), pytest.param("umap", 0.9, marks=pytest.mark.slow)])
 def test_kin_are_near(catalogue, method, bar):
     db = catalogue.db

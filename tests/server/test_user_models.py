@@ -33,7 +33,6 @@ def ask_for(db, user: str, algorithm: str | None = None, role: str = "adam") -> 
     )
 
 
-@pytest.mark.native
 def test_every_algorithm_learns_a_taste(voters):
     shown = [f"c{number:04}" for number in range(2000) if number % 40 < 8]
     for algorithm in ALGORITHMS:
