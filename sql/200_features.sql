@@ -46,8 +46,9 @@ COMMENT ON FUNCTION pix.embed(bytea, text, text) IS
 Arguments: content, the bytes of a picture file; model_name (NULL: the default model); engine: onnxruntime, or tensorflow
 for a model that was imported with its TensorFlow graph (the same features within 1e-4, slower and in more memory).
 Result: the feature vector; NULL for NULL.
-Errors: PX010 not a picture, PX011 too many pixels, PX020 unknown model, PX022 a model that cannot run, PX026 an engine that
-is not known or not installed, PX027 a model without a TensorFlow graph, PX028 a setting that cannot be used.
+Errors: PX010 not a picture, PX011 one that takes too much to decode, PX020 unknown model, PX022 a model that cannot run, or
+does more than compute, PX026 an engine that is not known or not installed, PX027 a model without a TensorFlow graph,
+PX028 a setting that cannot be used.
 Runs: either (in parallel workers too, and on the segments that hold the pictures).
 Example: SELECT item_id, pix.embed(content) FROM pix.images LIMIT 3;';
 REVOKE ALL ON FUNCTION pix.embed(bytea, text, text) FROM PUBLIC;

@@ -92,8 +92,8 @@ COMMENT ON FUNCTION pix.feature_maps(bytea, text, text, integer) IS
 Arguments: content, the bytes of a picture file; model_name (NULL: the default model); layer, one of pix.model_layers with maps
 (four axes); top, how many channels: those with the largest mean activation.
 Result: rank (from 1), channel (from 0), strength: the mean activation, picture: a PNG in grey, the brighter the more active.
-Errors: PX010 not a picture, PX011 too many pixels, PX020 unknown model, PX022 a model that cannot run, PX029 unknown layer, or
-one without maps, PX077 top below 1.
+Errors: PX010 not a picture, PX011 one that takes too much to decode, PX020 unknown model, PX022 a model that cannot run,
+PX029 unknown layer, or one without maps, PX077 top below 1.
 Runs: coordinator.
 Example: SELECT m.rank, m.channel, m.strength, octet_length(m.picture) FROM pix.feature_maps((SELECT content FROM pix.images LIMIT 1), ''mini_inception'', (SELECT max(layer) FROM pix.model_layers(''mini_inception'') WHERE operation = ''Concat''), top => 3) m;';
 REVOKE ALL ON FUNCTION pix.feature_maps(bytea, text, text, integer) FROM PUBLIC;

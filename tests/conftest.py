@@ -238,13 +238,16 @@ class Clone:
 
 
 @pytest.fixture
-def clone(server):
-    """Return a function that clones a database for the test."""
+def clone(server, request):
+    """Return a function that clones a database for the test; of tests of native libraries, queries are compiled."""
     clones = []
+    settings = ("jit = on", "jit_above_cost = 0") if request.node.get_closest_marker("native") else ()
 
     def make(template: str) -> Clone:
         clone = Clone(server, server.name(f"{next(numbers)}"))
         server.run(f"CREATE DATABASE {clone.name} TEMPLATE {server.name(template)}")
+        for setting in settings:
+            server.run(f"ALTER DATABASE {clone.name} SET {setting}")
         clones.append(clone)
         return clone
 

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from importlib import util
 from pathlib import Path
 
+from pixelplum import host
 from pixload.errors import PixError
 
 UNPRIVILEGED_USER = "postgres"
@@ -144,7 +145,7 @@ class Cluster:
             "--auth-local=trust", "--auth-host=scram-sha-256", folder=new,
         )  # fmt: skip
         # trust: the socket is in a folder that nobody else can enter.
-        cores = len(os.sched_getaffinity(0))
+        cores = host.cores()
         configuration = f"""
             include = 'address.conf'
             cluster_name = 'pixelplum'

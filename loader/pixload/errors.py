@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import click
 import psycopg2
+
+from pixelplum.errors import PixelplumError
 
 
 class PixError(click.ClickException):
@@ -15,6 +20,15 @@ class PixError(click.ClickException):
 
     def format_message(self) -> str:
         return self.message if self.hint is None else f"{self.message}\nHint: {self.hint}"
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Tell what the package that the server shares with us refuses as our own failures are told."""
+    try:
+        yield
+    except PixelplumError as error:
+        raise PixError(f"{error}.", error.hint) from error
 
 
 REMEDIES = {

@@ -33,7 +33,7 @@ class PictureError(PixelplumError):
 
 
 class PictureTooLarge(PictureError):
-    """The picture has more pixels than are safe to decode."""
+    """The picture takes more than 500 MB or two seconds to decode."""
 
     sqlstate = "PX011"
     hint = "Scale the picture down before loading it."
@@ -51,6 +51,12 @@ class ModelBroken(PixelplumError):
 
     sqlstate = "PX022"
     hint = "Import the model again with: pix model import"
+
+
+class ModelUnsafe(ModelBroken):
+    """The model does more than compute."""
+
+    hint = "Export the network again, frozen: only what computes features, without files, tables, loops or code."
 
 
 class ModelOutput(ModelBroken):

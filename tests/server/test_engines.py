@@ -11,6 +11,8 @@ from tests.server.test_features import fails_with
 from tests.unit.graphs import keras_classifier
 from tests.unit.test_networks import tiny_onnx
 
+pytestmark = pytest.mark.native
+
 
 @pytest.fixture
 def with_tensorflow(loaded, tmp_path):

@@ -1,6 +1,5 @@
 """Extraction: the same vectors as core gives, on all cores, resumable, with failures told."""
 
-import io
 import os
 import signal
 import subprocess
@@ -13,7 +12,6 @@ import numpy as np
 import psutil
 import psycopg2
 import pytest
-from PIL import Image
 
 from pixelplum.core.networks import Network
 from pixelplum.core.vectors import from_bytes
@@ -22,6 +20,7 @@ from pixload.conversion.onnx_files import read_onnx
 from pixload.migration import migrate
 from pixload.models import SHIPPED, import_model
 from tests.conftest import PIX, SOMEBODY_WAITS
+from tests.unit.crafted_pictures import png
 from tests.unit.test_networks import tiny_onnx
 
 PROGRESS = "SELECT images, extracted, failed, stale, pending FROM pix.extraction_progress"
@@ -322,9 +321,7 @@ def test_errors_of_embed(loaded):
 
 
 def test_oversized_picture(loaded):
-    file = io.BytesIO()
-    Image.new("1", (20_000, 20_000)).save(file, "PNG")
-    fails_with(loaded, "PX011", "SELECT pix.embed(%s)", (psycopg2.Binary(file.getvalue()),))
+    fails_with(loaded, "PX011", "SELECT pix.embed(%s)", (psycopg2.Binary(png(20_000, 20_000)),))
 
 
 def test_no_model_at_all(bare):

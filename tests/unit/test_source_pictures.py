@@ -80,6 +80,7 @@ def test_inspect(format_):
 
 
 BOMB = png_header(50_000, 50_000)
+TOO_MUCH = "The picture, PNG of 50000 x 50000 pixels, takes 10,002 MB and 47.5 s to decode, more than 500 MB or 2 s"
 
 
 @pytest.mark.parametrize(
@@ -90,7 +91,7 @@ BOMB = png_header(50_000, 50_000)
         (b"<HTML>", "not a picture (looks like HTML)"),
         (b"hello", "not a picture"),
         (PNG[:10], "not a picture"),
-        (BOMB, "picture of 50000 x 50000 pixels is larger than 100,000,000 pixels"),
+        (BOMB, TOO_MUCH),
     ],
 )
 def test_inspect_refuses(content, reason):
@@ -135,7 +136,7 @@ def test_bad_files_do_not_stop_the_others(tmp_path):
     assert brief(rows) == [
         ("1", "empty file"),
         ("2", "not a picture (looks like HTML)"),
-        ("3", "picture of 50000 x 50000 pixels is larger than 100,000,000 pixels"),
+        ("3", TOO_MUCH),
         ("4", f"{len(PNG) + 2000:,} bytes, more than 2,000"),
         ("5", "cannot be read: No such file or directory"),
         ("6", "not a regular file"),

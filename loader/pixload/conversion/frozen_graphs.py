@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pixload.errors import PixError
+from pixelplum.untrusted.tensorflow_graphs import VARIABLES, check
+from pixload.errors import PixError, refusals
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def read_graph(path: Path) -> FrozenGraph:
     Raises
     ------
     PixError
-        If the file is no GraphDef, or an empty one.
+        If the file is no GraphDef, or an empty one, or holds anything but computations and variables.
     """
     import tensorflow as tf
     from google.protobuf.message import DecodeError
@@ -64,6 +65,8 @@ def read_graph(path: Path) -> FrozenGraph:
         definition.ParseFromString(path.read_bytes())
     except DecodeError as error:
         raise PixError(f"{path} is not a frozen GraphDef: {error}", "Give the .pb file of a frozen graph.") from error
+    with refusals():
+        check(definition, VARIABLES)
     if not definition.node:
         raise PixError(f"{path} is an empty graph.", "Give the .pb file of a frozen graph.")
     for node in definition.node:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pixelplum.untrusted.onnx_files import check, external
 from pixload.conversion.converted import (
     SPEC_KEY,
     ConvertedModel,
@@ -19,7 +20,7 @@ from pixload.conversion.converted import (
     write_spec,
 )
 from pixload.conversion.scaling import IMAGENET, SYMMETRIC, Affine, describe, preprocessing
-from pixload.errors import PixError
+from pixload.errors import PixError, refusals
 
 PASSING = {"Reshape", "Squeeze", "Flatten", "Identity", "Dropout", "Unsqueeze"}
 LINEAR = {"Gemm", "MatMul", "Add", "Conv"}
@@ -34,7 +35,7 @@ def read_onnx(path: Path, wishes: Wishes | None = None) -> ConvertedModel:
     Parameters
     ----------
     path : Path
-        The file. Weights that it keeps in files beside it are taken in.
+        The file. Weights that it keeps in files of its folder are taken in.
     wishes : Wishes, optional
         What the user says of it. None: what its own spec says.
 
@@ -51,15 +52,31 @@ def read_onnx(path: Path, wishes: Wishes | None = None) -> ConvertedModel:
 
     wishes = wishes or Wishes()
     try:
+        for tensor, location in external(path.read_bytes()):
+            _check_beside(path, tensor, location)
         model = onnx.load(path)
         onnx.checker.check_model(model)
+    except PixError:
+        raise
     except Exception as error:  # protobuf's and onnx's own classes have no common base
         raise PixError(f"{path} is not an ONNX file: {error}", "Give a file that onnx.checker accepts.") from error
+    with refusals():
+        check(model.SerializeToString())
     source = f"ONNX {path.name}"
     spec = _own_spec(model, path)
     if spec is not None and wishes == Wishes(labels=wishes.labels):
         return _with_own_spec(model, source, wishes)
     return _with_new_spec(model, path, source, wishes)
+
+
+def _check_beside(path: Path, tensor: str, location: str) -> None:
+    """Refuse weights that are anywhere else than in the folder of the ONNX file."""
+    folder = path.parent.resolve()
+    if not location or not (folder / location).resolve().is_relative_to(folder):
+        raise PixError(
+            f"{path} keeps the tensor {tensor} in {location!r}, which is not in its folder.",
+            "Put the file with its weights beside it.",
+        )
 
 
 def _own_spec(model, path: Path) -> dict | None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pixelplum.untrusted.tensorflow_graphs import check_saved
 from pixload.conversion.frozen_graphs import FrozenGraph, freeze
-from pixload.errors import PixError
+from pixload.errors import PixError, refusals
 
 
 def load(path: Path) -> FrozenGraph:
@@ -23,12 +24,18 @@ def load(path: Path) -> FrozenGraph:
     Raises
     ------
     PixError
-        If it is no SavedModel, or has no signature of one picture.
+        If it is no SavedModel, does anything but compute, or has no signature of one picture.
     """
     import tensorflow as tf
+    from tensorflow.python.saved_model.loader_impl import parse_saved_model
 
     try:
+        for meta_graph in parse_saved_model(str(path)).meta_graphs:
+            with refusals():
+                check_saved(meta_graph)
         loaded = tf.saved_model.load(str(path))
+    except PixError:
+        raise
     except Exception as error:  # whatever the folder makes of TensorFlow
         raise PixError(
             f"{path} is not a SavedModel that can be loaded: {str(error).splitlines()[0]}",

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 
+from pixelplum.untrusted.tensorflow_graphs import VARIABLES, check
 from pixload.conversion import proposals
 from pixload.conversion.converted import (
     AGREEMENT_LIMIT,
@@ -22,12 +23,10 @@ from pixload.conversion.converted import (
 from pixload.conversion.frozen_graphs import FrozenGraph
 from pixload.conversion.onnx_files import cut
 from pixload.conversion.scaling import SYMMETRIC, UNSCALED, describe, preprocessing
-from pixload.errors import PixError
+from pixload.errors import PixError, refusals
 
 PICTURE, FEATURES = "pixelplum/picture", "pixelplum/features"
 """Names of the input and the output of the graphs that are stored."""
-
-VARIABLES = ("Variable", "VariableV2", "VarHandleOp")
 
 SPEC_NODE = "pixelplum/spec"
 """A constant of the graph that holds what the ONNX file has in its metadata."""
@@ -57,6 +56,8 @@ def convert(frozen: FrozenGraph, wishes: Wishes) -> ConvertedModel:
     """
     import tensorflow as tf
 
+    with refusals():
+        check(frozen.definition, VARIABLES)  # those are told of below
     graph = tf.Graph()
     with graph.as_default():
         tf.import_graph_def(frozen.definition, name="")

@@ -8,7 +8,11 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
-from PIL import Image, ImageOps
+from PIL import ImageOps
+
+from pixelplum.errors import PictureError
+from pixelplum.host import cores
+from pixelplum.untrusted.pictures import decode
 
 EDGE = 96
 BATCH = 64
@@ -37,7 +41,7 @@ def thumbnails(pictures: Iterable[tuple[str, bytes]], quality: int, advance: Cal
     """
     made = {}
     pictures = iter(pictures)
-    with ThreadPoolExecutor() as pool:  # Pillow works without Python's lock
+    with ThreadPoolExecutor(cores()) as pool:  # Pillow works without Python's lock
         while batch := list(islice(pictures, BATCH)):
             drawn = pool.map(lambda picture: thumbnail(picture[1], quality), batch)
             for (item_id, _), url in zip(batch, drawn, strict=True):
@@ -50,14 +54,10 @@ def thumbnails(pictures: Iterable[tuple[str, bytes]], quality: int, advance: Cal
 def thumbnail(content: bytes, quality: int) -> str | None:
     """Return a small square copy of a picture, on white, as a data: URL; None if it cannot be read."""
     try:
-        with Image.open(io.BytesIO(content)) as picture:
-            picture.draft("RGB", (2 * EDGE, 2 * EDGE))
-            small = ImageOps.exif_transpose(picture).convert("RGBA")
-            page = Image.new("RGB", small.size, "white")
-            page.paste(small, mask=small.getchannel("A"))
-            page = ImageOps.pad(page, (EDGE, EDGE), color="white")
-    except Exception:  # whatever a damaged file makes Pillow raise
+        picture = decode(content, EDGE, EDGE)
+    except PictureError:
         return None
+    page = ImageOps.pad(picture, (EDGE, EDGE), color="white")
     stream = io.BytesIO()
     page.save(stream, "WEBP", quality=quality, method=4)
     return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode()

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import errno
-import io
-import logging
 import os
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
-from PIL import Image
-
+from pixelplum.errors import PictureError, PictureTooLarge
+from pixelplum.untrusted.pictures import outline, weigh
 from pixload.sources.archives import count_zip, is_tar, is_zip, read_tar, read_zip
 from pixload.sources.downloads import Downloader, DownloadError
 from pixload.sources.folders import Found, find_pictures, label_of, read_file
@@ -21,17 +18,9 @@ from pixload.sources.records import count_records
 from pixload.sources.rows import Known, Picture, Reject, check_item_id, check_text
 
 MAX_BYTES = 64 << 20
-MAX_PIXELS = 100_000_000
-FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
-"""What the server decodes."""
 ENTRIES_PER_QUESTION = 500
 
 AlreadyLoaded = Callable[[list[tuple[str, str]]], set[str]]
-
-# The limit is checked here, with a message of our own.
-Image.MAX_IMAGE_PIXELS = None
-# A damaged TIFF is a Reject; Pillow would also report it on the terminal.
-logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 def read_pictures(
@@ -101,23 +90,21 @@ def inspect(content: bytes) -> tuple[str, int, int]:
     Raises
     ------
     ValueError
-        If it is not a picture, or has too many pixels.
+        If it is not a picture, or takes too much memory or time to decode.
     """
     if not content:
         raise ValueError("empty file")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-                format_, (width, height) = image.format, image.size
-    except Exception as error:  # Pillow's plugins raise nearly every class there is
+        picture = outline(content)
+        weigh(picture)
+    except PictureTooLarge as error:
+        raise ValueError(str(error)) from error
+    except PictureError as error:
         looks_like_html = content[:1000].removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith(
             (b"<!doctype html", b"<html")
         )  # fmt: skip
         raise ValueError("not a picture (looks like HTML)" if looks_like_html else "not a picture") from error
-    if width * height > MAX_PIXELS:
-        raise ValueError(f"picture of {width} x {height} pixels is larger than {MAX_PIXELS:,} pixels")
-    return format_, width, height
+    return picture.format, picture.width, picture.height
 
 
 def _read(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -142,6 +143,8 @@ def measure(places: np.ndarray, points: np.ndarray, seed: int) -> float:
 
 
 def _umap(places: np.ndarray, neighbors: int, seed: int) -> np.ndarray:
+    # It imports TensorFlow for its neural variant, if it can: half a gigabyte, and not as tensorflow_networks does.
+    sys.modules["umap.parametric_umap"] = None
     try:
         from umap import UMAP
     except ImportError as error:

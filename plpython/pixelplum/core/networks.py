@@ -11,6 +11,7 @@ import onnxruntime
 
 from pixelplum.core.pictures import Preprocessing, decode, to_tensor
 from pixelplum.errors import ModelBroken, ModelOutput
+from pixelplum.untrusted.onnx_files import check
 
 SPEC_KEY = "pixelplum"
 """Metadata property under which an ONNX file states its input, output and preprocessing (JSON)."""
@@ -43,13 +44,16 @@ class Network:
     Raises
     ------
     ModelBroken
-        If the file is no ONNX graph, or carries no spec.
+        If the file is no ONNX graph, names other files, or carries no spec.
     """
 
     engine = "ONNX Runtime"
 
     def __init__(self, source: Path | bytes):
-        self.loaded_bytes = LOADED_PER_STORED * (len(source) if isinstance(source, bytes) else source.stat().st_size)
+        content = source if isinstance(source, bytes) else source.read_bytes()
+        check(content)
+        self.loaded_bytes = LOADED_PER_STORED * len(content)
+        del content  # the engine reads a file faster by itself
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import io
-import warnings
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
-from pixelplum.errors import PictureError, PictureTooLarge
-
-MAX_PIXELS = 100_000_000
-"""Pictures above this are refused: 10,000 x 10,000 takes 400 MB while it is decoded."""
+from pixelplum.untrusted import pictures
 
 MAX_SIDE = 4096
 """No network takes larger pictures."""
-
-FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
-"""Formats that are decoded. Pillow knows more, some of which start other programs (EPS)."""
-
-# The limit is checked here, with a message of our own, before anything is decoded.
-Image.MAX_IMAGE_PIXELS = None
 
 
 @dataclass(frozen=True)
@@ -70,15 +59,13 @@ class Preprocessing:
 def decode(content: bytes, width: int, height: int) -> np.ndarray:
     """Decode a picture and scale it to the given size.
 
-    EXIF orientation is applied, transparency is flattened on white, any
-    colour mode becomes RGB, 16-bit grey is brought to 8 bits, and of an
-    animation the first frame is taken. The picture is stretched to the
-    size asked for, as TensorFlow's image retraining did.
+    It becomes RGB as `pixelplum.untrusted.pictures.decode` says, and is
+    stretched to the size asked for, as TensorFlow's image retraining did.
 
     Parameters
     ----------
     content : bytes
-        A file in one of `FORMATS`.
+        A picture's file.
     width, height : int
         Size of the result in pixels.
 
@@ -92,49 +79,10 @@ def decode(content: bytes, width: int, height: int) -> np.ndarray:
     PictureError
         If the bytes are empty, truncated, or no picture.
     PictureTooLarge
-        If the picture has more than `MAX_PIXELS` pixels.
+        If it takes too much memory or time to decode.
     """
-    if not content:
-        raise PictureError("The picture is empty (0 bytes)")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # remarks on metadata that do not concern the pixels
-            return _decode(content, width, height)
-    except (PictureError, MemoryError):
-        raise
-    except UnidentifiedImageError as error:
-        raise PictureError("The bytes are not a picture in a known format") from error
-    except Exception as error:  # Pillow's plugins raise nearly every class there is
-        raise PictureError(f"The bytes are not a picture that can be read: {error}") from error
-
-
-def _decode(content: bytes, width: int, height: int) -> np.ndarray:
-    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-        if image.width * image.height > MAX_PIXELS:
-            raise PictureTooLarge(f"The picture has {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}")
-        # A JPEG is decoded at the nearest binary fraction of its size: much faster, no visible loss.
-        image.draft("RGB", (2 * width, 2 * height))
-        image.load()
-        ImageOps.exif_transpose(image, in_place=True)
-        factor = min(image.width // (2 * width), image.height // (2 * height))
-        if factor > 1 and image.mode not in ("1", "P", "PA"):  # palette entries have no average
-            image = image.reduce(factor)
-        picture = _to_rgb(image)
+    picture = pictures.decode(content, width, height)
     return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)).convert("RGB")
-    if image.mode in ("I", "F"):
-        values = np.asarray(image, dtype=np.float64)
-        scale = 255 / 65535 if values.max() > 255 else 1
-        return Image.fromarray(np.clip(values * scale, 0, 255).astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        page = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(page, image).convert("RGB")
-    return image.convert("RGB")
 
 
 def to_tensor(pixels: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 
 from pixelplum.core.networks import Network
 from pixelplum.errors import EngineMissing, ModelBroken
+from pixelplum.untrusted.tensorflow_graphs import check
 
 SPEC_NODE = "pixelplum/spec"
 """A constant of the graph that holds its spec (JSON), as an ONNX file's metadata does."""
@@ -38,7 +40,7 @@ class TensorFlowNetwork(Network):
     EngineMissing
         If TensorFlow is not installed.
     ModelBroken
-        If the file is no such graph, or takes more memory than it may.
+        If the file is no such graph, holds anything but computations, or takes more memory than it may.
     """
 
     engine = "TensorFlow"
@@ -50,6 +52,7 @@ class TensorFlowNetwork(Network):
             try:
                 definition = tf.compat.v1.GraphDef()
                 definition.ParseFromString(path.read_bytes())
+                check(definition)
                 spec = next(node for node in definition.node if node.name == SPEC_NODE)
                 self._read_spec(spec.attr["value"].tensor.string_val[0])
                 graph = tf.Graph()
@@ -85,10 +88,18 @@ def _import_tensorflow(memory_mb: int):
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
     os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "true")  # the only one of its allocators that knows a limit
     os.environ.setdefault("TF_CPU_BFC_MEM_LIMIT_IN_MB", str(max(memory_mb, SMALLEST_MB)))
+    # TensorFlow brings an LLVM, PostgreSQL compiles queries with another, and where the names of one are bound to the
+    # other, the server crashes. So TensorFlow's libraries do not offer their names to others, which this module of
+    # theirs would see to, and do not take the names of others.
+    sys.modules["tensorflow.python.pywrap_dlopen_global_flags"] = None
+    before = sys.getdlopenflags()
+    sys.setdlopenflags(os.RTLD_NOW | os.RTLD_LOCAL | os.RTLD_DEEPBIND)
     try:
         import tensorflow
     except ImportError as error:
         raise EngineMissing(f"TensorFlow is not installed on this host: {error}") from error
+    finally:
+        sys.setdlopenflags(before)
     return tensorflow
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from threading import Thread
 
-CORES = len(os.sched_getaffinity(0))
+from pixelplum import host
+
+CORES = host.cores()
 
 
 @contextmanager

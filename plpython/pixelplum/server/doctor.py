@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 import sys
@@ -16,7 +15,7 @@ import onnxruntime
 import PIL
 
 import pixelplum
-from pixelplum import __version__
+from pixelplum import __version__, host
 from pixelplum.core.networks import LOADED_PER_STORED
 from pixelplum.server import cache as files
 
@@ -58,7 +57,7 @@ def examine(plpy, cache: dict, networks: int | None, model_bytes: int) -> list[t
 
 def cores(plpy, cache: dict) -> int:
     """Return the number of CPU cores that this server may use."""
-    return len(os.sched_getaffinity(0))
+    return host.cores()
 
 
 def _python():
@@ -90,8 +89,7 @@ def _cache_folder():
 
 
 def _memory(networks: int, model_bytes: int):
-    with open("/proc/meminfo") as lines:
-        available = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) << 10
+    available = host.available_bytes()
     wanted = networks * (BACKEND_BYTES + LOADED_PER_STORED * model_bytes)
     found = f"{available >> 20} MB available, {wanted >> 20} MB wanted ({networks} at once)"
     ok = available >= wanted

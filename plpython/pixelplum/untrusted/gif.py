@@ -1,0 +1,47 @@
+"""GIF files: their first frame."""
+
+from __future__ import annotations
+
+import struct
+
+from pixelplum.errors import PictureError
+from pixelplum.untrusted.outlines import COMPRESSED_NS, INFLATED_NS, TRANSPARENT_NS, Outline, check_parts, check_sides
+
+START = b"GIF8"
+EXTENSION, CONTROL, FRAME = 0x21, 0xF9, 0x2C
+HAS_COLOURS = 0x80
+NS_EACH = INFLATED_NS + TRANSPARENT_NS
+
+
+def read(content: bytes) -> Outline:
+    """Read the screen's size, and that of the first frame, which may lie outside; drop what is said before it.
+
+    Raises
+    ------
+    PictureError
+        If there is no frame.
+    PictureTooLarge
+        If there are too many parts before it.
+    """
+    try:
+        width, height, flags = struct.unpack_from("<HHB", content, 6)
+        place = 13 + (3 << ((flags & 7) + 1) if flags & HAS_COLOURS else 0)
+        kept, control, parts = content[:place], b"", 0
+        while content[place] != FRAME:
+            if content[place] != EXTENSION:
+                raise PictureError("The picture is a GIF without a frame")
+            begin, place = place, place + 2
+            while content[place]:
+                place += 1 + content[place]
+                parts += 1
+                check_parts(parts)
+            place += 1
+            if content[begin + 1] == CONTROL:
+                control = content[begin:place]
+        left, top, across, down = struct.unpack_from("<HHHH", content, place + 1)
+    except (IndexError, struct.error) as error:
+        raise PictureError("The picture is a GIF that is truncated before its first frame") from error
+    width, height = max(width, left + across), max(height, top + down)
+    check_sides(width, height)
+    first = b"".join([kept, control, memoryview(content)[place:]])
+    return Outline("GIF", width, height, first, 1, NS_EACH, fixed_seconds=COMPRESSED_NS * len(content) / 1e9)
