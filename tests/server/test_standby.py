@@ -49,7 +49,8 @@ def fill(db, boots) -> None:
     db.query("SELECT pix.fit_clusters('groups', k => 8)")
     db.query(
         "INSERT INTO pix.labels (item_id, label_set, label) "
-        "SELECT item_id, 'cloud', 'cloud ' || substr(item_id, 5)::integer % 2 FROM pix.items WHERE item_id BETWEEN 'c0000' AND 'c0200'"
+        "SELECT item_id, 'cloud', 'cloud ' || substr(item_id, 5)::integer % 2 FROM pix.items "
+        "WHERE item_id BETWEEN 'c0000' AND 'c0200'"
     )
     db.query("SELECT pix.train_classifier('cloud', 'cloud')")
     db.query("SELECT * FROM pix.recommend('u1', 5)", role="adam")

@@ -32,6 +32,9 @@ FLOAT16_MAX = 60_000
 PIECE = 1 << 20
 """Numbers that are worth a turn of a core."""
 
+ROWS_AT_ONCE = 64
+"""Vectors that are put into an index without looking whether that is still wanted."""
+
 
 @dataclass(frozen=True)
 class Parameters:
@@ -317,13 +320,15 @@ class Index:
 
 
 def _vectors(design: Design, blocks: list[Block], start: int, progress: Progress) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield the number of a block's first vector, and its vectors as the index stores them."""
+    """Yield vectors as the index stores them, some at a time, and the number of the first."""
     longest = _longest(blocks)
     for number, block in enumerate(blocks):
-        progress(number / len(blocks))
         vectors = _euclidean(block.vectors, block.norms, design.metric, longest)
-        yield start, design.projection.apply(vectors) if design.projection else vectors
-        start += len(block.norms)
+        stored = design.projection.apply(vectors) if design.projection else vectors
+        for row in range(0, len(stored), ROWS_AT_ONCE):
+            progress((number + row / len(stored)) / len(blocks))
+            yield start + row, stored[row : row + ROWS_AT_ONCE]
+        start += len(stored)
     progress(1)
 
 

@@ -294,6 +294,26 @@ class Boosted(Model):
 
     trees: str
 
+    def __post_init__(self) -> None:
+        """Refuse trees that lead out of their nodes, or round and round: xgboost would follow them."""
+        learner = json.loads(self.trees)["learner"]
+        features = int(learner["learner_model_param"]["num_feature"])
+        for tree in learner["gradient_booster"]["model"]["trees"]:
+            left, right = (np.array(tree[name], np.int64) for name in ("left_children", "right_children"))
+            splits = np.array(tree["split_indices"], np.int64)
+            inner = np.flatnonzero(left >= 0)
+            children = np.concatenate((left[inner], right[inner]))
+            lengths = {len(tree[name]) for name in ("right_children", "split_indices", "split_conditions", "parents")}
+            sound = lengths == {len(left)} == {int(tree["tree_param"]["num_nodes"])} and len(left) > 0
+            if not sound or not np.all((children > 0) & (children < len(left))):
+                raise ValueError("its trees are none")
+            if len(np.unique(children)) < len(children) or not np.all(
+                (splits[inner] >= 0) & (splits[inner] < features)
+            ):
+                raise ValueError("its trees are none")
+            if np.any(right[left < 0] >= 0) or len(tree["categories"]):
+                raise ValueError("its trees are none")
+
     def scores(self, directions: np.ndarray) -> np.ndarray:
         import xgboost  # slow to import
 

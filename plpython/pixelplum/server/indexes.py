@@ -11,7 +11,7 @@ import numpy as np
 
 from pixelplum.core import indexes, vectors
 from pixelplum.core.blocks import Names, mapped
-from pixelplum.errors import CacheUnusable, IndexParameter
+from pixelplum.errors import CacheUnusable, IndexBroken, IndexParameter
 from pixelplum.server import cache as files
 from pixelplum.server.blocks import Packed, keep, kept
 from pixelplum.server.progress import teller
@@ -110,6 +110,13 @@ def open_index(plpy, cache: dict, checksum: str, design_checksum: str) -> bool:
         index = indexes.open_index(files.path(checksum, "index"), design, len(item_ids))
     except FileNotFoundError:
         return False
+    except (
+        RuntimeError,
+        ValueError,
+        LookupError,
+        TypeError,
+    ) as error:  # what libraries and parsers say of damaged files
+        raise IndexBroken(f"The stored parts of an index cannot be opened: {error}") from error
     keep(cache, design_checksum, OpenIndex(index, item_ids))
     return True
 

@@ -1,0 +1,53 @@
+"""A wish to cancel is heard within two seconds, whatever a library is at."""
+
+import time
+
+import psycopg2
+import pytest
+
+LONG = {
+    "select_models": "CALL pix.select_models('long', sizes => '{20}', repeats => 50)",
+    "evaluate_recommenders": "SELECT pix.evaluate_recommenders('long', '{xgboost,random_forest,svm,logistic}')",
+    "fit_pca": "SELECT pix.fit_pca('wide', 1500)",
+    "t-SNE": "SELECT pix.fit_map('long', 'wide')",
+    "mixture": "SELECT pix.fit_clusters('long', 'wide', 'gaussian_mixture', k => 200, n_init => 50)",
+    "k-means": "SELECT pix.fit_clusters('long', 'wide', k => 300, n_init => 100)",
+    "classifier": "SELECT pix.train_classifier('long', 'many', 'wide', folds => 10)",
+    "index": """SELECT pix.build_index('long', 'wide', parameters => '{"ef_construction": 2000, "m": 60}')""",
+}
+MOST_SECONDS = 2
+ASKED_AFTER = 1.5
+
+
+@pytest.fixture(scope="module")
+def with_much(stage, with_voters) -> str:
+    def fill(db) -> None:
+        db.query("INSERT INTO pix.models (model_name, dimensions, source) VALUES ('wide', 2048, 'a test')", role="ada")
+        db.query(
+            "INSERT INTO pix.features (item_id, model_name, vector) SELECT f.item_id, 'wide', substr(string_agg("
+            "substr(f.vector, 1 + g.n * 7 % 48 * 4) || substr(f.vector, 1, g.n * 7 % 48 * 4), '' ORDER BY g.n"
+            "), 1, 8192) FROM pix.features f, generate_series(1, 43) g (n) GROUP BY f.item_id",
+        )
+        db.query("SELECT pix.pack_features('wide')")
+        db.query(
+            "INSERT INTO pix.labels (item_id, label_set, label) "
+            "SELECT item_id, 'many', 'label ' || substr(item_id, 2)::integer % 40 FROM pix.items"
+        )
+
+    return stage("much", with_voters, fill)
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_a_wish_to_cancel_is_heard(clone, with_much, name):
+    """On 0.7.0 such calls ended when the library was done: after four to thirty seconds."""
+    db = clone(with_much)
+    connection = db.connect()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('statement_timeout', %s, false)", (f"{ASKED_AFTER}s",))
+        begun = time.monotonic()
+        with pytest.raises(psycopg2.errors.QueryCanceled):
+            cursor.execute(LONG[name])
+        taken = time.monotonic() - begun
+        cursor.execute("SET statement_timeout = 0; SELECT count(*) FROM pix.nearest('c0001', 3, 'clouds')")
+        assert cursor.fetchone() == (3,)
+    assert taken < ASKED_AFTER + MOST_SECONDS
