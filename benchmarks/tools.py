@@ -17,6 +17,7 @@ from statistics import median
 import psycopg2
 from psycopg2.extensions import make_dsn, parse_dsn
 
+from pixelplum import host
 from pixload.cluster import Cluster
 from pixload.conversion.converted import Wishes, save
 from pixload.conversion.keras_models import load_application
@@ -27,7 +28,7 @@ CHECKOUT = Path(__file__).parents[1]
 STATE = CHECKOUT / ".pix" / "benchmarks"
 PHOTOGRAPHS = CHECKOUT.parent / "shared" / "data" / "clothing"
 PIX = Path(sys.executable).parent / "pix"
-CORES = len(os.sched_getaffinity(0))
+CORES = host.cores()
 
 
 @dataclass(frozen=True)

@@ -130,7 +130,7 @@ def test_graph_that_names_another_file_is_refused(tmp_path):
 def test_files_that_are_no_network(tmp_path):
     path = tmp_path / "broken.onnx"
     path.write_bytes(b"not a network")
-    with pytest.raises(ModelBroken, match="cannot load"):
+    with pytest.raises(ModelBroken, match="cannot be loaded"):
         Network(path)
     with pytest.raises(ModelBroken, match="metadata"):
         Network(tiny_onnx(tmp_path / "plain.onnx", [1, 2], spec={}))
