@@ -35,6 +35,7 @@ def test_no_lock_that_anybody_could_take(shop, work):
         cursor.execute(work)
         cursor.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()")
         assert cursor.fetchone() == (0,)
+    connection.rollback()
     for role in ("nobody", "rita", "adam"):
         for lock in ("LOCK TABLE pix.arms IN EXCLUSIVE MODE", "SELECT FROM pix.locks FOR UPDATE",
                      "SELECT FROM pix.users FOR UPDATE"):  # fmt: skip
