@@ -98,7 +98,8 @@ COMMENT ON FUNCTION pix.learn_tastes(text) IS
 the latest 200 votes of up to 2,000 users. Models with algorithm hierarchical are shrunk to it, so that the first votes of
 somebody new already tell much. pix.train_user_models calls it.
 Arguments: model_name, whose features (NULL: the default model). Result: model_name, users and votes that were looked at, seconds.
-Errors: PX020 unknown model, PX060 a call as a part of a larger query on a cluster, PX095 a model without packed features,
+Errors: PX020 unknown model, PX060 a call as a part of a larger query on a cluster,
+PX061 a standby or a read-only transaction, PX095 a model without packed features,
 PX112 features that are all the same, PX134 fewer than two users.
 Runs: coordinator.
 Example: SELECT * FROM pix.learn_tastes();';
@@ -369,7 +370,8 @@ something else, all hierarchical models are trained anew, a millisecond each.
 Arguments: algorithm (NULL: for each user what pix.user_model_policy chooses); users (NULL: all); model_name, whose features
 (NULL: the default model); parameters of the algorithm (NULL: its defaults), as for pix.train_user_model; chunk_size, users per
 commit.
-Errors: PX020 unknown model, PX050 a chunk_size below 1, PX095 a model without packed features, PX133 unknown algorithm, PX134
+Errors: PX061 a standby or a read-only transaction, PX062 a call in a transaction,
+PX020 unknown model, PX050 a chunk_size below 1, PX095 a model without packed features, PX133 unknown algorithm, PX134
 hierarchical with fewer than two users who have voted, PX135 a parameter that cannot be used.
 Runs: coordinator, outside a transaction block; the work is done in parallel workers or on the segments.
 Example: CALL pix.train_user_models(''centroid'');';
