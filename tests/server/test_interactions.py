@@ -148,7 +148,9 @@ def test_suggest_and_vote_in_one_transaction_while_another_votes(shop, until):
     assert sum(votes for *_, votes in counts(shop, "new").values()) == (1 if item == "s0-00" else 2)
 
 
-def test_two_sessions_suggest_different_items(shop, until):
+def test_two_sessions_suggest_different_items(shop, until, server):
+    if server.is_cluster:
+        pytest.skip("a cluster could hold a user only with the whole table of users")
     page = "SELECT item_id FROM pix.next_items('twin', 4, 'greedy', seed => 1)"
     connection = shop.connect("adam", autocommit=False)
     with connection.cursor() as cursor, ThreadPoolExecutor(1) as pool:
