@@ -31,8 +31,8 @@ REMEDIES = {
     "3F000": "The database is not prepared. Run: pix migrate",
     "40001": f"Another command worked on the same rows. {AGAIN}",
     "40P01": f"Another command worked on the same rows. {AGAIN}",
-    "42501": "Ask the owner of the database to grant {role} what it takes: pix_reader (looks and searches), pix_app (votes "
-    "too), or pix_admin (loads and trains too).",
+    "42501": "Ask the owner of the database to grant {role} what it takes: pix_reader (looks and searches), "
+    "pix_app (and votes), or pix_admin (and loads and trains).",
     "42883": "The SQL functions are missing or of another version. Run: pix migrate",
     "42P01": "The database is not prepared. Run: pix migrate",
     "53": f"The server is short of memory or other means. {AGAIN}",
