@@ -21,7 +21,7 @@ class PixError(click.ClickException):
 
 AGAIN = "Run the command again: what was committed stays."
 REMEDIES = {
-    "08": f"The connection to the server was lost. {AGAIN}",
+    "08": f"The connection was lost, or the server ended it; its log says why. {AGAIN}",
     "22007": "Write a time as 2026-11-25 10:00, and how long as '1 day' or '2 hours'.",
     "25006": "This is a standby, or the role may only read: connect to the primary, as a role that may write.",
     "25P03": f"The server's idle_in_transaction_session_timeout ended this session. Raise it for the role. {AGAIN}",
@@ -62,7 +62,7 @@ def from_database(error: psycopg2.Error) -> PixError:
     if error.pgcode == "2BP01":  # only the detail says of what it is
         message = f"{message}: {error.diag.message_detail}"
     if error.pgcode is None and isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError):
-        return PixError(message, REMEDIES["08"])
+        return PixError(message.splitlines()[0], REMEDIES["08"])
     hint = REMEDIES.get(error.pgcode) or error.diag.message_hint or REMEDIES.get((error.pgcode or "")[:2])
     if error.pgcode == "42501":
         hint = hint.format(role=error.cursor.connection.info.user)
