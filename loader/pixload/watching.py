@@ -5,11 +5,11 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import closing, suppress
 
 import psycopg2
 
-from pixload.database import Database
+from pixload.database import Database, connect
 from pixload.progress import progress_bar
 
 SECONDS_BETWEEN_LOOKS = 0.5
@@ -42,7 +42,7 @@ def run_watched(
     total : int
         Where the bar ends.
     look : callable
-        Takes the other connection and the mark that the statement begins with in pg_stat_activity, returns how far
+        Takes the other connection and the mark by which pg_stat_activity knows the statement, returns how far
         it is. Each look is a transaction.
 
     Returns
@@ -51,19 +51,20 @@ def run_watched(
         The rows, if there are any.
     """
     mark = f"/* pix {secrets.token_hex(8)} */"
-    with database.connect(autocommit=True) as working, database.connect() as watching:
+    with database.connect(autocommit=True) as working, closing(connect(database.dsn)) as watching:
         cursor = working.cursor()
         cursor.execute(CANCEL_WHEN_ALONE, (working.info.backend_pid,))
         with progress_bar(description, total) as advance, ThreadPoolExecutor(1) as pool:
-            running = pool.submit(cursor.execute, f"{mark} {sql}", parameters)
+            running = pool.submit(cursor.execute, f"{sql} {mark}", parameters)
             try:
-                while not wait([running], SECONDS_BETWEEN_LOOKS).done:
-                    advance(completed=look(watching, mark))
-                    watching.commit()
+                with suppress(psycopg2.OperationalError):  # a pooler may have no second session: then without looking
+                    while not wait([running], SECONDS_BETWEEN_LOOKS).done:
+                        advance(completed=look(watching, mark))
+                        watching.commit()
+                running.result()
             except BaseException:  # Ctrl-C too: the server should not go on alone
                 with suppress(psycopg2.Error):
                     working.cancel()
                 raise
-            running.result()
             advance(completed=total)
         return cursor.fetchall() if cursor.description else []

@@ -288,7 +288,7 @@ def test_ended_command_ends_the_work(loaded, until, number):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
-    sessions = "FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '/* pix %'"
+    sessions = "FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'CALL%'"
     until(loaded, WAITING)
     command.send_signal(number)
     assert command.wait(60) != 0

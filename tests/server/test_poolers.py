@@ -15,13 +15,14 @@ from threading import Event
 import psycopg2
 import pytest
 
-from pixload.cluster import UNPRIVILEGED_USER
+from pixload.cluster import UNPRIVILEGED_USER, Cluster
 from pixload.commands.nearest import percent
+from pixload.database import Database
+from pixload.watching import run_watched
 from tests.conftest import PIX, Clone
 from tests.every_command import OWN_SERVER, OWNERS, STORY, names, story
 
 STATEMENTS = 5000
-POOL = 2
 
 
 @dataclass
@@ -41,28 +42,25 @@ class Pooler:
 
 
 @contextmanager
-def pgbouncer(db: Clone):
-    """Run PgBouncer with two sessions of the server for each role."""
+def pgbouncer(db: Clone, **settings: int):
+    """Run PgBouncer with two sessions of the server for each role, or other settings."""
     program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
     if program is None:
         pytest.skip("pgbouncer is not installed (make test installs it)")
     user = {}
     with tempfile.TemporaryDirectory(dir="/tmp") as name:
         folder = Path(name)
-        lines = [
+        databases = [
             f"{role} = " + " ".join(f"{key}='{value}'" for key, value in psycopg2.extensions.parse_dsn(dsn).items())
             for role, dsn in (("ada", db.dsn("ada")), ("owner", db.dsn()))
         ]
+        settings = {
+            "pool_mode": "transaction", "default_pool_size": 2, "auth_type": "any", "unix_socket_dir": folder,
+            "listen_port": 6432, "log_connections": 0, "log_disconnections": 0, "log_stats": 0,
+        } | settings  # fmt: skip
+        lines = [f"{key} = {value}" for key, value in settings.items()]
         configuration = folder / "pgbouncer.ini"
-        configuration.write_text(
-            "\n".join(
-                [
-                    "[databases]", *lines, "[pgbouncer]", "pool_mode = transaction", f"default_pool_size = {POOL}",
-                    f"unix_socket_dir = {folder}", "listen_port = 6432", "auth_type = any",
-                    "log_connections = 0", "log_disconnections = 0", "log_pooler_errors = 0", "log_stats = 0",
-                ]
-            )
-        )  # fmt: skip
+        configuration.write_text("\n".join(["[databases]", *databases, "[pgbouncer]", *lines]))
         if os.geteuid() == 0:  # whom it refuses to run for
             user = {"user": UNPRIVILEGED_USER, "group": UNPRIVILEGED_USER, "extra_groups": []}
             for path in (folder, configuration):
@@ -87,7 +85,7 @@ def pooler(bare):
         CREATE FUNCTION shop.never(text, text) RETURNS boolean LANGUAGE plpgsql AS
             $$ BEGIN RAISE 'a search_path of the shop was used'; END $$;
         CREATE OPERATOR shop.= (LEFTARG = text, RIGHTARG = text, FUNCTION = shop.never);
-        CREATE FUNCTION shop.starts_with(text, text) RETURNS boolean LANGUAGE plpgsql AS
+        CREATE FUNCTION shop.strpos(text, text) RETURNS integer LANGUAGE plpgsql AS
             $$ BEGIN RAISE 'a search_path of the shop was used'; END $$;
         GRANT USAGE ON SCHEMA shop TO public;
         GRANT SELECT ON shop.orders TO public;
@@ -199,12 +197,26 @@ def test_loads_side_by_side(pooler, tmp_path):
             assert loaded.stdout.startswith("5,000 new, 0 changed, 0 unchanged, 1 rejected"), loaded.stderr
 
 
+def test_work_goes_on_where_the_pool_has_no_session_to_watch_it(bare):
+    with pgbouncer(bare, default_pool_size=1, query_wait_timeout=1) as pooler:
+        database = Database(pooler.dsn("ada"), Cluster(pooler.folder))
+        looks = []
+
+        def look(watching, mark: str) -> int:
+            looks.append(mark)
+            watching.cursor().execute("SELECT 1")
+            return 0
+
+        assert run_watched(database, "SELECT 7 FROM pg_catalog.pg_sleep(3)", (), "sleeping", 100, look) == [(7,)]
+    assert len(looks) == 1
+
+
 def test_progress_is_found_behind_a_pooler(pooler):
     """By a mark in the statement: the process id that the protocol tells is the pooler's own."""
     assert pooler.pix("migrate", role="owner").returncode == 0
     working, watching = (psycopg2.connect(pooler.dsn("ada")) for _ in range(2))
     with working.cursor() as cursor:
-        cursor.execute("/* pix 7 */ SELECT set_config('application_name', 'pix: 42 % of index boots', true)")
+        cursor.execute("SELECT set_config('application_name', 'pix: 42 % of index boots', true) /* pix 7 */")
         with watching.cursor() as other:
             other.execute("SET LOCAL search_path = pg_catalog")
         assert percent(watching, "/* pix 7 */") == 42

@@ -17,7 +17,7 @@ from pixload.tables import Table
 from pixload.watching import run_watched
 
 PERCENT = """
-SELECT b.percent FROM pix.builds b JOIN pg_catalog.pg_stat_activity a USING (pid) WHERE starts_with(a.query, %s)
+SELECT b.percent FROM pix.builds b JOIN pg_catalog.pg_stat_activity a USING (pid) WHERE strpos(a.query, %s) > 0
 """
 
 
@@ -98,7 +98,7 @@ def duplicates(database: Database, model_name: str | None, max_distance: float) 
 
 
 def percent(watching, mark: str) -> int:
-    """Return how much is done of what the statement builds that begins with this mark."""
+    """Return how much is done of what the statement with this mark builds."""
     with watching.cursor() as cursor:
         cursor.execute(PERCENT, (mark,))
         row = cursor.fetchone()
