@@ -100,10 +100,9 @@ def migrate(dsn: str, target: str = "head") -> tuple[str | None, str | None]:
 
 def _migrate(connection: Connection, target: str) -> tuple[str | None, str | None]:
     _check_encoding(connection)
-    must_create_language = not _has_language(connection)
+    _check_language(connection)
     _lock(connection)
-    if must_create_language:
-        _execute(connection, "CREATE EXTENSION IF NOT EXISTS plpython3u")
+    _execute(connection, "CREATE EXTENSION IF NOT EXISTS plpython3u")
     configuration = Config()
     configuration.set_main_option("script_location", str(resources.files("pixload.migrations")))
     configuration.attributes["connection"] = connection
@@ -171,10 +170,9 @@ def _lock(connection: Connection) -> None:
             return
 
 
-def _has_language(connection: Connection) -> bool:
-    """Tell whether PL/Python is installed in the database; refuse where it cannot be."""
+def _check_language(connection: Connection) -> None:
     with connection.connection.cursor() as cursor:
-        cursor.execute("SELECT installed_version FROM pg_available_extensions WHERE name = 'plpython3u'")
+        cursor.execute("SELECT 1 FROM pg_available_extensions WHERE name = 'plpython3u'")
         available = cursor.fetchone()
         cursor.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
         superuser = cursor.fetchone()[0]
@@ -188,7 +186,6 @@ def _has_language(connection: Connection) -> bool:
             "Only a superuser can install functions in PL/Python, an untrusted language.",
             "Run pix migrate with a --dsn of a superuser; all other commands need only the role pix_admin.",
         )
-    return available[0] is not None
 
 
 def _execute(connection: Connection, sql: str) -> None:
