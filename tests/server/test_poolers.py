@@ -101,14 +101,14 @@ def pooler(bare):
 STATE = """
 SELECT
     (SELECT array_agg(name || ' = ' || setting) FROM pg_settings
-    WHERE source OPERATOR(pg_catalog.=) 'session'
-        AND name NOT LIKE ALL (ARRAY['application_name', 'client_encoding', 'DateStyle', 'TimeZone', 'standard_%'])),
+    WHERE source OPERATOR(pg_catalog.=) 'session' AND name !~
+        '^(application_name|client_encoding|DateStyle|IntervalStyle|TimeZone|standard_conforming_strings)$'),
     (SELECT array_agg(relname::text) FROM pg_class WHERE relnamespace = pg_my_temp_schema() AND relkind = 'r'),
     (SELECT array_agg(name) FROM pg_prepared_statements),
     (SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype OPERATOR(pg_catalog.=) 'advisory'),
     (SELECT count(*) FROM pg_listening_channels())
 """
-"""What others have left in a session; PgBouncer itself keeps the five settings apart."""
+"""What others have left in a session; PgBouncer itself keeps these settings apart."""
 
 
 def work_beside(dsn: str, over: Event) -> tuple[int, list[str]]:
