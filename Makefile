@@ -14,7 +14,8 @@ install:        ## Install what is missing: PostgreSQL with PL/Python, a virtual
 demo: install   ## Load a catalogue, extract features, show look-alikes
 	@$(PIX) demo
 
-test: install   ## Run all tests, on a server of their own or in databases of their own on that of DSN=postgresql://…
+test:           ## Run all tests, on a server of their own or in databases of their own on that of DSN=postgresql://…
+	@tools/install.sh --tests
 	@$(PYTHON) -m pytest $(if $(DSN),--dsn '$(DSN)') $(TESTS)
 
 bench: install  ## Measure speed against peers, on a server of its own or on that of DSN=postgresql://…

@@ -10,7 +10,9 @@ import subprocess
 import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import psycopg2
 import pytest
@@ -95,6 +97,30 @@ def test_archive_and_manifest(db, tmp_path):
     assert result.stdout == "2 new, 0 changed, 0 unchanged, 1 rejected (reasons in pix-rejects.csv)\n"
     assert db.query("SELECT item_id FROM pix.images ORDER BY 1") == [("a",), ("own/id",)]
     assert "cannot be read" in rejects(tmp_path / "pix-rejects.csv")["none.png"]
+
+
+def test_no_transaction_is_open_while_a_picture_is_downloaded(db, tmp_path):
+    """It would hold a pooled session, and idle_in_transaction_session_timeout would end it."""
+    states = []
+
+    class Site(BaseHTTPRequestHandler):
+        def do_GET(self):
+            states.extend(
+                db.query(
+                    "SELECT state FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'pix'"
+                )
+            )
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(png())
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Site) as site:
+        Thread(target=site.serve_forever).start()
+        (tmp_path / "list.csv").write_text(f"item_id,url\na,http://127.0.0.1:{site.server_port}/a.png\n")
+        loaded = db.pix("load", "images", tmp_path / "list.csv")
+        site.shutdown()
+    assert loaded.stdout.startswith("1 new")
+    assert states == [("idle",)]
 
 
 def test_bad_files_are_rejected_and_good_ones_loaded(db, tmp_path):
