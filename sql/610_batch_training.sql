@@ -212,8 +212,11 @@ AS $$
 DECLARE
     model pix.models := pix._find_model(model_name);
     pack pix.packs := pix._packed(model);
+    given jsonb;
     done bigint;
 BEGIN
+    SELECT jsonb_object_agg(g.key, pix._check_algorithm(g.key, g.value, model.dimensions)) INTO given
+    FROM jsonb_each_text(parameters) g;
     PERFORM pix._use_planner();
     PERFORM set_config(
         'max_parallel_workers_per_gather', CASE WHEN pix._is_cluster() THEN 0 ELSE pix._cores() - 1 END::text, true
@@ -257,10 +260,10 @@ BEGIN
                     AND m.since_training = 0
              )
              DISTRIBUTED BY (user_id)'
-        USING model.model_name, pack.packed_in, algorithm, parameters, low, high, users, model.checksum;
+        USING model.model_name, pack.packed_in, algorithm, given, low, high, users, model.checksum;
     ELSE
         CREATE TEMP TABLE pix_trained ON COMMIT DROP AS
-        SELECT u.user_id, t.taste, pix._train_voter(u.user_id, model, algorithm, parameters, t.taste) AS fitted
+        SELECT u.user_id, t.taste, pix._train_voter(u.user_id, model, algorithm, given, t.taste) AS fitted
         FROM pix.users u CROSS JOIN (SELECT pix._taste_version(model) AS taste) t
         WHERE u.user_id > low AND u.user_id <= high AND (users IS NULL OR u.user_id = ANY (users));
     END IF;

@@ -89,6 +89,7 @@ BEGIN
     algorithms := ARRAY(SELECT jsonb_array_elements_text(asked -> 'algorithms'));
     balances := ARRAY(SELECT jsonb_array_elements_text(asked -> 'balance'));
     seed := (asked ->> 'seed')::integer;
+    PERFORM pix._check_selection(algorithms, balances, asked ->> 'search');
     PERFORM pix._use_planner();
     PERFORM set_config(
         'max_parallel_workers_per_gather', CASE WHEN pix._is_cluster() THEN 0 ELSE pix._cores() - 1 END::text, true

@@ -204,6 +204,7 @@ def test_duplicates_in_different_batches(db, tmp_path):
     assert result.stdout.startswith("2,100 new, 0 changed, 0 unchanged, 1 rejected")
 
 
+@pytest.mark.sessions
 def test_two_loads_at_once(db, tmp_path):
     """The same pictures in opposite orders: neither load waits for the other for ever."""
     numbered(tmp_path / "many", 3000)
@@ -215,6 +216,7 @@ def test_two_loads_at_once(db, tmp_path):
     assert db.value("SELECT count(*) FROM pix.images") == 3000
 
 
+@pytest.mark.sessions
 def test_killed_loader_has_lost_nothing_that_was_committed(db, until, barrier, tmp_path):
     folder = numbered(tmp_path / "many", 2500)
     held = barrier(db, "pix.images", "item02300")
@@ -234,6 +236,7 @@ def test_killed_loader_has_lost_nothing_that_was_committed(db, until, barrier, t
     assert db.pix("load", "images", folder).stdout == "500 new, 0 changed, 2,000 unchanged, 0 rejected\n"
 
 
+@pytest.mark.sessions
 def test_killed_backend_has_lost_nothing_that_was_committed(db, barrier, server, tmp_path):
     folder = numbered(tmp_path / "many", 2500)
     held = barrier(db, "pix.images", "item02300")
