@@ -27,12 +27,23 @@ COMMENT ON FUNCTION pix._require_writable(text) IS
 REVOKE ALL ON FUNCTION pix._require_writable(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix._require_writable(text) TO pix_reader;
 
--- A procedure: whether its caller may commit is told only by trying, and PL/pgSQL cannot catch what that raises.
+-- A procedure: whether its caller may commit is told only by trying, and PL/pgSQL cannot catch what that raises. It has to work
+-- where the package is missing, which is told afterwards.
 CREATE OR REPLACE PROCEDURE pix._require_no_transaction(procedure text)
 LANGUAGE plpython3u
 AS $$
-from pixelplum.server import call
-call(plpy, GD, '@VERSION@', 'transactions.require_none', procedure)
+try:
+    plpy.commit()
+except plpy.SPIError:
+    may_commit = False
+else:
+    may_commit = True
+if not may_commit:
+    plpy.error(
+        f'{procedure} commits what it has done, and so it cannot be a part of a transaction', sqlstate='PX062',
+        hint=f'Call it alone: CALL {procedure}(…); in a connection with autocommit, not between BEGIN and COMMIT, not with other '
+        'statements in one string, and not in a function.'
+    )
 $$;
 COMMENT ON PROCEDURE pix._require_no_transaction(text) IS
 'Internal: refuses to go on in a transaction of the caller''s, and commits what there is in its own. Errors: PX062.

@@ -55,6 +55,8 @@ BEGIN
         ON f.model_name = model.model_name AND f.packed_in IS NOT NULL AND f.block = e.block AND f.block_row = e.number
     WHERE f.vector <> e.vector;
     RETURN CASE WHEN other > 0 THEN format('%s vectors are others than the items have', other) END;
+EXCEPTION WHEN SQLSTATE 'PX030' THEN
+    RETURN 'a block holds numbers that are not finite';
 END
 $$;
 COMMENT ON FUNCTION pix._wrong_in_blocks(pix.models) IS

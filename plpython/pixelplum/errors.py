@@ -94,13 +94,6 @@ class SettingUnusable(PixelplumError):
     hint = "Correct it: UPDATE pix.settings SET value = … WHERE key = …"
 
 
-class InTransaction(PixelplumError):
-    """A procedure that commits was called in a transaction, or with other statements."""
-
-    sqlstate = "PX062"
-    hint = "Call it alone, outside a transaction."
-
-
 class UnknownLayer(PixelplumError):
     """The network has no layer of this name, or one without maps."""
 

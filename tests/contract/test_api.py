@@ -102,11 +102,11 @@ def test_search_path_is_fixed(routines):
 
 def test_python_bodies_are_an_import_and_a_call(routines):
     for signature, name, _, _, _, _, language, body, *_ in routines:
-        if language == "plpython3u" and name != "_examine":
+        if language == "plpython3u" and name not in ("_examine", "_require_no_transaction"):  # where the import fails
             lines = body.strip().splitlines()
             assert lines[0] == "from pixelplum.server import call", signature
             assert len(lines) == 2, signature
-            assert lines[1].removeprefix("return ").startswith("call(plpy, GD, "), signature
+            assert lines[1].startswith("return call(plpy, GD, "), signature
 
 
 def test_what_parallel_workers_run_is_not_volatile(routines):

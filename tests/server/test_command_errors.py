@@ -30,7 +30,7 @@ def fails_with(db: Clone, sql: str, role: str = "ada") -> PixError:
 @pytest.mark.parametrize(
     ("sqlstate", "sql", "hint"),
     [
-        ("2D000", "CALL pix.extract_features()", "outside a transaction"),
+        ("2D000", "DO $$ BEGIN COMMIT; END $$", "outside a transaction"),
         ("25006", "SET TRANSACTION READ ONLY; INSERT INTO pix.items (item_id) VALUES ('a')", "connect to the primary"),
         ("3F000", "SELECT nowhere.pack_features()", "Run: pix migrate"),
         ("42883", "SELECT pix.nearest(1, 2, 3, 4)", "Run: pix migrate"),

@@ -102,7 +102,7 @@ def test_what_is_derived_is_compared_with_what_it_is_made_of(clone, with_everyth
     agrees(db)
     db.query(spoil, role=None)
     rows = db.query(FAULTS)
-    assert [(name, ok) for name, ok, *_ in rows] == [(check, False)]
+    assert rows[0][:2] == (check, False)
     assert rows[0][3]
     shown = db.pix("doctor", "--deep", check=False)
     assert shown.returncode == 1
