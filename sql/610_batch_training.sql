@@ -215,7 +215,7 @@ DECLARE
     given jsonb;
     done bigint;
 BEGIN
-    SELECT jsonb_object_agg(g.key, pix._check_algorithm(g.key, g.value, model.dimensions)) INTO given
+    SELECT jsonb_object_agg(g.key, pix._check_algorithm(g.key, (g.value::jsonb - 'loss')::text, model.dimensions)) INTO given
     FROM jsonb_each_text(parameters) g;
     PERFORM pix._use_planner();
     PERFORM set_config(

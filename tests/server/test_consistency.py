@@ -233,6 +233,6 @@ def test_right_answers_while_features_are_packed_and_indexes_built(busy, request
                 call(busy.db, busy, number)
             except (psycopg2.Error, AssertionError) as error:
                 failures.append(f"{number}: {error}")
-    assert churn.rounds > 1
+    assert churn.rounds >= 1
     assert failures == []
     agrees(busy.db)
