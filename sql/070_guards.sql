@@ -1,5 +1,23 @@
 -- What functions ask first: who may write, who takes turns, what kind of transaction this is.
 
+-- A list is not a table: what reads one by its places, or in Python, would find lists in it.
+CREATE OR REPLACE FUNCTION pix._check_list(argument text, elements anyarray) RETURNS void
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF array_ndims(elements) > 1 THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX077',
+            MESSAGE = format('%s must be a list of one dimension, not an array of %s', argument, array_ndims(elements)),
+            HINT = format('Write %s => ''{a,b}'', without braces inside the braces.', argument);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pix._check_list(text, anyarray) IS
+'Internal: refuses an array of more than one dimension. Errors: PX077. Runs: either.';
+REVOKE ALL ON FUNCTION pix._check_list(text, anyarray) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._check_list(text, anyarray) TO pix_reader;
+
 -- On a standby nothing can be written, and a role may have been told not to.
 CREATE OR REPLACE FUNCTION pix._is_read_only() RETURNS boolean
 LANGUAGE sql STABLE PARALLEL SAFE

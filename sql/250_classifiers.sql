@@ -191,6 +191,7 @@ AS $$
 DECLARE
     number_of_sets bigint;
 BEGIN
+    PERFORM pix._check_list('classifiers', classifiers);
     IF coalesce(cardinality(classifiers), 0) = 0 THEN
         RAISE EXCEPTION USING ERRCODE = 'PX070', MESSAGE = 'No classifier is named',
             HINT = 'SELECT classifier FROM pix.classifiers lists the classifiers.';

@@ -164,6 +164,10 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'PX140', MESSAGE = format('A run cannot be named %s', coalesce(quote_literal(run), 'NULL')),
             HINT = 'Use a name of 1 to 200 bytes.';
     END IF;
+    PERFORM pix._check_list('users', users);
+    PERFORM pix._check_list('sizes', sizes);
+    PERFORM pix._check_list('balance', balance);
+    PERFORM pix._check_list('algorithms', algorithms);
     PERFORM pix._check_selection(coalesce(algorithms, '{}'), coalesce(balance, '{}'), search);
     PERFORM pix._check_seed(seed);
     IF repeats IS NULL OR repeats NOT BETWEEN 1 AND 1000 OR seed IS NULL OR chunk_size IS NULL OR chunk_size < 1

@@ -145,6 +145,7 @@ BEGIN
     PERFORM pix._check_seed(seed);
     model := pix._find_model(model_name);
     PERFORM pix._packed(model);
+    PERFORM pix._check_list('recommenders', recommenders);
     IF coalesce(cardinality(recommenders), 0) = 0 THEN
         RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = 'No recommender is named',
             HINT = 'Name some: ladder, popularity, random, or algorithms.';

@@ -1,0 +1,372 @@
+"""Any function or procedure with any argument: an answer, or an error that says what to do."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+import psycopg2
+import pytest
+
+from tests.conftest import CHECKOUT, ROLES, Clone
+
+LEAST = ("pix_reader", "pix_app", "pix_admin")
+LOGINS = {group: login for login, group in ROLES.items()}
+
+CATALOGUE = """
+SELECT p.oid::regprocedure::text, p.proname, p.prokind = 'p', coalesce(p.proargnames[:p.pronargs], '{}'),
+    ARRAY(SELECT format_type(t, NULL) FROM unnest(p.proargtypes) WITH ORDINALITY u (t, n) ORDER BY n),
+    p.pronargs - p.pronargdefaults,
+    ARRAY(SELECT r.rolname::text FROM aclexplode(p.proacl) a JOIN pg_roles r ON r.oid = a.grantee
+        WHERE a.privilege_type = 'EXECUTE')
+FROM pg_proc p WHERE p.pronamespace = 'pix'::regnamespace AND p.proname NOT LIKE '\\_%' AND p.prokind IN ('f', 'p')
+ORDER BY 1
+"""
+
+STRANGE = "it's \"100 %s\" %% \\ {a,b};\n\t-- $1 $$"
+FOREIGN = "Stövel 靴 👢 \u202e\u0301"
+LONG = "boot " * 20_000
+DEEP = 50_000
+"""Brackets in one another: PostgreSQL takes as many as its stack allows, Python's json a thousand."""
+
+
+def floats(*numbers: float) -> bytes:
+    return np.array(numbers, "<f4").tobytes()
+
+
+@dataclass
+class Routine:
+    signature: str
+    name: str
+    is_procedure: bool
+    names: list[str]
+    types: list[str]
+    required: int
+    grantees: list[str]
+
+    @property
+    def role(self) -> str:
+        """The login of the least role that may call it."""
+        return LOGINS[next(role for role in LEAST if role in self.grantees)]
+
+    def call(self, values: dict) -> tuple[str, list]:
+        given = [(name, kind) for name, kind in zip(self.names, self.types, strict=True) if name in values]
+        arguments = ", ".join(f"{name} => CAST(%s AS {kind})" for name, kind in given)
+        verb = "CALL" if self.is_procedure else "SELECT * FROM"
+        return f"{verb} pix.{self.name}({arguments})", [values[name] for name, _ in given]
+
+
+def fill(db: Clone, boots) -> None:
+    """Something of every kind, small."""
+    db.pix("load", "metadata", boots / "metadata.json.gz")
+    for user in USERS:
+        db.query(
+            "SELECT pix.vote(%s, item_id, number %% 2 = 0) "
+            "FROM (SELECT item_id, row_number() OVER (ORDER BY md5(item_id || %s)) AS number FROM pix.images) i "
+            "WHERE number <= 12",
+            (user, user),
+        )
+    for work in (
+        "SELECT pix.build_index('fast')",
+        "SELECT pix.fit_clusters('groups', k => 4)",
+        "SELECT pix.fit_clusters('tree', algorithm => 'hierarchical', k => 4)",
+        "SELECT pix.set_default_clustering('groups')",
+        "SELECT pix.fit_map('all')",
+        "SELECT pix.fit_pca(components => 5)",
+        "SELECT pix.add_metadata('worded')",
+        "SELECT pix.train_classifier('heels', 'heel')",
+        "SELECT pix.train_user_model('ann', 'sgd_log')",
+        "CALL pix.train_user_models('nearest')",
+        "CALL pix.select_models('first', sizes => '{8}', algorithms => '{nearest}', balance => '{none}', repeats => 1)",
+        "SELECT pix.evaluate_recommenders('first', '{random}')",
+        "SELECT pix.vote('ann', item_id, number % 2 = 0) FROM ("
+        "SELECT item_id, row_number() OVER () AS number FROM pix.next_items('ann', 20)) n",
+    ):
+        db.query(work)
+
+
+USERS = ("ann", "bob", "cem", "dora")
+
+
+SENSIBLE = {
+    "add_metadata.model_name": "more",
+    "a": floats(1, 2),
+    "agreement": 1.0,
+    "algorithms": ["nearest"],
+    "alpha": 2.0,
+    "as_name": "small",
+    "b": floats(2, 1),
+    "balance": ["none"],
+    "beta": 2.0,
+    "calibrate": 2,
+    "classifier": "heels",
+    "classifiers": ["heels"],
+    "clustering": "groups",
+    "components": 3,
+    "cut_clusters.clustering": "tree",
+    "days": 30.0,
+    "extend_metadata.model_name": "worded",
+    "index_name": "fast",
+    "intercepts": [0.0, 0.0],
+    "k": 3,
+    "label_set": "heel",
+    "labels": ["flat", "high"],
+    "layer": "",  # the first that has maps
+    "map": "all",
+    "metric": "cosine",
+    "model_name": "mini_inception",
+    "n": 2,
+    "numbers": [0.5, 1.5],
+    "policy": "thompson",
+    "policies": ["random", "greedy"],
+    "probability": 0.5,
+    "recommenders": ["random"],
+    "repeats": 1,
+    "run": "first",
+    "register_classifier.classifier": "halves",
+    "select_models.balance": ["none"],
+    "sizes": [8],
+    "source": "by hand",
+    "train_user_model.algorithm": "nearest",
+    "train_user_models.algorithm": "nearest",
+    "truth": "heel",
+    "user_id": "ann",
+    "users": ["ann", "bob"],
+    "simulate.users": 2,
+    "simulate.votes": 12,
+    "vote.liked": True,
+    "vote_batch.votes": "[]",
+}
+"""What a sensible person gives, by the argument's name, or by the function's and the argument's; `sensible` has the rest."""
+
+TOGETHER = {
+    "cluster": {"clustering": "groups"},
+    "filter_cluster": {"filter_clustering": "groups"},
+    "filter_clustering": {"filter_cluster": 1},
+    "fit_map.clustering": {"cluster": 1},
+    "min_price": {"max_price": 100},
+    "compare_policies.from_log": {},
+}
+"""What is given with an odd argument, as it means nothing alone."""
+
+INSTEAD = {
+    "quantize_model.as_name": ("", STRANGE, LONG, "worded"),
+    "simulate.users": (0, -1, 1, 3, 100_001, 2**31 - 1, -(2**31)),
+}
+"""Odd values of arguments with which a call that does its work takes seconds."""
+
+NAMES = ("mini_inception", "worded", "heels", "heel", "groups", "tree", "fast", "all", "first", "ann", "nearest", "euclidean")
+TEXTS = ("", " ", "no such thing", STRANGE, FOREIGN, LONG, "NaN", *NAMES)
+INTEGERS = (0, -1, 1, 2, 1000, 10_001, 2**31 - 1, -(2**31))
+FLOATS = ("NaN", "Infinity", "-Infinity", 0.0, -0.0, -1.0, 1.0, 5e-324, 1e-30, 1e300, -1e300)
+REALS = ("NaN", "Infinity", "-Infinity", 0.0, -1.0, 1.0, 1e-45, 3e38, -3e38)
+
+
+def deep(brackets: int, inside: str = "") -> str:
+    return "[" * brackets + inside + "]" * brackets
+
+
+JSON = (
+    "null", "true", "0", "-1", "1e300", "1e5000", '"x"', "[]", "{}", "[null]", "[[]]", "[1, 2]", '[{"a": 1}]', '{"": null}',
+    json.dumps({STRANGE: STRANGE, FOREIGN: FOREIGN}), json.dumps({LONG: LONG}), deep(900), deep(3000), deep(DEEP),
+    '{"a": ' + deep(3000) + "}", '{"a": ' + deep(DEEP) + "}", "[" + "9" * 5000 + "]",
+)  # fmt: skip
+PARAMETERS = tuple(
+    '{"%s": %s}' % (name, value)
+    for name in ("alpha", "k", "neighbors", "trees", "c", "depth", "members", "share", "connectivity", "expansion_add")
+    for value in ("null", "0", "-1", "1e300", "1e5000", "0.5", "2147483648", '"x"', "true", "[]", "{}", deep(DEEP))
+)
+VOTE = {"user_id": "ann", "item_id": "x", "liked": True}
+VOTES = tuple(
+    json.dumps([VOTE | {name: "odd"}]).replace('"odd"', value)
+    for name in (
+        "user_id", "item_id", "liked", "signal", "voted_at", "idempotency_key", "policy", "clustering", "cluster", "propensity",
+    )
+    for value in (
+        "null", "0", "-1", "1.5", "1e300", "1e5000", "true", '""', '"x"', '"infinity"', '"0001-01-01T00:00:00Z"',
+        '"9999-12-31T23:59:59.999999-14:00"', '"2026-02-30T00:00:00Z"', json.dumps(FOREIGN), json.dumps(LONG), "[]", "{}", deep(3000),
+    )
+)  # fmt: skip
+
+ODD = {
+    "text": TEXTS,
+    "text[]": (
+        "{}", "{NULL}", "{NULL,NULL}", "{{a,b},{c,d}}", "{{{a}}}", "{{NULL}}", "{a,a}", '{""}', "[5:6]={a,b}", "[0:0]={a}",
+        *([text] for text in TEXTS[1:]), list(map(str, range(20_000))),
+    ),
+    "integer": INTEGERS,
+    "integer[]": ("{}", "{NULL}", "{{1,2},{3,4}}", "{{8}}", "{1,1}", "[5:6]={8,9}", list(range(20_000)), *([n] for n in INTEGERS)),
+    "double precision": FLOATS,
+    "double precision[]": ("{}", "{NULL,1}", "{{0,0},{0,0}}", "{{0,0}}", "[5:6]={0,0}", "{0}", *([x, x] for x in FLOATS)),
+    "real": REALS,
+    "real[]": (
+        "{}", "{NULL,1}", "{NULL}", "{{1,2},{3,4}}", "{{1,2}}", "[5:6]={1,2}", [1.0] * 20_000, *([x] for x in REALS),
+        *([x] * 48 for x in REALS),
+    ),
+    "numeric": ("NaN", "0", "-1", "1e-1000", "1e1000", "-1e1000", "9" * 2000),
+    "boolean": (True, False),
+    "jsonb": JSON,
+    "bytea": (b"", b"\0", b"no picture", b"\xff\xd8\xff", bytes(100_000)),
+    "interval": ("0", "1 second", "-1 day", "178000000 years", "-178000000 years", "2147483647 days", "0.000001 seconds"),
+    "timestamp with time zone": ("infinity", "-infinity", "0001-01-01", "4713-01-01 BC", "290000-01-01", "2026-11-25 10:00"),
+    "pix.feature_vector": (
+        *(floats(*numbers) for numbers in ((0,), (0, 0), (1, 2), (float("nan"), 1), (float("inf"), 1), (3e38, 3e38), (1e-45, 0))),
+        bytes(4 * 48), floats(*[1] * 48), floats(*range(5000)),
+    ),
+}  # fmt: skip
+"""Odd values, by type; NULL is odd for all."""
+
+
+@dataclass
+class Odd:
+    db: Clone
+    picture: bytes
+    item_ids: list[str]
+    layer: str
+    checksum: str
+    dimensions: int
+    numbers: itertools.count = field(default_factory=itertools.count)
+
+    def sensible(self, routine: Routine) -> dict:
+        """What is given for each argument that is sensible; what is not here keeps its default."""
+        mine = SENSIBLE | {
+            "content": self.picture,
+            "item_id": self.item_ids[0],
+            "item_ids": self.item_ids[:2],
+            "layer": self.layer,
+            "vector": [1.0] * self.dimensions,
+            "checksum": self.checksum,
+            "weights": bytes(4 * 2 * self.dimensions),
+            "principal_components.vector": floats(*[1] * self.dimensions),
+            "to_array.vector": floats(*[1] * self.dimensions),
+        }
+        chosen = {}
+        for place, name in enumerate(routine.names):
+            for key in (f"{routine.name}.{name}", name):
+                if key in mine:
+                    if key != name or place < routine.required or name in ("k", "model_name", "users", "algorithms", "repeats", "sizes"):
+                        chosen[name] = mine[key]
+                    break
+            else:
+                assert place >= routine.required, f"SENSIBLE says nothing of {name}, an argument of {routine.signature}"
+        return chosen
+
+    def together(self, routine: Routine, name: str) -> dict:
+        """What is given along with an odd argument."""
+        given = TOGETHER.get(f"{routine.name}.{name}", TOGETHER.get(name, {}))
+        if routine.name == "select_models" and name != "run":
+            given = given | {"run": f"run {next(self.numbers)}"}  # what was committed goes on with the same arguments only
+        return {key: value for key, value in given.items() if key in routine.names}
+
+    def odd(self, routine: Routine, name: str, kind: str) -> list:
+        values = [None, *INSTEAD.get(f"{routine.name}.{name}", ODD[kind])]
+        if kind == "bytea":
+            values += [self.picture[: len(self.picture) // 2], self.picture]
+        if kind == "text[]":
+            values += [[self.item_ids[0], None], [[*self.item_ids[:2]], [*self.item_ids[2:4]]], [self.item_ids[0]] * 2]
+        if kind == "jsonb":
+            values += VOTES if name == "votes" else PARAMETERS
+        return values
+
+
+def run(odd: Odd, role: str, sql: str, values: list, commit: bool = False) -> psycopg2.Error | None:
+    """Call something, and return its error; what it has done is undone."""
+    cursor = odd.db.session(role).cursor()
+    if not commit:
+        cursor.execute("BEGIN")
+    try:
+        cursor.execute(sql, values)
+        cursor.fetchall() if cursor.description else None
+    except psycopg2.Error as error:
+        return error
+    finally:
+        if not commit and not odd.db.session(role).closed:
+            cursor.execute("ROLLBACK")
+
+
+def what_is_wrong(error: psycopg2.Error | None) -> str | None:
+    if error is None:
+        return None
+    message, hint = error.diag.message_primary or str(error), error.diag.message_hint
+    if not (error.pgcode or "").startswith("PX"):
+        return f"{error.pgcode}: {message[:300]}"
+    if not hint:
+        return f"{error.pgcode} without a hint: {message[:300]}"
+    if len(message) < 6 or "Traceback" in message or "<NULL>" in message:
+        return f"{error.pgcode} says nothing: {message[:300]}"
+    return None
+
+
+def refused_by_the_server(odd: Odd, routine: Routine, given: dict, error: psycopg2.Error) -> bool:
+    """Tell whether a value is refused before any function sees it: PostgreSQL cannot read it as what it should be."""
+    for name, kind in zip(routine.names, routine.types, strict=True):
+        if name in given:
+            own = run(odd, routine.role, f"SELECT CAST(%s AS {kind})", [given[name]])
+            if own is not None and own.pgcode == error.pgcode:
+                return True
+    return False
+
+
+def shown(value) -> str:
+    text = repr(value)
+    return text if len(text) < 60 else f"{text[:40]}…({len(text):,} characters)"
+
+
+@pytest.fixture(scope="module")
+def odd(server, with_labels, stage, boots):
+    name = stage("odd", with_labels, lambda db: fill(db, boots))
+    db = Clone(server, server.name("odd_arguments"))
+    server.run(f"CREATE DATABASE {db.name} TEMPLATE {server.name(name)}")
+    server.run(f"ALTER DATABASE {db.name} SET statement_timeout = '10s'")
+    item_ids = [item for (item,) in db.query("SELECT item_id FROM pix.images ORDER BY 1 LIMIT 4")]
+    yield Odd(
+        db, bytes(db.value("SELECT content FROM pix.images ORDER BY item_id LIMIT 1")), item_ids,
+        db.value("SELECT layer FROM pix.model_layers() WHERE cardinality(shape) = 4 LIMIT 1"),
+        db.value("SELECT checksum FROM pix.models WHERE model_name = 'mini_inception'"),
+        db.value("SELECT dimensions FROM pix.models WHERE model_name = 'mini_inception'"),
+    )  # fmt: skip
+    db.close()
+    server.drop(db.name)
+
+
+CREATES = re.compile(r"^CREATE OR REPLACE (?:FUNCTION|PROCEDURE)\s+pix\.([a-z]\w*)\(", re.M)
+PUBLIC = sorted({name for path in (CHECKOUT / "sql").glob("*.sql") for name in CREATES.findall(path.read_text())})
+
+
+@pytest.fixture(scope="module")
+def routines(odd) -> list[Routine]:
+    return [Routine(*row) for row in odd.db.query(CATALOGUE)]
+
+
+def test_all_of_the_catalogue_is_called(routines):
+    assert sorted({routine.name for routine in routines}) == PUBLIC
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_one_odd_argument(odd, routines, name):
+    """No traceback, no error of PostgreSQL's own: what cannot be used is named, with what can."""
+    found = []
+    for routine in [routine for routine in routines if routine.name == name]:
+        sensible = odd.sensible(routine)
+        sql, values = routine.call(sensible | odd.together(routine, ""))
+        begun = time.perf_counter()
+        error = run(odd, routine.role, sql, values, commit=routine.is_procedure)
+        open("/tmp/odd.log", "a").write(f"BASE {time.perf_counter() - begun:.2f} {name} {error}\n")
+        if error is not None:
+            found.append(f"a sensible call fails: {error}")
+        calls = [(f"{argument} => {shown(value)}", sensible | odd.together(routine, argument) | {argument: value})
+                 for argument, kind in zip(routine.names, routine.types, strict=True)
+                 for value in odd.odd(routine, argument, kind)]
+        calls.append(("all NULL", dict.fromkeys(routine.names)))
+        for what, given in calls:
+            begun = time.perf_counter()
+            error = run(odd, routine.role, *routine.call(given), commit=routine.is_procedure)
+            open("/tmp/odd.log", "a").write(f"{'ok' if not what_is_wrong(error) else 'BAD'} {time.perf_counter() - begun:.2f} {name} {what}: {error and error.pgcode} {error and (error.diag.message_primary or str(error))[:300]!r} HINT {error and error.diag.message_hint and error.diag.message_hint[:200]}\n")
+            wrong = what_is_wrong(error)
+            if wrong and not refused_by_the_server(odd, routine, given, error):
+                found.append(f"{routine.signature}, {what}: {wrong}")
+    assert not found, "\n" + "\n".join(found)
