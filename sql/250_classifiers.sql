@@ -277,7 +277,7 @@ BEGIN
         END IF;
         vectors := vectors || vector;
     END LOOP;
-    RETURN pix._average(vectors, classifiers, top);
+    RETURN pix._average(vectors, classifiers[:], top);
 END
 $$;
 COMMENT ON FUNCTION pix._classify(bytea, text[], integer) IS
@@ -345,7 +345,7 @@ BEGIN
         END IF;
         vectors := vectors || vector;
     END LOOP;
-    RETURN pix._average(vectors, classifiers, top);
+    RETURN pix._average(vectors, classifiers[:], top);
 END
 $$;
 COMMENT ON FUNCTION pix._classify_item(text, text[], integer) IS

@@ -340,7 +340,7 @@ BEGIN
             ),
             HINT = 'Give one float32 vector per class, one after another.';
     END IF;
-    PERFORM pix._store_classifier(classifier, model, NULL, 'imported', '{}', labels, weights, intercepts);
+    PERFORM pix._store_classifier(classifier, model, NULL, 'imported', '{}', labels[:], weights, intercepts[:]);
 END
 $$;
 COMMENT ON FUNCTION pix.register_classifier(text, text, text[], bytea, double precision[]) IS

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
+import random
 import re
 import time
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import psycopg2
@@ -27,7 +29,7 @@ FROM pg_proc p WHERE p.pronamespace = 'pix'::regnamespace AND p.proname NOT LIKE
 ORDER BY 1
 """
 
-STRANGE = "it's \"100 %s\" %% \\ {a,b};\n\t-- $1 $$"
+STRANGE = 'it\'s "100 %s" %% \\ {a,b};\n\t-- $1 $$'
 FOREIGN = "Stövel 靴 👢 \u202e\u0301"
 LONG = "boot " * 20_000
 DEEP = 50_000
@@ -130,6 +132,7 @@ SENSIBLE = {
     "register_classifier.classifier": "halves",
     "select_models.balance": ["none"],
     "sizes": [8],
+    "fields": ["price"],
     "source": "by hand",
     "train_user_model.algorithm": "nearest",
     "train_user_models.algorithm": "nearest",
@@ -141,25 +144,35 @@ SENSIBLE = {
     "vote.liked": True,
     "vote_batch.votes": "[]",
 }
-"""What a sensible person gives, by the argument's name, or by the function's and the argument's; `sensible` has the rest."""
+"""What a sensible person gives, by the argument's name, or by the function's and the argument's; see `Odd.given`."""
+
+NEVER_LEFT_OUT = ("algorithms", "k", "model_name", "repeats", "sizes", "users")
+"""Arguments that have a default, with which a call would take long, or which another model is for."""
 
 TOGETHER = {
     "cluster": {"clustering": "groups"},
     "filter_cluster": {"filter_clustering": "groups"},
     "filter_clustering": {"filter_cluster": 1},
     "fit_map.clustering": {"cluster": 1},
+    "filter_label": {"filter_clustering": "groups", "filter_cluster": 1},
     "min_price": {"max_price": 100},
-    "compare_policies.from_log": {},
 }
 """What is given with an odd argument, as it means nothing alone."""
 
-INSTEAD = {
-    "quantize_model.as_name": ("", STRANGE, LONG, "worded"),
-    "simulate.users": (0, -1, 1, 3, 100_001, 2**31 - 1, -(2**31)),
-}
-"""Odd values of arguments with which a call that does its work takes seconds."""
-
-NAMES = ("mini_inception", "worded", "heels", "heel", "groups", "tree", "fast", "all", "first", "ann", "nearest", "euclidean")
+NAMES = (
+    "mini_inception",
+    "worded",
+    "heels",
+    "heel",
+    "groups",
+    "tree",
+    "fast",
+    "all",
+    "first",
+    "ann",
+    "nearest",
+    "euclidean",
+)
 TEXTS = ("", " ", "no such thing", STRANGE, FOREIGN, LONG, "NaN", *NAMES)
 INTEGERS = (0, -1, 1, 2, 1000, 10_001, 2**31 - 1, -(2**31))
 FLOATS = ("NaN", "Infinity", "-Infinity", 0.0, -0.0, -1.0, 1.0, 5e-324, 1e-30, 1e300, -1e300)
@@ -220,6 +233,16 @@ ODD = {
 }  # fmt: skip
 """Odd values, by type; NULL is odd for all."""
 
+INSTEAD = {
+    "fit_map.map": ("", STRANGE, LONG),
+    "fit_map.perplexity": (*FLOATS[:6], 1e300),
+    "fit_map.seed": (-1, 2**31 - 1, -(2**31)),
+    "select_models.repeats": (0, -1, 2, 1001, 2**31 - 1, -(2**31)),
+    "quantize_model.as_name": ("", STRANGE, LONG, "worded"),
+    "simulate.users": (0, -1, 1, 3, 100_001, 2**31 - 1, -(2**31)),
+}
+"""Odd values of arguments with which a call that does its work takes seconds."""
+
 
 @dataclass
 class Odd:
@@ -233,7 +256,21 @@ class Odd:
 
     def sensible(self, routine: Routine) -> dict:
         """What is given for each argument that is sensible; what is not here keeps its default."""
-        mine = SENSIBLE | {
+        chosen = {}
+        for place, name in enumerate(routine.names):
+            for key in (f"{routine.name}.{name}", name):
+                if key in self.given:
+                    if key != name or place < routine.required or name in NEVER_LEFT_OUT:
+                        chosen[name] = self.given[key]
+                    break
+            else:
+                assert place >= routine.required, f"SENSIBLE lacks {name}, an argument of {routine.signature}"
+        return chosen
+
+    @cached_property
+    def given(self) -> dict:
+        return SENSIBLE | {
+            "candidates": self.item_ids,
             "content": self.picture,
             "item_id": self.item_ids[0],
             "item_ids": self.item_ids[:2],
@@ -244,22 +281,13 @@ class Odd:
             "principal_components.vector": floats(*[1] * self.dimensions),
             "to_array.vector": floats(*[1] * self.dimensions),
         }
-        chosen = {}
-        for place, name in enumerate(routine.names):
-            for key in (f"{routine.name}.{name}", name):
-                if key in mine:
-                    if key != name or place < routine.required or name in ("k", "model_name", "users", "algorithms", "repeats", "sizes"):
-                        chosen[name] = mine[key]
-                    break
-            else:
-                assert place >= routine.required, f"SENSIBLE says nothing of {name}, an argument of {routine.signature}"
-        return chosen
 
     def together(self, routine: Routine, name: str) -> dict:
         """What is given along with an odd argument."""
         given = TOGETHER.get(f"{routine.name}.{name}", TOGETHER.get(name, {}))
         if routine.name == "select_models" and name != "run":
-            given = given | {"run": f"run {next(self.numbers)}"}  # what was committed goes on with the same arguments only
+            # What was committed goes on with the same arguments only.
+            given = given | {"run": f"run {next(self.numbers)}"}
         return {key: value for key, value in given.items() if key in routine.names}
 
     def odd(self, routine: Routine, name: str, kind: str) -> list:
@@ -267,7 +295,12 @@ class Odd:
         if kind == "bytea":
             values += [self.picture[: len(self.picture) // 2], self.picture]
         if kind == "text[]":
-            values += [[self.item_ids[0], None], [[*self.item_ids[:2]], [*self.item_ids[2:4]]], [self.item_ids[0]] * 2]
+            values += [[self.item_ids[0], None], [self.item_ids[0]] * 2]
+        if kind.endswith("[]"):
+            good = (
+                self.given[name] if name in self.given else self.given.get(f"{routine.name}.{name}", self.item_ids[:2])
+            )
+            values += [[good], [good, good], [*good, None], "[5:6]={%s,%s}" % (good[0], good[-1])]
         if kind == "jsonb":
             values += VOTES if name == "votes" else PARAMETERS
         return values
@@ -346,27 +379,76 @@ def test_all_of_the_catalogue_is_called(routines):
     assert sorted({routine.name for routine in routines}) == PUBLIC
 
 
+def findings(odd: Odd, routine: Routine, calls: list[tuple[str, dict]]) -> list[str]:
+    """Call a routine with arguments of each description; return what is wrong with the errors."""
+    found = []
+    for what, given in calls:
+        begun = time.perf_counter()
+        error = run(odd, routine.role, *routine.call(given), commit=routine.is_procedure)
+        open("/tmp/odd.log", "a").write(f"{'ok' if not what_is_wrong(error) else 'BAD'} {time.perf_counter() - begun:.2f} {routine.name} {what}: {error and error.pgcode} {error and (error.diag.message_primary or str(error))[:300]!r} HINT {error and error.diag.message_hint and error.diag.message_hint[:200]}\n")
+        wrong = what_is_wrong(error)
+        if wrong and not refused_by_the_server(odd, routine, given, error):
+            found.append(f"{routine.signature}, {what}: {wrong}")
+    return found
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_a_sensible_call_succeeds(odd, routines, name):
+    """Or else the other tests would try nothing: their odd argument is the only one."""
+    for routine in [routine for routine in routines if routine.name == name]:
+        assert run(odd, routine.role, *routine.call(odd.sensible(routine)), commit=routine.is_procedure) is None
+
+
 @pytest.mark.parametrize("name", PUBLIC)
 def test_one_odd_argument(odd, routines, name):
     """No traceback, no error of PostgreSQL's own: what cannot be used is named, with what can."""
     found = []
     for routine in [routine for routine in routines if routine.name == name]:
-        sensible = odd.sensible(routine)
-        sql, values = routine.call(sensible | odd.together(routine, ""))
-        begun = time.perf_counter()
-        error = run(odd, routine.role, sql, values, commit=routine.is_procedure)
-        open("/tmp/odd.log", "a").write(f"BASE {time.perf_counter() - begun:.2f} {name} {error}\n")
-        if error is not None:
-            found.append(f"a sensible call fails: {error}")
-        calls = [(f"{argument} => {shown(value)}", sensible | odd.together(routine, argument) | {argument: value})
-                 for argument, kind in zip(routine.names, routine.types, strict=True)
-                 for value in odd.odd(routine, argument, kind)]
-        calls.append(("all NULL", dict.fromkeys(routine.names)))
-        for what, given in calls:
-            begun = time.perf_counter()
-            error = run(odd, routine.role, *routine.call(given), commit=routine.is_procedure)
-            open("/tmp/odd.log", "a").write(f"{'ok' if not what_is_wrong(error) else 'BAD'} {time.perf_counter() - begun:.2f} {name} {what}: {error and error.pgcode} {error and (error.diag.message_primary or str(error))[:300]!r} HINT {error and error.diag.message_hint and error.diag.message_hint[:200]}\n")
-            wrong = what_is_wrong(error)
-            if wrong and not refused_by_the_server(odd, routine, given, error):
-                found.append(f"{routine.signature}, {what}: {wrong}")
+        calls = [
+            (f"{argument} => {shown(value)}", odd.sensible(routine) | odd.together(routine, argument) | {argument: value})
+            for argument, kind in zip(routine.names, routine.types, strict=True)
+            for value in odd.odd(routine, argument, kind)
+        ]
+        found += findings(odd, routine, [*calls, ("all NULL", dict.fromkeys(routine.names))])
     assert not found, "\n" + "\n".join(found)
+
+
+COMBINATIONS = int(__import__("os").environ.get("COMB", 40))
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_several_odd_arguments(odd, routines, name):
+    """What one odd argument hides is found behind another one."""
+    found = []
+    for routine in [routine for routine in routines if routine.name == name and len(routine.names) > 1]:
+        chance = random.Random(f"{__import__('os').environ.get('SEED', 7)} {routine.signature}")
+        calls = []
+        for _ in range(COMBINATIONS):
+            odd_ones = chance.sample(list(zip(routine.names, routine.types, strict=True)), k=min(3, len(routine.names)))
+            given = {argument: chance.choice(odd.odd(routine, argument, kind)) for argument, kind in odd_ones}
+            what = ", ".join(f"{argument} => {shown(value)}" for argument, value in given.items())
+            calls.append((what, odd.sensible(routine) | odd.together(routine, "") | given))
+        found += findings(odd, routine, calls)
+    assert not found, "\n" + "\n".join(found)
+
+
+def test_procedures_in_a_transaction(odd, routines):
+    for routine in [routine for routine in routines if routine.is_procedure]:
+        error = run(odd, routine.role, *routine.call(odd.sensible(routine)))
+        assert error.pgcode == "PX062", routine.signature
+        for argument, kind in zip(routine.names, routine.types, strict=True):
+            for value in odd.odd(routine, argument, kind):
+                given = odd.sensible(routine) | {argument: value}
+                error = run(odd, routine.role, *routine.call(given))
+                assert what_is_wrong(error) is None or refused_by_the_server(odd, routine, given, error), argument
+
+
+def test_who_may_not_is_told_nothing_else(odd, routines):
+    """Whoever lacks EXECUTE gets 42501, whatever the arguments are."""
+    for routine in routines:
+        may = LEAST[LEAST.index(ROLES[routine.role]) :]
+        for login in (login for login, role in ROLES.items() if role not in may):
+            for given in (odd.sensible(routine), dict.fromkeys(routine.names)):
+                error = run(odd, login, *routine.call(given))
+                assert error is not None, (login, routine.signature)
+                assert error.pgcode == "42501", (login, routine.signature)
