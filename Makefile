@@ -3,7 +3,7 @@
 PYTHON := .pix/venv/bin/python
 PIX := .pix/venv/bin/pix
 
-.PHONY: help install demo test bench lint docs lock clean
+.PHONY: help install demo test stress bench lint docs lock clean
 
 help:           ## List the targets
 	@grep -E '^[a-z]+: .*##' Makefile | sed -E 's/^([a-z]+): *[^#]*##/\1\t/' | expand -t 10
@@ -14,8 +14,12 @@ install:        ## Install what is missing: PostgreSQL with PL/Python, a virtual
 demo: install   ## Load a catalogue, extract features, show look-alikes
 	@$(PIX) demo
 
-test: install   ## Run all tests, on a server of their own or in databases of their own on that of DSN=postgresql://…
+test:           ## Run all tests, on a server of their own or in databases of their own on that of DSN=postgresql://…
+	@tools/install.sh --tests
 	@$(PYTHON) -m pytest $(if $(DSN),--dsn '$(DSN)') $(TESTS)
+
+stress: install  ## Call what others disturb a thousand times each, and compare the answers
+	@$(PYTHON) -m pytest $(if $(DSN),--dsn '$(DSN)') --calls $(or $(CALLS),1000) tests/server/test_consistency.py
 
 bench: install  ## Measure speed against peers, on a server of its own or on that of DSN=postgresql://…
 	@$(PYTHON) -m benchmarks $(if $(DSN),--dsn '$(DSN)') $(BENCHMARKS)

@@ -27,9 +27,6 @@ REVOKE ALL ON SCHEMA pix FROM PUBLIC, pix_reader, pix_app, pix_admin;
 REVOKE ALL ON ALL TABLES IN SCHEMA pix FROM PUBLIC, pix_reader, pix_app, pix_admin;
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA pix FROM PUBLIC, pix_reader, pix_app, pix_admin;
 REVOKE ALL ON ALL ROUTINES IN SCHEMA pix FROM PUBLIC, pix_reader, pix_app, pix_admin;
-REVOKE ALL (item_id, model_name, model_checksum, image_sha256, vector, extracted_at, packed_in, block, block_row)
-ON pix.features FROM PUBLIC, pix_reader, pix_app, pix_admin;
-REVOKE ALL (model_name, dimensions, source) ON pix.models FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 GRANT USAGE ON SCHEMA pix TO pix_reader;
 DO $$

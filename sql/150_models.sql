@@ -306,7 +306,7 @@ COMMENT ON FUNCTION pix.register_model(text, text, text, real, text) IS
 Under a name that is taken, the model is replaced, and its features are stale until the next extraction.
 Arguments: model_name; checksum, the sha256 of the whole file; source, in words; agreement with the original engine;
 tensorflow_checksum, of the TensorFlow graph, if that is in pix.model_parts too.
-Result: the row of pix.models. Errors: PX002 a host that lacks what networks need, PX022 or PX023 a network that does not run
+Result: the row of pix.models. Errors: PX061 a standby or a read-only transaction, PX002 a host that lacks what networks need, PX022 or PX023 a network that does not run
 or gives no vector, PX025 one that does not tell pictures apart.
 Runs: coordinator.
 Example: SELECT * FROM pix.register_model(''mine'', (SELECT min(checksum) FROM pix.model_parts), ''by hand'');';
@@ -327,7 +327,7 @@ END
 $$;
 COMMENT ON FUNCTION pix.set_default_model(text) IS
 'Chooses the model that functions use where none is named.
-Arguments: model_name. Result: none. Errors: PX020 for an unknown model.
+Arguments: model_name. Result: none. Errors: PX061 a standby or a read-only transaction, PX020 for an unknown model.
 Runs: coordinator.
 Example: SELECT pix.set_default_model(''mini_inception'');';
 REVOKE ALL ON FUNCTION pix.set_default_model(text) FROM PUBLIC;
@@ -371,7 +371,7 @@ $$;
 COMMENT ON FUNCTION pix.drop_model(text) IS
 'Removes a model, its network, all its features, and their blocks, indexes, neighbours, clusterings and maps. Classifiers on
 these features stay, but cannot be used.
-Arguments: model_name. Result: the number of features removed. Errors: PX020 for an unknown model.
+Arguments: model_name. Result: the number of features removed. Errors: PX061 a standby or a read-only transaction, PX020 for an unknown model.
 Runs: coordinator.
 Example: SELECT pix.drop_model(''mini_inception'');';
 REVOKE ALL ON FUNCTION pix.drop_model(text) FROM PUBLIC;

@@ -218,7 +218,8 @@ row of pix.extraction_failures; pix.extraction_progress tells how far it is. In 
 pix.pack_features, unless an index of the model is being built.
 Arguments: model_name (NULL: the default model); chunk_size, pictures per commit; retry_failed, whether to try again
 the pictures that failed before (they are tried again anyway when the picture or the model changes); engine, as for pix.embed.
-Errors: PX002 a host that lacks what networks need, PX020 unknown model, PX022 a network that does not work, PX026 to PX028
+Errors: PX061 a standby or a read-only transaction, PX062 a call in a transaction,
+PX002 a host that lacks what networks need, PX020 unknown model, PX022 a network that does not work, PX026 to PX028
 an engine that cannot be used, PX050 a chunk_size below 1.
 Runs: coordinator, outside a transaction block; the work is done in parallel workers or on the segments.
 Example: CALL pix.extract_features(''mini_inception'');';

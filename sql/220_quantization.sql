@@ -189,7 +189,8 @@ whatever it costs.
 Result: the row of pix.quantizations: overlap of the ten nearest neighbours among at most 500 pictures, accuracy of the latest
 classifier on the model with either features, milliseconds per picture on one core, memory.
 Errors: PX020 unknown model, PX022 a model without a network or one that cannot be quantized, PX060 a call as a part of a larger
-query on a cluster, PX077 an argument out of range or a name that is taken, PX078 more than 500 MB of pictures to calibrate on, PX080 too small an overlap, PX081 too few pictures.
+query on a cluster,
+PX061 a standby or a read-only transaction, PX077 an argument out of range or a name that is taken, PX078 more than 500 MB of pictures to calibrate on, PX080 too small an overlap, PX081 too few pictures.
 Runs: coordinator; pictures are compared in parallel workers or on the segments.
 Example: SELECT * FROM pix.quantize_model(''mini_inception'', ''mini_int8'', calibrate => 20, force => true);';
 REVOKE ALL ON FUNCTION pix.quantize_model(text, text, integer, boolean) FROM PUBLIC;

@@ -194,7 +194,8 @@ values of each field have a number, the most frequent, and those of one item onl
 Result: the row of pix.metadata_designs: dimensions, how many numbers were appended; items, that have vectors; design, what
 each number stands for, and which fields have none because no item has them.
 Errors: PX020 unknown model, PX024 a cache folder that cannot be used, PX030 vectors that cannot be compared, PX060 a call as a
-part of a larger query on a cluster, PX095 a base model without features, PX150 a field that is not known, or none, PX151 a
+part of a larger query on a cluster,
+PX061 a standby or a read-only transaction, PX095 a base model without features, PX150 a field that is not known, or none, PX151 a
 weight or a number of terms out of range, PX152 a name that is taken or cannot be used, PX153 no metadata.
 Runs: coordinator; vectors are made on the segments.
 Example: SELECT dimensions, items FROM pix.add_metadata(''with_brand'', ''mini_inception'', ARRAY[''brand'', ''price'']);';
@@ -240,7 +241,8 @@ COMMENT ON FUNCTION pix.extend_metadata(text) IS
 metadata were loaded since, encoded as before; items that have no features any more leave it.
 Arguments: model_name. Result: how many vectors were made.
 Errors: PX020 unknown model, or base model, PX024 a cache folder that cannot be used, PX030 vectors that cannot be compared,
-PX060 a call as a part of a larger query on a cluster, PX152 a model without metadata, PX154 a base model that was imported
+PX060 a call as a part of a larger query on a cluster,
+PX061 a standby or a read-only transaction, PX152 a model without metadata, PX154 a base model that was imported
 again.
 Runs: coordinator; vectors are made on the segments.
 Example: SELECT pix.extend_metadata(''with_brand'');';

@@ -449,7 +449,8 @@ COMMENT ON FUNCTION pix.classify_all(text) IS
 'Classifies every item that has up-to-date features, on all CPU cores or segments, into pix.predictions; what an earlier
 call left there of this classifier is brought up to date when all is done.
 Arguments: classifier. Result: the number of items.
-Errors: PX030 features of other dimensions or not finite, PX060 a call as a part of a larger query on a cluster, PX070 unknown
+Errors: PX030 features of other dimensions or not finite, PX060 a call as a part of a larger query on a cluster,
+PX061 a standby or a read-only transaction, PX070 unknown
 classifier, or one that was dropped or trained again meanwhile,
 PX075 a classifier whose model is gone or was imported again.
 Runs: coordinator; the work is done in parallel workers or on the segments.

@@ -301,7 +301,8 @@ Arguments: classifier, its name; label_set, of pix.labels; model_name (NULL: the
 (multinomial logistic regression) or lda (linear discriminant analysis, quicker, good with few items); balanced: whether all
 classes weigh the same, however many items they have; folds of the cross-validation (0: none).
 Result: the row of pix.classifiers.
-Errors: PX020 unknown model, PX060 a call as a part of a larger query on a cluster, PX071 unknown label set, PX072 one class
+Errors: PX020 unknown model, PX060 a call as a part of a larger query on a cluster,
+PX061 a standby or a read-only transaction, PX071 unknown label set, PX072 one class
 only, or a class of too few items, PX073 labels for items that are not in the catalogue, PX074 features that are missing, of an
 earlier model, or of other dimensions, PX077 an argument out of range, PX078 more than 1,000 MB of features.
 Runs: coordinator.
@@ -349,7 +350,8 @@ this name that was registered before is replaced.
 Arguments: classifier, its name; model_name, whose features it takes; labels; weights: a float32 vector per class, one after
 another; intercepts. Class probabilities are softmax(weights · features + intercepts).
 Result: none. Errors: PX020 unknown model, PX030 weights that do not fit, PX060 a call as a part of a larger query on a
-cluster, PX077 a name that belongs to a trained classifier.
+cluster,
+PX061 a standby or a read-only transaction, PX077 a name that belongs to a trained classifier.
 Runs: coordinator.
 Example: SELECT pix.register_classifier(''halves'', ''mini_inception'', ARRAY[''a'', ''b''], decode(repeat(''00'', 2304), ''hex''), ARRAY[0, 1]);';
 REVOKE ALL ON FUNCTION pix.register_classifier(text, text, text[], bytea, double precision[]) FROM PUBLIC;
@@ -379,7 +381,8 @@ $$;
 COMMENT ON FUNCTION pix.drop_classifier(text) IS
 'Removes a classifier and its predictions.
 Arguments: classifier. Result: the number of predictions removed.
-Errors: PX060 a call as a part of a larger query on a cluster, PX070 unknown classifier.
+Errors: PX060 a call as a part of a larger query on a cluster,
+PX061 a standby or a read-only transaction, PX070 unknown classifier.
 Runs: coordinator.
 Example: SELECT pix.drop_classifier(''mini_inception'');';
 REVOKE ALL ON FUNCTION pix.drop_classifier(text) FROM PUBLIC;

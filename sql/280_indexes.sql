@@ -359,10 +359,11 @@ how many principal components the index holds instead of whole vectors (NULL: wh
 those of pix.fit_pca, where there are as many).
 Result: the new row of pix.indexes, among it recall (at 10, of 100 items), build_seconds and size_bytes.
 Errors: PX020 unknown model, PX024 a cache folder that cannot be used, PX032 unknown metric, PX060 a call as a part of a
-larger query on a cluster, PX091 a method, parameter, name or project_to that cannot be used, PX093 an index that another
+larger query on a cluster,
+PX061 a standby or a read-only transaction, PX091 a method, parameter, name or project_to that cannot be used, PX093 an index that another
 session is building, PX095 a model without features.
-Runs: coordinator, on all its cores, in one transaction, which no packing of that model gets past;
-pix.builds shows how far it is.
+Runs: coordinator, on all its cores, in one transaction, which no packing of that model gets past; pix.builds shows how far it
+is. It cannot be cancelled while the trees of annoy are grown.
 Example: SELECT recall, build_seconds FROM pix.build_index(''boots'', method => ''hnsw'', parameters => ''{"ef_search": 100}'');';
 REVOKE ALL ON FUNCTION pix.build_index(text, text, text, text, jsonb, integer) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix.build_index(text, text, text, text, jsonb, integer) TO pix_admin;
@@ -423,7 +424,7 @@ COMMENT ON FUNCTION pix.refresh_index(text) IS
 hnsw index is changed in place unless a third of it is concerned; any other, and one of a model that was imported again, is
 built anew. Queries go on with the old one until it is done.
 Arguments: index_name. Result: the row of pix.indexes, with its new recall.
-Errors: those of pix.build_index, PX090 unknown index.
+Errors: PX061 a standby or a read-only transaction, those of pix.build_index, PX090 unknown index.
 Runs: coordinator, on all its cores, in one transaction; pix.builds shows how far it is.
 Example: SELECT items, recall FROM pix.refresh_index(''boots'');';
 REVOKE ALL ON FUNCTION pix.refresh_index(text) FROM PUBLIC;
@@ -447,7 +448,8 @@ $$;
 COMMENT ON FUNCTION pix.drop_index(text) IS
 'Removes an index; the features stay. A query that is using it ends as if it were there.
 Arguments: index_name. Result: none.
-Errors: PX060 a call as a part of a larger query on a cluster, PX090 unknown index, PX093 an index that another session is
+Errors: PX060 a call as a part of a larger query on a cluster,
+PX061 a standby or a read-only transaction, PX090 unknown index, PX093 an index that another session is
 building.
 Runs: coordinator.
 Example: SELECT pix.drop_index(''boots'');';

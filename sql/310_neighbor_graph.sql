@@ -286,7 +286,8 @@ works on some blocks at a time and commits. It can be stopped at any moment and 
 Called when all is done, it does nothing; called after features have changed, it starts anew, and readers have the old
 neighbours of an item until its new ones are there. pix.neighbor_graphs and pix.builds tell how far it is.
 Arguments: model_name (NULL: the default model); k, how many neighbours; metric: cosine, euclidean, or dot.
-Errors: PX020 unknown model, PX024 a cache folder that cannot be used, PX030 a vector that cannot be compared, PX032 unknown
+Errors: PX061 a standby or a read-only transaction, PX062 a call in a transaction,
+PX020 unknown model, PX024 a cache folder that cannot be used, PX030 a vector that cannot be compared, PX032 unknown
 metric, PX033 k below 1 or too large, PX095 a model without features, PX097 features that change all the time.
 Runs: coordinator, outside a transaction block; the work is done in parallel workers or on the segments.
 Example: CALL pix.build_neighbor_graph(''mini_inception'', k => 10);';

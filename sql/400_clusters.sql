@@ -671,10 +671,10 @@ seed of the random numbers; dimensions, numbers from 1 of those features that ar
 Starts are drawn from 3,000 items at random, or 10 for each cluster.
 Result: the row of pix.clusterings; moved tells how many items are in another cluster than before.
 Errors: PX020 unknown model, PX024 a cache folder that cannot be used, PX030 vectors that cannot be compared, PX060 a call as
-a part of a larger query on a cluster, PX095 a model without features, PX101 an argument that cannot be used, PX102 more
+a part of a larger query on a cluster,
+PX061 a standby or a read-only transaction, PX063 a transaction that has voted and does not end, PX095 a model without features, PX101 an argument that cannot be used, PX102 more
 clusters than items or than features that differ, PX112 features that are all the same.
-Runs: coordinator; on a cluster, k-means is computed on the segments, which send sums and no vectors. It cannot be cancelled
-while starts are drawn, and while mini-batches or a mixture are fitted.
+Runs: coordinator; on a cluster, k-means is computed on the segments, which send sums and no vectors.
 Example: SELECT * FROM pix.fit_clusters(''boots'', ''mini_inception'', k => 12);';
 REVOKE ALL ON FUNCTION pix.fit_clusters(text, text, text, integer, integer, integer, integer[], integer) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
@@ -730,6 +730,7 @@ COMMENT ON FUNCTION pix.assign_clusters(text) IS
 without features leave it. Sizes, medoids, words and mean prices are brought up to date; centres stay.
 Arguments: clustering. Result: how many items were assigned.
 Errors: PX020 unknown model, PX030 vectors that cannot be compared, PX060 a call as a part of a larger query on a cluster,
+PX061 a standby or a read-only transaction, PX063 a transaction that has voted and does not end,
 PX095 a model without features, PX100 unknown clustering, PX103 a clustering whose model has changed.
 Runs: coordinator; the work is done on the segments.
 Example: SELECT pix.assign_clusters(''boots'');';
@@ -771,7 +772,8 @@ $$;
 COMMENT ON FUNCTION pix.drop_clustering(text) IS
 'Removes a clustering, its clusters, members and arms; features and votes stay.
 Arguments: clustering. Result: none.
-Errors: PX060 a call as a part of a larger query on a cluster, PX100 unknown clustering.
+Errors: PX060 a call as a part of a larger query on a cluster,
+PX061 a standby or a read-only transaction, PX063 a transaction that has voted and does not end, PX100 unknown clustering.
 Runs: coordinator.
 Example: SELECT pix.drop_clustering(''boots'');';
 REVOKE ALL ON FUNCTION pix.drop_clustering(text) FROM PUBLIC;

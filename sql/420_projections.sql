@@ -104,6 +104,7 @@ Arguments: model_name (NULL: the default model); components, how many.
 Result: the row of pix.projections: mean and axes as feature vectors (pix.to_array reads them), explained_variance and
 explained_variance_ratio, an element for each component.
 Errors: PX020 unknown model, PX030 vectors that cannot be compared, PX060 a call as a part of a larger query on a cluster,
+PX061 a standby or a read-only transaction,
 PX095 a model without features, PX106 more components than items or dimensions, PX112 features that are all the same.
 Runs: coordinator.
 Example: SELECT components, explained_variance_ratio[1] FROM pix.fit_pca(''mini_inception'', 20);';

@@ -210,9 +210,10 @@ UMAP exactly (NULL: 30, or a third of the items where they are fewer); seed of t
 Result: the row of pix.maps; trustworthiness tells how far the five neighbours of an item on the map are its neighbours among
 the components: 1 if all are. It is measured on 2,000 items at random where there are more.
 Errors: PX020 unknown model, PX030 vectors that cannot be compared, PX060 a call as a part of a larger query on a cluster,
+PX061 a standby or a read-only transaction,
 PX095 a model without features, PX100 unknown clustering, PX103 a clustering whose model has changed, PX105 unknown cluster,
 PX111 an argument that cannot be used, PX112 fewer than four items or features that are all the same, PX114 no UMAP.
-Runs: coordinator; vectors are projected on the segments. A t-SNE of fewer than 15,000 items cannot be cancelled.
+Runs: coordinator; vectors are projected on the segments.
 Example: SELECT * FROM pix.fit_map(''boots'', ''mini_inception'');';
 REVOKE ALL ON FUNCTION pix.fit_map(text, text, text, text, integer, double precision, integer) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix.fit_map(text, text, text, text, integer, double precision, integer) TO pix_admin;
@@ -289,6 +290,7 @@ COMMENT ON FUNCTION pix.place_on_map(text) IS
 no longer in the cluster that is shown, leave it. (On a map by t-SNE, openTSNE finds their places.)
 Arguments: map. Result: how many items were placed.
 Errors: PX020 unknown model, PX030 vectors that cannot be compared, PX060 a call as a part of a larger query on a cluster,
+PX061 a standby or a read-only transaction,
 PX095 a model without features, PX100, PX103 and PX105 a cluster that is not there any more, PX110 unknown map, PX112 a map
 that few of its items are left of, PX113 a map whose model has changed.
 Runs: coordinator; vectors are projected on the segments.
@@ -324,7 +326,8 @@ $$;
 COMMENT ON FUNCTION pix.drop_map(text) IS
 'Removes a map and its points.
 Arguments: map. Result: none.
-Errors: PX060 a call as a part of a larger query on a cluster, PX110 unknown map.
+Errors: PX060 a call as a part of a larger query on a cluster,
+PX061 a standby or a read-only transaction, PX110 unknown map.
 Runs: coordinator.
 Example: SELECT pix.drop_map(''boots'');';
 REVOKE ALL ON FUNCTION pix.drop_map(text) FROM PUBLIC;

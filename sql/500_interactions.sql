@@ -371,13 +371,15 @@ COMMENT ON FUNCTION
 IS
 'Logs what a user thinks of an item, or did with it, and counts it for the item''s cluster in every clustering. A user who is
 new is created. Of several likes and dislikes of an item the last counts; of other signals, where there is no like or dislike,
-the strongest. All stay in pix.interactions.
+the strongest. All stay in pix.interactions. The vote is counted when its transaction commits, or asks for a suggestion: until
+then nobody waits for it.
 Arguments: user_id; item_id; liked, true or false, or else signal, a row of pix.signals (view, click, cart, buy, …); voted_at
 (NULL: now); idempotency_key, the client''s own name for this vote: sent again it is the same vote, not another one; policy,
 clustering, cluster and propensity, where something else than pix.next_item has suggested the item (all NULL: those of its
 latest suggestion to this user).
 Result: vote_id.
-Errors: PX028 a setting that is no number, PX040 unknown item, PX060 a call as a part of a larger query on a cluster, PX120
+Errors: PX028 a setting that is no number, PX040 unknown item, PX060 a call as a part of a larger query on a cluster,
+PX061 a standby or a read-only transaction, PX120
 a user_id that is missing or too long, PX121 a vote that says nothing or names an unknown signal, PX123 an idempotency key that
 was used for another vote, PX124 a vote in the future, PX125 a propensity that is no probability, PX130 a transaction that is
 REPEATABLE READ or SERIALIZABLE.
@@ -417,7 +419,8 @@ COMMENT ON FUNCTION pix.undo_vote(text, text) IS
 'Takes back what a user has said of an item, and did with it: it counts no more, and the item may be suggested again. The log
 keeps it, and that it was taken back.
 Arguments: user_id; item_id. Result: whether there was anything to take back.
-Errors: PX060 a call as a part of a larger query on a cluster, PX120 a user_id that is missing or too long, PX130 a transaction
+Errors: PX060 a call as a part of a larger query on a cluster,
+PX061 a standby or a read-only transaction, PX120 a user_id that is missing or too long, PX130 a transaction
 that is REPEATABLE READ or SERIALIZABLE.
 Runs: coordinator.
 Example: SELECT pix.undo_vote(''ann'', (SELECT min(item_id) FROM pix.items));';
@@ -475,7 +478,8 @@ COMMENT ON FUNCTION pix.rebuild_arms(text) IS
 only after pix.interactions or pix.cluster_members was changed by hand; pix.fit_clusters and pix.assign_clusters call it.
 Votes wait meanwhile.
 Arguments: clustering (NULL: all). Result: how many arms there are.
-Errors: PX028 a setting that is no number, PX060 a call as a part of a larger query on a cluster, PX100 unknown clustering, PX130
+Errors: PX028 a setting that is no number, PX060 a call as a part of a larger query on a cluster,
+PX061 a standby or a read-only transaction, PX063 a transaction that has voted and does not end, PX100 unknown clustering, PX130
 a transaction that is REPEATABLE READ or SERIALIZABLE.
 Runs: coordinator; the work is done on the segments.
 Example: SELECT pix.rebuild_arms(''boots'');';
@@ -504,7 +508,8 @@ $$;
 COMMENT ON FUNCTION pix.set_half_life(double precision) IS
 'Lets old votes count for less, as tastes change: one of so many days ago counts half. All arms are added up anew.
 Arguments: days, 0.001 to 100,000 (NULL: votes do not age). Result: none.
-Errors: PX060 a call as a part of a larger query on a cluster, PX128 days that cannot be used, PX130 a transaction that is
+Errors: PX060 a call as a part of a larger query on a cluster,
+PX061 a standby or a read-only transaction, PX063 a transaction that has voted and does not end, PX128 days that cannot be used, PX130 a transaction that is
 REPEATABLE READ or SERIALIZABLE.
 Runs: coordinator; the work is done on the segments.
 Example: SELECT pix.set_half_life(90);';
@@ -658,7 +663,8 @@ cluster above all. A vote that cannot be logged is told of, and does not keep th
 Arguments: votes, a JSON array of objects: user_id, item_id, and either liked or signal; voted_at (with its time zone),
 idempotency_key, policy, clustering, cluster, propensity may be left out.
 Result: for each vote, place (from 1), status: logged, unchanged (its idempotency key is known) or rejected, and then the reason.
-Errors: PX028 a setting that is no number, PX060 a call as a part of a larger query on a cluster, PX121 what is no array, PX130 a
+Errors: PX028 a setting that is no number, PX060 a call as a part of a larger query on a cluster,
+PX061 a standby or a read-only transaction, PX063 a transaction that has voted and does not end, PX121 what is no array, PX130 a
 transaction that is REPEATABLE READ or SERIALIZABLE.
 Runs: coordinator; the work is done on the segments.
 Example: SELECT * FROM pix.vote_batch(''[{"user_id": "ann", "item_id": "B005IYS5ZA", "liked": true}]'');';
@@ -711,7 +717,8 @@ COMMENT ON FUNCTION pix.count_skips(interval) IS
 'Counts suggestions that were shown and not answered: each is logged once, with signal skip, whose value in pix.signals is
 a little of a dislike. To be called by a job, once a day. Any other signal for the item outweighs it.
 Arguments: older_than, how long people have to answer. Result: how many were logged.
-Errors: PX060 a call as a part of a larger query on a cluster, PX121 no signal skip, PX128 a time below 0, PX130 a transaction
+Errors: PX060 a call as a part of a larger query on a cluster,
+PX061 a standby or a read-only transaction, PX063 a transaction that has voted and does not end, PX121 no signal skip, PX128 a time below 0, PX130 a transaction
 that is REPEATABLE READ or SERIALIZABLE.
 Runs: coordinator; the work is done on the segments.
 Example: SELECT pix.count_skips(''1 day'');';

@@ -16,7 +16,8 @@ $$;
 COMMENT ON FUNCTION pix.set_default_clustering(text) IS
 'Chooses the clustering whose clusters are suggested from where none is named. With a single clustering there is no need to.
 Arguments: clustering. Result: none.
-Errors: PX060 a call as a part of a larger query on a cluster, PX100 unknown clustering.
+Errors: PX060 a call as a part of a larger query on a cluster,
+PX061 a standby or a read-only transaction, PX100 unknown clustering.
 Runs: coordinator.
 Example: SELECT pix.set_default_clustering(''boots'');';
 REVOKE ALL ON FUNCTION pix.set_default_clustering(text) FROM PUBLIC;
@@ -434,7 +435,8 @@ Result: rank, item_id, clustering, cluster, policy, propensity (how probable the
 and its standard error (0 but for thompson, which is simulated with 1,000 draws), score (by the model, as in pix.recommend; without votes, the cosine to the cluster''s
 centre), reason in words, impression_id. Fewer rows if fewer items are left.
 Errors: PX024 a cache folder that cannot be used, PX028 a setting that is no number, PX060 a call as a part of
-a larger query on a cluster, PX094 a damaged block, PX095 a model without packed features, PX100 unknown clustering, or none,
+a larger query on a cluster,
+PX061 a standby or a read-only transaction, PX094 a damaged block, PX095 a model without packed features, PX100 unknown clustering, or none,
 PX103 a clustering whose model has changed, PX120 a user_id that is missing or too long, PX122 unknown policy, PX126 no default
 clustering, PX128 an argument that cannot be used, PX130 a transaction that is REPEATABLE READ or SERIALIZABLE, PX132 a model of
 features that were imported again since.

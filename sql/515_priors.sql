@@ -87,7 +87,8 @@ all clusters by two votes; one that fewer than two users have voted in has the s
 Arguments: clustering (NULL: the default one, or the only one); method: moments (Kleinman) or likelihood (of the beta-binomial);
 strength_cap, how many votes a prior is at most worth.
 Result: the rows of pix.arm_priors: alpha, beta, and likes, dislikes and users that they come from.
-Errors: PX028 a setting that is no number, PX060 a call as a part of a larger query on a cluster, PX100 unknown clustering, PX126
+Errors: PX028 a setting that is no number, PX060 a call as a part of a larger query on a cluster,
+PX061 a standby or a read-only transaction, PX100 unknown clustering, PX126
 no default clustering, PX128 an argument that cannot be used.
 Runs: coordinator; the work is done on the segments.
 Example: SELECT cluster, alpha / (alpha + beta) AS mean, users FROM pix.refresh_priors(''boots'');';

@@ -166,7 +166,7 @@ clustering (NULL: the default one, or the only one); prior, as for pix.next_item
 taste_groups, how many tastes the users share (NULL: each has their own); flipped, the share of votes that say the opposite;
 seed, which decides on users and votes; keep: users, named sim-…, their votes and what was shown to them stay.
 Result: the row of pix.simulations: likes is the mean number per user, likes_error its standard error.
-Errors: those of pix.next_items and pix.vote, PX122 unknown policy, PX128 an argument that cannot be used, PX129 a truth that does
+Errors: PX061 a standby or a read-only transaction, those of pix.next_items and pix.vote, PX122 unknown policy, PX128 an argument that cannot be used, PX129 a truth that does
 not tell items apart.
 Runs: coordinator; a vote and its suggestion take some 5 ms, on a cluster 100 ms. Fits and batches of votes wait meanwhile.
 Example: SELECT likes, likes_error FROM pix.simulate(''thompson'', ''heel'', users => 3, votes => 5, liked_labels => 1, clustering => ''boots'');';

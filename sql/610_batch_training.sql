@@ -98,7 +98,8 @@ COMMENT ON FUNCTION pix.learn_tastes(text) IS
 the latest 200 votes of up to 2,000 users. Models with algorithm hierarchical are shrunk to it, so that the first votes of
 somebody new already tell much. pix.train_user_models calls it.
 Arguments: model_name, whose features (NULL: the default model). Result: model_name, users and votes that were looked at, seconds.
-Errors: PX020 unknown model, PX060 a call as a part of a larger query on a cluster, PX095 a model without packed features,
+Errors: PX020 unknown model, PX060 a call as a part of a larger query on a cluster,
+PX061 a standby or a read-only transaction, PX095 a model without packed features,
 PX112 features that are all the same, PX134 fewer than two users.
 Runs: coordinator.
 Example: SELECT * FROM pix.learn_tastes();';
@@ -211,8 +212,11 @@ AS $$
 DECLARE
     model pix.models := pix._find_model(model_name);
     pack pix.packs := pix._packed(model);
+    given jsonb;
     done bigint;
 BEGIN
+    SELECT jsonb_object_agg(g.key, pix._check_algorithm(g.key, g.value, model.dimensions)) INTO given
+    FROM jsonb_each_text(parameters) g;
     PERFORM pix._use_planner();
     PERFORM set_config(
         'max_parallel_workers_per_gather', CASE WHEN pix._is_cluster() THEN 0 ELSE pix._cores() - 1 END::text, true
@@ -256,10 +260,10 @@ BEGIN
                     AND m.since_training = 0
              )
              DISTRIBUTED BY (user_id)'
-        USING model.model_name, pack.packed_in, algorithm, parameters, low, high, users, model.checksum;
+        USING model.model_name, pack.packed_in, algorithm, given, low, high, users, model.checksum;
     ELSE
         CREATE TEMP TABLE pix_trained ON COMMIT DROP AS
-        SELECT u.user_id, t.taste, pix._train_voter(u.user_id, model, algorithm, parameters, t.taste) AS fitted
+        SELECT u.user_id, t.taste, pix._train_voter(u.user_id, model, algorithm, given, t.taste) AS fitted
         FROM pix.users u CROSS JOIN (SELECT pix._taste_version(model) AS taste) t
         WHERE u.user_id > low AND u.user_id <= high AND (users IS NULL OR u.user_id = ANY (users));
     END IF;
@@ -370,7 +374,8 @@ something else, all hierarchical models are trained anew, a millisecond each.
 Arguments: algorithm (NULL: for each user what pix.user_model_policy chooses); users (NULL: all); model_name, whose features
 (NULL: the default model); parameters of the algorithm (NULL: its defaults), as for pix.train_user_model; chunk_size, users per
 commit.
-Errors: PX020 unknown model, PX050 a chunk_size below 1, PX095 a model without packed features, PX133 unknown algorithm, PX134
+Errors: PX061 a standby or a read-only transaction, PX062 a call in a transaction,
+PX020 unknown model, PX050 a chunk_size below 1, PX095 a model without packed features, PX133 unknown algorithm, PX134
 hierarchical with fewer than two users who have voted, PX135 a parameter that cannot be used.
 Runs: coordinator, outside a transaction block; the work is done in parallel workers or on the segments.
 Example: CALL pix.train_user_models(''centroid'');';

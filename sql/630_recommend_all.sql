@@ -125,6 +125,22 @@ COMMENT ON FUNCTION pix._recommendations_of(text[], integer, pix.models, text, t
 'Internal: the recommendations of some users. Errors: PX024, PX094, PX131. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._recommendations_of(text[], integer, pix.models, text, timestamptz) FROM PUBLIC;
 
+CREATE OR REPLACE FUNCTION pix._check_count(k integer) RETURNS void
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF k IS NULL OR k NOT BETWEEN 1 AND 1000 THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = format('k is %s', coalesce(k::text, 'NULL')),
+            HINT = 'Ask for 1 to 1,000 items for each user.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pix._check_count(integer) IS
+'Internal: refuses a number of items that nobody is recommended at once. Errors: PX128. Runs: either.';
+REVOKE ALL ON FUNCTION pix._check_count(integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._check_count(integer) TO pix_admin;
+
 CREATE OR REPLACE FUNCTION pix._recommend_chunk(
     names text[], k integer, model_name text, algorithm text, since timestamptz
 ) RETURNS bigint
@@ -135,6 +151,7 @@ DECLARE
     model pix.models := pix._find_model(model_name);
     answers pix.recommendations[];
 BEGIN
+    PERFORM pix._check_count(k);
     PERFORM pix._use_planner();
     PERFORM pix._lock('recommendations', model.model_name);
     answers := pix._recommendations_of(names, k, model, algorithm, since);
@@ -163,10 +180,7 @@ BEGIN
     CALL pix._require_no_transaction('pix.recommend_all');
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     PERFORM pix._require_writable('pix.recommend_all');
-    IF k IS NULL OR k NOT BETWEEN 1 AND 1000 THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = format('k is %s', coalesce(k::text, 'NULL')),
-            HINT = 'Ask for 1 to 1,000 items for each user.';
-    END IF;
+    PERFORM pix._check_count(k);
     CALL pix.train_user_models(algorithm, users, model.model_name);
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     chunk_size := greatest(1, least(200, 20000000 / (pix._packed(model)).items))::integer;  -- scores of 80 MB
@@ -188,7 +202,8 @@ COMMENT ON PROCEDURE pix.recommend_all(integer, text[], text, text) IS
 place of what was there of them; commits after each few users. Users without votes get none: pix.recommend has some for them.
 Arguments: k, how many for each user, up to 1,000; users (NULL: all); algorithm (NULL: what pix.user_model_policy chooses);
 model_name, whose features (NULL: the default model).
-Errors: those of pix.train_user_models; PX128 a k that cannot be used.
+Errors: those of pix.train_user_models; PX061 a standby or a read-only transaction, PX062 a call in a transaction,
+PX128 a k that cannot be used.
 Runs: coordinator, outside a transaction block.
 Example: CALL pix.recommend_all(5, algorithm => ''centroid'');';
 REVOKE ALL ON PROCEDURE pix.recommend_all(integer, text[], text, text) FROM PUBLIC;

@@ -89,6 +89,7 @@ BEGIN
     algorithms := ARRAY(SELECT jsonb_array_elements_text(asked -> 'algorithms'));
     balances := ARRAY(SELECT jsonb_array_elements_text(asked -> 'balance'));
     seed := (asked ->> 'seed')::integer;
+    PERFORM pix._check_selection(algorithms, balances, asked ->> 'search');
     PERFORM pix._use_planner();
     PERFORM set_config(
         'max_parallel_workers_per_gather', CASE WHEN pix._is_cluster() THEN 0 ELSE pix._cores() - 1 END::text, true
@@ -234,7 +235,8 @@ at any moment, it goes on when it is called again with the same arguments.
 Arguments: run, its name; users (NULL: all who have votes enough); sizes, votes to train on, 6 to 1,900; balance: none, oversample
 (the rarer kind is repeated), class_weight; algorithms, as for pix.train_user_model but hierarchical and ensemble; repeats, how many
 splits; model_name, whose features (NULL: the default model); search: grid, or random (three of the grid); seed; chunk_size, tasks per commit.
-Errors: PX020 unknown model, PX095 a model without packed features, PX128 an argument that cannot be used, PX133 unknown algorithm,
+Errors: PX061 a standby or a read-only transaction, PX062 a call in a transaction,
+PX020 unknown model, PX095 a model without packed features, PX128 an argument that cannot be used, PX133 unknown algorithm,
 PX134 nobody has so many votes, PX135 unknown balance or search, PX140 a run of this name that asked for something else.
 Runs: coordinator, outside a transaction block; the work is done in parallel workers or on the segments.
 Example: CALL pix.select_models(''first'', sizes => ''{20}'', algorithms => ''{logistic,nearest}'', repeats => 2);';
@@ -266,7 +268,8 @@ $$;
 COMMENT ON FUNCTION pix.drop_model_selection(text) IS
 'Forgets a run of pix.select_models, its results, and the rules that pix.learn_model_policy has made of them.
 Arguments: run. Result: whether there was one.
-Errors: PX060 a call as a part of a larger query on a cluster.
+Errors: PX060 a call as a part of a larger query on a cluster,
+PX061 a standby or a read-only transaction.
 Runs: coordinator.
 Example: SELECT pix.drop_model_selection(''first'');';
 REVOKE ALL ON FUNCTION pix.drop_model_selection(text) FROM PUBLIC;
@@ -349,7 +352,8 @@ pix.user_model_policy after the rules for hierarchical and for likes alone, befo
 can be deleted, or given another priority.
 Arguments: run; min_users, how many a rule must have been tried on.
 Result: the new rows of pix.user_model_policy.
-Errors: PX060 a call as a part of a larger query on a cluster, PX128 a min_users below 1, PX140 unknown run.
+Errors: PX060 a call as a part of a larger query on a cluster,
+PX061 a standby or a read-only transaction, PX128 a min_users below 1, PX140 unknown run.
 Runs: coordinator.
 Example: SELECT priority, algorithm, min_votes, max_votes, reason FROM pix.learn_model_policy(''first'', 1);';
 REVOKE ALL ON FUNCTION pix.learn_model_policy(text, integer) FROM PUBLIC;

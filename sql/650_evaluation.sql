@@ -177,7 +177,8 @@ seed. Of each user the latest 500 opinions are looked at.
 Result: for each recommender and metric, value and 95 % interval over users from low to high: auc (how probably an item that was liked
 is ranked before any other that was not known), precision and ndcg of the first k, diversity (mean of 1 - cosine between these),
 coverage (share of all items that somebody is recommended); users: on how many it was measured.
-Errors: PX020 unknown model, PX024 a cache folder that cannot be used, PX060 a call as a part of a larger query on a cluster, PX095 a model
+Errors: PX020 unknown model, PX024 a cache folder that cannot be used, PX060 a call as a part of a larger query on a cluster,
+PX061 a standby or a read-only transaction, PX095 a model
 without packed features, PX128 an argument that cannot be used, PX133 unknown algorithm, PX134 too few votes, PX140 a run that cannot be named so.
 Runs: coordinator.
 Example: SELECT recommender, metric, value FROM pix.evaluate_recommenders(''first'', ''{ladder,random}'', k => 5);';

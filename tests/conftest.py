@@ -239,7 +239,10 @@ class Clone:
 
 @pytest.fixture
 def clone(server, request):
-    """Return a function that clones a database for the test; of tests of native libraries, queries are compiled."""
+    """Return a function that clones a database for the test.
+
+    For tests of native libraries, queries are compiled; after tests with several sessions, all that is derived agrees.
+    """
     clones = []
     settings = ("jit = on", "jit_above_cost = 0") if request.node.get_closest_marker("native") else ()
 
@@ -252,9 +255,14 @@ def clone(server, request):
         return clone
 
     yield make
-    for clone in clones:
-        clone.close()
-        server.drop(clone.name)
+    try:
+        for clone in clones:
+            clone.close()
+            if request.node.get_closest_marker("sessions"):
+                assert clone.query("SELECT * FROM pix.check_derived() WHERE NOT ok") == []
+    finally:
+        for clone in clones:
+            server.drop(clone.name)
 
 
 @pytest.fixture

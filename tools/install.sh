@@ -1,15 +1,10 @@
 #!/usr/bin/env bash
 # Installs what is missing, and nothing the second time: PostgreSQL and PL/Python from the distribution,
 # and a virtual environment (.pix/venv) of the very Python that PL/Python is linked against.
+# With --tests, PgBouncer too, which the tests start themselves.
 set -euo pipefail
 umask 022  # the server's user reads the virtual environment
 cd "$(dirname "$0")/.."
-
-stamp=.pix/installed
-wanted=$(cat pyproject.toml requirements.lock tools/install.sh plpython/pixelplum/__init__.py | sha256sum)
-if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && .pix/venv/bin/pix --version >/dev/null 2>&1; then
-    exit 0
-fi
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
@@ -42,6 +37,22 @@ if ! command -v apt-get >/dev/null; then
     echo "This script installs on Debian and Ubuntu. Elsewhere, install PostgreSQL 13 or later with PL/Python," >&2
     echo "and Python 3.11 or later; docs/how-to/install.md says how to go on." >&2
     exit 1
+fi
+
+if [ "${1:-}" = --tests ]; then
+    tools/install.sh  # first: PgBouncer needs postgresql-common, which must not be there before PostgreSQL is installed below
+    if [ ! -x /usr/sbin/pgbouncer ]; then
+        install_packages pgbouncer
+        # The distribution starts one for the system, which nobody asked for.
+        if command -v systemctl >/dev/null; then as_root systemctl disable --quiet --now pgbouncer 2>/dev/null || true; fi
+    fi
+    exit 0
+fi
+
+stamp=.pix/installed
+wanted=$(cat pyproject.toml requirements.lock tools/install.sh plpython/pixelplum/__init__.py | sha256sum)
+if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && .pix/venv/bin/pix --version >/dev/null 2>&1; then
+    exit 0
 fi
 
 if [ -z "$(plpython_library)" ]; then

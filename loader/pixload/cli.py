@@ -36,17 +36,21 @@ def default_home() -> Path:
 
 
 class Commands(click.Group):
-    """Commands whose trouble with files is told like any other failure."""
+    """Commands whose trouble with files and their names is told like any other failure."""
 
     def invoke(self, context: click.Context):
         # SIGTERM ends a command as Ctrl-C does: what it runs in the server is cancelled.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+        if sys.stdout is not None:
+            sys.stdout.reconfigure(errors="backslashreplace")  # names of files can be bytes that are no text
         try:
             return super().invoke(context)
         except BrokenPipeError:
             raise
         except OSError as error:
             raise PixError(f"{error.filename or 'A file'}: {error.strerror or error}") from error
+        except UnicodeEncodeError as error:  # an argument, which Python takes as it comes
+            raise PixError(f"{error.object[:100]!r} is not text in UTF-8.", "Write names and ids in UTF-8.") from error
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

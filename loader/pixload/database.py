@@ -1,4 +1,8 @@
-"""Connections: to the private server, or wherever `--dsn` says."""
+"""Connections: to the private server, or wherever `--dsn` says.
+
+A pooler may give every transaction another session of the server, and that
+session to others afterwards. So nothing here outlasts a transaction.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ import psycopg2
 import psycopg2.extensions
 
 from pixload.cluster import Cluster
-from pixload.errors import PixError, from_database
+from pixload.errors import PixError, from_connecting, from_database
 
 
 class Database:
@@ -42,7 +46,14 @@ class Database:
 
     @contextmanager
     def connect(self, autocommit: bool = False):
-        """Open a connection; leave it committed, or rolled back after an error."""
+        """Open a connection; leave it committed, or rolled back after an error.
+
+        Parameters
+        ----------
+        autocommit : bool, default False
+            For what commits by itself. Such a statement must not hold an operator, or a name without its schema:
+            the search_path is the session's own.
+        """
         connection = connect(self.dsn)
         try:
             connection.autocommit = autocommit
@@ -54,8 +65,18 @@ class Database:
             connection.close()
 
 
+class Cursor(psycopg2.extensions.cursor):
+    """Begins each transaction with a search_path that finds nothing of others."""
+
+    def execute(self, query, parameters=None) -> None:
+        info = self.connection.info
+        if info.transaction_status == psycopg2.extensions.TRANSACTION_STATUS_IDLE and not self.connection.autocommit:
+            super().execute("SET LOCAL search_path = pg_catalog, pg_temp")
+        super().execute(query, parameters)
+
+
 def connect(dsn: str):
-    """Open a connection that speaks UTF-8 and finds nothing of others' by a search_path, whatever the environment says.
+    """Open a connection that speaks UTF-8, whatever the environment says.
 
     Raises
     ------
@@ -63,9 +84,6 @@ def connect(dsn: str):
         If there is no server, or the connection string is wrong.
     """
     try:
-        connection = psycopg2.connect(dsn, application_name="pix", client_encoding="UTF8")
-        with connection, connection.cursor() as cursor:
-            cursor.execute("SET search_path = pg_catalog, pg_temp")
+        return psycopg2.connect(dsn, application_name="pix", client_encoding="UTF8", cursor_factory=Cursor)
     except psycopg2.Error as error:
-        raise PixError(str(error).strip(), "Is the server running, and is --dsn right?") from error
-    return connection
+        raise from_connecting(error) from error

@@ -30,7 +30,6 @@ def read_progress(connection, model_name: str | None) -> Progress:
             (model_name,),
         )
         row = cursor.fetchone()
-    connection.commit()
     return Progress(*row) if row else Progress(model_name, 0, 0, 0, 0, 0, None)
 
 
@@ -68,7 +67,7 @@ def extract(
     with database.connect() as connection:
         images = read_progress(connection, model_name).images
 
-    def look(watching, _: int) -> int:
+    def look(watching, _: str) -> int:
         now = read_progress(watching, model_name)
         return now.extracted + now.failed
 

@@ -22,7 +22,7 @@ from pixload.sources.rows import Known, Reject, printable
 
 # The catalogue lists whatever has a picture or features, with or without metadata.
 ADD_TO_CATALOGUE = b"""
-INSERT INTO pix.items (item_id) SELECT item_id FROM pg_temp.staging ORDER BY item_id ON CONFLICT DO NOTHING
+INSERT INTO pix.items (item_id) SELECT item_id FROM pg_temp.pix_staging ORDER BY item_id ON CONFLICT DO NOTHING
 """
 
 ITEM_COLUMNS = (
@@ -34,7 +34,7 @@ VOTES_AT_ONCE = 20_000
 
 STORE_LABELS = """
 INSERT INTO pix.labels AS l (item_id, label_set, label)
-SELECT item_id, %s, label FROM pg_temp.staging WHERE label IS NOT NULL ORDER BY item_id
+SELECT item_id, %s, label FROM pg_temp.pix_staging WHERE label IS NOT NULL ORDER BY item_id
 ON CONFLICT (item_id, label_set) DO UPDATE SET label = excluded.label WHERE l.label <> excluded.label
 """
 
@@ -91,7 +91,9 @@ def _loaded_from(connection, merge: Merge, urls: list[tuple[str, str]]) -> set[s
             "SELECT item_id FROM pix.images JOIN unnest(%s, %s) AS wanted (item_id, source) USING (item_id, source)",
             ([item_id for item_id, _ in urls], [url for _, url in urls]),
         )
-        return {item_id for (item_id,) in cursor}
+        loaded = {item_id for (item_id,) in cursor}
+    connection.commit()  # no transaction waits for downloads
+    return loaded
 
 
 def load_metadata(

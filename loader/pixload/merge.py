@@ -1,8 +1,10 @@
 """COPY into a staging table, then one merge, a batch at a time.
 
-A batch is committed whole: a load that is killed has lost the batch that was
-being merged and the one that was being read, and loading again finds the
-committed rows unchanged. One batch is merged while the next is read.
+A batch is one transaction, in which its staging table is created, merged and
+dropped: nothing is left in the session, which behind a pooler is another one
+for each batch. A load that is killed has lost the batch that was being merged
+and the one that was being read, and loading again finds the committed rows
+unchanged. One batch is merged while the next is read.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from pixload.errors import PixError
+from pixload.seen import Seen
 from pixload.sources.rows import Reject
 
 BATCH_ROWS = 2000
@@ -44,7 +47,7 @@ class Target:
         Text columns that only the staging table has, for `also`.
     also : tuple of bytes
         Statements that run on each batch after the merge; the batch is in
-        pg_temp.staging.
+        pg_temp.pix_staging.
     """
 
     table: str
@@ -98,13 +101,13 @@ class Merge:
         self._rows = 0
         self._pool = ThreadPoolExecutor(1)
         self._merging: Future | None = None
-        self._create_staging()
+        self._seen = Seen()
 
     def __enter__(self) -> Merge:
         return self
 
     def __exit__(self, kind, error, trace) -> None:
-        with self._pool, self._rejects:
+        with self._seen, self._pool, self._rejects:
             if kind is None:
                 self.flush()
                 self.wait()
@@ -112,11 +115,15 @@ class Merge:
     def add(self, source: str, *values) -> None:
         """Add a row: where it comes from, then a value per column of the target."""
         try:
-            line = "\t".join(map(copy_text, (self._rows, source, *values))).encode()
+            texts = [copy_text(value).encode() for value in values]
+            first = self._seen.first_source(b"\t".join(texts[: len(self._target.key)]), source)
         except ValueError as error:  # half a surrogate pair, or NaN in JSON
             self.reject(Reject(source, values[0], f"cannot be stored: {error}"))
             return
-        self._batch.write(line)
+        if first is not None:
+            self.reject(Reject(source, values[0], f"the item_id was already loaded from {first}"))
+            return
+        self._batch.write(b"\t".join(texts))
         self._batch.write(b"\n")
         self._rows += 1
         if self._rows >= BATCH_ROWS or self._batch.tell() >= BATCH_BYTES:
@@ -141,72 +148,33 @@ class Merge:
         if self._merging is None:
             return
         merging, self._merging = self._merging, None
-        duplicates, new, changed, unchanged = merging.result()
-        for reject in duplicates:
-            self.reject(reject)
+        new, changed, unchanged = merging.result()
         self.summary.new += new
         self.summary.changed += changed
         self.summary.unchanged += unchanged
 
-    def _merge(self, batch: io.BytesIO) -> tuple[list[Reject], int, int, int]:
-        self._cursor.execute("SELECT pix._use_planner()")
-        columns = ", ".join(("position", "source_of_row", *self._target.columns))
-        self._cursor.copy_expert(f"COPY pg_temp.staging ({columns}) FROM STDIN", batch, COPY_BYTES)
-        duplicates = self._remove_duplicates()
+    def _merge(self, batch: io.BytesIO) -> tuple[int, int, int]:
+        self._create_staging()
+        self._cursor.copy_expert(
+            f"COPY pg_temp.pix_staging ({', '.join(self._target.columns)}) FROM STDIN", batch, COPY_BYTES
+        )
         counts = self._merge_staging()
         self._connection.commit()
-        return duplicates, *counts
+        return counts
 
     def _create_staging(self) -> None:
         target = self._target
-        key = ", ".join(target.key)
         extra = "".join(f", {column} text" for column in target.extra)
-        self._cursor.execute("SELECT pix._distributed_by(%s)", (target.key[0],))
-        (distributed,) = self._cursor.fetchone()
+        self._cursor.execute("SELECT pix._use_planner(), pix._distributed_by(%s)", (target.key[0],))
+        _, distributed = self._cursor.fetchone()
         self._cursor.execute(
             f"""
-            DROP TABLE IF EXISTS pg_temp.staging, pg_temp.seen;
-            CREATE TEMP TABLE staging (
-                position bigint, source_of_row text,
+            CREATE TEMP TABLE pix_staging (
                 is_new boolean DEFAULT true, is_changed boolean DEFAULT false{extra},
                 LIKE {target.table} INCLUDING DEFAULTS INCLUDING STORAGE
-            ){distributed};
-            CREATE TEMP TABLE seen AS
-            SELECT {key}, ''::text AS source_of_row FROM {target.table} WITH NO DATA{distributed};
-            CREATE INDEX ON pg_temp.seen ({key});
+            ) ON COMMIT DROP{distributed}
             """
         )
-        self._connection.commit()
-
-    def _remove_duplicates(self) -> list[Reject]:
-        """Keep the first row of a key in this load, and return the others."""
-        key = ", ".join(self._target.key)
-        self._cursor.execute(
-            f"""
-            SELECT s.position, s.source_of_row, s.{self._target.key[0]},
-                coalesce(e.source_of_row, f.source_of_row)
-            FROM pg_temp.staging s
-            LEFT JOIN pg_temp.seen e USING ({key})
-            JOIN (
-                SELECT DISTINCT ON ({key}) {key}, position, source_of_row
-                FROM pg_temp.staging ORDER BY {key}, position
-            ) f USING ({key})
-            WHERE e.source_of_row IS NOT NULL OR f.position < s.position
-            ORDER BY s.position
-            """
-        )
-        duplicates = self._cursor.fetchall()
-        self._cursor.execute(
-            f"""
-            DELETE FROM pg_temp.staging WHERE position = ANY(%s);
-            INSERT INTO pg_temp.seen SELECT {key}, source_of_row FROM pg_temp.staging
-            """,
-            ([position for position, *_ in duplicates],),
-        )
-        return [
-            Reject(source, item_id, f"the item_id was already loaded from {first}")
-            for _, source, item_id, first in duplicates
-        ]
 
     def _merge_staging(self) -> tuple[int, int, int]:
         target = self._target
@@ -215,9 +183,9 @@ class Merge:
         staged, stored = (", ".join(f"{row}.{column}" for column in target.compared) for row in "st")
         self._cursor.execute(
             f"""
-            UPDATE pg_temp.staging s SET is_new = false, is_changed = ROW({staged}) IS DISTINCT FROM ROW({stored})
+            UPDATE pg_temp.pix_staging s SET is_new = false, is_changed = ROW({staged}) IS DISTINCT FROM ROW({stored})
             FROM {target.table} t WHERE {" AND ".join(f"t.{c} = s.{c}" for c in target.key)};
-            INSERT INTO {target.table} ({columns}) SELECT {columns} FROM pg_temp.staging WHERE is_new OR is_changed
+            INSERT INTO {target.table} ({columns}) SELECT {columns} FROM pg_temp.pix_staging WHERE is_new OR is_changed
             ORDER BY {key}  -- two loads at once lock rows in the same order
             ON CONFLICT ({key}) DO UPDATE SET {", ".join(f"{c} = excluded.{c}" for c in written)}
             """
@@ -227,12 +195,10 @@ class Merge:
         self._cursor.execute(
             """
             SELECT count(*) FILTER (WHERE is_new), count(*) FILTER (WHERE is_changed),
-                count(*) FILTER (WHERE NOT is_new AND NOT is_changed) FROM pg_temp.staging
+                count(*) FILTER (WHERE NOT is_new AND NOT is_changed) FROM pg_temp.pix_staging
             """
         )
-        counts = self._cursor.fetchone()
-        self._cursor.execute("TRUNCATE pg_temp.staging")
-        return counts
+        return self._cursor.fetchone()
 
 
 class Rejects:

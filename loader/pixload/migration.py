@@ -13,12 +13,18 @@ from sqlalchemy import Connection, create_engine, exc
 
 from pixload.database import connect
 from pixload.errors import PixError, from_database
+from pixload.waiting import tell_who_is_in_the_way
 
 VERSION = metadata.version("pixelplum")
 
-PREPARE = """
+# Nobody else can take this lock without rights to write the table, as alembic makes it.
+LOCK = """
 SET LOCAL client_min_messages = warning;
 CREATE SCHEMA IF NOT EXISTS pix;
+CREATE TABLE IF NOT EXISTS pix.alembic_version (
+    version_num varchar(32) NOT NULL CONSTRAINT alembic_version_pkc PRIMARY KEY
+);
+LOCK TABLE pix.alembic_version IN SHARE ROW EXCLUSIVE MODE;
 """
 
 REMOVE_SCHEMA = """
@@ -82,7 +88,7 @@ def migrate(dsn: str, target: str = "head") -> tuple[str | None, str | None]:
     """
     engine = create_engine("postgresql+psycopg2://", creator=lambda: connect(dsn))
     try:
-        with engine.begin() as connection:
+        with engine.begin() as connection, tell_who_is_in_the_way(dsn, _process_id(connection)):
             return _migrate(connection, target)
     except exc.DBAPIError as error:
         raise from_database(error.orig) from error
@@ -93,10 +99,10 @@ def migrate(dsn: str, target: str = "head") -> tuple[str | None, str | None]:
 
 
 def _migrate(connection: Connection, target: str) -> tuple[str | None, str | None]:
-    _execute(connection, "SELECT pg_advisory_xact_lock(hashtext('pix migrate'))")
     _check_encoding(connection)
-    _create_language(connection)
-    _execute(connection, PREPARE)
+    _check_language(connection)
+    _lock(connection)
+    _execute(connection, "CREATE EXTENSION IF NOT EXISTS plpython3u")
     configuration = Config()
     configuration.set_main_option("script_location", str(resources.files("pixload.migrations")))
     configuration.attributes["connection"] = connection
@@ -153,6 +159,13 @@ def _revision(connection: Connection) -> str | None:
     return MigrationContext.configure(connection, opts={"version_table_schema": "pix"}).get_current_revision()
 
 
+def _process_id(connection: Connection) -> int:
+    """Return the session's process id; the protocol's may be a pooler's."""
+    with connection.connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        return cursor.fetchone()[0]
+
+
 def _check_encoding(connection: Connection) -> None:
     with connection.connection.cursor() as cursor:
         cursor.execute("SHOW server_encoding")
@@ -163,9 +176,22 @@ def _check_encoding(connection: Connection) -> None:
         )
 
 
-def _create_language(connection: Connection) -> None:
+def _lock(connection: Connection) -> None:
+    """Let one migration at a time go on; the first ones of a database meet where they create the same names."""
+    while True:
+        savepoint = connection.begin_nested()
+        try:
+            _execute(connection, LOCK)
+        except psycopg2.errors.UniqueViolation:  # another one was quicker, and has committed
+            savepoint.rollback()
+        else:
+            savepoint.commit()
+            return
+
+
+def _check_language(connection: Connection) -> None:
     with connection.connection.cursor() as cursor:
-        cursor.execute("SELECT installed_version FROM pg_available_extensions WHERE name = 'plpython3u'")
+        cursor.execute("SELECT 1 FROM pg_available_extensions WHERE name = 'plpython3u'")
         available = cursor.fetchone()
         cursor.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
         superuser = cursor.fetchone()[0]
@@ -179,8 +205,6 @@ def _create_language(connection: Connection) -> None:
             "Only a superuser can install functions in PL/Python, an untrusted language.",
             "Run pix migrate with a --dsn of a superuser; all other commands need only the role pix_admin.",
         )
-    if available[0] is None:
-        _execute(connection, "CREATE EXTENSION IF NOT EXISTS plpython3u")
 
 
 def _execute(connection: Connection, sql: str) -> None:

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import closing, suppress
 
 import psycopg2
 
-from pixload.database import Database
+from pixload.database import Database, connect
 from pixload.progress import progress_bar
 
 SECONDS_BETWEEN_LOOKS = 0.5
 
 # A server that can (PostgreSQL 14) notices within seconds that this process was killed, and stops working for it.
+# The setting is the session's, so it is only made where the protocol's process id shows that the session is ours:
+# a pooler gives an id of its own.
 CANCEL_WHEN_ALONE = """
-SELECT set_config(name, '2s', false) FROM pg_catalog.pg_settings WHERE name = 'client_connection_check_interval'
+SELECT pg_catalog.set_config(name, '2s', false) FROM pg_catalog.pg_settings
+WHERE name OPERATOR(pg_catalog.=) 'client_connection_check_interval'
+    AND pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.=) %s
 """
 
 
 def run_watched(
-    database: Database, sql: str, parameters, description: str, total: int, look: Callable[[object, int], int]
+    database: Database, sql: str, parameters, description: str, total: int, look: Callable[[object, str], int]
 ) -> list[tuple]:
     """Run a statement in a connection of its own while another one looks how far it is.
 
@@ -29,7 +34,7 @@ def run_watched(
     database : Database
         Where.
     sql : str
-        The statement, run outside a transaction block.
+        The statement, run outside a transaction block; see `Database.connect` for what it must not hold.
     parameters : sequence or mapping
         Its parameters.
     description : str
@@ -37,25 +42,29 @@ def run_watched(
     total : int
         Where the bar ends.
     look : callable
-        Takes the other connection and the working one's process id, returns how far it is.
+        Takes the other connection and the mark by which pg_stat_activity knows the statement, returns how far
+        it is. Each look is a transaction.
 
     Returns
     -------
     list of tuple
         The rows, if there are any.
     """
-    with database.connect(autocommit=True) as working, database.connect(autocommit=True) as watching:
+    mark = f"/* pix {secrets.token_hex(8)} */"
+    with database.connect(autocommit=True) as working, closing(connect(database.dsn)) as watching:
         cursor = working.cursor()
-        cursor.execute(CANCEL_WHEN_ALONE)
+        cursor.execute(CANCEL_WHEN_ALONE, (working.info.backend_pid,))
         with progress_bar(description, total) as advance, ThreadPoolExecutor(1) as pool:
-            running = pool.submit(cursor.execute, sql, parameters)
+            running = pool.submit(cursor.execute, f"{sql} {mark}", parameters)
             try:
-                while not wait([running], SECONDS_BETWEEN_LOOKS).done:
-                    advance(completed=look(watching, working.info.backend_pid))
+                with suppress(psycopg2.OperationalError):  # a pooler may have no second session: then without looking
+                    while not wait([running], SECONDS_BETWEEN_LOOKS).done:
+                        advance(completed=look(watching, mark))
+                        watching.commit()
+                running.result()
             except BaseException:  # Ctrl-C too: the server should not go on alone
                 with suppress(psycopg2.Error):
                     working.cancel()
                 raise
-            running.result()
             advance(completed=total)
         return cursor.fetchall() if cursor.description else []

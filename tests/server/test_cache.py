@@ -76,6 +76,7 @@ def _is_listed(cache_folder, file) -> bool:
     return any(file.name in listed.read_text().split("\n") for listed in cache_folder.glob("*.live"))
 
 
+@pytest.mark.sessions
 def test_a_killed_build_leaves_nothing_behind(catalogue, cache_folder):
     db = catalogue.db
     builder = db.connect()

@@ -325,6 +325,7 @@ def test_a_failed_fit_leaves_what_was_there(groups):
     assert after == before
 
 
+@pytest.mark.sessions
 def test_killed_while_it_writes(groups, barrier):
     """The server process dies when half of the members are written: the earlier clustering is there, and fits again."""
     db = groups.db
@@ -343,6 +344,7 @@ def test_killed_while_it_writes(groups, barrier):
     assert db.ask("SELECT k FROM pix.fit_clusters('groups', 'clouds', k => 5)") == [(5,)]
 
 
+@pytest.mark.sessions
 def test_two_sessions_fit_the_same_clustering(groups, barrier, until):
     """They take turns; the one that comes later is what is left."""
     db = groups.db

@@ -181,6 +181,7 @@ def test_deleted_picture_leaves_no_features(extracted):
 
 
 @pytest.mark.parametrize("which", ["the backend", "who writes"])
+@pytest.mark.sessions
 def test_killed_process_loses_one_chunk_at_most(loaded, third_chunk, server, which):
     """On a cluster, the one is the coordinator's, the other a segment's."""
     with ThreadPoolExecutor(1) as pool:
@@ -243,6 +244,7 @@ def test_killed_server_loses_one_chunk_at_most(boots, until):
             cluster.destroy()
 
 
+@pytest.mark.sessions
 def test_model_that_is_imported_again_meanwhile(loaded, third_chunk, tmp_path):
     with ThreadPoolExecutor(1) as pool:
         extraction = pool.submit(lambda: loaded.query("CALL pix.extract_features(chunk_size => 10)"))
@@ -254,6 +256,7 @@ def test_model_that_is_imported_again_meanwhile(loaded, third_chunk, tmp_path):
     assert loaded.value("SELECT count(DISTINCT octet_length(vector)) FROM pix.features") == 1
 
 
+@pytest.mark.sessions
 def test_model_that_is_dropped_meanwhile(loaded, third_chunk, until):
     with ThreadPoolExecutor(2) as pool:
         extraction = pool.submit(lambda: loaded.query("CALL pix.extract_features(chunk_size => 10)"))
@@ -269,6 +272,7 @@ def test_model_that_is_dropped_meanwhile(loaded, third_chunk, until):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.sessions
 def test_ended_command_ends_the_work(loaded, until, number):
     notices = loaded.value("SELECT count(*) FROM pg_settings WHERE name = 'client_connection_check_interval'")
     if number == signal.SIGKILL and not notices:
@@ -291,6 +295,7 @@ def test_ended_command_ends_the_work(loaded, until, number):
     assert loaded.query(PROGRESS) == [(60, 0, 0, 0, 60)]
 
 
+@pytest.mark.sessions
 def test_two_extractions_at_once_share_the_work(loaded):
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda _: loaded.query("CALL pix.extract_features(chunk_size => 5)"), range(2)))
@@ -298,6 +303,7 @@ def test_two_extractions_at_once_share_the_work(loaded):
     assert loaded.value("SELECT sum(extracted)::int FROM pix.extraction_runs") == 60
 
 
+@pytest.mark.sessions
 def test_two_models_at_once(loaded, tmp_path):
     loaded.pix("model", "import", "tiny", "--onnx", tiny_onnx(tmp_path / "tiny.onnx", [1, 2]))
     with ThreadPoolExecutor(2) as pool:
@@ -306,6 +312,7 @@ def test_two_models_at_once(loaded, tmp_path):
     assert loaded.query("SELECT extracted, pending FROM pix.extraction_progress") == [(60, 0), (60, 0)]
 
 
+@pytest.mark.sessions
 def test_many_short_extractions_at_once(loaded):
     """They begin with cleaning up, while others are in the middle of a chunk."""
     with ThreadPoolExecutor(6) as pool:

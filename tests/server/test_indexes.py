@@ -363,6 +363,7 @@ def test_query_that_began_before_the_drop(catalogue):
         assert cursor.fetchone() == (5,)
 
 
+@pytest.mark.sessions
 def test_progress_is_seen_by_others(catalogue, until):
     """A build that waits for the locks of a transaction is seen at work, and can be cancelled."""
     db = catalogue.db

@@ -10,7 +10,9 @@ import subprocess
 import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import psycopg2
 import pytest
@@ -97,6 +99,30 @@ def test_archive_and_manifest(db, tmp_path):
     assert "cannot be read" in rejects(tmp_path / "pix-rejects.csv")["none.png"]
 
 
+def test_no_transaction_is_open_while_a_picture_is_downloaded(db, tmp_path):
+    """It would hold a pooled session, and idle_in_transaction_session_timeout would end it."""
+    states = []
+
+    class Site(BaseHTTPRequestHandler):
+        def do_GET(self):
+            states.extend(
+                db.query(
+                    "SELECT state FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'pix'"
+                )
+            )
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(png())
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Site) as site:
+        Thread(target=site.serve_forever).start()
+        (tmp_path / "list.csv").write_text(f"item_id,url\na,http://127.0.0.1:{site.server_port}/a.png\n")
+        loaded = db.pix("load", "images", tmp_path / "list.csv")
+        site.shutdown()
+    assert loaded.stdout.startswith("1 new")
+    assert states == [("idle",)]
+
+
 def test_bad_files_are_rejected_and_good_ones_loaded(db, tmp_path):
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
@@ -178,6 +204,7 @@ def test_duplicates_in_different_batches(db, tmp_path):
     assert result.stdout.startswith("2,100 new, 0 changed, 0 unchanged, 1 rejected")
 
 
+@pytest.mark.sessions
 def test_two_loads_at_once(db, tmp_path):
     """The same pictures in opposite orders: neither load waits for the other for ever."""
     numbered(tmp_path / "many", 3000)
@@ -189,6 +216,7 @@ def test_two_loads_at_once(db, tmp_path):
     assert db.value("SELECT count(*) FROM pix.images") == 3000
 
 
+@pytest.mark.sessions
 def test_killed_loader_has_lost_nothing_that_was_committed(db, until, barrier, tmp_path):
     folder = numbered(tmp_path / "many", 2500)
     held = barrier(db, "pix.images", "item02300")
@@ -208,6 +236,7 @@ def test_killed_loader_has_lost_nothing_that_was_committed(db, until, barrier, t
     assert db.pix("load", "images", folder).stdout == "500 new, 0 changed, 2,000 unchanged, 0 rejected\n"
 
 
+@pytest.mark.sessions
 def test_killed_backend_has_lost_nothing_that_was_committed(db, barrier, server, tmp_path):
     folder = numbered(tmp_path / "many", 2500)
     held = barrier(db, "pix.images", "item02300")

@@ -174,6 +174,7 @@ def test_too_few_are_left_to_place_others_among(catalogue):
 
 
 @pytest.mark.slow
+@pytest.mark.sessions
 def test_many_items_are_laid_out_by_opentsne_and_can_be_cancelled(db, until):
     """From 15,000 items on; a wish to cancel is heard."""
     random = np.random.default_rng(5)

@@ -1,5 +1,6 @@
 """Migrating up, down, again; from an older version; with the wrong role."""
 
+import os
 import re
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from sqlalchemy import create_engine
 
 from pixload.errors import PixError
 from pixload.migration import VERSION, migrate
+from tests.conftest import PIX
 
 HEAD = "0008"
 
@@ -165,6 +167,32 @@ def test_first_migrations_at_once(bare):
     with ThreadPoolExecutor(3) as pool:
         results = list(pool.map(lambda _: migrate(bare.dsn()), range(3)))
     assert sorted(results, key=str) == [(HEAD, HEAD), (HEAD, HEAD), (None, HEAD)]
+
+
+def test_nobody_without_rights_holds_up_a_migration(db):
+    """Anybody may take advisory locks, whatever their keys, and readers may read the table of revisions."""
+    holder = db.connect("nobody", autocommit=False)
+    holder.cursor().execute("SELECT pg_advisory_lock(hashtext('pix migrate'))")
+    db.query(f"GRANT SELECT ON pix.alembic_version TO {db.server.name('nobody')}", role=None)
+    db.query(f"GRANT USAGE ON SCHEMA pix TO {db.server.name('nobody')}", role=None)
+    holder.cursor().execute("LOCK TABLE pix.alembic_version IN ACCESS SHARE MODE")
+    assert db.pix("migrate", role=None, timeout=60).stdout.startswith(f"revision {HEAD} -> {HEAD}")
+
+
+def test_migration_that_waits_tells_for_whom(db):
+    holder = db.connect(role=None, autocommit=False)
+    holder.cursor().execute("SET LOCAL application_name = 'nightly job'; LOCK TABLE pix.alembic_version")
+    with subprocess.Popen(
+        [PIX, "migrate"], env=os.environ | {"PIX_DSN": db.dsn()}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    ) as migration:  # fmt: skip
+        said = migration.stderr.readline()
+        holder.rollback()
+        waiting = (
+            rf"Waiting for process {holder.info.backend_pid} of role \w+ \(nightly job, idle in a transaction since"
+        )
+        assert re.match(waiting, said)
+        assert migration.wait(60) == 0
 
 
 def test_other_encodings_are_refused(server):

@@ -66,6 +66,7 @@ def test_results(selected):
     assert "has no results" in selected.pix("users", "ranking", "second", role="rita", check=False).stderr
 
 
+@pytest.mark.sessions
 def test_stopped_and_taken_up(selected, voters, until):
     """Another database, stopped in the middle: in the end there is the same."""
     running = voters.connect()

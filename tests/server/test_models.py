@@ -281,6 +281,7 @@ def test_default_and_drop(extracted, tmp_path):
     assert caught.value.pgcode == "PX020"
 
 
+@pytest.mark.sessions
 def test_imports_and_drops_at_once(db, tmp_path):
     path = tiny_onnx(tmp_path / "tiny.onnx", [1, 2])
     with ThreadPoolExecutor(4) as pool:

@@ -81,6 +81,7 @@ def test_graphs_that_cannot_be_built(catalogue):
 
 
 @pytest.mark.slow
+@pytest.mark.sessions
 def test_killed_it_goes_on_where_it_was(db, same_host, until):
     """A killed backend has lost no finished part; two callers then share the rest."""
     random = np.random.default_rng(5)

@@ -118,6 +118,7 @@ def test_slow_algorithms_wait_for_ten_votes(voters):
     assert now["likes"] + now["dislikes"] == THEIR_VOTES + 10
 
 
+@pytest.mark.sessions
 def test_many_who_ask_at_once_fold_a_vote_in_once(voters):
     ask_for(voters, "u4", "sgd_log")
     begun = state(voters, "u4", "sgd_log")
@@ -274,6 +275,7 @@ class TestTrainingAll:
         assert voters.pix("users", "dimensions", "u1", role="rita").stdout.count("\n") > 1
 
 
+@pytest.mark.sessions
 def test_stopped_and_called_again(voters, until):
     """Whoever is cancelled has committed what was done."""
     running = voters.connect()
@@ -294,6 +296,7 @@ def test_stopped_and_called_again(voters, until):
     assert {user: after[user] for user in done} == done
 
 
+@pytest.mark.sessions
 def test_a_batch_that_comes_between_is_not_overwritten(voters, until):
     """A model is asked for while a batch has just given it other parameters: it is folded in there, or not at all."""
     ask_for(voters, "u8", "sgd_log")

@@ -16,7 +16,9 @@ from pixload.errors import PixError
 from pixload.tables import Table
 from pixload.watching import run_watched
 
-PERCENT = "SELECT percent FROM pix.builds WHERE pid = %s"
+PERCENT = """
+SELECT b.percent FROM pix.builds b JOIN pg_catalog.pg_stat_activity a USING (pid) WHERE strpos(a.query, %s) > 0
+"""
 
 
 @click.command()
@@ -95,10 +97,10 @@ def duplicates(database: Database, model_name: str | None, max_distance: float) 
     click.echo(f"{len(rows):,} pair{'' if len(rows) == 1 else 's'}")
 
 
-def percent(watching, pid: int) -> int:
-    """Return how much of what a process builds is done."""
+def percent(watching, mark: str) -> int:
+    """Return how much is done of what the statement with this mark builds."""
     with watching.cursor() as cursor:
-        cursor.execute(PERCENT, (pid,))
+        cursor.execute(PERCENT, (mark,))
         row = cursor.fetchone()
     return row[0] if row else 0
 

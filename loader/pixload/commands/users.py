@@ -105,7 +105,7 @@ def train(
         cursor.execute("SELECT clock_timestamp()")
         (begun,) = cursor.fetchone()
 
-    def look(watching, _: int) -> int:
+    def look(watching, _: str) -> int:
         with watching.cursor() as cursor:
             cursor.execute("SELECT count(DISTINCT user_id) FROM pix.user_models WHERE trained_at >= %s", (begun,))
             return cursor.fetchone()[0]
@@ -149,7 +149,7 @@ def recommend_all(database: Database, k: int, algorithm: str | None, model_name:
         total, begun = cursor.fetchone()
     count = "SELECT count(DISTINCT user_id) FROM pix.recommendations WHERE recommended_at >= %s"
 
-    def look(watching, _: int) -> int:
+    def look(watching, _: str) -> int:
         with watching.cursor() as cursor:
             cursor.execute(count, (begun,))
             return cursor.fetchone()[0]
@@ -252,7 +252,7 @@ def select(database: Database, run: str, algorithms: tuple[str, ...], **options)
     left = "SELECT count(*) FROM pix.model_selection_tasks WHERE run = %s"
     most = [0]
 
-    def look(watching, _: int) -> int:
+    def look(watching, _: str) -> int:
         with watching.cursor() as cursor:
             cursor.execute(left, (run,))
             (number,) = cursor.fetchone()

@@ -15,7 +15,7 @@ def require_none(plpy, cache: dict, procedure: str) -> None:
     """
     try:
         plpy.commit()
-    except plpy.Error as error:
+    except plpy.SPIError as error:
         raise InTransaction(
             f"{procedure} commits what it has done, and so it cannot be a part of a transaction",
             hint=f"Call it alone: CALL {procedure}(…); in a connection with autocommit, not between BEGIN and COMMIT, "
