@@ -177,8 +177,8 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = 'Models cannot be selected like this',
             HINT = 'Use sizes of 6 to 1,900 votes, 1 to 1,000 repeats, a seed, and a chunk_size of at least 1.';
     END IF;
-    algorithms := ARRAY(SELECT a FROM unnest(algorithms) WITH ORDINALITY u (a, place) GROUP BY a ORDER BY min(place));
-    balance := ARRAY(SELECT b FROM unnest(balance) WITH ORDINALITY u (b, place) GROUP BY b ORDER BY min(place));
+    algorithms := ARRAY(SELECT u.a FROM unnest(algorithms) WITH ORDINALITY u (a, number) GROUP BY u.a ORDER BY min(u.number));
+    balance := ARRAY(SELECT u.b FROM unnest(balance) WITH ORDINALITY u (b, number) GROUP BY u.b ORDER BY min(u.number));
     pack := pix._packed(model);
     PERFORM pix._use_planner();
     PERFORM pix._lock('model_selections', run);

@@ -111,6 +111,7 @@ SENSIBLE = {
     "components": 3,
     "cut_clusters.clustering": "tree",
     "days": 30.0,
+    "dimensions": [1, 2],
     "extend_metadata.model_name": "worded",
     "index_name": "fast",
     "intercepts": [0.0, 0.0],
@@ -239,6 +240,9 @@ INSTEAD = {
     "fit_map.seed": (-1, 2**31 - 1, -(2**31)),
     "select_models.repeats": (0, -1, 2, 1001, 2**31 - 1, -(2**31)),
     "quantize_model.as_name": ("", STRANGE, LONG, "worded"),
+    "quantize_model.calibrate": (0, -1, 1001, 2**31 - 1, -(2**31)),
+    "quantize_model.force": (),
+    "quantize_model.model_name": ("", "no such thing", STRANGE, FOREIGN, LONG, "worded"),
     "simulate.users": (0, -1, 1, 3, 100_001, 2**31 - 1, -(2**31)),
 }
 """Odd values of arguments with which a call that does its work takes seconds."""
@@ -265,6 +269,8 @@ class Odd:
                     break
             else:
                 assert place >= routine.required, f"SENSIBLE lacks {name}, an argument of {routine.signature}"
+        if routine.name == "select_models":  # what was committed goes on with the same arguments only
+            chosen["run"] = f"run {next(self.numbers)}"
         return chosen
 
     @cached_property
@@ -285,9 +291,6 @@ class Odd:
     def together(self, routine: Routine, name: str) -> dict:
         """What is given along with an odd argument."""
         given = TOGETHER.get(f"{routine.name}.{name}", TOGETHER.get(name, {}))
-        if routine.name == "select_models" and name != "run":
-            # What was committed goes on with the same arguments only.
-            given = given | {"run": f"run {next(self.numbers)}"}
         return {key: value for key, value in given.items() if key in routine.names}
 
     def odd(self, routine: Routine, name: str, kind: str) -> list:
@@ -297,9 +300,7 @@ class Odd:
         if kind == "text[]":
             values += [[self.item_ids[0], None], [self.item_ids[0]] * 2]
         if kind.endswith("[]"):
-            good = (
-                self.given[name] if name in self.given else self.given.get(f"{routine.name}.{name}", self.item_ids[:2])
-            )
+            good = self.given.get(f"{routine.name}.{name}") or self.given.get(name) or self.item_ids[:2]
             values += [[good], [good, good], [*good, None], "[5:6]={%s,%s}" % (good[0], good[-1])]
         if kind == "jsonb":
             values += VOTES if name == "votes" else PARAMETERS
