@@ -18,6 +18,30 @@ COMMENT ON FUNCTION pix._check_list(text, anyarray) IS
 REVOKE ALL ON FUNCTION pix._check_list(text, anyarray) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pix._check_list(text, anyarray) TO pix_reader;
 
+-- What is written of a bound is what a person would: 100,000 and 0.5.
+CREATE OR REPLACE FUNCTION pix._check_range(
+    argument text, given double precision, lowest double precision, highest double precision
+) RETURNS void
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    low text := CASE WHEN lowest = trunc(lowest) THEN to_char(lowest, 'FM999,999,999,990') ELSE lowest::text END;
+    high text := CASE WHEN highest = trunc(highest) THEN to_char(highest, 'FM999,999,999,990') ELSE highest::text END;
+BEGIN
+    IF given BETWEEN lowest AND coalesce(highest, 'Infinity') THEN
+        RETURN;
+    END IF;
+    RAISE EXCEPTION USING ERRCODE = 'PX128',
+        MESSAGE = format('%s must be %s, not %s', argument, coalesce('from ' || low || ' to ' || high, low || ' or more'), coalesce(given::text, 'NULL')),
+        HINT = format('Give another one, such as %s => %s, or leave it out to have the default.', argument, lowest);
+END
+$$;
+COMMENT ON FUNCTION pix._check_range(text, double precision, double precision, double precision) IS
+'Internal: refuses a number that is missing, NaN or out of its range, both ends of which are in it; highest may be NULL. Errors: PX128. Runs: either.';
+REVOKE ALL ON FUNCTION pix._check_range(text, double precision, double precision, double precision) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._check_range(text, double precision, double precision, double precision) TO pix_reader;
+
 -- On a standby nothing can be written, and a role may have been told not to.
 CREATE OR REPLACE FUNCTION pix._is_read_only() RETURNS boolean
 LANGUAGE sql STABLE PARALLEL SAFE
