@@ -157,6 +157,8 @@ TOGETHER = {
     "filter_clustering": {"filter_cluster": 1},
     "fit_map.clustering": {"cluster": 1},
     "filter_label": {"filter_clustering": "groups", "filter_cluster": 1},
+    "quantize_model.force": {"as_name": "worded"},
+    "quantize_model.model_name": {"as_name": "worded"},
     "min_price": {"max_price": 100},
 }
 """What is given with an odd argument, as it means nothing alone."""
@@ -205,8 +207,8 @@ def odd_parameters(names: tuple[str, ...]) -> list[str]:
 
 
 VOTE_FIELDS = (
-    "user_id", "item_id", "liked", "signal", "voted_at", "idempotency_key", "policy", "clustering", "cluster", "propensity",
-    "other",
+    "user_id", "item_id", "liked", "signal", "voted_at", "idempotency_key", "policy", "clustering", "cluster",
+    "propensity", "other",
 )  # fmt: skip
 VOTE_VALUES = (
     "null", "0", "-1", "1.5", "1e300", "1e5000", "true", '""', '"x"', '"infinity"', '"0001-01-01T00:00:00Z"',
@@ -265,8 +267,6 @@ INSTEAD = {
     "select_models.repeats": (0, -1, 2, 1001, 2**31 - 1, -(2**31)),
     "quantize_model.as_name": ("", STRANGE, LONG, "worded"),
     "quantize_model.calibrate": (0, -1, 1001, 2**31 - 1, -(2**31)),
-    "quantize_model.force": (),
-    "quantize_model.model_name": ("", "no such thing", STRANGE, FOREIGN, LONG, "worded"),
     "simulate.users": (0, -1, 1, 3, 100_001, 2**31 - 1, -(2**31)),
 }
 """Odd values of arguments with which a call that does its work takes seconds."""
