@@ -312,7 +312,7 @@ def test_values_that_are_odd(extracted):
     assert design["empty"] == ["related", "title"]
     missing = {item_id for item_id, vector in vectors(extracted, "more").items() if vector[289]}
     assert missing == set(ids[:5])
-    fails_with(extracted, "PX150", "SELECT pix.add_metadata('more', fields => '{{price}}')")
+    fails_with(extracted, "PX077", "SELECT pix.add_metadata('more', fields => '{{price}}')")
 
 
 def test_older_versions_take_it_for_loaded_features(shop):

@@ -16,6 +16,7 @@ import pytest
 
 from pixelplum.core import indexes, learners
 from tests.conftest import CHECKOUT, ROLES, Clone
+from tests.server.test_features import fails_with
 
 LEAST = ("pix_reader", "pix_app", "pix_admin")
 LOGINS = {group: login for login, group in ROLES.items()}
@@ -494,6 +495,58 @@ def test_what_is_not_there_yet(odd, routines, db):
         found += findings(empty, routine, [("nothing is there", odd.sensible(routine))])
         found += findings(empty, routine, [("nothing is given", dict.fromkeys(routine.names[: routine.required]))])
     assert not found, "\n" + "\n".join(found)
+
+
+KINDS = {
+    "an array of two dimensions": (
+        "PX077", "algorithms must be a list of one dimension, not an array of 2",
+        "CALL pix.select_models('2-d', algorithms => '{{nearest}}')",
+    ),
+    "an array of two dimensions, elsewhere": (
+        "PX077", "exclude must be",
+        "SELECT * FROM pix.nearest((SELECT min(item_id) FROM pix.items), \"exclude\" => '{{a}}')",
+    ),
+    "lists in lists": (
+        "PX135", "hundreds of lists",
+        f"SELECT * FROM pix.train_user_model('ann', 'nearest', parameters => '{deep(3000)}')",
+    ),
+    "lists in lists, elsewhere": (
+        "PX091", "hundreds of lists", f"SELECT * FROM pix.build_index('deep', parameters => '{deep(3000)}')",
+    ),
+    "a product that is no integer": (
+        "PX091", "cannot be projected to 2147483647", "SELECT * FROM pix.build_index('wide', project_to => 2147483647)",
+    ),
+    "several numbers, of which one is wrong": (
+        "PX128", "max_users must be 1 or more, not 0", "SELECT * FROM pix.evaluate_recommenders('x', max_users => 0)",
+    ),
+    "what is NULL": (
+        "PX133", "The algorithm NULL cannot be compared", "CALL pix.select_models('NULL', algorithms => '{NULL}')",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_cause_is_named(odd, kind):
+    """In 0.7.0 tracebacks (38000), 22003, or a message that did not say which argument."""
+    sqlstate, said, sql = KINDS[kind]
+    assert said in str(fails_with(odd.db, sqlstate, sql))
+
+
+def test_arrays_may_begin_anywhere_and_repeat_themselves(odd):
+    """In 0.7.0 what began elsewhere than at 1 was NULL (23502), and what was named twice was compared twice (23505)."""
+    ask = odd.db.query
+    weights = bytes(4 * 2 * odd.dimensions)
+    ask("SELECT pix.register_classifier('late', 'mini_inception', '[5:6]={flat,high}', %s, '[0:1]={0,1}')", (weights,))
+    rows = "SELECT label, intercept FROM pix.classifier_classes WHERE classifier = 'late' ORDER BY label"
+    assert ask(rows) == [("flat", 0), ("high", 1)]
+    assert ask("SELECT label FROM pix.classify_item(%s, '[0:0]={late}'::text[], 1)", (odd.item_ids[0],)) == [("high",)]
+    ask(
+        "CALL pix.select_models('twice', sizes => '{8,8}', algorithms => '{nearest,nearest}', "
+        "balance => '{none,none}', repeats => 1)"
+    )
+    count = "SELECT count(*), count(DISTINCT user_id) FROM pix.model_selection_results WHERE run = 'twice'"
+    ((results, users),) = ask(count)
+    assert results == users > 0
 
 
 def test_procedures_in_a_transaction(odd, routines):
