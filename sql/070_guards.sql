@@ -1,5 +1,47 @@
 -- What functions ask first: who may write, who takes turns, what kind of transaction this is.
 
+-- A list is not a table: what reads one by its places, or in Python, would find lists in it.
+CREATE OR REPLACE FUNCTION pix._check_list(argument text, elements anyarray) RETURNS void
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF array_ndims(elements) > 1 THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX077',
+            MESSAGE = format('%s must be a list of one dimension, not an array of %s', argument, array_ndims(elements)),
+            HINT = format('Write %s => ''{a,b}'', without braces inside the braces.', argument);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pix._check_list(text, anyarray) IS
+'Internal: refuses an array of more than one dimension. Errors: PX077. Runs: either.';
+REVOKE ALL ON FUNCTION pix._check_list(text, anyarray) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._check_list(text, anyarray) TO pix_reader;
+
+-- What is written of a bound is what a person would: 100,000 and 0.5.
+CREATE OR REPLACE FUNCTION pix._check_range(
+    argument text, given double precision, lowest double precision, highest double precision
+) RETURNS void
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    low text := CASE WHEN lowest = trunc(lowest) THEN to_char(lowest, 'FM999,999,999,990') ELSE lowest::text END;
+    high text := CASE WHEN highest = trunc(highest) THEN to_char(highest, 'FM999,999,999,990') ELSE highest::text END;
+BEGIN
+    IF given BETWEEN lowest AND coalesce(highest, 'Infinity') THEN
+        RETURN;
+    END IF;
+    RAISE EXCEPTION USING ERRCODE = 'PX128',
+        MESSAGE = format('%s must be %s, not %s', argument, coalesce('from ' || low || ' to ' || high, low || ' or more'), coalesce(given::text, 'NULL')),
+        HINT = format('Give another one, such as %s => %s, or leave it out to have the default.', argument, lowest);
+END
+$$;
+COMMENT ON FUNCTION pix._check_range(text, double precision, double precision, double precision) IS
+'Internal: refuses a number that is missing, NaN or out of its range, both ends of which are in it; highest may be NULL. Errors: PX128. Runs: either.';
+REVOKE ALL ON FUNCTION pix._check_range(text, double precision, double precision, double precision) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pix._check_range(text, double precision, double precision, double precision) TO pix_reader;
+
 -- On a standby nothing can be written, and a role may have been told not to.
 CREATE OR REPLACE FUNCTION pix._is_read_only() RETURNS boolean
 LANGUAGE sql STABLE PARALLEL SAFE

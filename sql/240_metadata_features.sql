@@ -129,6 +129,7 @@ DECLARE
 BEGIN
     PERFORM pix._require_coordinator('pix.add_metadata', 'Call it alone: SELECT * FROM pix.add_metadata(…)');
     PERFORM pix._require_writable('pix.add_metadata');
+    PERFORM pix._check_list('fields', fields);
     PERFORM pix._check_metadata(fields, weight, terms);
     PERFORM pix._lock_models();
     base := pix._find_model(base_model);

@@ -191,6 +191,7 @@ AS $$
 DECLARE
     number_of_sets bigint;
 BEGIN
+    PERFORM pix._check_list('classifiers', classifiers);
     IF coalesce(cardinality(classifiers), 0) = 0 THEN
         RAISE EXCEPTION USING ERRCODE = 'PX070', MESSAGE = 'No classifier is named',
             HINT = 'SELECT classifier FROM pix.classifiers lists the classifiers.';
@@ -276,7 +277,7 @@ BEGIN
         END IF;
         vectors := vectors || vector;
     END LOOP;
-    RETURN pix._average(vectors, classifiers, top);
+    RETURN pix._average(vectors, classifiers[:], top);
 END
 $$;
 COMMENT ON FUNCTION pix._classify(bytea, text[], integer) IS
@@ -344,7 +345,7 @@ BEGIN
         END IF;
         vectors := vectors || vector;
     END LOOP;
-    RETURN pix._average(vectors, classifiers, top);
+    RETURN pix._average(vectors, classifiers[:], top);
 END
 $$;
 COMMENT ON FUNCTION pix._classify_item(text, text[], integer) IS

@@ -324,6 +324,8 @@ BEGIN
     model := pix._find_model(model_name);
     PERFORM pix._lock_classifiers();
     PERFORM pix._check_classifier_name(classifier, is_imported => true);
+    PERFORM pix._check_list('labels', labels);
+    PERFORM pix._check_list('intercepts', intercepts);
     IF cardinality(labels) IS DISTINCT FROM cardinality(intercepts)
         OR array_position(labels, NULL) IS NOT NULL OR array_position(intercepts, NULL) IS NOT NULL
     THEN
@@ -339,7 +341,7 @@ BEGIN
             ),
             HINT = 'Give one float32 vector per class, one after another.';
     END IF;
-    PERFORM pix._store_classifier(classifier, model, NULL, 'imported', '{}', labels, weights, intercepts);
+    PERFORM pix._store_classifier(classifier, model, NULL, 'imported', '{}', labels[:], weights, intercepts[:]);
 END
 $$;
 COMMENT ON FUNCTION pix.register_classifier(text, text, text[], bytea, double precision[]) IS

@@ -304,7 +304,7 @@ BEGIN
     PERFORM pix._check_pack(pack, model);
     PERFORM pix._open_blocks(model.model_name);
     -- Principal components of vectors as they are suit the Euclidean distance; other metrics compare other vectors.
-    SELECT p.mean, substr(p.axes, 1, 4 * project_to * model.dimensions) AS axes INTO known FROM pix.projections p
+    SELECT p.mean, substr(p.axes, 1, 4 * model.dimensions * least(greatest(project_to, 0), p.components)) AS axes INTO known FROM pix.projections p
     WHERE metric = 'euclidean' AND p.model_name = model.model_name
         AND p.model_checksum IS NOT DISTINCT FROM model.checksum AND p.components >= project_to;
     SELECT * INTO written FROM pix._write_index(

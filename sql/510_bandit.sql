@@ -71,8 +71,8 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     IF seed < 0 THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = format('The seed is %s', seed),
-            HINT = 'Use a whole number from 0 on.';
+        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = format('seed must be 0 or more, not %s', seed),
+            HINT = 'Use a whole number from 0 on, or leave it out.';
     END IF;
 END
 $$;

@@ -63,13 +63,14 @@ BEGIN
     PERFORM pix._check_policy(policy);
     known := pix._clustering_or_default(clustering);
     used_prior := pix._check_prior(prior, known);
-    IF users IS NULL OR users NOT BETWEEN 2 AND 100000 OR votes IS NULL OR votes NOT BETWEEN 1 AND 10000
-        OR taste_groups < 1 OR flipped IS NULL OR NOT flipped BETWEEN 0 AND 0.5 OR seed IS NULL OR keep IS NULL
-    THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = 'Such users cannot be simulated',
-            HINT = 'Use 2 to 100,000 users, 1 to 10,000 votes, at least one taste group, flipped from 0 to 0.5, and a seed.';
+    PERFORM pix._check_range('users', users, 2, 100000);
+    PERFORM pix._check_range('votes', votes, 1, 10000);
+    PERFORM pix._check_range('taste_groups', coalesce(taste_groups, 1), 1, NULL);
+    PERFORM pix._check_range('flipped', flipped, 0, 0.5);
+    PERFORM pix._check_range('seed', seed, 0, NULL);
+    IF keep IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = 'keep must be true or false, not NULL', HINT = 'Leave keep out to keep nothing.';
     END IF;
-    PERFORM pix._check_seed(seed);
     PERFORM pix._use_planner();
     labels := pix._truths(truth, known.clustering);
     IF coalesce(cardinality(labels), 0) < 2 THEN

@@ -42,6 +42,7 @@ BEGIN
             HINT = 'Leave them out to have the default.';
     END IF;
     PERFORM pix._check_seed(seed);
+    PERFORM pix._check_list('policies', policies);
     FOREACH one IN ARRAY policies LOOP
         PERFORM pix._check_policy(one);
     END LOOP;

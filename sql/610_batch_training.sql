@@ -319,6 +319,7 @@ BEGIN
     CALL pix._require_no_transaction('pix.train_user_models');
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     PERFORM pix._require_writable('pix.train_user_models');
+    PERFORM pix._check_list('users', users);
     IF chunk_size IS NULL OR chunk_size < 1 THEN
         RAISE EXCEPTION USING ERRCODE = 'PX050', MESSAGE = format('chunk_size is %s', chunk_size),
             HINT = 'Use a chunk_size of at least 1; 2000 is the default.';

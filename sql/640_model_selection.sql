@@ -165,14 +165,20 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'PX140', MESSAGE = format('A run cannot be named %s', coalesce(quote_literal(run), 'NULL')),
             HINT = 'Use a name of 1 to 200 bytes.';
     END IF;
+    PERFORM pix._check_list('users', users);
+    PERFORM pix._check_list('sizes', sizes);
+    PERFORM pix._check_list('balance', balance);
+    PERFORM pix._check_list('algorithms', algorithms);
     PERFORM pix._check_selection(coalesce(algorithms, '{}'), coalesce(balance, '{}'), search);
-    PERFORM pix._check_seed(seed);
-    IF repeats IS NULL OR repeats NOT BETWEEN 1 AND 1000 OR seed IS NULL OR chunk_size IS NULL OR chunk_size < 1
-        OR coalesce(cardinality(sizes), 0) = 0 OR EXISTS (SELECT FROM unnest(sizes) s WHERE s IS NULL OR s NOT BETWEEN 6 AND 1900)
-    THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = 'Models cannot be selected like this',
-            HINT = 'Use sizes of 6 to 1,900 votes, 1 to 1,000 repeats, a seed, and a chunk_size of at least 1.';
+    PERFORM pix._check_range('repeats', repeats, 1, 1000);
+    PERFORM pix._check_range('seed', seed, 0, NULL);
+    PERFORM pix._check_range('chunk_size', chunk_size, 1, NULL);
+    IF coalesce(cardinality(sizes), 0) = 0 OR EXISTS (SELECT FROM unnest(sizes) s WHERE s IS NULL OR s NOT BETWEEN 6 AND 1900) THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = 'sizes must be numbers of votes from 6 to 1,900, and at least one',
+            HINT = 'For example sizes => ''{20,40}''.';
     END IF;
+    algorithms := ARRAY(SELECT u.a FROM unnest(algorithms) WITH ORDINALITY u (a, number) GROUP BY u.a ORDER BY min(u.number));
+    balance := ARRAY(SELECT u.b FROM unnest(balance) WITH ORDINALITY u (b, number) GROUP BY u.b ORDER BY min(u.number));
     pack := pix._packed(model);
     PERFORM pix._use_planner();
     PERFORM pix._lock('model_selections', run);

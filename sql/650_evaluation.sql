@@ -136,15 +136,17 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'PX140', MESSAGE = format('A run cannot be named %s', coalesce(quote_literal(run), 'NULL')),
             HINT = 'Use a name of 1 to 200 bytes.';
     END IF;
-    IF split IS NULL OR split NOT IN ('last', 'time') OR k IS NULL OR k NOT BETWEEN 1 AND 1000 OR test_share IS NULL
-        OR NOT test_share BETWEEN 0.01 AND 0.99 OR max_users IS NULL OR max_users < 1 OR seed IS NULL
-    THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = 'Recommenders cannot be evaluated like this',
-            HINT = 'Use split => ''last'' or ''time'', k of 1 to 1,000, test_share from 0.01 to 0.99, max_users from 1 on, and a seed.';
+    IF split IS NULL OR split NOT IN ('last', 'time') THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = format('split must be last or time, not %s', coalesce(quote_literal(split), 'NULL')),
+            HINT = 'Use split => ''last'' to hold out each user''s last like, or split => ''time'' for the newest votes of all.';
     END IF;
-    PERFORM pix._check_seed(seed);
+    PERFORM pix._check_range('k', k, 1, 1000);
+    PERFORM pix._check_range('test_share', test_share, 0.01, 0.99);
+    PERFORM pix._check_range('max_users', max_users, 1, NULL);
+    PERFORM pix._check_range('seed', seed, 0, NULL);
     model := pix._find_model(model_name);
     PERFORM pix._packed(model);
+    PERFORM pix._check_list('recommenders', recommenders);
     IF coalesce(cardinality(recommenders), 0) = 0 THEN
         RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = 'No recommender is named',
             HINT = 'Name some: ladder, popularity, random, or algorithms.';

@@ -7,6 +7,11 @@ ZeroVector(hint=…)` and the reference documentation say the same thing.
 from __future__ import annotations
 
 
+def shown(value) -> str:
+    """Return how an error shows a value that somebody has given."""
+    return "NULL" if value is None else repr(value)
+
+
 class PixelplumError(Exception):
     """Pixelplum cannot do what was asked."""
 

@@ -246,7 +246,7 @@ def test_which_clustering(shop):
         ("next_items('ann', 0)", "PX128", "n is 0", "1 to 1,000"),
         ("next_items('ann', NULL)", "PX128", "n is NULL", "1 to 1,000"),
         ("next_items('ann', 1001)", "PX128", "n is 1001", "1 to 1,000"),
-        ("next_item('ann', seed => -1)", "PX128", "The seed is -1", "from 0 on"),
+        ("next_item('ann', seed => -1)", "PX128", "seed must be 0 or more, not -1", "from 0 on"),
         ("refresh_priors(method => 'guess')", "PX128", "'guess' is not known", "likelihood"),
         ("refresh_priors(strength_cap => 0)", "PX128", "strength_cap of 0", "10,000"),
         ("refresh_priors('nothing')", "PX100", "'nothing' is not known", "fit_clusters"),

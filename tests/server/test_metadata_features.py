@@ -233,7 +233,7 @@ BAD_ARGUMENTS = [
     ("PX150", "'more', fields => '{}'", "No field"),
     ("PX150", "'more', fields => NULL", "No field"),
     ("PX150", "'more', fields => '{price,colour}'", "'colour'"),
-    ("PX150", "'more', fields => '{price,NULL}'", "None"),
+    ("PX150", "'more', fields => '{price,NULL}'", "NULL"),
     ("PX151", "'more', weight => 0", "weight is 0"),
     ("PX151", "'more', weight => -1", "weight is -1"),
     ("PX151", "'more', weight => 'NaN'", "weight is nan"),
@@ -312,7 +312,7 @@ def test_values_that_are_odd(extracted):
     assert design["empty"] == ["related", "title"]
     missing = {item_id for item_id, vector in vectors(extracted, "more").items() if vector[289]}
     assert missing == set(ids[:5])
-    fails_with(extracted, "PX150", "SELECT pix.add_metadata('more', fields => '{{price}}')")
+    fails_with(extracted, "PX077", "SELECT pix.add_metadata('more', fields => '{{price}}')")
 
 
 def test_older_versions_take_it_for_loaded_features(shop):

@@ -123,20 +123,20 @@ def test_rules_are_learned(selected):
 
 BAD_CALLS = [
     ("CALL pix.select_models(NULL)", "PX140", "named NULL"),
-    ("CALL pix.select_models('x', sizes => '{5}')", "PX128", "6 to 1,900"),
+    ("CALL pix.select_models('x', sizes => '{5}')", "PX128", "from 6 to 1,900"),
     ("CALL pix.select_models('x', sizes => '{}')", "PX128", "6 to 1,900"),
     ("CALL pix.select_models('x', sizes => '{29}')", "PX134", "more votes"),
     ("CALL pix.select_models('x', repeats => 0)", "PX128", "repeats"),
     ("CALL pix.select_models('x', balance => '{heavy}')", "PX135", "'heavy'"),
     ("CALL pix.select_models('x', algorithms => '{hierarchical}')", "PX133", "'hierarchical'"),
-    ("CALL pix.select_models('x', algorithms => NULL)", "PX133", "None"),
+    ("CALL pix.select_models('x', algorithms => NULL)", "PX133", "NULL"),
     ("CALL pix.select_models('x', search => 'wild')", "PX135", "'wild'"),
     ("CALL pix.select_models('x', users => '{nobody}', sizes => '{10}')", "PX134", "more votes"),
     ("SELECT * FROM pix.learn_model_policy('x')", "PX140", "no run 'x'"),
     ("SELECT * FROM pix.evaluate_recommenders('x', '{magic}')", "PX133", "'magic'"),
     ("SELECT * FROM pix.evaluate_recommenders('x', '{}')", "PX128", "No recommender"),
     ("SELECT * FROM pix.evaluate_recommenders('x', split => 'half')", "PX128", "split"),
-    ("SELECT * FROM pix.evaluate_recommenders('x', k => 0)", "PX128", "k of 1"),
+    ("SELECT * FROM pix.evaluate_recommenders('x', k => 0)", "PX128", "k must be from 1 to 1,000, not 0"),
     ("SELECT * FROM pix.evaluate_recommenders('x', test_share => 1)", "PX128", "test_share"),
     ("SELECT * FROM pix.evaluate_recommenders('')", "PX140", "named"),
 ]

@@ -105,12 +105,12 @@ def test_truths(shop):
         ("'thomson', 'brand'", "PX122", "'thomson' is not known"),
         ("'thompson', 'nothing'", "PX129", "'nothing' is no label set"),
         ("'thompson', NULL", "PX129", "NULL is no label set"),
-        ("'thompson', 'brand', users => 1", "PX128", "cannot be simulated"),
-        ("'thompson', 'brand', votes => 0", "PX128", "cannot be simulated"),
-        ("'thompson', 'brand', votes => NULL", "PX128", "cannot be simulated"),
+        ("'thompson', 'brand', users => 1", "PX128", "users must be from 2 to 100,000, not 1"),
+        ("'thompson', 'brand', votes => 0", "PX128", "votes must be from 1 to 10,000, not 0"),
+        ("'thompson', 'brand', votes => NULL", "PX128", "votes must be from 1 to 10,000, not NULL"),
         ("'thompson', 'brand', votes => 19, liked_labels => 1", "PX128", "more than the 18 items"),
-        ("'thompson', 'brand', seed => -1", "PX128", "The seed is -1"),
-        ("'thompson', 'brand', flipped => 0.6", "PX128", "cannot be simulated"),
+        ("'thompson', 'brand', seed => -1", "PX128", "seed must be 0 or more, not -1"),
+        ("'thompson', 'brand', flipped => 0.6", "PX128", "flipped must be from 0 to 0.5, not 0.6"),
         ("'thompson', 'brand', liked_labels => 2", "PX128", "Nobody can like 2 of 2 labels"),
         ("'thompson', 'brand', liked_labels => 1, clustering => 'gone'", "PX100", "'gone' is not known"),
     ],
@@ -175,7 +175,7 @@ class TestEvaluation:
         refuses(logged, "PX122", "SELECT * FROM pix.evaluate_policy('best')", "'best' is not known")
         refuses(logged, "PX122", "SELECT * FROM pix.compare_policies('{greedy,NULL}')", "is not known")
         refuses(logged, "PX128", "SELECT * FROM pix.compare_policies(NULL)", "NULL")
-        refuses(logged, "PX128", "SELECT * FROM pix.evaluate_policy('greedy', seed => -1)", "The seed is -1")
+        refuses(logged, "PX128", "SELECT * FROM pix.evaluate_policy('greedy', seed => -1)", "seed must be 0 or more")
         refuses(logged, "PX128", "SELECT * FROM pix.evaluate_policy('greedy', prior => 'hierarchical')", "branches")
         refuses(logged, "PX100", "SELECT * FROM pix.evaluate_policy('greedy', clustering => 'gone')", "'gone'")
         logged.ask("DELETE FROM pix.interactions")

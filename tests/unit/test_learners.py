@@ -207,7 +207,7 @@ def test_only_some_dimensions():
 
 @pytest.mark.parametrize(("algorithm", "parameters", "error", "said"), [
     ("magic", {}, UnknownAlgorithm, "'magic' is not known"),
-    (None, {}, UnknownAlgorithm, "None is not known"),
+    (None, {}, UnknownAlgorithm, "NULL is not known"),
     ("logistic", {"c": 1}, UnusableParameter, "no parameter 'c'"),
     ("sgd_log", {"loss": "hinge"}, UnusableParameter, "no parameter 'loss'"),
     ("logistic", {"C": 0}, UnusableParameter, "C is 0"),

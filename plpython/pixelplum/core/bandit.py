@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pixelplum.errors import UnknownPolicy
+from pixelplum.errors import UnknownPolicy, shown
 
 POLICIES = ("posterior_mean", "thompson", "ucb1", "epsilon_greedy", "greedy", "random")
 DRAWS = 1000
@@ -23,7 +23,7 @@ def check_policy(policy: str | None) -> None:
     UnknownPolicy
     """
     if policy not in POLICIES:
-        raise UnknownPolicy(f"The policy {'NULL' if policy is None else repr(policy)} is not known")
+        raise UnknownPolicy(f"The policy {shown(policy)} is not known")
 
 
 def values(policy: str, alpha: np.ndarray, beta: np.ndarray) -> np.ndarray:

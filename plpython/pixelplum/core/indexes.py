@@ -20,7 +20,7 @@ from pixelplum.core.blocks import Block, Names, mapped
 from pixelplum.core.nearest import Part, nearest
 from pixelplum.core.threads import CORES, signals_held
 from pixelplum.core.vectors import FLOAT32
-from pixelplum.errors import IndexBroken, IndexParameter
+from pixelplum.errors import IndexBroken, IndexParameter, shown
 
 Progress = Callable[[float], None]
 """Is told the share that is done, from 0 to 1; what it raises ends the build."""
@@ -103,7 +103,7 @@ def read_parameters(method: str, metric: str, given: dict, is_projected: bool) -
         If the method or a parameter is not known, or a value cannot be used.
     """
     if method not in OF_METHOD:
-        raise IndexParameter(f"The method {method!r} is not known", hint="Use one of: exact, annoy, hnsw.")
+        raise IndexParameter(f"The method {shown(method)} is not known", hint="Use one of: exact, annoy, hnsw.")
     known = OF_METHOD[method]
     if not isinstance(given, dict):
         raise IndexParameter("The parameters are no JSON object", hint='For example: {"rerank": 100}')
@@ -114,7 +114,7 @@ def read_parameters(method: str, metric: str, given: dict, is_projected: bool) -
             )
         if name == "dtype":
             if not isinstance(value, str) or value not in DTYPES:
-                raise IndexParameter(f"The dtype {value!r} is not known", hint=f"Use one of: {', '.join(DTYPES)}.")
+                raise IndexParameter(f"The dtype {shown(value)} is not known", hint=f"Use one of: {', '.join(DTYPES)}.")
             continue
         least, most = LIMITS[name]
         if type(value) is not int or not least <= value <= most:

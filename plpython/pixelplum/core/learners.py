@@ -28,7 +28,7 @@ from pixelplum.core.user_models import (
     SteppedLinear,
     sigmoid,
 )
-from pixelplum.errors import TooFewVotes, UnknownAlgorithm, UnusableParameter
+from pixelplum.errors import TooFewVotes, UnknownAlgorithm, UnusableParameter, shown
 
 SEED = 7
 FOLDS = 3
@@ -459,7 +459,9 @@ def check(algorithm: str, parameters: dict, dimensions: int | None = None) -> di
     UnknownAlgorithm, UnusableParameter
     """
     if algorithm not in NAMES:
-        raise UnknownAlgorithm(f"The algorithm {algorithm!r} is not known", hint=f"Use one of: {', '.join(NAMES)}.")
+        raise UnknownAlgorithm(
+            f"The algorithm {shown(algorithm)} is not known", hint=f"Use one of: {', '.join(NAMES)}."
+        )
     if not isinstance(parameters, dict):
         raise UnusableParameter("The parameters are no JSON object", hint='For example {"C": 0.3}.')
     if algorithm == "ensemble":

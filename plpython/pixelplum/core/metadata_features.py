@@ -14,7 +14,7 @@ from scipy import sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.preprocessing import StandardScaler
 
-from pixelplum.errors import MetadataField, MetadataParameter, NoMetadata
+from pixelplum.errors import MetadataField, MetadataParameter, NoMetadata, shown
 
 FIELDS = ("price", "brand", "categories", "related", "title")
 MAX_TERMS = 4096
@@ -36,7 +36,7 @@ def check(fields: list[str] | None, weight: float | None, terms: int | None) -> 
         raise MetadataField("No field is named")
     for field in fields:
         if field not in FIELDS:
-            raise MetadataField(f"The field {field!r} is not known")
+            raise MetadataField(f"The field {shown(field)} is not known")
     if weight is None or not 0 < weight <= MAX_WEIGHT:
         raise MetadataParameter(
             f"weight is {weight}", hint="Use a weight above 0, and of a million at most; 1 is as much as the picture."

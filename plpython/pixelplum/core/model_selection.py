@@ -10,7 +10,7 @@ from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from pixelplum.core import learners
 from pixelplum.core.learners import Votes
-from pixelplum.errors import PixelplumError, UnknownAlgorithm, UnusableParameter
+from pixelplum.errors import PixelplumError, UnknownAlgorithm, UnusableParameter, shown
 
 BALANCES = ("none", "oversample", "class_weight")
 SEARCHES = ("grid", "random")
@@ -28,16 +28,16 @@ def check(algorithms: list[str], balances: list[str], search: str) -> None:
     for algorithm in algorithms or [None]:
         if algorithm not in learners.ALGORITHMS:
             raise UnknownAlgorithm(
-                f"The algorithm {algorithm!r} cannot be compared here",
+                f"The algorithm {shown(algorithm)} cannot be compared here",
                 hint=f"Use some of: {', '.join(learners.ALGORITHMS)}.",
             )
     for balance in balances or [None]:
         if balance not in BALANCES:
             raise UnusableParameter(
-                f"The balance {balance!r} is not known", hint=f"Use some of: {', '.join(BALANCES)}."
+                f"The balance {shown(balance)} is not known", hint=f"Use some of: {', '.join(BALANCES)}."
             )
     if search not in SEARCHES:
-        raise UnusableParameter(f"The search {search!r} is not known", hint="Use grid or random.")
+        raise UnusableParameter(f"The search {shown(search)} is not known", hint="Use grid or random.")
 
 
 def oversample(votes: Votes, random: np.random.Generator) -> Votes:

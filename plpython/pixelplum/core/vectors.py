@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pixelplum.errors import UnknownMetric, VectorError, ZeroVector
+from pixelplum.errors import UnknownMetric, VectorError, ZeroVector, shown
 
 FLOAT32 = np.dtype("<f4")
 LARGEST_SQUARE = np.finfo(FLOAT32).max / 4
@@ -151,7 +151,7 @@ def check_dimensions(a: int, b: int) -> None:
 def check_metric(metric: str | None) -> None:
     """Refuse a metric that is not known."""
     if metric not in METRICS:
-        raise UnknownMetric(f"The metric {metric!r} is not known")
+        raise UnknownMetric(f"The metric {shown(metric)} is not known")
 
 
 def matrix(vectors: bytes, dimensions: int) -> np.ndarray:

@@ -7,7 +7,7 @@ from collections import OrderedDict
 
 from pixelplum.core import vectors
 from pixelplum.core.networks import LOADED_PER_STORED, Network
-from pixelplum.errors import EngineMissing, ModelBroken, ModelMissing, PictureError, SettingUnusable
+from pixelplum.errors import EngineMissing, ModelBroken, ModelMissing, PictureError, SettingUnusable, shown
 from pixelplum.server import cache as files
 
 DEFAULTS = {"network_memory_mb": 1024, "tensorflow_threads": 1, "tensorflow_memory_mb": 2048}
@@ -113,4 +113,4 @@ def _load(path, engine: str, cache: dict) -> Network:
         from pixelplum.core.tensorflow_networks import TensorFlowNetwork
 
         return TensorFlowNetwork(path, setting(cache, "tensorflow_threads"), setting(cache, "tensorflow_memory_mb"))
-    raise EngineMissing(f"The engine {engine!r} is not known", hint="Use one of: onnxruntime, tensorflow.")
+    raise EngineMissing(f"The engine {shown(engine)} is not known", hint="Use one of: onnxruntime, tensorflow.")

@@ -14,6 +14,7 @@ from pixelplum.core.blocks import Names, mapped
 from pixelplum.errors import CacheUnusable, IndexBroken, IndexParameter
 from pixelplum.server import cache as files
 from pixelplum.server.blocks import Packed, keep, kept
+from pixelplum.server.parameters import read
 from pixelplum.server.progress import teller
 
 PART_BYTES = 8 << 20
@@ -35,13 +36,7 @@ class OpenIndex:
 def check(plpy, cache: dict, method: str | None, metric: str | None, parameters: str, project_to: int | None) -> None:
     """Refuse what no index can be built with."""
     vectors.check_metric(metric)
-    try:
-        given = json.loads(parameters)
-    except ValueError as error:  # a number of thousands of digits
-        raise IndexParameter(
-            "The parameters hold a number that is too large", hint="Use whole numbers of a few digits."
-        ) from error
-    indexes.read_parameters(method, metric, given, project_to is not None)
+    indexes.read_parameters(method, metric, read(parameters, IndexParameter), project_to is not None)
 
 
 def build(

@@ -12,6 +12,7 @@ from pixelplum.core.candidates import unit
 from pixelplum.errors import PixelplumError, Untrainable, UnusableParameter, VectorError
 from pixelplum.server.blocks import keep, kept
 from pixelplum.server.cancelling import cancellable
+from pixelplum.server.parameters import read
 
 UNLIKELY = 0.2
 """A vote contradicts a model to which, without having seen it, it was less probable."""
@@ -24,12 +25,7 @@ NOTHING = dict.fromkeys(
 
 def check(plpy, cache: dict, algorithm: str, parameters: str, dimensions: int) -> str:
     """Return an algorithm's parameters as JSON, with defaults where none are given; refuse what cannot be used."""
-    try:
-        given = json.loads(parameters)
-    except ValueError as error:  # a number of thousands of digits
-        raise UnusableParameter(
-            "The parameters hold a number that is too large", hint="Use numbers of a few digits."
-        ) from error
+    given = read(parameters, UnusableParameter)
     return user_models.dumps(learners.check(algorithm, given, dimensions))
 
 

@@ -1,0 +1,571 @@
+"""Any function or procedure with any argument: an answer, or an error that says what to do."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import random
+import re
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+import psycopg2
+import pytest
+
+from pixelplum.core import indexes, learners
+from tests.conftest import CHECKOUT, ROLES, Clone
+from tests.server.test_features import fails_with
+
+LEAST = ("pix_reader", "pix_app", "pix_admin")
+LOGINS = {group: login for login, group in ROLES.items()}
+
+CATALOGUE = """
+SELECT p.oid::regprocedure::text, p.proname, p.prokind = 'p', coalesce(p.proargnames[:p.pronargs], '{}'),
+    ARRAY(SELECT format_type(t, NULL) FROM unnest(p.proargtypes) WITH ORDINALITY u (t, n) ORDER BY n),
+    p.pronargs - p.pronargdefaults,
+    ARRAY(SELECT r.rolname::text FROM aclexplode(p.proacl) a JOIN pg_roles r ON r.oid = a.grantee
+        WHERE a.privilege_type = 'EXECUTE')
+FROM pg_proc p WHERE p.pronamespace = 'pix'::regnamespace AND p.proname NOT LIKE '\\_%' AND p.prokind IN ('f', 'p')
+ORDER BY 1
+"""
+
+STRANGE = 'it\'s "100 %s" %% \\ {a,b};\n\t-- $1 $$'
+FOREIGN = "Stövel 靴 👢 \u202e\u0301"
+LONG = "boot " * 20_000
+DEEP = 50_000
+"""Brackets in one another: PostgreSQL takes as many as its stack allows, Python's json a thousand."""
+
+
+def floats(*numbers: float) -> bytes:
+    return np.array(numbers, "<f4").tobytes()
+
+
+@dataclass
+class Routine:
+    signature: str
+    name: str
+    is_procedure: bool
+    names: list[str]
+    types: list[str]
+    required: int
+    grantees: list[str]
+
+    @property
+    def role(self) -> str:
+        """The login of the least role that may call it."""
+        return LOGINS[next(role for role in LEAST if role in self.grantees)]
+
+    def call(self, values: dict) -> tuple[str, list]:
+        given = [(name, kind) for name, kind in zip(self.names, self.types, strict=True) if name in values]
+        arguments = ", ".join(f"{name} => CAST(%s AS {kind})" for name, kind in given)
+        verb = "CALL" if self.is_procedure else "SELECT * FROM"
+        return f"{verb} pix.{self.name}({arguments})", [values[name] for name, _ in given]
+
+
+def fill(db: Clone, boots) -> None:
+    """Something of every kind, small."""
+    db.pix("load", "metadata", boots / "metadata.json.gz")
+    for user in USERS:
+        db.query(
+            "SELECT pix.vote(%s, item_id, number %% 2 = 0) "
+            "FROM (SELECT item_id, row_number() OVER (ORDER BY md5(item_id || %s)) AS number FROM pix.images) i "
+            "WHERE number <= 12",
+            (user, user),
+        )
+    for work in (
+        "SELECT pix.build_index('fast')",
+        "SELECT pix.fit_clusters('groups', k => 4)",
+        "SELECT pix.fit_clusters('tree', algorithm => 'hierarchical', k => 4)",
+        "SELECT pix.set_default_clustering('groups')",
+        "SELECT pix.fit_map('all')",
+        "SELECT pix.fit_pca(components => 5)",
+        "SELECT pix.add_metadata('worded')",
+        "SELECT pix.train_classifier('heels', 'heel')",
+        "SELECT pix.train_user_model('ann', 'sgd_log')",
+        "CALL pix.train_user_models('nearest')",
+        "CALL pix.select_models('first', sizes => '{8}', algorithms => '{nearest}', balance => '{none}', repeats => 1)",
+        "SELECT pix.evaluate_recommenders('first', '{random}')",
+        "SELECT pix.vote('ann', item_id, number % 2 = 0) FROM ("
+        "SELECT item_id, row_number() OVER () AS number FROM pix.next_items('ann', 20)) n",
+    ):
+        db.query(work)
+
+
+USERS = ("ann", "bob", "cem", "dora")
+
+
+SENSIBLE = {
+    "add_metadata.model_name": "more",
+    "a": floats(1, 2),
+    "agreement": 1.0,
+    "algorithms": ["nearest"],
+    "alpha": 2.0,
+    "as_name": "small",
+    "b": floats(2, 1),
+    "balance": ["none"],
+    "beta": 2.0,
+    "calibrate": 2,
+    "classifier": "heels",
+    "classifiers": ["heels"],
+    "clustering": "groups",
+    "components": 3,
+    "cut_clusters.clustering": "tree",
+    "days": 30.0,
+    "dimensions": [1, 2],
+    "extend_metadata.model_name": "worded",
+    "index_name": "fast",
+    "intercepts": [0.0, 0.0],
+    "k": 3,
+    "label_set": "heel",
+    "labels": ["flat", "high"],
+    "layer": "",  # the first that has maps
+    "map": "all",
+    "metric": "cosine",
+    "model_name": "mini_inception",
+    "n": 2,
+    "numbers": [0.5, 1.5],
+    "policy": "thompson",
+    "policies": ["random", "greedy"],
+    "probability": 0.5,
+    "recommenders": ["random"],
+    "repeats": 1,
+    "run": "first",
+    "register_classifier.classifier": "halves",
+    "select_models.balance": ["none"],
+    "sizes": [8],
+    "fields": ["price"],
+    "source": "by hand",
+    "train_user_model.algorithm": "nearest",
+    "train_user_models.algorithm": "nearest",
+    "truth": "heel",
+    "user_id": "ann",
+    "users": ["ann", "bob"],
+    "simulate.users": 2,
+    "simulate.votes": 3,
+    "vote.liked": True,
+    "vote_batch.votes": "[]",
+}
+"""What a sensible person gives, by the argument's name, or by the function's and the argument's; see `Odd.given`."""
+
+NEVER_LEFT_OUT = ("algorithms", "k", "model_name", "repeats", "sizes", "users")
+"""Arguments that have a default, with which a call would take long, or which another model is for."""
+
+TOGETHER = {
+    "cluster": {"clustering": "groups"},
+    "filter_cluster": {"filter_clustering": "groups"},
+    "filter_clustering": {"filter_cluster": 1},
+    "fit_map.clustering": {"cluster": 1},
+    "filter_label": {"filter_clustering": "groups", "filter_cluster": 1},
+    "quantize_model.force": {"as_name": "worded"},
+    "quantize_model.model_name": {"as_name": "worded"},
+    "min_price": {"max_price": 100},
+}
+"""What is given with an odd argument, as it means nothing alone."""
+
+NAMES = (
+    "mini_inception",
+    "worded",
+    "heels",
+    "heel",
+    "groups",
+    "tree",
+    "fast",
+    "all",
+    "first",
+    "ann",
+    "nearest",
+    "euclidean",
+)
+TEXTS = ("", " ", "no such thing", STRANGE, FOREIGN, LONG, "NaN", *NAMES)
+INTEGERS = (0, -1, 1, 2, 1000, 10_001, 2**31 - 1, -(2**31))
+FLOATS = ("NaN", "Infinity", "-Infinity", 0.0, -0.0, -1.0, 1.0, 5e-324, 1e-30, 1e300, -1e300)
+REALS = ("NaN", "Infinity", "-Infinity", 0.0, -1.0, 1.0, 1e-45, 3e38, -3e38)
+
+
+def deep(brackets: int, inside: str = "") -> str:
+    return "[" * brackets + inside + "]" * brackets
+
+
+JSON = (
+    "null", "true", "0", "-1", "1e300", "1e5000", '"x"', "[]", "{}", "[null]", "[[]]", "[1, 2]", '[{"a": 1}]',
+    '{"": null}',
+    json.dumps({STRANGE: STRANGE, FOREIGN: FOREIGN}), json.dumps({LONG: LONG}), deep(900), deep(3000), deep(DEEP),
+    '{"a": ' + deep(3000) + "}", '{"a": ' + deep(DEEP) + "}", "[" + "9" * 5000 + "]",
+)  # fmt: skip
+NUMBERS = ("null", "0", "1", "-1", "0.5", "1e300", "1e5000", "2147483648", '"x"', "true", "[]", "{}", deep(900))
+LEARNERS = {
+    **{algorithm: tuple(known.parameters) for algorithm, known in learners.ALGORITHMS.items()},
+    "ensemble": ("members",),
+    "hierarchical": (),
+}
+INDEXES = indexes.OF_METHOD
+
+
+def odd_parameters(names: tuple[str, ...]) -> list[str]:
+    return [f'{{"{name}": {value}}}' for name in (*names, "other") for value in NUMBERS]
+
+
+VOTE_FIELDS = (
+    "user_id", "item_id", "liked", "signal", "voted_at", "idempotency_key", "policy", "clustering", "cluster",
+    "propensity", "other",
+)  # fmt: skip
+VOTE_VALUES = (
+    "null", "0", "-1", "1.5", "1e300", "1e5000", "true", '""', '"x"', '"infinity"', '"0001-01-01T00:00:00Z"',
+    '"9999-12-31T23:59:59.999999-14:00"', '"2026-02-30T00:00:00Z"', json.dumps(FOREIGN), json.dumps(LONG), "[]", "{}",
+    deep(3000),
+)  # fmt: skip
+
+
+def odd_votes(item_id: str) -> list[str]:
+    vote = {"user_id": "ann", "item_id": item_id, "liked": True}
+    return [json.dumps([vote | {name: "odd"}]).replace('"odd"', value) for name in VOTE_FIELDS for value in VOTE_VALUES]
+
+
+ODD = {
+    "text": TEXTS,
+    "text[]": (
+        "{}", "{NULL}", "{NULL,NULL}", "{{a,b},{c,d}}", "{{{a}}}", "{{NULL}}", "{a,a}", '{""}', "[5:6]={a,b}",
+        "[0:0]={a}", *([text] for text in TEXTS[1:]), list(map(str, range(20_000))),
+    ),
+    "integer": INTEGERS,
+    "integer[]": (
+        "{}", "{NULL}", "{{1,2},{3,4}}", "{{8}}", "{1,1}", "[5:6]={8,9}", list(range(20_000)), *([n] for n in INTEGERS),
+    ),
+    "double precision": FLOATS,
+    "double precision[]": (
+        "{}", "{NULL,1}", "{{0,0},{0,0}}", "{{0,0}}", "[5:6]={0,0}", "{0}", *([x, x] for x in FLOATS),
+    ),
+    "real": REALS,
+    "real[]": (
+        "{}", "{NULL,1}", "{NULL}", "{{1,2},{3,4}}", "{{1,2}}", "[5:6]={1,2}", [1.0] * 20_000, *([x] for x in REALS),
+        *([x] * 48 for x in REALS),
+    ),
+    "numeric": ("NaN", "Infinity", "-Infinity", "0", "-1", "1e-1000", "1e1000", "-1e1000", "9" * 2000),
+    "boolean": (True, False),
+    "jsonb": JSON,
+    "bytea": (b"", b"\0", b"no picture", b"\xff\xd8\xff", bytes(100_000)),
+    "interval": (
+        "0", "1 second", "-1 day", "178000000 years", "-178000000 years", "2147483647 days", "0.000001 seconds",
+        "infinity", "-infinity",
+    ),
+    "timestamp with time zone": (
+        "infinity", "-infinity", "0001-01-01", "4713-01-01 BC", "290000-01-01", "2026-11-25 10:00",
+    ),
+    "pix.feature_vector": (
+        floats(0), floats(0, 0), floats(1, 2), floats(math.nan, 1), floats(math.inf, 1), floats(3e38, 3e38),
+        floats(1e-45, 0), bytes(4 * 48), floats(*[1] * 48), floats(*range(5000)),
+    ),
+}  # fmt: skip
+"""Odd values, by type; NULL is odd for all."""
+
+INSTEAD = {
+    "fit_map.model_name": ("", "no such thing", LONG),
+    "fit_map.map": ("", STRANGE, LONG),
+    "fit_map.perplexity": (*FLOATS[:6], 1e300),
+    "fit_map.seed": (-1, 2**31 - 1, -(2**31)),
+    "select_models.repeats": (0, -1, 2, 1001, 2**31 - 1, -(2**31)),
+    "quantize_model.as_name": ("", STRANGE, LONG, "worded"),
+    "quantize_model.calibrate": (0, -1, 1001, 2**31 - 1, -(2**31)),
+    "simulate.users": (0, -1, 1, 3, 100_001, 2**31 - 1, -(2**31)),
+}
+"""Odd values of arguments with which a call that does its work takes seconds."""
+
+
+@dataclass
+class Odd:
+    """A database with something of every kind, and what to call its functions with."""
+
+    db: Clone
+    picture: bytes
+    item_ids: list[str]
+    layer: str
+    checksum: str
+    dimensions: int
+    numbers: itertools.count = field(default_factory=itertools.count)
+
+    def sensible(self, routine: Routine) -> dict:
+        """What is given for each argument that is sensible; what is not here keeps its default."""
+        chosen = {}
+        for place, name in enumerate(routine.names):
+            for key in (f"{routine.name}.{name}", name):
+                if key in self.given:
+                    if key != name or place < routine.required or name in NEVER_LEFT_OUT:
+                        chosen[name] = self.given[key]
+                    break
+            else:
+                assert place >= routine.required, f"SENSIBLE lacks {name}, an argument of {routine.signature}"
+        if routine.name == "select_models":  # what was committed goes on with the same arguments only
+            chosen["run"] = f"run {next(self.numbers)}"
+        return chosen
+
+    @cached_property
+    def given(self) -> dict:
+        return SENSIBLE | {
+            "candidates": self.item_ids,
+            "content": self.picture,
+            "item_id": self.item_ids[0],
+            "item_ids": self.item_ids[:2],
+            "layer": self.layer,
+            "vector": [1.0] * self.dimensions,
+            "checksum": self.checksum,
+            "weights": bytes(4 * 2 * self.dimensions),
+            "principal_components.vector": floats(*[1] * self.dimensions),
+            "to_array.vector": floats(*[1] * self.dimensions),
+        }
+
+    def together(self, routine: Routine, name: str) -> dict:
+        """What is given along with an odd argument."""
+        given = TOGETHER.get(f"{routine.name}.{name}", TOGETHER.get(name, {}))
+        return {key: value for key, value in given.items() if key in routine.names}
+
+    def odd(self, routine: Routine, name: str, kind: str) -> list:
+        """What is odd for an argument; on a cluster, where calls take long, a part of it."""
+        values = [None, *INSTEAD.get(f"{routine.name}.{name}", ODD[kind])]
+        if kind == "bytea":
+            values += [self.picture[: len(self.picture) // 2], self.picture]
+        if kind == "text[]":
+            values += [[self.item_ids[0], None], [self.item_ids[0]] * 2]
+        if kind.endswith("[]"):
+            good = self.given.get(f"{routine.name}.{name}") or self.given.get(name) or self.item_ids[:2]
+            values += [[good], [good, good], [*good, None], f"[5:6]={{{good[0]},{good[-1]}}}"]
+        if kind == "jsonb":
+            values += odd_votes(self.item_ids[0]) if name == "votes" else odd_parameters(("alpha", "m"))
+        if self.db.server.is_cluster:
+            return [None, *random.Random(f"{routine.name}.{name}").sample(values, min(len(values), 5))]
+        return values
+
+    @property
+    def combinations(self) -> int:
+        return 5 if self.db.server.is_cluster else 40
+
+
+def run(odd: Odd, role: str, sql: str, values: list, commit: bool = False) -> psycopg2.Error | None:
+    """Call something, and return its error; what it has done is undone."""
+    cursor = odd.db.session(role).cursor()
+    if not commit:
+        cursor.execute("BEGIN")
+    try:
+        cursor.execute(sql, values)
+        cursor.fetchall() if cursor.description else None
+    except psycopg2.Error as error:
+        return error
+    finally:
+        if not commit and not odd.db.session(role).closed:
+            cursor.execute("ROLLBACK")
+
+
+def what_is_wrong(error: psycopg2.Error | None) -> str | None:
+    if error is None:
+        return None
+    message, hint = error.diag.message_primary or str(error), error.diag.message_hint
+    if not (error.pgcode or "").startswith("PX"):
+        return f"{error.pgcode}: {message[:300]}"
+    if not hint:
+        return f"{error.pgcode} without a hint: {message[:300]}"
+    if len(message) < 6 or "Traceback" in message or "<NULL>" in message:
+        return f"{error.pgcode} says nothing: {message[:300]}"
+    return None
+
+
+def refused_by_the_server(odd: Odd, routine: Routine, given: dict, error: psycopg2.Error) -> bool:
+    """Tell whether a value is refused before any function sees it: PostgreSQL cannot read it as what it should be."""
+    for name, kind in zip(routine.names, routine.types, strict=True):
+        if name in given:
+            own = run(odd, routine.role, f"SELECT CAST(%s AS {kind})", [given[name]])
+            if own is not None and own.pgcode == error.pgcode:
+                return True
+    return False
+
+
+def shown(value) -> str:
+    text = repr(value)
+    return text if len(text) < 60 else f"{text[:40]}…({len(text):,} characters)"
+
+
+@pytest.fixture(scope="module")
+def odd(server, with_labels, stage, boots):
+    name = stage("odd", with_labels, lambda db: fill(db, boots))
+    db = Clone(server, server.name("odd_arguments"))
+    server.run(f"CREATE DATABASE {db.name} TEMPLATE {server.name(name)}")
+    server.run(f"ALTER DATABASE {db.name} SET statement_timeout = '{60 if server.is_cluster else 20}s'")
+    item_ids = [item for (item,) in db.query("SELECT item_id FROM pix.images ORDER BY 1 LIMIT 4")]
+    yield Odd(
+        db, bytes(db.value("SELECT content FROM pix.images ORDER BY item_id LIMIT 1")), item_ids,
+        db.value("SELECT layer FROM pix.model_layers() WHERE cardinality(shape) = 4 LIMIT 1"),
+        db.value("SELECT checksum FROM pix.models WHERE model_name = 'mini_inception'"),
+        db.value("SELECT dimensions FROM pix.models WHERE model_name = 'mini_inception'"),
+    )  # fmt: skip
+    db.close()
+    server.drop(db.name)
+
+
+CREATES = re.compile(r"^CREATE OR REPLACE (?:FUNCTION|PROCEDURE)\s+pix\.([a-z]\w*)\(", re.M)
+PUBLIC = sorted({name for path in (CHECKOUT / "sql").glob("*.sql") for name in CREATES.findall(path.read_text())})
+
+
+@pytest.fixture(scope="module")
+def routines(odd) -> list[Routine]:
+    return [Routine(*row) for row in odd.db.query(CATALOGUE)]
+
+
+def test_all_of_the_catalogue_is_called(routines):
+    assert sorted({routine.name for routine in routines}) == PUBLIC
+
+
+def findings(odd: Odd, routine: Routine, calls: list[tuple[str, dict]]) -> list[str]:
+    """Call a routine with arguments of each description; return what is wrong with the errors."""
+    found = []
+    for what, given in calls:
+        error = run(odd, routine.role, *routine.call(given), commit=routine.is_procedure)
+        wrong = what_is_wrong(error)
+        if wrong and not refused_by_the_server(odd, routine, given, error):
+            found.append(f"{routine.signature}, {what}: {wrong}")
+    return found
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_a_sensible_call_succeeds(odd, routines, name):
+    """Or else the other tests would try nothing: their odd argument is the only one."""
+    for routine in [routine for routine in routines if routine.name == name]:
+        assert run(odd, routine.role, *routine.call(odd.sensible(routine)), commit=routine.is_procedure) is None
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_one_odd_argument(odd, routines, name):
+    """No traceback, no error of PostgreSQL's own: what cannot be used is named, with what can."""
+    found = []
+    for routine in [routine for routine in routines if routine.name == name]:
+        calls = [
+            (
+                f"{argument} => {shown(value)}",
+                odd.sensible(routine) | odd.together(routine, argument) | {argument: value},
+            )
+            for argument, kind in zip(routine.names, routine.types, strict=True)
+            for value in odd.odd(routine, argument, kind)
+        ]
+        found += findings(odd, routine, [*calls, ("all NULL", dict.fromkeys(routine.names))])
+    assert not found, "\n" + "\n".join(found)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_several_odd_arguments(odd, routines, name):
+    """What one odd argument hides is found behind another one."""
+    found = []
+    for routine in [routine for routine in routines if routine.name == name and len(routine.names) > 1]:
+        chance = random.Random(routine.signature)
+        calls = []
+        for _ in range(odd.combinations):
+            odd_ones = chance.sample(list(zip(routine.names, routine.types, strict=True)), k=min(3, len(routine.names)))
+            given = {argument: chance.choice(odd.odd(routine, argument, kind)) for argument, kind in odd_ones}
+            what = ", ".join(f"{argument} => {shown(value)}" for argument, value in given.items())
+            calls.append((what, odd.sensible(routine) | odd.together(routine, "") | given))
+        found += findings(odd, routine, calls)
+    assert not found, "\n" + "\n".join(found)
+
+
+@pytest.mark.parametrize("algorithm", learners.NAMES)
+def test_odd_parameters_of_algorithms(odd, routines, algorithm):
+    (routine,) = [routine for routine in routines if routine.name == "train_user_model"]
+    calls = [
+        (f"{algorithm}, {shown(parameters)}", {"user_id": "ann", "algorithm": algorithm, "parameters": parameters})
+        for parameters in odd_parameters(LEARNERS[algorithm])
+    ]
+    found = findings(odd, routine, calls)
+    assert not found, "\n" + "\n".join(found)
+
+
+@pytest.mark.parametrize("method", INDEXES)
+def test_odd_parameters_of_indexes(odd, routines, method):
+    (routine,) = [routine for routine in routines if routine.name == "build_index"]
+    calls = [
+        (f"{method}, {shown(parameters)}", {"index_name": "odd", "method": method, "parameters": parameters})
+        for parameters in odd_parameters(INDEXES[method])
+    ]
+    found = findings(odd, routine, calls)
+    assert not found, "\n" + "\n".join(found)
+
+
+def test_what_is_not_there_yet(odd, routines, db):
+    """Sensible calls in a database that has a model and nothing else."""
+    found = []
+    empty = replace(odd, db=db)
+    for routine in routines:
+        found += findings(empty, routine, [("nothing is there", odd.sensible(routine))])
+        found += findings(empty, routine, [("nothing is given", dict.fromkeys(routine.names[: routine.required]))])
+    assert not found, "\n" + "\n".join(found)
+
+
+KINDS = {
+    "an array of two dimensions": (
+        "PX077", "algorithms must be a list of one dimension, not an array of 2",
+        "CALL pix.select_models('2-d', algorithms => '{{nearest}}')",
+    ),
+    "an array of two dimensions, elsewhere": (
+        "PX077", "exclude must be",
+        "SELECT * FROM pix.nearest((SELECT min(item_id) FROM pix.items), \"exclude\" => '{{a}}')",
+    ),
+    "lists in lists": (
+        "PX135", "hundreds of lists",
+        f"SELECT * FROM pix.train_user_model('ann', 'nearest', parameters => '{deep(3000)}')",
+    ),
+    "lists in lists, elsewhere": (
+        "PX091", "hundreds of lists", f"SELECT * FROM pix.build_index('deep', parameters => '{deep(3000)}')",
+    ),
+    "a product that is no integer": (
+        "PX091", "cannot be projected to 2147483647", "SELECT * FROM pix.build_index('wide', project_to => 2147483647)",
+    ),
+    "several numbers, of which one is wrong": (
+        "PX128", "max_users must be 1 or more, not 0", "SELECT * FROM pix.evaluate_recommenders('x', max_users => 0)",
+    ),
+    "what is NULL": (
+        "PX133", "The algorithm NULL cannot be compared", "CALL pix.select_models('NULL', algorithms => '{NULL}')",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_cause_is_named(odd, kind):
+    """In 0.7.0 tracebacks (38000), 22003, or a message that did not say which argument."""
+    sqlstate, said, sql = KINDS[kind]
+    assert said in str(fails_with(odd.db, sqlstate, sql))
+
+
+def test_arrays_may_begin_anywhere_and_repeat_themselves(odd):
+    """In 0.7.0 what began elsewhere than at 1 was NULL (23502), and what was named twice was compared twice (23505)."""
+    ask = odd.db.query
+    weights = bytes(4 * 2 * odd.dimensions)
+    ask("SELECT pix.register_classifier('late', 'mini_inception', '[5:6]={flat,high}', %s, '[0:1]={0,1}')", (weights,))
+    rows = "SELECT label, intercept FROM pix.classifier_classes WHERE classifier = 'late' ORDER BY label"
+    assert ask(rows) == [("flat", 0), ("high", 1)]
+    assert ask("SELECT label FROM pix.classify_item(%s, '[0:0]={late}'::text[], 1)", (odd.item_ids[0],)) == [("high",)]
+    ask(
+        "CALL pix.select_models('twice', sizes => '{8,8}', algorithms => '{nearest,nearest}', "
+        "balance => '{none,none}', repeats => 1)"
+    )
+    count = "SELECT count(*), count(DISTINCT user_id) FROM pix.model_selection_results WHERE run = 'twice'"
+    ((results, users),) = ask(count)
+    assert results == users > 0
+
+
+def test_procedures_in_a_transaction(odd, routines):
+    for routine in [routine for routine in routines if routine.is_procedure]:
+        error = run(odd, routine.role, *routine.call(odd.sensible(routine)))
+        assert error.pgcode == "PX062", routine.signature
+        for argument, kind in zip(routine.names, routine.types, strict=True):
+            for value in odd.odd(routine, argument, kind):
+                given = odd.sensible(routine) | {argument: value}
+                error = run(odd, routine.role, *routine.call(given))
+                assert what_is_wrong(error) is None or refused_by_the_server(odd, routine, given, error), argument
+
+
+def test_who_may_not_is_told_nothing_else(odd, routines):
+    """Whoever lacks EXECUTE gets 42501, whatever the arguments are."""
+    for routine in routines:
+        may = LEAST[LEAST.index(ROLES[routine.role]) :]
+        for login in (login for login, role in ROLES.items() if role not in may):
+            for given in (odd.sensible(routine), dict.fromkeys(routine.names)):
+                error = run(odd, login, *routine.call(given))
+                assert error is not None, (login, routine.signature)
+                assert error.pgcode == "42501", (login, routine.signature)
