@@ -358,7 +358,7 @@ BAD_CALLS = [
         "1 to 48",
     ),
     ("SELECT * FROM pix.selected_dimensions('u0')", "PX139", "has no sgd_log model"),
-    ("SELECT * FROM pix.explain('nobody', 'c0001')", "PX139", "has no logistic model"),
+    ("SELECT * FROM pix.explain('nobody', 'c0001')", "PX139", "has no model"),
     ("CALL pix.train_user_models('magic')", "PX133", "'magic' is not known"),
     ("CALL pix.train_user_models(chunk_size => 0)", "PX050", "chunk_size is 0"),
     ("CALL pix.train_user_models(parameters => '{}')", "PX135", "need the algorithm"),
@@ -373,7 +373,7 @@ class TestWhatGoesWrong:
         voters.ask("UPDATE pix.models SET checksum = repeat('a', 64) WHERE model_name = 'clouds'", role=None)
         voters.ask("UPDATE pix.features SET model_checksum = repeat('a', 64)")
         voters.ask("SELECT pix.pack_features()")
-        for statement in ("SELECT * FROM pix.recommend('u0')", "SELECT * FROM pix.explain('nobody', 'c0001')"):
+        for statement in ("SELECT * FROM pix.recommend('u0')", "SELECT * FROM pix.explain('u0', 'c0001')"):
             error = fails_with(voters, "PX132", statement)
             assert "'clouds' was imported again since the logistic model of user 'u0' was trained" in str(error)
             assert "pix.train_user_model('u0', 'logistic', 'clouds')" in error.diag.message_hint
