@@ -124,18 +124,18 @@ COMMENT ON FUNCTION pix._hold_user(text) IS
 REVOKE ALL ON FUNCTION pix._hold_user(text) FROM PUBLIC;
 
 -- As pix.opinions has it, but for what the vote''s own transaction has logged after it.
-CREATE OR REPLACE FUNCTION pix._opinion_at(vote pix.interactions, is_included boolean) RETURNS pix.opinions
+CREATE OR REPLACE FUNCTION pix._opinion_at(
+    vote pix.interactions, is_included boolean, OUT value double precision, OUT voted_at timestamptz, OUT vote_id bigint
+)
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
 AS $$
-DECLARE
-    opinion pix.opinions;
 BEGIN
-    SELECT i.user_id, i.item_id, i.signal, i.value, i.voted_at, i.vote_id INTO opinion
+    SELECT i.value, i.voted_at, i.vote_id INTO value, voted_at, vote_id
     FROM (
-        SELECT n.user_id, n.item_id, n.signal, n.value, n.voted_at, n.vote_id,
-            n.signal IN ('like', 'dislike') AS is_said, max(n.voted_at) FILTER (WHERE n.signal = 'undo') OVER () AS undone_at
+        SELECT n.signal, n.value, n.voted_at, n.vote_id, n.signal IN ('like', 'dislike') AS is_said,
+            max(n.voted_at) FILTER (WHERE n.signal = 'undo') OVER () AS undone_at
         FROM pix.interactions n
         WHERE n.user_id = vote.user_id AND n.item_id = vote.item_id AND CASE
             WHEN n.vote_id = vote.vote_id THEN is_included
@@ -146,7 +146,6 @@ BEGIN
     ORDER BY i.is_said DESC, i.signal = 'skip', CASE WHEN i.is_said THEN 0 ELSE abs(i.value) END DESC,
         i.voted_at DESC, i.vote_id DESC
     LIMIT 1;
-    RETURN opinion;
 END
 $$;
 COMMENT ON FUNCTION pix._opinion_at(pix.interactions, boolean) IS
@@ -159,8 +158,8 @@ SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
-    before pix.opinions := pix._opinion_at(vote, false);
-    after pix.opinions := pix._opinion_at(vote, true);
+    before record := pix._opinion_at(vote, false);
+    after record := pix._opinion_at(vote, true);
     half_life double precision;
     latest timestamptz;
 BEGIN
