@@ -41,7 +41,7 @@ ROLES = {"rita": "pix_reader", "adam": "pix_app", "ada": "pix_admin", "nobody": 
 
 def pytest_addoption(parser) -> None:
     parser.addoption("--dsn", help="Test on this server, as its superuser, in databases that are dropped afterwards.")
-    parser.addoption("--calls", type=int, default=10, help="How often to call what is called while others write.")
+    parser.addoption("--calls", type=int, default=6, help="How often to call what is called while others write.")
 
 
 @pytest.fixture(scope="session")

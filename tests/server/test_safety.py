@@ -180,11 +180,14 @@ SENTENCES = {
 }
 
 
+@pytest.fixture(scope="module")
+def with_metadata(stage, with_labels, boots) -> str:
+    return stage("with_metadata", with_labels, lambda db: db.pix("load", "metadata", boots / "metadata.json.gz"))
+
+
 @pytest.mark.parametrize("check", SENTENCES.values(), ids=SENTENCES)
-def test_sentence(extracted, boots, check):
-    extracted.pix("load", "metadata", boots / "metadata.json.gz")
-    extracted.pix("load", "labels", boots / "labels.csv")
-    check(extracted)
+def test_sentence(clone, with_metadata, check):
+    check(clone(with_metadata))
 
 
 def test_every_sentence_is_tried():
