@@ -338,7 +338,7 @@ class Odd:
 
     @property
     def combinations(self) -> int:
-        return 5 if self.db.server.is_cluster else 40
+        return 5 if self.db.server.is_cluster else 10
 
 
 def run(odd: Odd, role: str, sql: str, values: list, commit: bool = False) -> psycopg2.Error | None:
