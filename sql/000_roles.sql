@@ -26,7 +26,6 @@ GRANT pix_app TO pix_admin;
 REVOKE ALL ON SCHEMA pix FROM PUBLIC, pix_reader, pix_app, pix_admin;
 REVOKE ALL ON ALL TABLES IN SCHEMA pix FROM PUBLIC, pix_reader, pix_app, pix_admin;
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA pix FROM PUBLIC, pix_reader, pix_app, pix_admin;
-REVOKE ALL ON ALL ROUTINES IN SCHEMA pix FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 GRANT USAGE ON SCHEMA pix TO pix_reader;
 DO $$

@@ -6,5 +6,5 @@ LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE ROWS 10
 SET search_path = pg_catalog, pg_temp
 AS 'array_unnest';
 COMMENT ON FUNCTION pix._unnest(anyarray) IS 'Internal: the elements of an array as rows. Runs: either.';
-REVOKE ALL ON FUNCTION pix._unnest(anyarray) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._unnest(anyarray) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._unnest(anyarray) TO pix_reader;

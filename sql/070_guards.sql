@@ -15,7 +15,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._check_list(text, anyarray) IS
 'Internal: refuses an array of more than one dimension. Errors: PX077. Runs: either.';
-REVOKE ALL ON FUNCTION pix._check_list(text, anyarray) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._check_list(text, anyarray) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._check_list(text, anyarray) TO pix_reader;
 
 -- What is written of a bound is what a person would: 100,000 and 0.5.
@@ -39,7 +39,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._check_range(text, double precision, double precision, double precision) IS
 'Internal: refuses a number that is missing, NaN or out of its range, both ends of which are in it; highest may be NULL. Errors: PX128. Runs: either.';
-REVOKE ALL ON FUNCTION pix._check_range(text, double precision, double precision, double precision) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._check_range(text, double precision, double precision, double precision) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._check_range(text, double precision, double precision, double precision) TO pix_reader;
 
 -- On a standby nothing can be written, and a role may have been told not to.
@@ -48,7 +48,7 @@ LANGUAGE sql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$SELECT current_setting('transaction_read_only')::boolean$$;
 COMMENT ON FUNCTION pix._is_read_only() IS 'Internal: whether this transaction can write nothing. Runs: either.';
-REVOKE ALL ON FUNCTION pix._is_read_only() FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._is_read_only() FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._is_read_only() TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._require_writable(function text) RETURNS void
@@ -66,7 +66,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._require_writable(text) IS
 'Internal: refuses to go on where nothing can be written, and says where to ask. Errors: PX061. Runs: either.';
-REVOKE ALL ON FUNCTION pix._require_writable(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._require_writable(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._require_writable(text) TO pix_reader;
 
 -- A procedure: whether its caller may commit is told only by trying, and PL/pgSQL cannot catch what that raises. It has to work
@@ -90,7 +90,7 @@ $$;
 COMMENT ON PROCEDURE pix._require_no_transaction(text) IS
 'Internal: refuses to go on in a transaction of the caller''s, and commits what there is in its own. Errors: PX062.
 Runs: coordinator.';
-REVOKE ALL ON PROCEDURE pix._require_no_transaction(text) FROM PUBLIC;
+REVOKE ALL ON PROCEDURE pix._require_no_transaction(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON PROCEDURE pix._require_no_transaction(text) TO pix_reader;
 
 -- Whoever waited for a lock has to see what was done until then.
@@ -109,7 +109,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._require_read_committed() IS
 'Internal: refuses to work on what was true when the transaction began. Errors: PX130. Runs: either.';
-REVOKE ALL ON FUNCTION pix._require_read_committed() FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._require_read_committed() FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._require_read_committed() TO pix_reader;
 
 -- Advisory locks would do, but anybody who may connect can take those. A row of a cluster's table is locked with the whole
@@ -129,7 +129,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._lock(text, text) IS
 'Internal: who writes something of a table takes turns with others who do, until the end of the transaction. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._lock(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._lock(text, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._lock(text, text) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._try_lock(subject text, name text) RETURNS boolean
@@ -146,5 +146,5 @@ END
 $$;
 COMMENT ON FUNCTION pix._try_lock(text, text) IS
 'Internal: as pix._lock, but tells whether it got its turn at once. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._try_lock(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._try_lock(text, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._try_lock(text, text) TO pix_admin;

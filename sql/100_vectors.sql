@@ -12,7 +12,7 @@ COMMENT ON FUNCTION pix.to_array(pix.feature_vector) IS
 Arguments: vector. Result: real[], one number a dimension; NULL for NULL.
 Runs: either (coordinator or segments).
 Example: SELECT item_id, pix.to_array(vector) FROM pix.features LIMIT 3;';
-REVOKE ALL ON FUNCTION pix.to_array(pix.feature_vector) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.to_array(pix.feature_vector) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.to_array(pix.feature_vector) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix.from_array(numbers real[]) RETURNS pix.feature_vector
@@ -27,7 +27,7 @@ COMMENT ON FUNCTION pix.from_array(real[]) IS
 Arguments: numbers, all finite. Result: the vector; NULL for NULL. Errors: PX030.
 Runs: either (coordinator or segments).
 Example: SELECT pix.from_array(ARRAY[0.5, 1.5]::real[]);';
-REVOKE ALL ON FUNCTION pix.from_array(real[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.from_array(real[]) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.from_array(real[]) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix.distance(
@@ -45,7 +45,7 @@ Arguments: a, b (of one model); metric: cosine (0 to 2), euclidean, or dot (the 
 Result: double precision; NULL for NULL. Errors: PX030 for different dimensions, PX032 for an unknown metric.
 Runs: either (coordinator or segments).
 Example: SELECT pix.distance(a.vector, b.vector) FROM pix.features a, pix.features b LIMIT 1;';
-REVOKE ALL ON FUNCTION pix.distance(pix.feature_vector, pix.feature_vector, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.distance(pix.feature_vector, pix.feature_vector, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.distance(pix.feature_vector, pix.feature_vector, text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._distances(
@@ -59,7 +59,7 @@ return call(plpy, GD, '@VERSION@', 'vectors.distances', vector, queries, number,
 $$;
 COMMENT ON FUNCTION pix._distances(pix.feature_vector, bytea, integer, text) IS
 'Internal: distances of a vector to several, one after another in queries. Errors: PX030, PX032. Runs: either.';
-REVOKE ALL ON FUNCTION pix._distances(pix.feature_vector, bytea, integer, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._distances(pix.feature_vector, bytea, integer, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._distances(pix.feature_vector, bytea, integer, text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._check_queries(queries bytea, number integer, metric text) RETURNS void
@@ -71,7 +71,7 @@ return call(plpy, GD, '@VERSION@', 'vectors.check_queries', queries, number, met
 $$;
 COMMENT ON FUNCTION pix._check_queries(bytea, integer, text) IS
 'Internal: raises PX031 or PX032 if one of the vectors in queries has no meaningful neighbours. Runs: either.';
-REVOKE ALL ON FUNCTION pix._check_queries(bytea, integer, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._check_queries(bytea, integer, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._check_queries(bytea, integer, text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._check_metric(metric text) RETURNS void
@@ -82,5 +82,5 @@ from pixelplum.server import call
 return call(plpy, GD, '@VERSION@', 'vectors.check_metric', metric)
 $$;
 COMMENT ON FUNCTION pix._check_metric(text) IS 'Internal: refuses a metric that is not known. Errors: PX032. Runs: either.';
-REVOKE ALL ON FUNCTION pix._check_metric(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._check_metric(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._check_metric(text) TO pix_reader;

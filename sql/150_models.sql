@@ -26,7 +26,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._find_model(text) IS
 'Internal: the model of this name, or the default model for NULL. Errors: PX020. Runs: either.';
-REVOKE ALL ON FUNCTION pix._find_model(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._find_model(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._find_model(text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._network_of(model_name text, engine text DEFAULT 'onnxruntime') RETURNS text
@@ -60,7 +60,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._network_of(text, text) IS
 'Internal: the checksum of a model''s network, in the format of an engine. Errors: PX020, PX022, PX026, PX027. Runs: either.';
-REVOKE ALL ON FUNCTION pix._network_of(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._network_of(text, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._network_of(text, text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._network_is_loaded(checksum text) RETURNS boolean
@@ -72,7 +72,7 @@ return call(plpy, GD, '@VERSION@', 'features.is_loaded', checksum)
 $$;
 COMMENT ON FUNCTION pix._network_is_loaded(text) IS
 'Internal: whether this backend has the network in memory. Runs: either.';
-REVOKE ALL ON FUNCTION pix._network_is_loaded(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._network_is_loaded(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._model_is_ready(checksum text, engine text, verify boolean, settings jsonb) RETURNS boolean
 LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE
@@ -84,7 +84,7 @@ $$;
 COMMENT ON FUNCTION pix._model_is_ready(text, text, boolean, jsonb) IS
 'Internal: whether this backend can load the model from the cache of this host; verify: compare the whole file.
 Errors: PX022, PX026, PX028. Runs: either.';
-REVOKE ALL ON FUNCTION pix._model_is_ready(text, text, boolean, jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._model_is_ready(text, text, boolean, jsonb) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._write_model_part(checksum text, part integer, content bytea) RETURNS void
 LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE
@@ -95,7 +95,7 @@ return call(plpy, GD, '@VERSION@', 'features.write_model_part', checksum, part, 
 $$;
 COMMENT ON FUNCTION pix._write_model_part(text, integer, bytea) IS
 'Internal: appends a part to the cache file that is being restored. Errors: PX024. Runs: either.';
-REVOKE ALL ON FUNCTION pix._write_model_part(text, integer, bytea) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._write_model_part(text, integer, bytea) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._finish_model(checksum text) RETURNS void
 LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE
@@ -106,7 +106,7 @@ return call(plpy, GD, '@VERSION@', 'features.finish_model', checksum)
 $$;
 COMMENT ON FUNCTION pix._finish_model(text) IS
 'Internal: checks and names the restored cache file. Errors: PX022. Runs: either.';
-REVOKE ALL ON FUNCTION pix._finish_model(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._finish_model(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 -- PL/pgSQL reads the parts: its plain SELECT also works in parallel workers and on segments, plpy's does not.
 -- SECURITY DEFINER: whoever may use a model may have it restored, but not write files by calling the functions above.
@@ -138,7 +138,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._ensure_model(text, text, boolean) IS
 'Internal: restores the model into the cache of this host if it is missing there; tells whether it did. Runs: either.';
-REVOKE ALL ON FUNCTION pix._ensure_model(text, text, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._ensure_model(text, text, boolean) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._ensure_model(text, text, boolean) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._inspect_model(
@@ -151,7 +151,7 @@ return call(plpy, GD, '@VERSION@', 'models.inspect', checksum, engine)
 $$;
 COMMENT ON FUNCTION pix._inspect_model(text, text) IS
 'Internal: loads a model into an engine and says what it is. Errors: PX021, PX022, PX023, PX026. Runs: either.';
-REVOKE ALL ON FUNCTION pix._inspect_model(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._inspect_model(text, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._inspect_model(text, text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._check_sight(checksum text) RETURNS void
@@ -164,7 +164,7 @@ $$;
 COMMENT ON FUNCTION pix._check_sight(text) IS
 'Internal: refuses a network that does not tell two pictures apart, or sees two pictures where there is one.
 Errors: PX021, PX022, PX025. Runs: either.';
-REVOKE ALL ON FUNCTION pix._check_sight(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._check_sight(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._check_sight(text) TO pix_reader;
 
 -- VOLATILE, or a cluster would compute it once, on the coordinator, instead of on each segment.
@@ -178,7 +178,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._ensure_model_here(text, text) IS
 'Internal: verifies or restores the model''s file on the host it runs on; tells whether it was restored. Runs: either.';
-REVOKE ALL ON FUNCTION pix._ensure_model_here(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._ensure_model_here(text, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._ensure_model_here(text, text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix.warm_up(model_name text DEFAULT NULL, engine text DEFAULT 'onnxruntime') RETURNS boolean
@@ -214,7 +214,7 @@ PX024 a cache folder that cannot be written, PX026 an engine that is not known o
 TensorFlow graph, PX028 a setting that cannot be used, PX060 a call as a part of a larger query on a cluster.
 Runs: coordinator.
 Example: SELECT pix.warm_up(''mini_inception'');';
-REVOKE ALL ON FUNCTION pix.warm_up(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.warm_up(text, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.warm_up(text, text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._lock_models() RETURNS void
@@ -224,7 +224,7 @@ AS $$SELECT pix._lock('models', 'all')$$;
 COMMENT ON FUNCTION pix._lock_models() IS
 'Internal: who imports or drops a model takes turns, until the end of the transaction; a cluster locks whole tables, and
 two at once would be a deadlock. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._lock_models() FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._lock_models() FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._lock_models() TO pix_admin;
 
 -- What is stored here is opened only when a model is registered: the whole file is compared with its checksum first.
@@ -245,7 +245,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._store_model_part(text, integer, bytea) IS
 'Internal: stores a part of a network''s file, for pix model import. Errors: PX022, PX061. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._store_model_part(text, integer, bytea) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._store_model_part(text, integer, bytea) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._store_model_part(text, integer, bytea) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._remove_unused_parts() RETURNS void
@@ -256,7 +256,7 @@ DELETE FROM pix.model_parts p
 WHERE NOT EXISTS (SELECT FROM pix.models m WHERE p.checksum IN (m.checksum, m.tensorflow_checksum))
 $$;
 COMMENT ON FUNCTION pix._remove_unused_parts() IS 'Internal: removes files that no model uses any more. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._remove_unused_parts() FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._remove_unused_parts() FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.register_model(
     model_name text, checksum text, source text, agreement real DEFAULT NULL, tensorflow_checksum text DEFAULT NULL
@@ -310,7 +310,7 @@ Result: the row of pix.models. Errors: PX061 a standby or a read-only transactio
 or gives no vector, PX025 one that does not tell pictures apart.
 Runs: coordinator.
 Example: SELECT * FROM pix.register_model(''mine'', (SELECT min(checksum) FROM pix.model_parts), ''by hand'');';
-REVOKE ALL ON FUNCTION pix.register_model(text, text, text, real, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.register_model(text, text, text, real, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.register_model(text, text, text, real, text) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.set_default_model(model_name text) RETURNS void
@@ -330,7 +330,7 @@ COMMENT ON FUNCTION pix.set_default_model(text) IS
 Arguments: model_name. Result: none. Errors: PX061 a standby or a read-only transaction, PX020 for an unknown model.
 Runs: coordinator.
 Example: SELECT pix.set_default_model(''mini_inception'');';
-REVOKE ALL ON FUNCTION pix.set_default_model(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.set_default_model(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.set_default_model(text) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.drop_model(model_name text) RETURNS bigint
@@ -374,5 +374,5 @@ these features stay, but cannot be used.
 Arguments: model_name. Result: the number of features removed. Errors: PX061 a standby or a read-only transaction, PX020 for an unknown model.
 Runs: coordinator.
 Example: SELECT pix.drop_model(''mini_inception'');';
-REVOKE ALL ON FUNCTION pix.drop_model(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.drop_model(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.drop_model(text) TO pix_admin;

@@ -9,7 +9,7 @@ return call(plpy, GD, '@VERSION@', 'features.embed', content, checksum, engine)
 $$;
 COMMENT ON FUNCTION pix._run_network(bytea, text, text) IS
 'Internal: features, or why the picture has none. Errors: PX021, PX022 for a network that does not work. Runs: either.';
-REVOKE ALL ON FUNCTION pix._run_network(bytea, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._run_network(bytea, text, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._run_network(bytea, text, text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._try_embed(content bytea, checksum text, engine text) RETURNS pix.embedding
@@ -23,7 +23,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._try_embed(bytea, text, text) IS
 'Internal: features by a network, restored on this host if need be, or why the picture has none. Runs: either.';
-REVOKE ALL ON FUNCTION pix._try_embed(bytea, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._try_embed(bytea, text, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._try_embed(bytea, text, text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix.embed(
@@ -51,7 +51,7 @@ does more than compute, PX026 an engine that is not known or not installed, PX02
 PX028 a setting that cannot be used.
 Runs: either (in parallel workers too, and on the segments that hold the pictures).
 Example: SELECT item_id, pix.embed(content) FROM pix.images LIMIT 3;';
-REVOKE ALL ON FUNCTION pix.embed(bytea, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.embed(bytea, text, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.embed(bytea, text, text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._cores() RETURNS integer
@@ -62,7 +62,7 @@ from pixelplum.server import call
 return call(plpy, GD, '@VERSION@', 'doctor.cores')
 $$;
 COMMENT ON FUNCTION pix._cores() IS 'Internal: CPU cores that this server may use. Runs: either.';
-REVOKE ALL ON FUNCTION pix._cores() FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._cores() FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._cores() TO pix_admin;
 
 CREATE OR REPLACE VIEW pix.pending_images AS
@@ -82,7 +82,7 @@ WHERE m.size_bytes IS NOT NULL
     );
 COMMENT ON VIEW pix.pending_images IS
 'Pictures that the next pix.extract_features of a model will work on: without features, or with stale ones.';
-REVOKE ALL ON pix.pending_images FROM PUBLIC;
+REVOKE ALL ON pix.pending_images FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT SELECT ON pix.pending_images TO pix_reader;
 
 -- One table, and no index: parallel workers share out the few rows of a page, not the hundreds of an index's.
@@ -114,7 +114,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._embed_chunk(text[], text, text) IS
 'Internal: computes the features of these items into the temporary table pix_chunk. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._embed_chunk(text[], text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._embed_chunk(text[], text, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._embed_chunk(text[], text, text) TO pix_admin;
 
 -- A procedure that commits cannot have a SET clause: it sets search_path itself, in each transaction.
@@ -223,7 +223,7 @@ PX002 a host that lacks what networks need, PX020 unknown model, PX022 a network
 an engine that cannot be used, PX050 a chunk_size below 1.
 Runs: coordinator, outside a transaction block; the work is done in parallel workers or on the segments.
 Example: CALL pix.extract_features(''mini_inception'');';
-REVOKE ALL ON PROCEDURE pix.extract_features(text, integer, boolean, text) FROM PUBLIC;
+REVOKE ALL ON PROCEDURE pix.extract_features(text, integer, boolean, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON PROCEDURE pix.extract_features(text, integer, boolean, text) TO pix_admin;
 
 CREATE OR REPLACE VIEW pix.extraction_progress AS
@@ -252,13 +252,13 @@ GROUP BY m.model_name;
 COMMENT ON VIEW pix.extraction_progress IS
 'Exact counts per model: images = extracted + failed + pending. stale: those of the pending (or failed) ones that
 still have features of an earlier picture or model. images_per_second: of the latest run, its finished chunks.';
-REVOKE ALL ON pix.extraction_progress FROM PUBLIC;
+REVOKE ALL ON pix.extraction_progress FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT SELECT ON pix.extraction_progress TO pix_reader;
 
 CREATE OR REPLACE VIEW pix.feature_arrays AS
 SELECT f.item_id, f.model_name, pix.to_array(f.vector) AS features, f.extracted_at FROM pix.features f;
 COMMENT ON VIEW pix.feature_arrays IS 'Features as real[], for BI tools and other extensions.';
-REVOKE ALL ON pix.feature_arrays FROM PUBLIC;
+REVOKE ALL ON pix.feature_arrays FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT SELECT ON pix.feature_arrays TO pix_reader;
 
 CREATE OR REPLACE VIEW pix.current_features AS
@@ -269,5 +269,5 @@ LEFT JOIN pix.images i ON i.item_id = f.item_id
 WHERE f.image_sha256 IS NULL OR f.image_sha256 = i.sha256;
 COMMENT ON VIEW pix.current_features IS
 'Features that are up to date: of the model as it is, and of the item''s picture as it is. These are searched.';
-REVOKE ALL ON pix.current_features FROM PUBLIC;
+REVOKE ALL ON pix.current_features FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT SELECT ON pix.current_features TO pix_reader;

@@ -9,7 +9,7 @@ return call(plpy, GD, '@VERSION@', 'layers.list_layers', checksum)
 $$;
 COMMENT ON FUNCTION pix._list_layers(text) IS
 'Internal: the layers of a network whose file is on this host. Errors: PX021, PX022. Runs: either.';
-REVOKE ALL ON FUNCTION pix._list_layers(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._list_layers(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._list_layers(text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._model_layers(model_name text) RETURNS pix.layer[]
@@ -25,7 +25,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._model_layers(text) IS
 'Internal: pix.model_layers as an array. Errors: those of pix.model_layers. Runs: either.';
-REVOKE ALL ON FUNCTION pix._model_layers(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._model_layers(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._model_layers(text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix.model_layers(model_name text DEFAULT NULL) RETURNS SETOF pix.layer
@@ -41,7 +41,7 @@ Result: layer, operation (of ONNX), shape for one picture: {1, channels, height,
 Errors: PX020 unknown model, PX022 a model that cannot run.
 Runs: coordinator.
 Example: SELECT * FROM pix.model_layers(''mini_inception'') WHERE operation = ''Concat'';';
-REVOKE ALL ON FUNCTION pix.model_layers(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.model_layers(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.model_layers(text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._draw_maps(content bytea, checksum text, layer text, top integer)
@@ -54,7 +54,7 @@ return call(plpy, GD, '@VERSION@', 'layers.draw_maps', content, checksum, layer,
 $$;
 COMMENT ON FUNCTION pix._draw_maps(bytea, text, text, integer) IS
 'Internal: the strongest maps of a layer. Errors: PX010, PX011, PX021, PX022, PX029. Runs: either.';
-REVOKE ALL ON FUNCTION pix._draw_maps(bytea, text, text, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._draw_maps(bytea, text, text, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._draw_maps(bytea, text, text, integer) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._feature_maps(content bytea, model_name text, layer text, top integer)
@@ -78,7 +78,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._feature_maps(bytea, text, text, integer) IS
 'Internal: pix.feature_maps as an array. Errors: those of pix.feature_maps. Runs: either.';
-REVOKE ALL ON FUNCTION pix._feature_maps(bytea, text, text, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._feature_maps(bytea, text, text, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._feature_maps(bytea, text, text, integer) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix.feature_maps(content bytea, model_name text, layer text, top integer DEFAULT 8)
@@ -96,5 +96,5 @@ Errors: PX010 not a picture, PX011 one that takes too much to decode, PX020 unkn
 PX029 unknown layer, or one without maps, PX077 top below 1.
 Runs: coordinator.
 Example: SELECT m.rank, m.channel, m.strength, octet_length(m.picture) FROM pix.feature_maps((SELECT content FROM pix.images LIMIT 1), ''mini_inception'', (SELECT max(layer) FROM pix.model_layers(''mini_inception'') WHERE operation = ''Concat''), top => 3) m;';
-REVOKE ALL ON FUNCTION pix.feature_maps(bytea, text, text, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.feature_maps(bytea, text, text, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.feature_maps(bytea, text, text, integer) TO pix_reader;

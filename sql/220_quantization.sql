@@ -9,7 +9,7 @@ return call(plpy, GD, '@VERSION@', 'quantization.quantize', checksum, contents)
 $$;
 COMMENT ON FUNCTION pix._quantize(text, bytea[]) IS
 'Internal: the ONNX file of a network in INT8, calibrated on pictures. Errors: PX021, PX022, PX081. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._quantize(text, bytea[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._quantize(text, bytea[]) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._overlap(a bytea, b bytea, number integer, k integer) RETURNS double precision
 LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE
@@ -20,7 +20,7 @@ return call(plpy, GD, '@VERSION@', 'quantization.overlap', a, b, number, k)
 $$;
 COMMENT ON FUNCTION pix._overlap(bytea, bytea, integer, integer) IS
 'Internal: mean share of the k nearest neighbours that a number of items have in common by their vectors a and b. Runs: either.';
-REVOKE ALL ON FUNCTION pix._overlap(bytea, bytea, integer, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._overlap(bytea, bytea, integer, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._measure_networks(
     float_checksum text, int8_checksum text, contents bytea[],
@@ -34,7 +34,7 @@ return call(plpy, GD, '@VERSION@', 'quantization.measure', float_checksum, int8_
 $$;
 COMMENT ON FUNCTION pix._measure_networks(text, text, bytea[]) IS
 'Internal: time per picture and memory of two networks, in turn, on one core. Errors: PX021, PX022. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._measure_networks(text, text, bytea[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._measure_networks(text, text, bytea[]) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._test_accuracy(classifier pix.classifiers) RETURNS double precision
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -53,7 +53,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._test_accuracy(pix.classifiers) IS
 'Internal: accuracy of a classifier on the pictures of its test part that pix._embed_chunk has left in pix_chunk. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._test_accuracy(pix.classifiers) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._test_accuracy(pix.classifiers) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 -- Pictures are taken in the order of a hash, the one that splits items for training: a random order, and the same each
 -- time. The first are of the test part, and are compared; the last calibrate.
@@ -193,5 +193,5 @@ query on a cluster,
 PX061 a standby or a read-only transaction, PX077 an argument out of range or a name that is taken, PX078 more than 500 MB of pictures to calibrate on, PX080 too small an overlap, PX081 too few pictures.
 Runs: coordinator; pictures are compared in parallel workers or on the segments.
 Example: SELECT * FROM pix.quantize_model(''mini_inception'', ''mini_int8'', calibrate => 20, force => true);';
-REVOKE ALL ON FUNCTION pix.quantize_model(text, text, integer, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.quantize_model(text, text, integer, boolean) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.quantize_model(text, text, integer, boolean) TO pix_admin;

@@ -9,7 +9,7 @@ return call(plpy, GD, '@VERSION@', 'metadata_features.check', fields, weight, te
 $$;
 COMMENT ON FUNCTION pix._check_metadata(text[], double precision, integer) IS
 'Internal: refuses what no metadata can be encoded by. Errors: PX150, PX151. Runs: either.';
-REVOKE ALL ON FUNCTION pix._check_metadata(text[], double precision, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._check_metadata(text[], double precision, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._metadata_of(item_id text, item pix.items) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE COST 1000
@@ -23,7 +23,7 @@ SELECT jsonb_build_object(
 $$;
 COMMENT ON FUNCTION pix._metadata_of(text, pix.items) IS
 'Internal: what can be encoded of an item, as JSON; lists however nested are made flat. Runs: either.';
-REVOKE ALL ON FUNCTION pix._metadata_of(text, pix.items) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._metadata_of(text, pix.items) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._fit_metadata(
     items text[], fields text[], weight double precision, terms integer, norms bytea, OUT design jsonb, OUT columns integer
@@ -36,7 +36,7 @@ return call(plpy, GD, '@VERSION@', 'metadata_features.fit', items, fields, weigh
 $$;
 COMMENT ON FUNCTION pix._fit_metadata(text[], text[], double precision, integer, bytea) IS
 'Internal: how metadata are encoded, learned from items. Errors: PX153. Runs: either.';
-REVOKE ALL ON FUNCTION pix._fit_metadata(text[], text[], double precision, integer, bytea) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._fit_metadata(text[], text[], double precision, integer, bytea) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._encode_metadata(items text[], design jsonb) RETURNS bytea[]
 LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE COST 100000
@@ -47,7 +47,7 @@ return call(plpy, GD, '@VERSION@', 'metadata_features.encode', items, design)
 $$;
 COMMENT ON FUNCTION pix._encode_metadata(text[], jsonb) IS
 'Internal: what to append to the vectors of these items. Runs: either.';
-REVOKE ALL ON FUNCTION pix._encode_metadata(text[], jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._encode_metadata(text[], jsonb) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 -- Vectors are joined where they are stored; only metadata travel. A vector is as of the later of its picture's features and
 -- its metadata, and that is its extracted_at: where it differs, there is something new.
@@ -107,7 +107,7 @@ $$;
 COMMENT ON FUNCTION pix._append_metadata(pix.models, text, jsonb) IS
 'Internal: makes the vectors that a model lacks, or that are out of date, from packed ones of another; tells how many.
 Errors: PX024, PX030. Runs: coordinator; vectors are made on the segments.';
-REVOKE ALL ON FUNCTION pix._append_metadata(pix.models, text, jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._append_metadata(pix.models, text, jsonb) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.add_metadata(
     model_name text, base_model text DEFAULT NULL, fields text[] DEFAULT '{price,brand,categories,related,title}',
@@ -199,7 +199,7 @@ PX061 a standby or a read-only transaction, PX095 a base model without features,
 weight or a number of terms out of range, PX152 a name that is taken or cannot be used, PX153 no metadata.
 Runs: coordinator; vectors are made on the segments.
 Example: SELECT dimensions, items FROM pix.add_metadata(''with_brand'', ''mini_inception'', ARRAY[''brand'', ''price'']);';
-REVOKE ALL ON FUNCTION pix.add_metadata(text, text, text[], double precision, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.add_metadata(text, text, text[], double precision, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.add_metadata(text, text, text[], double precision, integer) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.extend_metadata(model_name text) RETURNS bigint
@@ -246,5 +246,5 @@ PX061 a standby or a read-only transaction, PX152 a model without metadata, PX15
 again.
 Runs: coordinator; vectors are made on the segments.
 Example: SELECT pix.extend_metadata(''with_brand'');';
-REVOKE ALL ON FUNCTION pix.extend_metadata(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.extend_metadata(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.extend_metadata(text) TO pix_admin;

@@ -16,7 +16,7 @@ COMMENT ON FUNCTION pix.split_of(text) IS
 Arguments: item_id. Result: train (80 %), validation (10 %), or test (10 %); NULL for NULL.
 Runs: either (coordinator or segments).
 Example: SELECT pix.split_of(item_id), count(*) FROM pix.items GROUP BY 1;';
-REVOKE ALL ON FUNCTION pix.split_of(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.split_of(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.split_of(text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._find_classifier(classifier text) RETURNS pix.classifiers
@@ -62,7 +62,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._find_classifier(text) IS
 'Internal: the classifier of this name, if its model is as it was. Errors: PX070, PX075. Runs: either.';
-REVOKE ALL ON FUNCTION pix._find_classifier(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._find_classifier(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._find_classifier(text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._raise_classifier_changed(classifier text) RETURNS void
@@ -77,7 +77,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._raise_classifier_changed(text) IS
 'Internal: says that a classifier changed under its user. Errors: PX070. Runs: either.';
-REVOKE ALL ON FUNCTION pix._raise_classifier_changed(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._raise_classifier_changed(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._raise_classifier_changed(text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._keep_classifier(
@@ -91,7 +91,7 @@ return call(plpy, GD, '@VERSION@', 'classifiers.load', checksum, labels, weights
 $$;
 COMMENT ON FUNCTION pix._keep_classifier(text, text[], bytea, double precision[]) IS
 'Internal: keeps a classifier in the memory of this backend. Errors: PX030. Runs: either.';
-REVOKE ALL ON FUNCTION pix._keep_classifier(text, text[], bytea, double precision[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._keep_classifier(text, text[], bytea, double precision[]) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 -- SECURITY DEFINER: whoever may classify has the classifier read from its tables, but cannot put another in its place,
 -- where the session's next role would find it.
@@ -115,7 +115,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._load_classifier(text, text) IS
 'Internal: reads a classifier into the memory of this backend. Errors: PX070. Runs: either.';
-REVOKE ALL ON FUNCTION pix._load_classifier(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._load_classifier(text, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._load_classifier(text, text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._kept_best_class(vector pix.feature_vector, checksum text) RETURNS pix.class_score
@@ -127,7 +127,7 @@ return call(plpy, GD, '@VERSION@', 'classifiers.best', vector, checksum)
 $$;
 COMMENT ON FUNCTION pix._kept_best_class(pix.feature_vector, text) IS
 'Internal: the most probable class; NULL if this backend does not keep the classifier. Errors: PX030. Runs: either.';
-REVOKE ALL ON FUNCTION pix._kept_best_class(pix.feature_vector, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._kept_best_class(pix.feature_vector, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._kept_best_class(pix.feature_vector, text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._best_class(vector pix.feature_vector, classifier text, checksum text)
@@ -147,7 +147,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._best_class(pix.feature_vector, text, text) IS
 'Internal: the most probable class of a vector. Errors: PX030. Runs: either.';
-REVOKE ALL ON FUNCTION pix._best_class(pix.feature_vector, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._best_class(pix.feature_vector, text, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._best_class(pix.feature_vector, text, text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._kept_probabilities(vector pix.feature_vector, checksum text)
@@ -161,7 +161,7 @@ $$;
 COMMENT ON FUNCTION pix._kept_probabilities(pix.feature_vector, text) IS
 'Internal: the probability of each class, in their order; NULL if this backend does not keep the classifier.
 Errors: PX030. Runs: either.';
-REVOKE ALL ON FUNCTION pix._kept_probabilities(pix.feature_vector, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._kept_probabilities(pix.feature_vector, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._kept_probabilities(pix.feature_vector, text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._probabilities(vector pix.feature_vector, classifier pix.classifiers)
@@ -181,7 +181,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._probabilities(pix.feature_vector, pix.classifiers) IS
 'Internal: the probability of each class of a vector. Errors: PX030. Runs: either.';
-REVOKE ALL ON FUNCTION pix._probabilities(pix.feature_vector, pix.classifiers) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._probabilities(pix.feature_vector, pix.classifiers) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._probabilities(pix.feature_vector, pix.classifiers) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._check_classify(classifiers text[], top integer) RETURNS void
@@ -216,7 +216,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._check_classify(text[], integer) IS
 'Internal: refuses what cannot be classified with. Errors: PX070, PX076, PX077. Runs: either.';
-REVOKE ALL ON FUNCTION pix._check_classify(text[], integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._check_classify(text[], integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._check_classify(text[], integer) TO pix_reader;
 
 -- Probabilities of one classifier after another, and the labels they belong to: summed up by label, and divided.
@@ -251,7 +251,7 @@ $$;
 COMMENT ON FUNCTION pix._average(bytea[], text[], integer) IS
 'Internal: the most probable classes by the mean of classifiers, each of which is given its own vector.
 Errors: PX030, PX070, PX075. Runs: either.';
-REVOKE ALL ON FUNCTION pix._average(bytea[], text[], integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._average(bytea[], text[], integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._average(bytea[], text[], integer) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._classify(content bytea, classifiers text[], top integer) RETURNS pix.class_score[]
@@ -282,7 +282,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._classify(bytea, text[], integer) IS
 'Internal: pix.classify as an array. Errors: those of pix.classify. Runs: either.';
-REVOKE ALL ON FUNCTION pix._classify(bytea, text[], integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._classify(bytea, text[], integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._classify(bytea, text[], integer) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix.classify(content bytea, classifier text, top integer DEFAULT 5)
@@ -300,7 +300,7 @@ Errors: those of pix.embed, PX070 unknown classifier, PX075 a classifier whose m
 PX077 top below 1.
 Runs: coordinator.
 Example: SELECT * FROM pix.classify((SELECT content FROM pix.images LIMIT 1), ''mini_inception'');';
-REVOKE ALL ON FUNCTION pix.classify(bytea, text, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.classify(bytea, text, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.classify(bytea, text, integer) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix.classify(content bytea, classifiers text[], top integer DEFAULT 5)
@@ -317,7 +317,7 @@ Result: rank (from 1), label, score: the mean probability of the class.
 Errors: those of pix.classify with one classifier, PX076 classifiers of different classes.
 Runs: coordinator.
 Example: SELECT * FROM pix.classify((SELECT content FROM pix.images LIMIT 1), ARRAY[''mini_inception'']);';
-REVOKE ALL ON FUNCTION pix.classify(bytea, text[], integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.classify(bytea, text[], integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.classify(bytea, text[], integer) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._classify_item(item_id text, classifiers text[], top integer) RETURNS pix.class_score[]
@@ -350,7 +350,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._classify_item(text, text[], integer) IS
 'Internal: pix.classify_item as an array. Errors: those of pix.classify_item. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._classify_item(text, text[], integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._classify_item(text, text[], integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._classify_item(text, text[], integer) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix.classify_item(item_id text, classifier text, top integer DEFAULT 5)
@@ -367,7 +367,7 @@ Errors: PX040 unknown item, PX041 an item without features, PX060 a call as a pa
 PX070 unknown classifier, PX075 a classifier whose model is gone or was imported again, PX077 top below 1.
 Runs: coordinator; on a cluster for one item at a time, given as a value where the result is joined or stored.
 Example: SELECT * FROM pix.classify_item(''B005IYS5ZA'', ''mini_inception'', top => 1);';
-REVOKE ALL ON FUNCTION pix.classify_item(text, text, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.classify_item(text, text, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.classify_item(text, text, integer) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix.classify_item(item_id text, classifiers text[], top integer DEFAULT 5)
@@ -383,7 +383,7 @@ Result: rank (from 1), label, score: the mean probability of the class.
 Errors: those of pix.classify_item with one classifier, PX076 classifiers of different classes.
 Runs: coordinator; on a cluster for one item at a time, given as a value where the result is joined or stored.
 Example: SELECT * FROM pix.classify_item(''B005IYS5ZA'', ARRAY[''mini_inception''], top => 1);';
-REVOKE ALL ON FUNCTION pix.classify_item(text, text[], integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.classify_item(text, text[], integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.classify_item(text, text[], integer) TO pix_reader;
 
 -- As in pix._embed_chunk, CREATE TABLE AS is what is planned in parallel. Features are small or lie in TOAST, so that
@@ -455,5 +455,5 @@ classifier, or one that was dropped or trained again meanwhile,
 PX075 a classifier whose model is gone or was imported again.
 Runs: coordinator; the work is done in parallel workers or on the segments.
 Example: SELECT pix.classify_all(''mini_inception'');';
-REVOKE ALL ON FUNCTION pix.classify_all(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.classify_all(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.classify_all(text) TO pix_admin;

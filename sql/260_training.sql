@@ -119,7 +119,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._check_labels(text, pix.models) IS
 'Internal: refuses a label set that nothing can be learned from. Errors: PX071 to PX074, PX078. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._check_labels(text, pix.models) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._check_labels(text, pix.models) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._fit_classifier(
     item_labels text[], splits text[], vectors bytea, algorithm text, balanced boolean, folds integer,
@@ -133,7 +133,7 @@ return call(plpy, GD, '@VERSION@', 'training.fit', item_labels, splits, vectors,
 $$;
 COMMENT ON FUNCTION pix._fit_classifier(text[], text[], bytea, text, boolean, integer) IS
 'Internal: trains and measures a classifier on vectors that follow one another. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._fit_classifier(text[], text[], bytea, text, boolean, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._fit_classifier(text[], text[], bytea, text, boolean, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._lock_classifiers() RETURNS void
 LANGUAGE sql VOLATILE PARALLEL UNSAFE
@@ -141,7 +141,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$SELECT pix._lock('classifiers', 'all')$$;
 COMMENT ON FUNCTION pix._lock_classifiers() IS
 'Internal: who writes classifiers takes turns, until the end of the transaction. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._lock_classifiers() FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._lock_classifiers() FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._forget_classifier(classifier text) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -157,7 +157,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._forget_classifier(text) IS
 'Internal: removes a classifier but for its predictions. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._forget_classifier(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._forget_classifier(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._check_classifier_name(classifier text, is_imported boolean) RETURNS void
 LANGUAGE plpgsql STABLE PARALLEL UNSAFE
@@ -184,7 +184,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._check_classifier_name(text, boolean) IS
 'Internal: refuses a name that cannot be used, or that belongs to a classifier of the other origin. Errors: PX077. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._check_classifier_name(text, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._check_classifier_name(text, boolean) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._store_classifier(
     classifier text, model pix.models, label_set text, algorithm text, parameters jsonb, labels text[], weights bytea,
@@ -212,7 +212,7 @@ $$;
 COMMENT ON FUNCTION pix._store_classifier(text, pix.models, text, text, jsonb, text[], bytea, double precision[]) IS
 'Internal: writes a classifier, in place of the one of this name. Errors: PX030. Runs: coordinator.';
 REVOKE ALL ON FUNCTION
-pix._store_classifier(text, pix.models, text, text, jsonb, text[], bytea, double precision[]) FROM PUBLIC;
+pix._store_classifier(text, pix.models, text, text, jsonb, text[], bytea, double precision[]) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.train_classifier(
     classifier text, label_set text, model_name text DEFAULT NULL, algorithm text DEFAULT 'softmax',
@@ -307,7 +307,7 @@ only, or a class of too few items, PX073 labels for items that are not in the ca
 earlier model, or of other dimensions, PX077 an argument out of range, PX078 more than 1,000 MB of features.
 Runs: coordinator.
 Example: SELECT * FROM pix.train_classifier(''heels'', ''heel'', balanced => true, folds => 3);';
-REVOKE ALL ON FUNCTION pix.train_classifier(text, text, text, text, boolean, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.train_classifier(text, text, text, text, boolean, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.train_classifier(text, text, text, text, boolean, integer) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.register_classifier(
@@ -354,7 +354,7 @@ cluster,
 PX061 a standby or a read-only transaction, PX077 a name that belongs to a trained classifier.
 Runs: coordinator.
 Example: SELECT pix.register_classifier(''halves'', ''mini_inception'', ARRAY[''a'', ''b''], decode(repeat(''00'', 2304), ''hex''), ARRAY[0, 1]);';
-REVOKE ALL ON FUNCTION pix.register_classifier(text, text, text[], bytea, double precision[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.register_classifier(text, text, text[], bytea, double precision[]) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.register_classifier(text, text, text[], bytea, double precision[]) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.drop_classifier(classifier text) RETURNS bigint
@@ -385,7 +385,7 @@ Errors: PX060 a call as a part of a larger query on a cluster,
 PX061 a standby or a read-only transaction, PX070 unknown classifier.
 Runs: coordinator.
 Example: SELECT pix.drop_classifier(''mini_inception'');';
-REVOKE ALL ON FUNCTION pix.drop_classifier(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.drop_classifier(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.drop_classifier(text) TO pix_admin;
 
 CREATE OR REPLACE VIEW pix.classifier_ranking AS
@@ -403,5 +403,5 @@ LEFT JOIN (
 ORDER BY c.label_set, t.accuracy DESC NULLS LAST, c.classifier;
 COMMENT ON VIEW pix.classifier_ranking IS
 'The classifiers of each label set, the best on its test items first; usable: whether the model is as it was in training.';
-REVOKE ALL ON pix.classifier_ranking FROM PUBLIC;
+REVOKE ALL ON pix.classifier_ranking FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT SELECT ON pix.classifier_ranking TO pix_reader;

@@ -13,7 +13,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._vector_changed() IS
 'Internal: trigger of pix.features, for a vector that was written anew. Runs: either.';
-REVOKE ALL ON FUNCTION pix._vector_changed() FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._vector_changed() FROM PUBLIC, pix_reader, pix_app, pix_admin;
 DROP TRIGGER IF EXISTS vector_changed ON pix.features;
 CREATE TRIGGER vector_changed BEFORE UPDATE OF item_id, model_name, model_checksum, vector ON pix.features
 FOR EACH ROW EXECUTE FUNCTION pix._vector_changed();
@@ -29,7 +29,7 @@ return call(plpy, GD, '@VERSION@', 'blocks.describe', item_ids, vectors)
 $$;
 COMMENT ON FUNCTION pix._describe_block(text[], bytea) IS
 'Internal: the lengths of a block''s vectors, and the sha256 of its file. Errors: PX030. Runs: either.';
-REVOKE ALL ON FUNCTION pix._describe_block(text[], bytea) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._describe_block(text[], bytea) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._missing_blocks(checksums text[]) RETURNS text[]
 LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE
@@ -40,7 +40,7 @@ return call(plpy, GD, '@VERSION@', 'blocks.missing', checksums)
 $$;
 COMMENT ON FUNCTION pix._missing_blocks(text[]) IS
 'Internal: which blocks the cache of this host lacks, or has damaged. Errors: PX024. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._missing_blocks(text[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._missing_blocks(text[]) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._restore_block(checksum text, item_ids text[], vectors bytea, norms bytea) RETURNS void
 LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE
@@ -51,7 +51,7 @@ return call(plpy, GD, '@VERSION@', 'blocks.restore', checksum, item_ids, vectors
 $$;
 COMMENT ON FUNCTION pix._restore_block(text, text[], bytea, bytea) IS
 'Internal: writes a block into the cache of this host. Errors: PX024, PX094. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._restore_block(text, text[], bytea, bytea) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._restore_block(text, text[], bytea, bytea) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._map_blocks(
     key text, numbers integer[], checksums text[], items integer[], dimensions integer
@@ -64,7 +64,7 @@ return call(plpy, GD, '@VERSION@', 'blocks.open_blocks', key, numbers, checksums
 $$;
 COMMENT ON FUNCTION pix._map_blocks(text, integer[], text[], integer[], integer) IS
 'Internal: maps the files of blocks, to be searched under a key; false if one was removed meanwhile. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._map_blocks(text, integer[], text[], integer[], integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._map_blocks(text, integer[], text[], integer[], integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._raise_files_vanish() RETURNS void
 LANGUAGE plpgsql STABLE PARALLEL SAFE
@@ -76,7 +76,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pix._raise_files_vanish() IS 'Internal: says that files cannot be kept. Errors: PX024. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._raise_files_vanish() FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._raise_files_vanish() FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._raise_files_vanish() TO pix_reader;
 
 -- SECURITY DEFINER: whoever may search may have files restored from the database, but not write any other.
@@ -116,7 +116,7 @@ $$;
 COMMENT ON FUNCTION pix._open_blocks(text) IS
 'Internal: maps the blocks of a model, restored into the cache of this host where they are missing.
 Errors: PX024, PX094. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._open_blocks(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._open_blocks(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._open_blocks(text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._sweep(owner text, live text[]) RETURNS void
@@ -129,7 +129,7 @@ $$;
 COMMENT ON FUNCTION pix._sweep(text, text[]) IS
 'Internal: removes files from the cache of this host but for those that are needed, by this database or another that shares the
 folder. Errors: PX024. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._sweep(text, text[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._sweep(text, text[]) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._sweep_files() RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -152,7 +152,7 @@ $$;
 COMMENT ON FUNCTION pix._sweep_files() IS
 'Internal: removes files of blocks and indexes that are gone from the cache of this host; a session that still needs one restores
 it. Errors: PX024. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._sweep_files() FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._sweep_files() FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 -- Whether each entry of a block is still true: the vector that it names is up to date, and says of itself that it is there.
 CREATE OR REPLACE FUNCTION pix._entries(model_name text)
@@ -181,7 +181,7 @@ $$;
 COMMENT ON FUNCTION pix._entries(text) IS
 'Internal: of each block, how many entries it has, how many are true, and how many vectors take themselves to be in another row.
 Runs: coordinator; the work is done on the segments.';
-REVOKE ALL ON FUNCTION pix._entries(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._entries(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 -- Statistics lag behind features that were just loaded: nested loops over them would be chosen wrongly.
 CREATE OR REPLACE FUNCTION pix.pack_features(model_name text DEFAULT NULL) RETURNS pix.packing
@@ -310,7 +310,7 @@ PX060 a call as a part of a larger query on a cluster, PX061 a standby or a read
 REPEATABLE READ or SERIALIZABLE.
 Runs: coordinator; the work is done on the segments.
 Example: SELECT * FROM pix.pack_features(''mini_inception'');';
-REVOKE ALL ON FUNCTION pix.pack_features(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.pack_features(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.pack_features(text) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._check_pack(pack pix.packs, model pix.models) RETURNS void
@@ -327,5 +327,5 @@ END
 $$;
 COMMENT ON FUNCTION pix._check_pack(pix.packs, pix.models) IS
 'Internal: refuses a model that has nothing in blocks. Errors: PX095. Runs: either.';
-REVOKE ALL ON FUNCTION pix._check_pack(pix.packs, pix.models) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._check_pack(pix.packs, pix.models) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._check_pack(pix.packs, pix.models) TO pix_reader;

@@ -17,7 +17,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pix._find_index(text) IS 'Internal: the index of this name. Errors: PX090. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._find_index(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._find_index(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._find_index(text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._check_index(index pix.indexes, model pix.models, metric text) RETURNS void
@@ -42,7 +42,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._check_index(pix.indexes, pix.models, text) IS
 'Internal: refuses an index that does not fit the question. Errors: PX092. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._check_index(pix.indexes, pix.models, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._check_index(pix.indexes, pix.models, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._check_index(pix.indexes, pix.models, text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._index_file_is_there(checksum text, kind text) RETURNS boolean
@@ -54,7 +54,7 @@ return call(plpy, GD, '@VERSION@', 'indexes.is_there', checksum, kind)
 $$;
 COMMENT ON FUNCTION pix._index_file_is_there(text, text) IS
 'Internal: whether the cache of this host has a file, undamaged. Errors: PX024. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._index_file_is_there(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._index_file_is_there(text, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._write_index_part(checksum text, part integer, content bytea) RETURNS void
 LANGUAGE plpython3u STABLE STRICT PARALLEL RESTRICTED
@@ -65,7 +65,7 @@ return call(plpy, GD, '@VERSION@', 'indexes.write_part', checksum, part, content
 $$;
 COMMENT ON FUNCTION pix._write_index_part(text, integer, bytea) IS
 'Internal: appends a part to the cache file that is being restored. Errors: PX024. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._write_index_part(text, integer, bytea) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._write_index_part(text, integer, bytea) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._finish_index_file(checksum text, kind text) RETURNS void
 LANGUAGE plpython3u STABLE STRICT PARALLEL RESTRICTED
@@ -76,7 +76,7 @@ return call(plpy, GD, '@VERSION@', 'indexes.finish', checksum, kind)
 $$;
 COMMENT ON FUNCTION pix._finish_index_file(text, text) IS
 'Internal: checks and names the restored cache file. Errors: PX024, PX094. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._finish_index_file(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._finish_index_file(text, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._restore_index_file(checksum text, kind text) RETURNS void
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
@@ -98,7 +98,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._restore_index_file(text, text) IS
 'Internal: puts a file into the cache of this host, if it is missing there or damaged. Errors: PX024, PX094. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._restore_index_file(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._restore_index_file(text, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._map_index(checksum text, design_checksum text) RETURNS boolean
 LANGUAGE plpython3u STABLE STRICT PARALLEL RESTRICTED
@@ -110,7 +110,7 @@ $$;
 COMMENT ON FUNCTION pix._map_index(text, text) IS
 'Internal: maps the files of an index, to be searched under the checksum of its design; false if one was removed meanwhile.
 Errors: PX094. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._map_index(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._map_index(text, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 -- SECURITY DEFINER: whoever may search may have the files of an index restored from the database, but not write any other.
 CREATE OR REPLACE FUNCTION pix._open_index(index_name text) RETURNS void
@@ -133,7 +133,7 @@ $$;
 COMMENT ON FUNCTION pix._open_index(text) IS
 'Internal: maps an index, restored into the cache of this host where it is missing. Errors: PX024, PX090, PX094.
 Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._open_index(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._open_index(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._open_index(text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._check_index_parameters(method text, metric text, parameters jsonb, project_to integer)
@@ -146,7 +146,7 @@ return call(plpy, GD, '@VERSION@', 'indexes.check', method, metric, parameters, 
 $$;
 COMMENT ON FUNCTION pix._check_index_parameters(text, text, jsonb, integer) IS
 'Internal: refuses what no index can be built with. Errors: PX032, PX091. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._check_index_parameters(text, text, jsonb, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._check_index_parameters(text, text, jsonb, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._write_index(
     title text, key text, method text, metric text, parameters jsonb, project_to integer, mean bytea, axes bytea,
@@ -161,7 +161,7 @@ $$;
 COMMENT ON FUNCTION pix._write_index(text, text, text, text, jsonb, integer, bytea, bytea) IS
 'Internal: builds an index of the blocks that were mapped under a key, into the cache of this host.
 Errors: PX024, PX091. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._write_index(text, text, text, text, jsonb, integer, bytea, bytea) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._write_index(text, text, text, text, jsonb, integer, bytea, bytea) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._rewrite_index(
     title text, old_checksum text, old_design_checksum text, key text, kept text[], added text[],
@@ -175,7 +175,7 @@ return call(plpy, GD, '@VERSION@', 'indexes.update', title, old_checksum, old_de
 $$;
 COMMENT ON FUNCTION pix._rewrite_index(text, text, text, text, text[], text[]) IS
 'Internal: writes an index that holds other items into the cache of this host. Errors: PX024, PX091. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._rewrite_index(text, text, text, text, text[], text[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._rewrite_index(text, text, text, text, text[], text[]) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._read_index_part(checksum text, part integer) RETURNS bytea
 LANGUAGE plpython3u STABLE STRICT PARALLEL RESTRICTED
@@ -186,7 +186,7 @@ return call(plpy, GD, '@VERSION@', 'indexes.read_part', checksum, part)
 $$;
 COMMENT ON FUNCTION pix._read_index_part(text, integer) IS
 'Internal: a part of a file that this backend has written; NULL behind its end. Errors: PX024. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._read_index_part(text, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._read_index_part(text, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._store_index_file(checksum text, kind text) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -209,7 +209,7 @@ $$;
 COMMENT ON FUNCTION pix._store_index_file(text, text) IS
 'Internal: stores a file that this backend has written in the database, in parts, and gives it its name in the cache.
 Errors: PX024. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._store_index_file(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._store_index_file(text, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 -- Two indexes of the same vectors that were built alike share a file.
 CREATE OR REPLACE FUNCTION pix._forget_index_files(old pix.indexes) RETURNS void
@@ -226,7 +226,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._forget_index_files(pix.indexes) IS
 'Internal: removes the files of an index that is gone, if no other has them. Errors: PX024. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._forget_index_files(pix.indexes) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._forget_index_files(pix.indexes) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._lock_index(index_name text) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -247,7 +247,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._lock_index(text) IS
 'Internal: who writes an index is the only one to, until the end of the transaction. Errors: PX091, PX093. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._lock_index(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._lock_index(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 -- Puts a finished index in the place of the one before, and measures it. Whoever reads meanwhile sees the one before until
 -- this transaction is committed, and its files can be restored as long.
@@ -282,7 +282,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._replace_index(pix.indexes, pix.models, timestamptz) IS
 'Internal: stores a finished index, measured, in the place of the one before. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._replace_index(pix.indexes, pix.models, timestamptz) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._replace_index(pix.indexes, pix.models, timestamptz) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._build_index(
     index_name text, model pix.models, method text, metric text, parameters jsonb, project_to integer
@@ -329,7 +329,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._build_index(text, pix.models, text, text, jsonb, integer) IS
 'Internal: builds an index of all features of a model. Errors: those of pix.build_index. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._build_index(text, pix.models, text, text, jsonb, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._build_index(text, pix.models, text, text, jsonb, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.build_index(
     index_name text, model_name text DEFAULT NULL, method text DEFAULT 'hnsw', metric text DEFAULT 'cosine',
@@ -365,7 +365,7 @@ session is building, PX095 a model without features.
 Runs: coordinator, on all its cores, in one transaction, which no packing of that model gets past; pix.builds shows how far it
 is. It cannot be cancelled while the trees of annoy are grown.
 Example: SELECT recall, build_seconds FROM pix.build_index(''boots'', method => ''hnsw'', parameters => ''{"ef_search": 100}'');';
-REVOKE ALL ON FUNCTION pix.build_index(text, text, text, text, jsonb, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.build_index(text, text, text, text, jsonb, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.build_index(text, text, text, text, jsonb, integer) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.refresh_index(index_name text) RETURNS pix.indexes
@@ -427,7 +427,7 @@ Arguments: index_name. Result: the row of pix.indexes, with its new recall.
 Errors: PX061 a standby or a read-only transaction, those of pix.build_index, PX090 unknown index.
 Runs: coordinator, on all its cores, in one transaction; pix.builds shows how far it is.
 Example: SELECT items, recall FROM pix.refresh_index(''boots'');';
-REVOKE ALL ON FUNCTION pix.refresh_index(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.refresh_index(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.refresh_index(text) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.drop_index(index_name text) RETURNS void
@@ -453,7 +453,7 @@ PX061 a standby or a read-only transaction, PX090 unknown index, PX093 an index 
 building.
 Runs: coordinator.
 Example: SELECT pix.drop_index(''boots'');';
-REVOKE ALL ON FUNCTION pix.drop_index(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.drop_index(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.drop_index(text) TO pix_admin;
 
 -- The share of found neighbours that are no farther than the last of the true ones: of two at the same distance, either is right.
@@ -513,7 +513,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._recall(pix.indexes, pix.models, integer, integer) IS
 'Internal: pix.recall_check of an index that need not be stored yet. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._recall(pix.indexes, pix.models, integer, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._recall(pix.indexes, pix.models, integer, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._recall(pix.indexes, pix.models, integer, integer) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix.recall_check(index_name text, queries integer DEFAULT 100, k integer DEFAULT 10)
@@ -546,7 +546,7 @@ Errors: PX033 k below 1, PX060 a call as a part of a larger query on a cluster, 
 PX092 an index of an earlier version of its model.
 Runs: coordinator.
 Example: SELECT recall, index_p50_ms, exact_p50_ms FROM pix.recall_check(''boots'', queries => 50);';
-REVOKE ALL ON FUNCTION pix.recall_check(text, integer, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.recall_check(text, integer, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.recall_check(text, integer, integer) TO pix_reader;
 
 CREATE OR REPLACE VIEW pix.index_status AS
@@ -567,7 +567,7 @@ COMMENT ON VIEW pix.index_status IS
 'Indexes and how far they are behind. items: those it finds; added: items that came or changed since, which are compared one
 by one until pix.refresh_index; removed: items that are gone or changed, which are left out of answers; usable: whether the
 model is still the one it was built for.';
-REVOKE ALL ON pix.index_status FROM PUBLIC;
+REVOKE ALL ON pix.index_status FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT SELECT ON pix.index_status TO pix_reader;
 
 CREATE OR REPLACE VIEW pix.builds AS
@@ -578,5 +578,5 @@ WHERE a.datname = current_database() AND a.application_name ~ '^pix: [0-9]+ % of
 COMMENT ON VIEW pix.builds IS
 'Indexes and neighbour graphs that are being built in this database: by which process, how much of it is done, and what it
 is (its name is cut after about 40 bytes).';
-REVOKE ALL ON pix.builds FROM PUBLIC;
+REVOKE ALL ON pix.builds FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT SELECT ON pix.builds TO pix_reader;

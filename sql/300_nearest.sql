@@ -18,7 +18,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pix._check_k(integer) IS 'Internal: refuses a k below 1. Errors: PX033. Runs: either.';
-REVOKE ALL ON FUNCTION pix._check_k(integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._check_k(integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._check_k(integer) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._candidates(
@@ -33,7 +33,7 @@ $$;
 COMMENT ON FUNCTION pix._candidates(text, text, bytea, integer, integer, text) IS
 'Internal: items that may be the nearest to each query, equally many for each; NULL if this backend has not mapped what is to
 be searched, or the blocks. Errors: PX030 to PX032. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._candidates(text, text, bytea, integer, integer, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._candidates(text, text, bytea, integer, integer, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._candidates(text, text, bytea, integer, integer, text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._rank(
@@ -56,7 +56,7 @@ Errors: PX030. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._rank(
     text, bytea, integer, text[], text[], text[], integer[], integer[], integer[], text[], double precision[], integer, text,
     boolean
-) FROM PUBLIC;
+) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._rank(
     text, bytea, integer, text[], text[], text[], integer[], integer[], integer[], text[], double precision[], integer, text,
     boolean
@@ -125,7 +125,7 @@ $$;
 COMMENT ON FUNCTION pix._conditions(pix.item_filter) IS
 'Internal: a filter as SQL on features f; nothing where everything passes. Errors: PX100, PX101, PX103, PX105.
 Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._conditions(pix.item_filter) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._conditions(pix.item_filter) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._conditions(pix.item_filter) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._scan(
@@ -153,7 +153,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._scan(bytea, integer, text[], text, integer, text, text) IS
 'Internal: compares each query with every vector that passes, where it is stored. Errors: PX030. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._scan(bytea, integer, text[], text, integer, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._scan(bytea, integer, text[], text, integer, text, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._scan(bytea, integer, text[], text, integer, text, text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._few_pass(model_name text, conditions text) RETURNS boolean
@@ -172,7 +172,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._few_pass(text, text) IS
 'Internal: whether so few items pass a filter that each of them is best compared. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._few_pass(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._few_pass(text, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._few_pass(text, text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._compare_all(
@@ -194,7 +194,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._compare_all(bytea, integer, text[], text, integer, text, text) IS
 'Internal: the nearest of all items that pass, without blocks or an index. Errors: PX030 to PX032. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._compare_all(bytea, integer, text[], text, integer, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._compare_all(bytea, integer, text[], text, integer, text, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._compare_all(bytea, integer, text[], text, integer, text, text) TO pix_reader;
 
 -- A few rows by their keys are what is asked for here, and statistics lag behind tables that grow fast: so the planner has
@@ -308,7 +308,7 @@ $$;
 COMMENT ON FUNCTION pix._search(bytea, integer, text[], pix.models, integer, text, pix.indexes, pix.item_filter) IS
 'Internal: the k nearest items to each query that pass a filter, the item that a query belongs to left out; ties in the order
 of item_id. Errors: PX024, PX030 to PX032, PX094. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._search(bytea, integer, text[], pix.models, integer, text, pix.indexes, pix.item_filter) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._search(bytea, integer, text[], pix.models, integer, text, pix.indexes, pix.item_filter) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._search(bytea, integer, text[], pix.models, integer, text, pix.indexes, pix.item_filter)
 TO pix_reader;
 
@@ -331,7 +331,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._raise_no_features(text, text) IS
 'Internal: says why an item has no features. Errors: PX040, PX041. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._raise_no_features(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._raise_no_features(text, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._raise_no_features(text, text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._model_of(model_name text, index pix.indexes, metric text) RETURNS pix.models
@@ -349,7 +349,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._model_of(text, pix.indexes, text) IS
 'Internal: the model that is asked for, or that of the index, which must fit it. Errors: PX020, PX092. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._model_of(text, pix.indexes, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._model_of(text, pix.indexes, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._model_of(text, pix.indexes, text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._check_dimensions(bytes integer, model pix.models) RETURNS void
@@ -366,7 +366,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._check_dimensions(integer, pix.models) IS
 'Internal: refuses a vector that is none of the model. Errors: PX030. Runs: either.';
-REVOKE ALL ON FUNCTION pix._check_dimensions(integer, pix.models) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._check_dimensions(integer, pix.models) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._check_dimensions(integer, pix.models) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._nearest(
@@ -403,7 +403,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._nearest(text, integer, text, text, text, pix.item_filter) IS
 'Internal: pix.nearest as an array. Errors: those of pix.nearest. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._nearest(text, integer, text, text, text, pix.item_filter) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._nearest(text, integer, text, text, text, pix.item_filter) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._nearest(text, integer, text, text, text, pix.item_filter) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix.nearest(
@@ -439,7 +439,7 @@ Runs: coordinator; on a cluster for one item at a time, given as a value where t
 Example: SELECT n.rank, n.distance, i.title FROM pix.nearest(''B005IYS5ZA'', k => 10) n JOIN pix.items i USING (item_id) ORDER BY n.rank;';
 REVOKE ALL ON FUNCTION
     pix.nearest(text, integer, text, text, text, text[], text[], text, text, text, numeric, numeric, text, integer)
-FROM PUBLIC;
+FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION
     pix.nearest(text, integer, text, text, text, text[], text[], text, text, text, numeric, numeric, text, integer)
 TO pix_reader;
@@ -460,7 +460,7 @@ $$;
 COMMENT ON FUNCTION pix._nearest_to_vector(pix.feature_vector, integer, pix.models, text, pix.indexes, pix.item_filter) IS
 'Internal: the nearest items to a vector of a model. Errors: PX030 to PX032. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._nearest_to_vector(pix.feature_vector, integer, pix.models, text, pix.indexes, pix.item_filter)
-FROM PUBLIC;
+FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._nearest_to_vector(
     pix.feature_vector, integer, pix.models, text, pix.indexes, pix.item_filter
 ) TO pix_reader;
@@ -493,7 +493,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._nearest_to_image(bytea, integer, text, text, text, pix.item_filter) IS
 'Internal: pix.nearest_to_image as an array. Errors: those of pix.nearest_to_image. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._nearest_to_image(bytea, integer, text, text, text, pix.item_filter) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._nearest_to_image(bytea, integer, text, text, text, pix.item_filter) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._nearest_to_image(bytea, integer, text, text, text, pix.item_filter) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix.nearest_to_image(
@@ -522,7 +522,7 @@ Runs: coordinator; on a cluster for one picture at a time, given as a value wher
 Example: SELECT * FROM pix.nearest_to_image((SELECT content FROM pix.images LIMIT 1), k => 5, max_price => 100);';
 REVOKE ALL ON FUNCTION
     pix.nearest_to_image(bytea, integer, text, text, text, text[], text[], text, text, text, numeric, numeric, text, integer)
-FROM PUBLIC;
+FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION
     pix.nearest_to_image(bytea, integer, text, text, text, text[], text[], text, text, text, numeric, numeric, text, integer)
 TO pix_reader;
@@ -550,7 +550,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._nearest_to_numbers(real[], integer, text, text, text, pix.item_filter) IS
 'Internal: pix.nearest_to_vector as an array. Errors: those of pix.nearest_to_vector. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._nearest_to_numbers(real[], integer, text, text, text, pix.item_filter) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._nearest_to_numbers(real[], integer, text, text, text, pix.item_filter) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._nearest_to_numbers(real[], integer, text, text, text, pix.item_filter) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix.nearest_to_vector(
@@ -579,7 +579,7 @@ Runs: coordinator; on a cluster for one vector at a time, given as a value where
 Example: SELECT * FROM pix.nearest_to_vector((SELECT features FROM pix.feature_arrays WHERE model_name = ''mini_inception'' LIMIT 1), k => 5);';
 REVOKE ALL ON FUNCTION
     pix.nearest_to_vector(real[], integer, text, text, text, text[], text[], text, text, text, numeric, numeric, text, integer)
-FROM PUBLIC;
+FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION
     pix.nearest_to_vector(real[], integer, text, text, text, text[], text[], text, text, text, numeric, numeric, text, integer)
 TO pix_reader;
@@ -644,7 +644,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._nearest_many(text[], integer, text, text, text, pix.item_filter) IS
 'Internal: pix.nearest_many as an array. Errors: those of pix.nearest_many. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._nearest_many(text[], integer, text, text, text, pix.item_filter) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._nearest_many(text[], integer, text, text, text, pix.item_filter) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._nearest_many(text[], integer, text, text, text, pix.item_filter) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix.nearest_many(
@@ -674,7 +674,7 @@ Runs: coordinator; on a cluster with the array given as a value where the result
 Example: SELECT * FROM pix.nearest_many(ARRAY(SELECT item_id FROM pix.features ORDER BY item_id LIMIT 3), k => 2);';
 REVOKE ALL ON FUNCTION
     pix.nearest_many(text[], integer, text, text, text, text[], text[], text, text, text, numeric, numeric, text, integer)
-FROM PUBLIC;
+FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION
     pix.nearest_many(text[], integer, text, text, text, text[], text[], text, text, text, numeric, numeric, text, integer)
 TO pix_reader;

@@ -12,7 +12,7 @@ return call(plpy, GD, '@VERSION@', 'neighbor_graph.nearest_in_block', queries, n
 $$;
 COMMENT ON FUNCTION pix._nearest_in_block(bytea, integer, bytea, bytea, integer, text) IS
 'Internal: candidates for the k nearest to each query in one block. Runs: either.';
-REVOKE ALL ON FUNCTION pix._nearest_in_block(bytea, integer, bytea, bytea, integer, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._nearest_in_block(bytea, integer, bytea, bytea, integer, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._nearest_in_block(bytea, integer, bytea, bytea, integer, text) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._alike_in_block(
@@ -26,7 +26,7 @@ return call(plpy, GD, '@VERSION@', 'neighbor_graph.alike_in_block', queries, num
 $$;
 COMMENT ON FUNCTION pix._alike_in_block(bytea, integer, bytea, bytea, double precision) IS
 'Internal: pairs of a query and a vector of one block that may be that near. Runs: either.';
-REVOKE ALL ON FUNCTION pix._alike_in_block(bytea, integer, bytea, bytea, double precision) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._alike_in_block(bytea, integer, bytea, bytea, double precision) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._alike_in_block(bytea, integer, bytea, bytea, double precision) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._merge_neighbors(
@@ -41,7 +41,7 @@ return call(plpy, GD, '@VERSION@', 'neighbor_graph.merge', key, asked, numbers, 
 $$;
 COMMENT ON FUNCTION pix._merge_neighbors(text, integer[], integer[], bytea[], integer, text) IS
 'Internal: the k nearest to each item of some blocks, out of what was found in all. Errors: PX030. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._merge_neighbors(text, integer[], integer[], bytea[], integer, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._merge_neighbors(text, integer[], integer[], bytea[], integer, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._merge_neighbors(text, integer[], integer[], bytea[], integer, text) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._merge_pairs(
@@ -56,7 +56,7 @@ return call(plpy, GD, '@VERSION@', 'neighbor_graph.pairs', key, asked, numbers, 
 $$;
 COMMENT ON FUNCTION pix._merge_pairs(text, integer[], integer[], bytea[], double precision, bigint) IS
 'Internal: pairs of items that are that near, each once. Errors: PX096. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._merge_pairs(text, integer[], integer[], bytea[], double precision, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._merge_pairs(text, integer[], integer[], bytea[], double precision, bigint) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 -- The queries are selected in the statement: a constant of megabytes would be sent to workers as text.
 CREATE OR REPLACE FUNCTION pix._comparison(expression text) RETURNS text
@@ -74,7 +74,7 @@ SELECT format(
 $$;
 COMMENT ON FUNCTION pix._comparison(text) IS
 'Internal: the query that compares the vectors of some blocks, $queries (and their number), with every block b. Runs: either.';
-REVOKE ALL ON FUNCTION pix._comparison(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._comparison(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._comparison(text) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._compare_blocks_now(
@@ -94,7 +94,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._compare_blocks_now(text, integer[], text, integer) IS
 'Internal: pix._compare_blocks by this backend alone, without writing anything. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._compare_blocks_now(text, integer[], text, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._compare_blocks_now(text, integer[], text, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 -- CREATE TABLE AS is planned in parallel, and what runs inside a function otherwise is not.
 CREATE OR REPLACE FUNCTION pix._compare_blocks(
@@ -139,7 +139,7 @@ COMMENT ON FUNCTION pix._compare_blocks(text, integer[], text, integer, bigint) 
 'Internal: compares the vectors of some blocks, $queries (and their number), with every block b from a number on;
 NULLs if more bytes were found than most.
 Runs: coordinator; the work is done in parallel workers or on the segments.';
-REVOKE ALL ON FUNCTION pix._compare_blocks(text, integer[], text, integer, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._compare_blocks(text, integer[], text, integer, bigint) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._compare_blocks(text, integer[], text, integer, bigint) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._next_blocks(model pix.models, done integer[], most bigint) RETURNS integer[]
@@ -155,7 +155,7 @@ WHERE b.before = 0 OR b.before + b.items <= least(4000, 8388608 / (model).dimens
 $$;
 COMMENT ON FUNCTION pix._next_blocks(pix.models, integer[], bigint) IS
 'Internal: blocks whose items are taken together next; NULL when all are done. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._next_blocks(pix.models, integer[], bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._next_blocks(pix.models, integer[], bigint) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._next_blocks(pix.models, integer[], bigint) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._neighbors_of_blocks(
@@ -190,7 +190,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._neighbors_of_blocks(pix.models, text, integer[], integer, text) IS
 'Internal: stores the neighbours of the items of some blocks. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._neighbors_of_blocks(pix.models, text, integer[], integer, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._neighbors_of_blocks(pix.models, text, integer[], integer, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._neighbors_of_blocks(pix.models, text, integer[], integer, text) TO pix_admin;
 
 -- A procedure that commits cannot have a SET clause: it sets search_path itself, in each transaction.
@@ -291,7 +291,7 @@ PX020 unknown model, PX024 a cache folder that cannot be used, PX030 a vector th
 metric, PX033 k below 1 or too large, PX095 a model without features, PX097 features that change all the time.
 Runs: coordinator, outside a transaction block; the work is done in parallel workers or on the segments.
 Example: CALL pix.build_neighbor_graph(''mini_inception'', k => 10);';
-REVOKE ALL ON PROCEDURE pix.build_neighbor_graph(text, integer, text) FROM PUBLIC;
+REVOKE ALL ON PROCEDURE pix.build_neighbor_graph(text, integer, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON PROCEDURE pix.build_neighbor_graph(text, integer, text) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._forget_neighbors(model_name text) RETURNS void
@@ -315,4 +315,4 @@ END
 $$;
 COMMENT ON FUNCTION pix._forget_neighbors(text) IS
 'Internal: removes the blocks, indexes and neighbours of a model. Errors: PX024. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._forget_neighbors(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._forget_neighbors(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;

@@ -8,7 +8,7 @@ from pixelplum.server import call
 return call(plpy, GD, '@VERSION@', 'neighbor_graph.raise_too_many_pairs')
 $$;
 COMMENT ON FUNCTION pix._raise_too_many_pairs() IS 'Internal: says that there are too many pairs. Errors: PX096. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._raise_too_many_pairs() FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._raise_too_many_pairs() FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._alike(max_distance double precision) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -16,7 +16,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$SELECT format('pix._alike_in_block($queries, b.vectors, b.norms, %L)', max_distance)$$;
 COMMENT ON FUNCTION pix._alike(double precision) IS
 'Internal: the expression that pix._compare_blocks takes, for pairs that are that near. Runs: either.';
-REVOKE ALL ON FUNCTION pix._alike(double precision) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._alike(double precision) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 -- Where nothing can be written, blocks are compared by this backend alone; and being stable, it sees them as of one moment.
 CREATE OR REPLACE FUNCTION pix._duplicates_now(model pix.models, max_distance double precision) RETURNS pix.duplicate[]
@@ -56,7 +56,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._duplicates_now(pix.models, double precision) IS
 'Internal: pix.duplicates as an array, without writing anything. Errors: PX024, PX061, PX094, PX096. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._duplicates_now(pix.models, double precision) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._duplicates_now(pix.models, double precision) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.duplicates(model_name text DEFAULT NULL, max_distance double precision DEFAULT 0.01)
 RETURNS SETOF pix.duplicate
@@ -113,12 +113,12 @@ Errors: PX020 unknown model, PX024 a cache folder that cannot be used, PX030 a v
 a part of a larger query on a cluster, PX061 features that are not packed on a standby or in a read-only transaction, PX096 a max_distance that makes no sense, or more than a million pairs.
 Runs: coordinator; the work is done in parallel workers or on the segments.
 Example: SELECT * FROM pix.duplicates(''mini_inception'', max_distance => 0.001) ORDER BY distance LIMIT 5;';
-REVOKE ALL ON FUNCTION pix.duplicates(text, double precision) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.duplicates(text, double precision) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.duplicates(text, double precision) TO pix_admin;
 
 CREATE OR REPLACE VIEW pix.identical_images AS
 SELECT i.sha256, count(*) AS items, array_agg(i.item_id ORDER BY i.item_id) AS item_ids
 FROM pix.images i GROUP BY i.sha256 HAVING count(*) > 1;
 COMMENT ON VIEW pix.identical_images IS 'Picture files that several items have, byte for byte, and which items these are.';
-REVOKE ALL ON pix.identical_images FROM PUBLIC;
+REVOKE ALL ON pix.identical_images FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT SELECT ON pix.identical_images TO pix_reader;

@@ -19,7 +19,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._find_clustering(text) IS
 'Internal: the clustering of this name. Errors: PX100. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._find_clustering(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._find_clustering(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._find_clustering(text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._check_clustering(clustering pix.clusterings) RETURNS void
@@ -45,7 +45,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._check_clustering(pix.clusterings) IS
 'Internal: refuses a clustering whose model has changed. Errors: PX103. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._check_clustering(pix.clusterings) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._check_clustering(pix.clusterings) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._check_clustering(pix.clusterings) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._leaf_clusters(clustering text, cluster integer) RETURNS integer[]
@@ -78,7 +78,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._leaf_clusters(text, integer) IS
 'Internal: the clusters that items of a cluster belong to: itself, or those below it. Errors: PX105. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._leaf_clusters(text, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._leaf_clusters(text, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._leaf_clusters(text, integer) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._start_kmeans(
@@ -92,7 +92,7 @@ return call(plpy, GD, '@VERSION@', 'clusters.start_kmeans', sample, number, dime
 $$;
 COMMENT ON FUNCTION pix._start_kmeans(bytea, integer, integer[], integer[], integer) IS
 'Internal: seeds runs of k-means, which this backend keeps. Errors: PX030, PX102. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._start_kmeans(bytea, integer, integer[], integer[], integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._start_kmeans(bytea, integer, integer[], integer[], integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._possible_ks(sample bytea, number integer, dimensions integer[], ks integer[])
 RETURNS integer[]
@@ -104,7 +104,7 @@ return call(plpy, GD, '@VERSION@', 'clusters.possible', sample, number, dimensio
 $$;
 COMMENT ON FUNCTION pix._possible_ks(bytea, integer, integer[], integer[]) IS
 'Internal: those numbers of clusters that there are enough different vectors for. Errors: PX030. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._possible_ks(bytea, integer, integer[], integer[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._possible_ks(bytea, integer, integer[], integer[]) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._round_of_mapped(key text) RETURNS boolean
 LANGUAGE plpython3u VOLATILE STRICT PARALLEL UNSAFE
@@ -115,7 +115,7 @@ return call(plpy, GD, '@VERSION@', 'clusters.round_of_mapped', key)
 $$;
 COMMENT ON FUNCTION pix._round_of_mapped(text) IS
 'Internal: a round of k-means over blocks that were mapped under a key; whether there is more to do. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._round_of_mapped(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._round_of_mapped(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._kmeans_trial(OUT centres bytea, OUT counts integer[], OUT origin bytea)
 LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE
@@ -126,7 +126,7 @@ return call(plpy, GD, '@VERSION@', 'clusters.trial')
 $$;
 COMMENT ON FUNCTION pix._kmeans_trial() IS
 'Internal: centres that segments compare vectors with. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._kmeans_trial() FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._kmeans_trial() FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._kmeans_sums(
     vectors bytea, items integer, dimensions integer[], centres bytea, counts integer[], origin bytea
@@ -139,7 +139,7 @@ return call(plpy, GD, '@VERSION@', 'clusters.sums', vectors, items, dimensions, 
 $$;
 COMMENT ON FUNCTION pix._kmeans_sums(bytea, integer, integer[], bytea, integer[], bytea) IS
 'Internal: what of a block belongs to each centre, summed up. Errors: PX030. Runs: either.';
-REVOKE ALL ON FUNCTION pix._kmeans_sums(bytea, integer, integer[], bytea, integer[], bytea) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._kmeans_sums(bytea, integer, integer[], bytea, integer[], bytea) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._add_sums(a bytea, b bytea) RETURNS bytea
 LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE
@@ -150,14 +150,14 @@ return call(plpy, GD, '@VERSION@', 'clusters.add', a, b)
 $$;
 COMMENT ON FUNCTION pix._add_sums(bytea, bytea) IS
 'Internal: adds up what two blocks gave. Runs: either.';
-REVOKE ALL ON FUNCTION pix._add_sums(bytea, bytea) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._add_sums(bytea, bytea) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE AGGREGATE pix._sum_of_sums(bytea) (
     SFUNC = pix._add_sums, STYPE = bytea, COMBINEFUNC = pix._add_sums, PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE pix._sum_of_sums(bytea) IS
 'Internal: adds up what blocks gave, on each segment first. Runs: either.';
-REVOKE ALL ON FUNCTION pix._sum_of_sums(bytea) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._sum_of_sums(bytea) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._advance_kmeans(sums bytea) RETURNS boolean
 LANGUAGE plpython3u VOLATILE STRICT PARALLEL UNSAFE
@@ -168,7 +168,7 @@ return call(plpy, GD, '@VERSION@', 'clusters.advance', sums)
 $$;
 COMMENT ON FUNCTION pix._advance_kmeans(bytea) IS
 'Internal: ends a round of k-means with the sums of all blocks; whether there is more to do. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._advance_kmeans(bytea) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._advance_kmeans(bytea) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._kmeans_curve(
     items bigint, OUT ks integer[], OUT silhouettes double precision[], OUT inertias double precision[]
@@ -181,7 +181,7 @@ return call(plpy, GD, '@VERSION@', 'clusters.curve', items)
 $$;
 COMMENT ON FUNCTION pix._kmeans_curve(bigint) IS
 'Internal: measures the runs of a fit on its sample. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._kmeans_curve(bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._kmeans_curve(bigint) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._kmeans_result(
     k integer, OUT design bytea, OUT seeds integer[], OUT rounds integer, OUT has_converged boolean
@@ -194,7 +194,7 @@ return call(plpy, GD, '@VERSION@', 'clusters.kmeans_result', k)
 $$;
 COMMENT ON FUNCTION pix._kmeans_result(integer) IS
 'Internal: the best run, and the end of the fit. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._kmeans_result(integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._kmeans_result(integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._fit_minibatches(
     key text, sample bytea, number integer, dimensions integer[], k integer, n_init integer, seed integer, OUT design
@@ -208,7 +208,7 @@ return call(plpy, GD, '@VERSION@', 'clusters.fit_minibatches', key, sample, numb
 $$;
 COMMENT ON FUNCTION pix._fit_minibatches(text, bytea, integer, integer[], integer, integer, integer) IS
 'Internal: k-means by mini-batches of blocks that were mapped under a key. Errors: PX030, PX102. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._fit_minibatches(text, bytea, integer, integer[], integer, integer, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._fit_minibatches(text, bytea, integer, integer[], integer, integer, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._fit_mixture(
     places bytea, number integer, dimensions integer[], mean bytea, axes bytea, k integer, n_init integer, seed
@@ -222,7 +222,7 @@ return call(plpy, GD, '@VERSION@', 'clusters.fit_mixture', places, number, dimen
 $$;
 COMMENT ON FUNCTION pix._fit_mixture(bytea, integer, integer[], bytea, bytea, integer, integer, integer) IS
 'Internal: a mixture of Gaussians. Errors: PX030. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._fit_mixture(bytea, integer, integer[], bytea, bytea, integer, integer, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._fit_mixture(bytea, integer, integer[], bytea, bytea, integer, integer, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._number_clusters(
     design bytea, is_tree boolean, old_numbers integer[], old_centres bytea, old_upper_numbers integer[],
@@ -237,7 +237,7 @@ return call(plpy, GD, '@VERSION@', 'clusters.number', design, is_tree, old_numbe
 $$;
 COMMENT ON FUNCTION pix._number_clusters(bytea, boolean, integer[], bytea, integer[], bytea) IS
 'Internal: numbers clusters as they were numbered before, and joins them to a tree. Errors: PX030. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._number_clusters(bytea, boolean, integer[], bytea, integer[], bytea) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._number_clusters(bytea, boolean, integer[], bytea, integer[], bytea) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._assign(
     vectors bytea, items integer, design bytea, OUT clusters integer[], OUT distances double precision[]
@@ -250,7 +250,7 @@ return call(plpy, GD, '@VERSION@', 'clusters.assign', vectors, items, design)
 $$;
 COMMENT ON FUNCTION pix._assign(bytea, integer, bytea) IS
 'Internal: the cluster of each vector of a block, and its distance to the centre. Errors: PX030. Runs: either.';
-REVOKE ALL ON FUNCTION pix._assign(bytea, integer, bytea) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._assign(bytea, integer, bytea) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._run_kmeans(title text, model pix.models, key text, dimensions integer[]) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -280,7 +280,7 @@ $$;
 COMMENT ON FUNCTION pix._run_kmeans(text, pix.models, text, integer[]) IS
 'Internal: does rounds of k-means until all runs have ended, 300 at most.
 Runs: coordinator; vectors are compared by threads on mapped blocks, or on the segments that store them.';
-REVOKE ALL ON FUNCTION pix._run_kmeans(text, pix.models, text, integer[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._run_kmeans(text, pix.models, text, integer[]) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._check_fit(
     clustering text, algorithm text, k integer, n_init integer, seed integer, dimensions integer[], max_k integer,
@@ -327,7 +327,7 @@ $$;
 COMMENT ON FUNCTION pix._check_fit(text, text, integer, integer, integer, integer[], integer, pix.models) IS
 'Internal: refuses what no clustering can be fitted with. Errors: PX101. Runs: coordinator.';
 REVOKE ALL ON FUNCTION
-pix._check_fit(text, text, integer, integer, integer, integer[], integer, pix.models) FROM PUBLIC;
+pix._check_fit(text, text, integer, integer, integer, integer[], integer, pix.models) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._choose_k(
     clustering text, model pix.models, pack pix.packs, sample bytea, number integer, dimensions integer[], max_k
@@ -369,7 +369,7 @@ $$;
 COMMENT ON FUNCTION pix._choose_k(text, pix.models, pix.packs, bytea, integer, integer[], integer, integer) IS
 'Internal: the number of clusters whose silhouette is largest, by k-means; stores the curve. Errors: PX102. Runs: coordinator.';
 REVOKE ALL ON FUNCTION
-pix._choose_k(text, pix.models, pix.packs, bytea, integer, integer[], integer, integer) FROM PUBLIC;
+pix._choose_k(text, pix.models, pix.packs, bytea, integer, integer[], integer, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._fit_design(
     clustering text, model pix.models, pack pix.packs, algorithm text, k integer, n_init integer, seed integer,
@@ -417,7 +417,7 @@ COMMENT ON FUNCTION
 pix._fit_design(text, pix.models, pix.packs, text, integer, integer, integer, integer[], bytea, text[]) IS
 'Internal: fits a clustering, and tells what its algorithm says of that. Errors: PX030, PX102, PX112. Runs: coordinator.';
 REVOKE ALL ON FUNCTION
-pix._fit_design(text, pix.models, pix.packs, text, integer, integer, integer, integer[], bytea, text[]) FROM PUBLIC;
+pix._fit_design(text, pix.models, pix.packs, text, integer, integer, integer, integer[], bytea, text[]) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 -- Written to a table that is planned in parallel. Nested loops over fresh statistics would be chosen wrongly.
 
@@ -453,7 +453,7 @@ $$;
 COMMENT ON FUNCTION pix._assign_blocks(text, integer, bytea) IS
 'Internal: puts the vectors that were packed after some packing into clusters, in a temporary table pix_assigned.
 Runs: coordinator; the work is done on the segments.';
-REVOKE ALL ON FUNCTION pix._assign_blocks(text, integer, bytea) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._assign_blocks(text, integer, bytea) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._nearest_leaves(numbers integer[], parents integer[], centres bytea) RETURNS integer[]
 LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE
@@ -464,7 +464,7 @@ return call(plpy, GD, '@VERSION@', 'clusters.nearest_leaves', numbers, parents, 
 $$;
 COMMENT ON FUNCTION pix._nearest_leaves(integer[], integer[], bytea) IS
 'Internal: for each cluster, which of those below it has its centre nearest; itself, where items belong to it. Runs: either.';
-REVOKE ALL ON FUNCTION pix._nearest_leaves(integer[], integer[], bytea) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._nearest_leaves(integer[], integer[], bytea) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._describe_clusters(
     clustering text, numbers integer[], parents integer[], heights double precision[], centres bytea
@@ -552,7 +552,7 @@ $$;
 COMMENT ON FUNCTION pix._describe_clusters(text, integer[], integer[], double precision[], bytea) IS
 'Internal: writes what is known of the clusters of a clustering, whose members are there.
 Runs: coordinator; the work is done on the segments.';
-REVOKE ALL ON FUNCTION pix._describe_clusters(text, integer[], integer[], double precision[], bytea) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._describe_clusters(text, integer[], integer[], double precision[], bytea) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.fit_clusters(
     clustering text, model_name text DEFAULT NULL, algorithm text DEFAULT 'kmeans', k integer DEFAULT 25, n_init
@@ -676,7 +676,7 @@ PX061 a standby or a read-only transaction, PX063 a transaction that has voted a
 clusters than items or than features that differ, PX112 features that are all the same.
 Runs: coordinator; on a cluster, k-means is computed on the segments, which send sums and no vectors.
 Example: SELECT * FROM pix.fit_clusters(''boots'', ''mini_inception'', k => 12);';
-REVOKE ALL ON FUNCTION pix.fit_clusters(text, text, text, integer, integer, integer, integer[], integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.fit_clusters(text, text, text, integer, integer, integer, integer[], integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION
 pix.fit_clusters(text, text, text, integer, integer, integer, integer[], integer) TO pix_admin;
 
@@ -734,7 +734,7 @@ PX061 a standby or a read-only transaction, PX063 a transaction that has voted a
 PX095 a model without features, PX100 unknown clustering, PX103 a clustering whose model has changed.
 Runs: coordinator; the work is done on the segments.
 Example: SELECT pix.assign_clusters(''boots'');';
-REVOKE ALL ON FUNCTION pix.assign_clusters(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.assign_clusters(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.assign_clusters(text) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._forget_clustering(clustering text) RETURNS void
@@ -755,7 +755,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._forget_clustering(text) IS
 'Internal: removes a clustering. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._forget_clustering(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._forget_clustering(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.drop_clustering(clustering text) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
@@ -776,7 +776,7 @@ Errors: PX060 a call as a part of a larger query on a cluster,
 PX061 a standby or a read-only transaction, PX063 a transaction that has voted and does not end, PX100 unknown clustering.
 Runs: coordinator.
 Example: SELECT pix.drop_clustering(''boots'');';
-REVOKE ALL ON FUNCTION pix.drop_clustering(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.drop_clustering(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.drop_clustering(text) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._cut_clusters(clustering text, k integer) RETURNS pix.cluster_cut[]
@@ -820,7 +820,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._cut_clusters(text, integer) IS
 'Internal: pix.cut_clusters as an array. Errors: those of pix.cut_clusters. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._cut_clusters(text, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._cut_clusters(text, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._cut_clusters(text, integer) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix.cut_clusters(clustering text, k integer) RETURNS SETOF pix.cluster_cut
@@ -835,7 +835,7 @@ Result: leaf, a cluster that items belong to, as pix.cluster_members has it; clu
 Errors: PX060 a call as a part of a larger query on a cluster, PX100 unknown clustering, PX101 a k that there is no cut for.
 Runs: coordinator; on a cluster with values for arguments.
 Example: SELECT m.item_id, c.cluster FROM pix.cluster_members m JOIN pix.cut_clusters(''shapes'', 4) c ON c.leaf = m.cluster WHERE m.clustering = ''shapes'';';
-REVOKE ALL ON FUNCTION pix.cut_clusters(text, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.cut_clusters(text, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.cut_clusters(text, integer) TO pix_reader;
 
 CREATE OR REPLACE VIEW pix.clustering_status AS
@@ -856,5 +856,5 @@ COMMENT ON VIEW pix.clustering_status IS
 'Clusterings and how far they are behind. items: those in their clusters; added: items that came or changed since, which
 pix.assign_clusters puts into clusters; moved: items that the last refit put elsewhere; usable: whether the model is still the
 one they were fitted on.';
-REVOKE ALL ON pix.clustering_status FROM PUBLIC;
+REVOKE ALL ON pix.clustering_status FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT SELECT ON pix.clustering_status TO pix_reader;

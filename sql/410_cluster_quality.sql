@@ -11,7 +11,7 @@ return call(plpy, GD, '@VERSION@', 'clusters.quality', vectors, labels, dimensio
 $$;
 COMMENT ON FUNCTION pix._quality(bytea, integer[], integer[], text) IS
 'Internal: how well clusters are apart. Errors: PX030. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._quality(bytea, integer[], integer[], text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._quality(bytea, integer[], integer[], text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._quality(bytea, integer[], integer[], text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._measure_clusters(function text, clustering text, measure text) RETURNS double precision
@@ -42,7 +42,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._measure_clusters(text, text, text) IS
 'Internal: measures a clustering on a sample of its items. Errors: PX060, PX100, PX103. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._measure_clusters(text, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._measure_clusters(text, text, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._measure_clusters(text, text, text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix.silhouette(clustering text) RETURNS double precision
@@ -63,7 +63,7 @@ Errors: PX060 a call as a part of a larger query on a cluster, PX100 unknown clu
 changed.
 Runs: coordinator.
 Example: SELECT pix.silhouette(''boots'');';
-REVOKE ALL ON FUNCTION pix.silhouette(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.silhouette(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.silhouette(text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix.davies_bouldin(clustering text) RETURNS double precision
@@ -83,7 +83,7 @@ Errors: PX060 a call as a part of a larger query on a cluster, PX100 unknown clu
 changed.
 Runs: coordinator.
 Example: SELECT pix.davies_bouldin(''boots'');';
-REVOKE ALL ON FUNCTION pix.davies_bouldin(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.davies_bouldin(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.davies_bouldin(text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._contingency(
@@ -112,7 +112,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._contingency(text, text, text) IS
 'Internal: how many items each cluster has of each label. Errors: PX060, PX071, PX100. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._contingency(text, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._contingency(text, text, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._contingency(text, text, text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix.adjusted_rand_index(clustering text, label_set text) RETURNS double precision
@@ -153,7 +153,7 @@ Result: the index, over items that have a label and a cluster; NULL if there are
 Errors: PX060 a call as a part of a larger query on a cluster, PX071 unknown label set, PX100 unknown clustering.
 Runs: coordinator.
 Example: SELECT pix.adjusted_rand_index(''boots'', ''heel'');';
-REVOKE ALL ON FUNCTION pix.adjusted_rand_index(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.adjusted_rand_index(text, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.adjusted_rand_index(text, text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix.purity(clustering text, label_set text) RETURNS double precision
@@ -179,5 +179,5 @@ Result: the share, over items that have a label and a cluster; NULL if there are
 Errors: PX060 a call as a part of a larger query on a cluster, PX071 unknown label set, PX100 unknown clustering.
 Runs: coordinator.
 Example: SELECT pix.purity(''boots'', ''heel'');';
-REVOKE ALL ON FUNCTION pix.purity(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.purity(text, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.purity(text, text) TO pix_reader;

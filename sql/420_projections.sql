@@ -26,7 +26,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._sample(text, text, integer[], integer, integer) IS
 'Internal: packed vectors drawn at random, of some clusters or of all items; the same for the same seed. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._sample(text, text, integer[], integer, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._sample(text, text, integer[], integer, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._fit_projection(
     sample bytea, number integer, dimensions integer[], components integer, seed integer, OUT mean bytea, OUT axes
@@ -40,7 +40,7 @@ return call(plpy, GD, '@VERSION@', 'projections.fit', sample, number, dimensions
 $$;
 COMMENT ON FUNCTION pix._fit_projection(bytea, integer, integer[], integer, integer) IS
 'Internal: principal components of sampled vectors. Errors: PX030, PX112. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._fit_projection(bytea, integer, integer[], integer, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._fit_projection(bytea, integer, integer[], integer, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._project(
     vectors bytea, items integer, dimensions integer[], mean bytea, axes bytea
@@ -53,7 +53,7 @@ return call(plpy, GD, '@VERSION@', 'projections.project', vectors, items, dimens
 $$;
 COMMENT ON FUNCTION pix._project(bytea, integer, integer[], bytea, bytea) IS
 'Internal: the principal components of vectors that follow one another. Errors: PX030. Runs: either.';
-REVOKE ALL ON FUNCTION pix._project(bytea, integer, integer[], bytea, bytea) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._project(bytea, integer, integer[], bytea, bytea) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._project(bytea, integer, integer[], bytea, bytea) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix.fit_pca(
@@ -108,7 +108,7 @@ PX061 a standby or a read-only transaction,
 PX095 a model without features, PX106 more components than items or dimensions, PX112 features that are all the same.
 Runs: coordinator.
 Example: SELECT components, explained_variance_ratio[1] FROM pix.fit_pca(''mini_inception'', 20);';
-REVOKE ALL ON FUNCTION pix.fit_pca(text, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.fit_pca(text, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.fit_pca(text, integer) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.principal_components(
@@ -143,5 +143,5 @@ Result: as many numbers as pix.fit_pca was asked for; NULL for NULL.
 Errors: PX020 unknown model, PX030 a vector of other dimensions, PX106 a model without principal components.
 Runs: either.
 Example: SELECT item_id, pix.principal_components(vector) FROM pix.features WHERE model_name = ''mini_inception'' LIMIT 3;';
-REVOKE ALL ON FUNCTION pix.principal_components(pix.feature_vector, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.principal_components(pix.feature_vector, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.principal_components(pix.feature_vector, text) TO pix_reader;

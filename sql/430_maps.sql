@@ -19,7 +19,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._find_map(text) IS
 'Internal: the map of this name. Errors: PX110. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._find_map(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._find_map(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._find_map(text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._usual_perplexity(
@@ -33,7 +33,7 @@ return call(plpy, GD, '@VERSION@', 'maps.check', method, perplexity, items)
 $$;
 COMMENT ON FUNCTION pix._usual_perplexity(text, double precision, bigint) IS
 'Internal: the perplexity to use for a map of so many items. Errors: PX111, PX112. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._usual_perplexity(text, double precision, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._usual_perplexity(text, double precision, bigint) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._lay_out(
     title text, places bytea, items integer, method text, perplexity double precision, seed integer, OUT xs double
@@ -47,7 +47,7 @@ return call(plpy, GD, '@VERSION@', 'maps.fit', title, places, items, method, per
 $$;
 COMMENT ON FUNCTION pix._lay_out(text, bytea, integer, text, double precision, integer) IS
 'Internal: lays out items by their principal components. Errors: PX030, PX114. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._lay_out(text, bytea, integer, text, double precision, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._lay_out(text, bytea, integer, text, double precision, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._lay_out_further(
     places bytea, known_xs double precision[], known_ys double precision[], method text, perplexity double precision,
@@ -63,7 +63,7 @@ COMMENT ON FUNCTION
 pix._lay_out_further(bytea, double precision[], double precision[], text, double precision, integer) IS
 'Internal: lays out those of some items that have no coordinates yet. Errors: PX030. Runs: coordinator.';
 REVOKE ALL ON FUNCTION
-pix._lay_out_further(bytea, double precision[], double precision[], text, double precision, integer) FROM PUBLIC;
+pix._lay_out_further(bytea, double precision[], double precision[], text, double precision, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._map_places(
     model pix.models, clustering text, leaves integer[], seed integer, OUT item_ids text[], OUT places bytea
@@ -113,7 +113,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._map_places(pix.models, text, integer[], integer) IS
 'Internal: principal components of the items of a map. Errors: PX030, PX112. Runs: coordinator; vectors are projected on the segments.';
-REVOKE ALL ON FUNCTION pix._map_places(pix.models, text, integer[], integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._map_places(pix.models, text, integer[], integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.fit_map(
     map text, model_name text DEFAULT NULL, method text DEFAULT 'tsne', clustering text DEFAULT NULL, cluster integer
@@ -215,7 +215,7 @@ PX095 a model without features, PX100 unknown clustering, PX103 a clustering who
 PX111 an argument that cannot be used, PX112 fewer than four items or features that are all the same, PX114 no UMAP.
 Runs: coordinator; vectors are projected on the segments.
 Example: SELECT * FROM pix.fit_map(''boots'', ''mini_inception'');';
-REVOKE ALL ON FUNCTION pix.fit_map(text, text, text, text, integer, double precision, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.fit_map(text, text, text, text, integer, double precision, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.fit_map(text, text, text, text, integer, double precision, integer) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.place_on_map(map text) RETURNS bigint
@@ -295,7 +295,7 @@ PX095 a model without features, PX100, PX103 and PX105 a cluster that is not the
 that few of its items are left of, PX113 a map whose model has changed.
 Runs: coordinator; vectors are projected on the segments.
 Example: SELECT pix.place_on_map(''boots'');';
-REVOKE ALL ON FUNCTION pix.place_on_map(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.place_on_map(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.place_on_map(text) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._forget_map(map text) RETURNS void
@@ -309,7 +309,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._forget_map(text) IS
 'Internal: removes a map. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._forget_map(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._forget_map(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.drop_map(map text) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
@@ -330,7 +330,7 @@ Errors: PX060 a call as a part of a larger query on a cluster,
 PX061 a standby or a read-only transaction, PX110 unknown map.
 Runs: coordinator.
 Example: SELECT pix.drop_map(''boots'');';
-REVOKE ALL ON FUNCTION pix.drop_map(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.drop_map(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.drop_map(text) TO pix_admin;
 
 CREATE OR REPLACE VIEW pix.map_status AS
@@ -349,7 +349,7 @@ LEFT JOIN (
 COMMENT ON VIEW pix.map_status IS
 'Maps and how far they are behind. items: points; added: items that came or changed since, which pix.place_on_map places (0 for
 maps of one cluster); usable: whether the model is still the one that the map shows.';
-REVOKE ALL ON pix.map_status FROM PUBLIC;
+REVOKE ALL ON pix.map_status FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT SELECT ON pix.map_status TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._forget_groups(model_name text) RETURNS void
@@ -370,4 +370,4 @@ END
 $$;
 COMMENT ON FUNCTION pix._forget_groups(text) IS
 'Internal: removes the clusterings, maps and principal components of a model. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._forget_groups(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._forget_groups(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;

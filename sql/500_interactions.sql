@@ -15,7 +15,7 @@ ORDER BY i.user_id, i.item_id, i.is_said DESC, i.signal = 'skip', CASE WHEN i.is
 COMMENT ON VIEW pix.opinions IS
 'What each user thinks of each item, derived from pix.interactions: the last like or dislike, if there is one, else the
 strongest of the other signals, the last of those that are equal. What came before an undo is not looked at.';
-REVOKE ALL ON pix.opinions FROM PUBLIC;
+REVOKE ALL ON pix.opinions FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT SELECT ON pix.opinions TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._half_life() RETURNS double precision
@@ -35,7 +35,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._half_life() IS
 'Internal: days in which a vote loses half of its weight; NULL: votes do not age. Errors: PX028. Runs: either.';
-REVOKE ALL ON FUNCTION pix._half_life() FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._half_life() FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._half_life() TO pix_reader;
 
 -- Inlined, as it is called for every vote: so it has no SET clause, and names everything in full.
@@ -48,7 +48,7 @@ SELECT CASE WHEN half_life IS NULL THEN 1 ELSE pg_catalog.power(0.5::pg_catalog.
 $$;
 COMMENT ON FUNCTION pix._decay(double precision, interval) IS
 'Internal: what is left of a vote''s weight at some age. Runs: either.';
-REVOKE ALL ON FUNCTION pix._decay(double precision, interval) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._decay(double precision, interval) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._decay(double precision, interval) TO pix_reader;
 
 -- What is added up by clusters changes: votes are counted before or after, not in between. A cluster locks the whole table
@@ -85,7 +85,7 @@ $$;
 COMMENT ON FUNCTION pix._hold_arms() IS
 'Internal: holds up the counting of votes until the end of the transaction, which changes what they are added up by.
 Errors: PX063, PX130. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._hold_arms() FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._hold_arms() FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._check_user(user_id text) RETURNS void
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
@@ -101,7 +101,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pix._check_user(text) IS 'Internal: refuses what is no name of a user. Errors: PX120. Runs: either.';
-REVOKE ALL ON FUNCTION pix._check_user(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._check_user(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._check_user(text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._hold_user(user_id text) RETURNS void
@@ -121,7 +121,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._hold_user(text) IS
 'Internal: what is done for a user waits for what was begun for them; the user is created if new. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._hold_user(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._hold_user(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 -- As pix.opinions has it, but for what the vote''s own transaction has logged after it.
 CREATE OR REPLACE FUNCTION pix._opinion_at(
@@ -150,7 +150,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._opinion_at(pix.interactions, boolean) IS
 'Internal: what a user thought of an item before a vote, or after it. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._opinion_at(pix.interactions, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._opinion_at(pix.interactions, boolean) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._count_vote(vote pix.interactions) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -187,7 +187,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._count_vote(pix.interactions) IS
 'Internal: moves the arms of a user, who has to be held, by what a vote in the log has changed. Errors: PX028. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._count_vote(pix.interactions) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._count_vote(pix.interactions) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 -- Votes are counted when their transaction commits: until then nobody has to wait for it, and it for nobody. There, users are
 -- held in whatever order they have voted; transactions with votes of several take turns, or they could wait for one another.
@@ -207,7 +207,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._vote_commits() IS
 'Internal: trigger of pix.interactions, for a vote whose transaction commits. Errors: PX028. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._vote_commits() FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._vote_commits() FROM PUBLIC, pix_reader, pix_app, pix_admin;
 DROP TRIGGER IF EXISTS vote_commits ON pix.interactions;
 DO $$
 BEGIN
@@ -231,7 +231,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._count_votes() IS
 'Internal: counts the votes of this transaction now. Errors: PX028. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._count_votes() FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._count_votes() FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 -- Tables of votes are written by the owner's rights, through these functions alone: the log cannot be rewritten by who votes.
 CREATE OR REPLACE FUNCTION pix._log_vote(
@@ -314,7 +314,7 @@ COMMENT ON FUNCTION pix._log_vote(
 Errors: PX028, PX040, PX123, PX130. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._log_vote(
     text, text, text, double precision, timestamptz, text, text, integer, double precision, text
-) FROM PUBLIC;
+) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.vote(
     user_id text, item_id text, liked boolean DEFAULT NULL, signal text DEFAULT NULL, voted_at timestamptz DEFAULT NULL,
@@ -386,7 +386,7 @@ Runs: coordinator. On a cluster votes take turns, table by table: log many at on
 Example: SELECT pix.vote(''ann'', (SELECT min(item_id) FROM pix.items), true);';
 REVOKE ALL ON FUNCTION
     pix.vote(text, text, boolean, text, timestamptz, text, text, text, integer, double precision)
-FROM PUBLIC;
+FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION
     pix.vote(text, text, boolean, text, timestamptz, text, text, text, integer, double precision)
 TO pix_app;
@@ -423,7 +423,7 @@ PX061 a standby or a read-only transaction, PX120 a user_id that is missing or t
 that is REPEATABLE READ or SERIALIZABLE.
 Runs: coordinator.
 Example: SELECT pix.undo_vote(''ann'', (SELECT min(item_id) FROM pix.items));';
-REVOKE ALL ON FUNCTION pix.undo_vote(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.undo_vote(text, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.undo_vote(text, text) TO pix_app;
 
 CREATE OR REPLACE FUNCTION pix._add_up_arms(clustering text, users text[]) RETURNS bigint
@@ -456,7 +456,7 @@ $$;
 COMMENT ON FUNCTION pix._add_up_arms(text, text[]) IS
 'Internal: adds up the opinions of some users, or of all, in a clustering, or in all. Votes have to be held up.
 Errors: PX028. Runs: coordinator; the work is done on the segments.';
-REVOKE ALL ON FUNCTION pix._add_up_arms(text, text[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._add_up_arms(text, text[]) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.rebuild_arms(clustering text DEFAULT NULL) RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
@@ -482,7 +482,7 @@ PX061 a standby or a read-only transaction, PX063 a transaction that has voted a
 a transaction that is REPEATABLE READ or SERIALIZABLE.
 Runs: coordinator; the work is done on the segments.
 Example: SELECT pix.rebuild_arms(''boots'');';
-REVOKE ALL ON FUNCTION pix.rebuild_arms(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.rebuild_arms(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.rebuild_arms(text) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.set_half_life(days double precision) RETURNS void
@@ -512,7 +512,7 @@ PX061 a standby or a read-only transaction, PX063 a transaction that has voted a
 REPEATABLE READ or SERIALIZABLE.
 Runs: coordinator; the work is done on the segments.
 Example: SELECT pix.set_half_life(90);';
-REVOKE ALL ON FUNCTION pix.set_half_life(double precision) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.set_half_life(double precision) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.set_half_life(double precision) TO pix_admin;
 
 -- Many votes in a few statements: what is wrong with a vote is told of it, and the others are logged.
@@ -667,7 +667,7 @@ PX061 a standby or a read-only transaction, PX063 a transaction that has voted a
 transaction that is REPEATABLE READ or SERIALIZABLE.
 Runs: coordinator; the work is done on the segments.
 Example: SELECT * FROM pix.vote_batch(''[{"user_id": "ann", "item_id": "B005IYS5ZA", "liked": true}]'');';
-REVOKE ALL ON FUNCTION pix.vote_batch(jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.vote_batch(jsonb) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.vote_batch(jsonb) TO pix_app;
 
 CREATE OR REPLACE FUNCTION pix.count_skips(older_than interval DEFAULT '1 day') RETURNS bigint
@@ -721,5 +721,5 @@ PX061 a standby or a read-only transaction, PX063 a transaction that has voted a
 that is REPEATABLE READ or SERIALIZABLE.
 Runs: coordinator; the work is done on the segments.
 Example: SELECT pix.count_skips(''1 day'');';
-REVOKE ALL ON FUNCTION pix.count_skips(interval) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.count_skips(interval) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.count_skips(interval) TO pix_app;

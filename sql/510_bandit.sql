@@ -20,7 +20,7 @@ Errors: PX060 a call as a part of a larger query on a cluster,
 PX061 a standby or a read-only transaction, PX100 unknown clustering.
 Runs: coordinator.
 Example: SELECT pix.set_default_clustering(''boots'');';
-REVOKE ALL ON FUNCTION pix.set_default_clustering(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.set_default_clustering(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.set_default_clustering(text) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._clustering_or_default(clustering text) RETURNS pix.clusterings
@@ -51,7 +51,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._clustering_or_default(text) IS
 'Internal: the clustering of this name; NULL: the default one, or the only one. Errors: PX100, PX126. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._clustering_or_default(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._clustering_or_default(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._clustering_or_default(text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._check_policy(policy text) RETURNS void
@@ -62,7 +62,7 @@ from pixelplum.server import call
 return call(plpy, GD, '@VERSION@', 'bandit.check_policy', policy)
 $$;
 COMMENT ON FUNCTION pix._check_policy(text) IS 'Internal: refuses a policy that is not known. Errors: PX122. Runs: either.';
-REVOKE ALL ON FUNCTION pix._check_policy(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._check_policy(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._check_policy(text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._check_seed(seed integer) RETURNS void
@@ -77,7 +77,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pix._check_seed(integer) IS 'Internal: refuses a seed below 0. Errors: PX128. Runs: either.';
-REVOKE ALL ON FUNCTION pix._check_seed(integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._check_seed(integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._check_seed(integer) TO pix_reader;
 
 -- Which prior is meant, and whether there is such a one.
@@ -110,7 +110,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._check_prior(text, pix.clusterings) IS
 'Internal: the prior that is meant; NULL: pooled, where there is such a one, else flat. Errors: PX128. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._check_prior(text, pix.clusterings) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._check_prior(text, pix.clusterings) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._check_prior(text, pix.clusterings) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._choose(
@@ -132,7 +132,7 @@ COMMENT ON FUNCTION pix._choose(
 REVOKE ALL ON FUNCTION pix._choose(
     text, integer[], integer[], double precision[], double precision[], double precision[], double precision[], integer[],
     integer, integer
-) FROM PUBLIC;
+) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._map_members(key text, clusters integer[], blocks integer[], block_rows integer[]) RETURNS void
 LANGUAGE plpython3u STABLE PARALLEL RESTRICTED
@@ -143,7 +143,7 @@ return call(plpy, GD, '@VERSION@', 'bandit.map_members', key, clusters, blocks, 
 $$;
 COMMENT ON FUNCTION pix._map_members(text, integer[], integer[], integer[]) IS
 'Internal: keeps in this backend which vectors belong to which cluster. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._map_members(text, integer[], integer[], integer[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._map_members(text, integer[], integer[], integer[]) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._open_members(key text, clustering text, pack pix.packs) RETURNS void
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
@@ -165,7 +165,7 @@ $$;
 COMMENT ON FUNCTION pix._open_members(text, text, pix.packs) IS
 'Internal: maps the blocks of a model, and which of their vectors belong to which cluster. Errors: PX024, PX094.
 Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._open_members(text, text, pix.packs) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._open_members(text, text, pix.packs) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._best_in_clusters(
     key text, blocks_key text, sketch_key text, wanted integer[], counts integer[], centres bytea, dimensions integer[], voted_ids text[],
@@ -187,7 +187,7 @@ has not mapped what is to be searched. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._best_in_clusters(
     text, text, text, integer[], integer[], bytea, integer[], text[], integer[], integer[], double precision[], text[], text,
     bytea
-) FROM PUBLIC;
+) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 -- Being stable, it sees clusters, votes, models and blocks of the same moment.
 CREATE OR REPLACE FUNCTION pix._page(
@@ -364,7 +364,7 @@ $$;
 COMMENT ON FUNCTION pix._page(text, integer, text, text, text, interval, integer) IS
 'Internal: what pix.next_items shows, and which clusters have nothing left to show; and the user''s model, which may be a new
 one. Errors: those of pix.next_items. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._page(text, integer, text, text, text, interval, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._page(text, integer, text, text, text, interval, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._suggest(
     user_id text, count integer, policy text, clustering text, prior text, again_after interval, seed integer
@@ -412,7 +412,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._suggest(text, integer, text, text, text, interval, integer) IS
 'Internal: pix.next_items, by the owner''s rights. Errors: those of pix.next_items. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._suggest(text, integer, text, text, text, interval, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._suggest(text, integer, text, text, text, interval, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._suggest(text, integer, text, text, text, interval, integer) TO pix_app;
 
 CREATE OR REPLACE FUNCTION pix.next_items(
@@ -442,7 +442,7 @@ clustering, PX128 an argument that cannot be used, PX130 a transaction that is R
 features that were imported again since.
 Runs: coordinator.
 Example: SELECT * FROM pix.next_items(''ann'', 6, clustering => ''boots'');';
-REVOKE ALL ON FUNCTION pix.next_items(text, integer, text, text, text, interval, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.next_items(text, integer, text, text, text, interval, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.next_items(text, integer, text, text, text, interval, integer) TO pix_app;
 
 CREATE OR REPLACE FUNCTION pix.next_item(
@@ -457,5 +457,5 @@ COMMENT ON FUNCTION pix.next_item(text, text, text, text, interval, integer) IS
 Arguments: as for pix.next_items. Result: as for pix.next_items; no row if no item is left.
 Errors: those of pix.next_items. Runs: coordinator.
 Example: SELECT item_id, cluster, propensity, reason FROM pix.next_item(''ann'', clustering => ''boots'');';
-REVOKE ALL ON FUNCTION pix.next_item(text, text, text, text, interval, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.next_item(text, text, text, text, interval, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.next_item(text, text, text, text, interval, integer) TO pix_app;

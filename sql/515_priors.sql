@@ -16,7 +16,7 @@ COMMENT ON FUNCTION pix._pooled_priors(
 'Internal: a Beta prior for each arm, from how many users have so many likes of so many votes on it. Runs: either.';
 REVOKE ALL ON FUNCTION pix._pooled_priors(
     integer[], double precision[], double precision[], integer[], integer, text, double precision
-) FROM PUBLIC;
+) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.refresh_priors(
     clustering text DEFAULT NULL, method text DEFAULT 'moments', strength_cap double precision DEFAULT 20
@@ -92,7 +92,7 @@ PX061 a standby or a read-only transaction, PX100 unknown clustering, PX126
 no default clustering, PX128 an argument that cannot be used.
 Runs: coordinator; the work is done on the segments.
 Example: SELECT cluster, alpha / (alpha + beta) AS mean, users FROM pix.refresh_priors(''boots'');';
-REVOKE ALL ON FUNCTION pix.refresh_priors(text, text, double precision) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.refresh_priors(text, text, double precision) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.refresh_priors(text, text, double precision) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._refresh_known_priors(clustering text) RETURNS void
@@ -110,7 +110,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._refresh_known_priors(text) IS
 'Internal: fits the pooled priors of a clustering anew, if it has any, as they were fitted before. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._refresh_known_priors(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._refresh_known_priors(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.beta_quantile(alpha double precision, beta double precision, probability double precision)
 RETURNS double precision
@@ -126,7 +126,7 @@ Arguments: alpha and beta, above 0; probability, 0 to 1. Result: a number from 0
 Errors: PX128 an argument out of its range.
 Runs: either.
 Example: SELECT pix.beta_quantile(4, 2, 0.025) AS low, pix.beta_quantile(4, 2, 0.975) AS high;';
-REVOKE ALL ON FUNCTION pix.beta_quantile(double precision, double precision, double precision) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.beta_quantile(double precision, double precision, double precision) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.beta_quantile(double precision, double precision, double precision) TO pix_reader;
 
 CREATE OR REPLACE VIEW pix.arm_posteriors AS
@@ -148,7 +148,7 @@ COMMENT ON VIEW pix.arm_posteriors IS
 'What is believed of each user''s taste for each cluster that they have voted in, for BI tools: votes, likes and dislikes (as
 they count today), the posterior mean of the share of likes, and the 95 % credible interval from low to high. The prior is the
 pooled one where pix.refresh_priors has made one, else flat.';
-REVOKE ALL ON pix.arm_posteriors FROM PUBLIC;
+REVOKE ALL ON pix.arm_posteriors FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT SELECT ON pix.arm_posteriors TO pix_reader;
 
 CREATE OR REPLACE VIEW pix.pooled_arms AS
@@ -172,7 +172,7 @@ FROM (
 COMMENT ON VIEW pix.pooled_arms IS
 'What all users together think of each cluster, for BI tools: users, votes, likes and dislikes (as they count today), the
 posterior mean of the share of likes after a flat prior, and the 95 % credible interval from low to high.';
-REVOKE ALL ON pix.pooled_arms FROM PUBLIC;
+REVOKE ALL ON pix.pooled_arms FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT SELECT ON pix.pooled_arms TO pix_reader;
 
 CREATE OR REPLACE VIEW pix.taste_trend AS
@@ -185,5 +185,5 @@ GROUP BY 1, 2, 3, 4;
 COMMENT ON VIEW pix.taste_trend IS
 'Likes and dislikes by week, clustering, cluster and brand, for BI tools: add up what is not asked for, and look at one
 clustering at a time. Votes count for the cluster that their item is in now.';
-REVOKE ALL ON pix.taste_trend FROM PUBLIC;
+REVOKE ALL ON pix.taste_trend FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT SELECT ON pix.taste_trend TO pix_reader;

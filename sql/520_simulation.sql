@@ -6,7 +6,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$SELECT ('x' || substr(md5(said), 1, 8))::bit(32)::bigint / 4294967296.0::double precision$$;
 COMMENT ON FUNCTION pix._chance(text) IS
 'Internal: a number from 0 to 1 that looks random, the same for the same text. Runs: either.';
-REVOKE ALL ON FUNCTION pix._chance(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._chance(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._chance(text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._truths(truth text, clustering text) RETURNS text[]
@@ -24,7 +24,7 @@ SELECT array_agg(d.value ORDER BY d.value) FROM (
 $$;
 COMMENT ON FUNCTION pix._truths(text, text) IS
 'Internal: the labels of a label set, or values of an attribute, that items of a clustering have. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._truths(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._truths(text, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._truths(text, text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix.simulate(
@@ -173,7 +173,7 @@ Runs: coordinator; a vote and its suggestion take some 5 ms, on a cluster 100 ms
 Example: SELECT likes, likes_error FROM pix.simulate(''thompson'', ''heel'', users => 3, votes => 5, liked_labels => 1, clustering => ''boots'');';
 REVOKE ALL ON FUNCTION
     pix.simulate(text, text, integer, integer, text, text, integer, integer, double precision, integer, boolean)
-FROM PUBLIC;
+FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION
     pix.simulate(text, text, integer, integer, text, text, integer, integer, double precision, integer, boolean)
 TO pix_admin;
@@ -184,5 +184,5 @@ SELECT s.simulation_id, s.policy, s.prior, s.clustering, s.label_set, s.users, s
 FROM pix.simulations s JOIN pix.simulation_curves c ON c.simulation_id = s.simulation_id;
 COMMENT ON VIEW pix.regret_curves IS
 'How likes and regret grow with votes in each run of pix.simulate, for BI tools: means per user, and their standard errors.';
-REVOKE ALL ON pix.regret_curves FROM PUBLIC;
+REVOKE ALL ON pix.regret_curves FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT SELECT ON pix.regret_curves TO pix_reader;

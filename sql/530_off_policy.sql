@@ -16,7 +16,7 @@ COMMENT ON FUNCTION pix._off_policy(
 'Internal: a policy''s value by each estimator. Errors: PX122. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._off_policy(
     text, integer[], integer[], double precision[], double precision[], text[], double precision[], double precision[], integer
-) FROM PUBLIC;
+) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._off_policy(
     text, integer[], integer[], double precision[], double precision[], text[], double precision[], double precision[], integer
 ) TO pix_reader;
@@ -122,7 +122,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._evaluate_policies(text, text[], text, text, text, integer) IS
 'Internal: pix.compare_policies as an array. Errors: those of pix.evaluate_policy. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._evaluate_policies(text, text[], text, text, text, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._evaluate_policies(text, text[], text, text, text, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._evaluate_policies(text, text[], text, text, text, integer) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix.evaluate_policy(
@@ -150,7 +150,7 @@ Errors: PX060 a call as a part of a larger query on a cluster, PX100 unknown clu
 clustering, PX127 a log without suggestions, or with propensities that are missing or below a millionth, PX128 an argument that cannot be used.
 Runs: coordinator; on a cluster with values for arguments. A vote takes some 10 µs, for thompson 300 µs, and it cannot be cancelled.
 Example: SELECT estimator, value, low, high FROM pix.evaluate_policy(''greedy'', clustering => ''boots'');';
-REVOKE ALL ON FUNCTION pix.evaluate_policy(text, text, text, text, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.evaluate_policy(text, text, text, text, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.evaluate_policy(text, text, text, text, integer) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix.compare_policies(
@@ -167,5 +167,5 @@ COMMENT ON FUNCTION pix.compare_policies(text[], text, text, text, integer) IS
 Arguments: policies; all others as for pix.evaluate_policy. Result: as there. Errors: as there.
 Runs: coordinator; on a cluster with values for arguments.
 Example: SELECT policy, value, low, high FROM pix.compare_policies(clustering => ''boots'') WHERE estimator = ''dr'' ORDER BY value DESC;';
-REVOKE ALL ON FUNCTION pix.compare_policies(text[], text, text, text, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.compare_policies(text[], text, text, text, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.compare_policies(text[], text, text, text, integer) TO pix_reader;

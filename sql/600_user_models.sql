@@ -10,7 +10,7 @@ return call(plpy, GD, '@VERSION@', 'user_models.check', algorithm, parameters, d
 $$;
 COMMENT ON FUNCTION pix._check_algorithm(text, text, integer) IS
 'Internal: the parameters of an algorithm, with defaults where none are given. Errors: PX133, PX135. Runs: either.';
-REVOKE ALL ON FUNCTION pix._check_algorithm(text, text, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._check_algorithm(text, text, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._check_algorithm(text, text, integer) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._fit_user_model(
@@ -31,7 +31,7 @@ COMMENT ON FUNCTION pix._fit_user_model(
 'Internal: trains a model, or says why it cannot; NULL if this backend has not opened what is needed. Runs: either.';
 REVOKE ALL ON FUNCTION pix._fit_user_model(
     text, text, text, text, text[], integer[], integer[], double precision[], bytea, integer
-) FROM PUBLIC;
+) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._update_user_model(
     blocks_key text, known text, arrays bytea, blocks integer[], block_rows integer[], vals double precision[],
@@ -45,7 +45,7 @@ return call(plpy, GD, '@VERSION@', 'user_models.update', blocks_key, known, arra
 $$;
 COMMENT ON FUNCTION pix._update_user_model(text, text, bytea, integer[], integer[], double precision[]) IS
 'Internal: lets a model see some votes more; NULL if this backend has not opened the blocks. Errors: PX131. Runs: either.';
-REVOKE ALL ON FUNCTION pix._update_user_model(text, text, bytea, integer[], integer[], double precision[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._update_user_model(text, text, bytea, integer[], integer[], double precision[]) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._can_update(algorithm text) RETURNS boolean
 LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE
@@ -55,7 +55,7 @@ from pixelplum.server import call
 return call(plpy, GD, '@VERSION@', 'user_models.can_update', algorithm)
 $$;
 COMMENT ON FUNCTION pix._can_update(text) IS 'Internal: whether models take new votes one by one. Runs: either.';
-REVOKE ALL ON FUNCTION pix._can_update(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._can_update(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._keep_taste(key text, described text, content bytea) RETURNS void
 LANGUAGE plpython3u STABLE PARALLEL SAFE
@@ -66,7 +66,7 @@ return call(plpy, GD, '@VERSION@', 'user_models.keep_taste', key, described, con
 $$;
 COMMENT ON FUNCTION pix._keep_taste(text, text, bytea) IS
 'Internal: keeps in this backend what users have in common. Errors: PX131. Runs: either.';
-REVOKE ALL ON FUNCTION pix._keep_taste(text, text, bytea) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._keep_taste(text, text, bytea) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._taste_version(model pix.models) RETURNS text
 LANGUAGE plpgsql STABLE PARALLEL SAFE
@@ -81,7 +81,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._taste_version(pix.models) IS
 'Internal: which prior over tastes there is for a model as it is; NULL: none. Runs: either.';
-REVOKE ALL ON FUNCTION pix._taste_version(pix.models) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._taste_version(pix.models) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._taste_version(pix.models) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._choose_algorithm(likes integer, dislikes integer, has_taste boolean) RETURNS text
@@ -105,7 +105,7 @@ $$;
 COMMENT ON FUNCTION pix._choose_algorithm(integer, integer, boolean) IS
 'Internal: what pix.user_model_policy says of so many likes and dislikes, of what can be trained on them; NULL: nothing.
 Runs: either.';
-REVOKE ALL ON FUNCTION pix._choose_algorithm(integer, integer, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._choose_algorithm(integer, integer, boolean) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._choose_algorithm(integer, integer, boolean) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._packed(model pix.models) RETURNS pix.packs
@@ -123,7 +123,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._packed(pix.models) IS
 'Internal: the blocks of a model as it is. Errors: PX095. Runs: either.';
-REVOKE ALL ON FUNCTION pix._packed(pix.models) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._packed(pix.models) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._packed(pix.models) TO pix_reader;
 
 -- What a model is trained on: the latest 2,000 opinions whose items are in blocks. The hashes tell whether it is still
@@ -156,7 +156,7 @@ $$;
 COMMENT ON FUNCTION pix._votes_of(text, pix.models) IS
 'Internal: what a user thinks of items with packed features, the latest first. Errors: PX095.
 Runs: coordinator, and in parallel workers.';
-REVOKE ALL ON FUNCTION pix._votes_of(text, pix.models) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._votes_of(text, pix.models) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._votes_of(text, pix.models) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._half(user_id text) RETURNS integer
@@ -165,7 +165,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$SELECT abs(hashtext(user_id) % 2)$$;
 COMMENT ON FUNCTION pix._half(text) IS
 'Internal: in which half of the users somebody is, 0 or 1: what one half has in common is tried on the other. Runs: either.';
-REVOKE ALL ON FUNCTION pix._half(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._half(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._open_taste(model_name text, version text) RETURNS void
 LANGUAGE plpgsql STABLE PARALLEL SAFE
@@ -185,7 +185,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._open_taste(text, text) IS
 'Internal: reads what users have in common into this backend. Errors: PX131, PX137. Runs: either.';
-REVOKE ALL ON FUNCTION pix._open_taste(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._open_taste(text, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._learn(
     model_name text, taste_version text, algorithm text, parameters text, votes pix.user_votes, vectors bytea, half integer
@@ -219,7 +219,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._learn(text, text, text, text, pix.user_votes, bytea, integer) IS
 'Internal: trains a model from votes, and opens first what it takes. Errors: PX024, PX094, PX137. Runs: either.';
-REVOKE ALL ON FUNCTION pix._learn(text, text, text, text, pix.user_votes, bytea, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._learn(text, text, text, text, pix.user_votes, bytea, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._check_user_model(known pix.user_models, model pix.models) RETURNS void
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
@@ -238,7 +238,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._check_user_model(pix.user_models, pix.models) IS
 'Internal: refuses a model that was trained on other features. Errors: PX132. Runs: either.';
-REVOKE ALL ON FUNCTION pix._check_user_model(pix.user_models, pix.models) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._check_user_model(pix.user_models, pix.models) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._check_user_model(pix.user_models, pix.models) TO pix_reader;
 
 -- Being stable, it sees votes, blocks and models of the same moment, and can be asked where nothing can be stored.
@@ -354,7 +354,7 @@ $$;
 COMMENT ON FUNCTION pix._current_user_model(text, pix.models, text, text, boolean, pix.user_votes) IS
 'Internal: a user''s model that has seen all of some votes; NULL if there are none; when the stored one was last updated, and
 whether this one is to be stored in its place. Errors: PX024, PX094, PX095, PX131 to PX137. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._current_user_model(text, pix.models, text, text, boolean, pix.user_votes) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._current_user_model(text, pix.models, text, text, boolean, pix.user_votes) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._store_user_model(current pix.user_models, known_at timestamptz, is_forced boolean) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -379,7 +379,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._store_user_model(pix.user_models, timestamptz, boolean) IS
 'Internal: writes a model, in the place of the one that it follows; models of features that are no more go. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._store_user_model(pix.user_models, timestamptz, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._store_user_model(pix.user_models, timestamptz, boolean) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 -- A model that follows from the log need not be stored: nobody waits for whoever is storing another.
 CREATE OR REPLACE FUNCTION pix._keep_user_model(current pix.user_models, known_at timestamptz) RETURNS void
@@ -397,7 +397,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._keep_user_model(pix.user_models, timestamptz) IS
 'Internal: stores a model unless that takes waiting, or nothing can be written here. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._keep_user_model(pix.user_models, timestamptz) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._keep_user_model(pix.user_models, timestamptz) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._check_known_user(user_id text) RETURNS void
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
@@ -415,7 +415,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._check_known_user(text) IS
 'Internal: refuses a user who has never voted nor been shown anything. Errors: PX120, PX138. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._check_known_user(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._check_known_user(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._check_known_user(text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix.train_user_model(
@@ -471,5 +471,5 @@ PX134 too few votes for it, PX135 a parameter that cannot be used, PX136 numbers
 hierarchical without pix.learn_tastes, PX138 unknown user.
 Runs: coordinator.
 Example: SELECT * FROM pix.train_user_model(''ann'', ''nearest'');';
-REVOKE ALL ON FUNCTION pix.train_user_model(text, text, text, jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.train_user_model(text, text, text, jsonb) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.train_user_model(text, text, text, jsonb) TO pix_app;

@@ -13,7 +13,7 @@ return call(plpy, GD, '@VERSION@', 'user_models.fit_taste', blocks_key, users, h
 $$;
 COMMENT ON FUNCTION pix._fit_taste(text, integer[], integer[], integer[], integer[], double precision[]) IS
 'Internal: learns what users have in common; NULL if this backend has not opened the blocks. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._fit_taste(text, integer[], integer[], integer[], integer[], double precision[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._fit_taste(text, integer[], integer[], integer[], integer[], double precision[]) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 -- Being stable, it sees votes and blocks of the same moment.
 CREATE OR REPLACE FUNCTION pix._taste_of_all(
@@ -65,7 +65,7 @@ $$;
 COMMENT ON FUNCTION pix._taste_of_all(pix.models) IS
 'Internal: learns what users have in common, from votes and blocks as of now. Errors: PX024, PX094, PX095, PX112, PX134.
 Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._taste_of_all(pix.models) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._taste_of_all(pix.models) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.learn_tastes(model_name text DEFAULT NULL) RETURNS SETOF pix.taste_summary
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER ROWS 1
@@ -103,7 +103,7 @@ PX061 a standby or a read-only transaction, PX095 a model without packed feature
 PX112 features that are all the same, PX134 fewer than two users.
 Runs: coordinator.
 Example: SELECT * FROM pix.learn_tastes();';
-REVOKE ALL ON FUNCTION pix.learn_tastes(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.learn_tastes(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.learn_tastes(text) TO pix_admin;
 
 -- A model whose features are all the same, or votes that were taken back, leave other algorithms to train.
@@ -125,7 +125,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._try_tastes(text, boolean) IS
 'Internal: pix.learn_tastes; where it is not needed, a warning instead of an error. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._try_tastes(text, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._try_tastes(text, boolean) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._try_tastes(text, boolean) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._is_trained(
@@ -147,7 +147,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._is_trained(text, pix.models, text, text, text, numeric) IS
 'Internal: whether a user''s model was trained on these votes. Runs: coordinator, and in parallel workers.';
-REVOKE ALL ON FUNCTION pix._is_trained(text, pix.models, text, text, text, numeric) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._is_trained(text, pix.models, text, text, text, numeric) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._voters(model pix.models, pack pix.packs) RETURNS bigint
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
@@ -164,7 +164,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._voters(pix.models, pix.packs) IS
 'Internal: how many users have voted on items with packed features. Runs: coordinator; the work is done on the segments.';
-REVOKE ALL ON FUNCTION pix._voters(pix.models, pix.packs) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._voters(pix.models, pix.packs) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._voters(pix.models, pix.packs) TO pix_admin;
 
 -- For a worker: NULL if there is nothing to do.
@@ -193,7 +193,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._train_voter(text, pix.models, text, jsonb, text) IS
 'Internal: trains the model of a user, unless it was trained on these votes. Runs: coordinator, and in parallel workers.';
-REVOKE ALL ON FUNCTION pix._train_voter(text, pix.models, text, jsonb, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._train_voter(text, pix.models, text, jsonb, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 -- As in pix._embed_chunk, CREATE TABLE AS is what is planned in parallel.
 CREATE OR REPLACE FUNCTION pix._train_chunk(
@@ -300,7 +300,7 @@ $$;
 COMMENT ON FUNCTION pix._train_chunk(text, text, text[], text, text, jsonb) IS
 'Internal: trains the models of users from one name to another, by the owner''s rights. Runs: coordinator; the work is done in parallel workers or on
 the segments.';
-REVOKE ALL ON FUNCTION pix._train_chunk(text, text, text[], text, text, jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._train_chunk(text, text, text[], text, text, jsonb) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._train_chunk(text, text, text[], text, text, jsonb) TO pix_admin;
 
 CREATE OR REPLACE PROCEDURE pix.train_user_models(
@@ -379,5 +379,5 @@ PX020 unknown model, PX050 a chunk_size below 1, PX095 a model without packed fe
 hierarchical with fewer than two users who have voted, PX135 a parameter that cannot be used.
 Runs: coordinator, outside a transaction block; the work is done in parallel workers or on the segments.
 Example: CALL pix.train_user_models(''centroid'');';
-REVOKE ALL ON PROCEDURE pix.train_user_models(text, text[], text, jsonb, integer) FROM PUBLIC;
+REVOKE ALL ON PROCEDURE pix.train_user_models(text, text[], text, jsonb, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON PROCEDURE pix.train_user_models(text, text[], text, jsonb, integer) TO pix_admin;

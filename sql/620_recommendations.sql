@@ -10,7 +10,7 @@ return call(plpy, GD, '@VERSION@', 'recommendations.score_vector', vector, descr
 $$;
 COMMENT ON FUNCTION pix._score_vector(bytea, text, bytea) IS
 'Internal: the score that a model gives a vector. Errors: PX030, PX131. Runs: either.';
-REVOKE ALL ON FUNCTION pix._score_vector(bytea, text, bytea) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._score_vector(bytea, text, bytea) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._best_candidates(
     blocks_key text, index_key text, described text, content bytea, count integer, seen_blocks integer[], seen_rows integer[],
@@ -25,7 +25,7 @@ $$;
 COMMENT ON FUNCTION pix._best_candidates(text, text, text, bytea, integer, integer[], integer[], integer[], integer[]) IS
 'Internal: items that a model may like best; NULL if this backend has not opened what is to be searched. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._best_candidates(text, text, text, bytea, integer, integer[], integer[], integer[], integer[])
-FROM PUBLIC;
+FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._passing(
     model_name text, packed_in integer, conditions text, OUT blocks integer[], OUT block_rows integer[]
@@ -42,7 +42,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._passing(text, integer, text) IS
 'Internal: where the vectors are of all items that pass a filter. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._passing(text, integer, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._passing(text, integer, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._choose_best(
     blocks_key text, described text, content bytea, ids text[], blocks integer[], block_rows integer[], other_ids text[],
@@ -60,7 +60,7 @@ COMMENT ON FUNCTION pix._choose_best(
 ) IS 'Internal: the best of some items, and which likes each is close to. Errors: PX030, PX131. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._choose_best(
     text, text, bytea, text[], integer[], integer[], text[], bytea, text[], integer[], integer[], integer, double precision
-) FROM PUBLIC;
+) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._model_of_clusters(centres bytea, weights double precision[], OUT described text, OUT content bytea)
 LANGUAGE plpython3u STABLE PARALLEL RESTRICTED
@@ -71,7 +71,7 @@ return call(plpy, GD, '@VERSION@', 'recommendations.of_clusters', centres, weigh
 $$;
 COMMENT ON FUNCTION pix._model_of_clusters(bytea, double precision[]) IS
 'Internal: a model that likes what is near some clusters. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._model_of_clusters(bytea, double precision[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._model_of_clusters(bytea, double precision[]) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._model_of_all(blocks_key text, OUT described text, OUT content bytea)
 LANGUAGE plpython3u STABLE PARALLEL RESTRICTED
@@ -82,7 +82,7 @@ return call(plpy, GD, '@VERSION@', 'recommendations.typical', blocks_key)
 $$;
 COMMENT ON FUNCTION pix._model_of_all(text) IS
 'Internal: a model that likes what is typical; NULL if this backend has not opened the blocks. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._model_of_all(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._model_of_all(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._pooled_taste(taste text, arrays bytea, OUT described text, OUT content bytea)
 LANGUAGE plpython3u STABLE PARALLEL RESTRICTED
@@ -93,7 +93,7 @@ return call(plpy, GD, '@VERSION@', 'user_models.pooled', taste, arrays)
 $$;
 COMMENT ON FUNCTION pix._pooled_taste(text, bytea) IS
 'Internal: the model of a user of whom nothing is known. Errors: PX131. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._pooled_taste(text, bytea) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._pooled_taste(text, bytea) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 -- For whom nothing is known: what users have in common; else the clusters that others like; else what is typical.
 CREATE OR REPLACE FUNCTION pix._pooled_model(model pix.models, pack pix.packs) RETURNS pix.fitted_model
@@ -153,7 +153,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._pooled_model(pix.models, pix.packs) IS
 'Internal: a model for a user without votes. Errors: PX024, PX094, PX131. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._pooled_model(pix.models, pix.packs) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._pooled_model(pix.models, pix.packs) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._probability(score double precision, slope double precision, intercept double precision)
 RETURNS double precision
@@ -162,7 +162,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$SELECT tanh((slope * score + intercept) / 2) / 2 + 0.5$$;
 COMMENT ON FUNCTION pix._probability(double precision, double precision, double precision) IS
 'Internal: the probability of a like; NULL where scores cannot be turned into probabilities. Runs: either.';
-REVOKE ALL ON FUNCTION pix._probability(double precision, double precision, double precision) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._probability(double precision, double precision, double precision) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._probability(double precision, double precision, double precision) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._scan_scores(
@@ -186,7 +186,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._scan_scores(text, text, bytea, integer, text) IS
 'Internal: the best of all vectors that pass, each scored where it is stored. Errors: PX030, PX131. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._scan_scores(text, text, bytea, integer, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._scan_scores(text, text, bytea, integer, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 -- Being stable, it sees votes, blocks and features of the same moment.
 CREATE OR REPLACE FUNCTION pix._rank_items(
@@ -313,7 +313,7 @@ COMMENT ON FUNCTION pix._rank_items(
 ) IS 'Internal: the best of all items by a model. Errors: those of pix.recommend. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._rank_items(
     text, integer, pix.models, pix.indexes, pix.user_models, pix.user_votes, double precision, pix.item_filter
-) FROM PUBLIC;
+) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 -- Being stable, it sees votes, models, blocks and features of the same moment.
 CREATE OR REPLACE FUNCTION pix._recommend_now(
@@ -340,7 +340,7 @@ COMMENT ON FUNCTION pix._recommend_now(text, integer, text, pix.models, pix.inde
 'Internal: pix.recommend as an array, and the model that it took, which may be a new one. Errors: those of pix.recommend.
 Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._recommend_now(text, integer, text, pix.models, pix.indexes, double precision, pix.item_filter)
-FROM PUBLIC;
+FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._recommend(
     user_id text, k integer, algorithm text, model_name text, index_name text, diversity double precision, filter pix.item_filter
@@ -381,7 +381,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._recommend(text, integer, text, text, text, double precision, pix.item_filter) IS
 'Internal: pix.recommend, by the owner''s rights. Errors: those of pix.recommend. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._recommend(text, integer, text, text, text, double precision, pix.item_filter) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._recommend(text, integer, text, text, text, double precision, pix.item_filter) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._recommend(text, integer, text, text, text, double precision, pix.item_filter) TO pix_app;
 
 CREATE OR REPLACE FUNCTION pix.recommend(
@@ -420,7 +420,7 @@ Runs: coordinator.
 Example: SELECT rank, item_id, score, reason FROM pix.recommend(''ann'', 5);';
 REVOKE ALL ON FUNCTION pix.recommend(
     text, integer, text, text, text, double precision, text[], text[], text, text, text, numeric, numeric, text, integer
-) FROM PUBLIC;
+) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.recommend(
     text, integer, text, text, text, double precision, text[], text[], text, text, text, numeric, numeric, text, integer
 ) TO pix_app;
@@ -439,7 +439,7 @@ $$;
 COMMENT ON FUNCTION pix._explain(text, text, bytea, bytea, text[], integer[], integer[], double precision[]) IS
 'Internal: the score of an item, and how like it is to what its user has voted on; NULL if this backend has not opened the blocks.
 Errors: PX030, PX131. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._explain(text, text, bytea, bytea, text[], integer[], integer[], double precision[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._explain(text, text, bytea, bytea, text[], integer[], integer[], double precision[]) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._find_user_model(user_id text, algorithm text, model pix.models) RETURNS pix.user_models
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
@@ -463,7 +463,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._find_user_model(text, text, pix.models) IS
 'Internal: a user''s model of an algorithm; NULL: the one that was used last. Errors: PX132, PX139. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._find_user_model(text, text, pix.models) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._find_user_model(text, text, pix.models) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._find_user_model(text, text, pix.models) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix.explain(
@@ -539,7 +539,7 @@ unknown item, PX041 an item without features, PX060 a call as a part of a larger
 features, PX132 a model of features that were imported again since, PX139 a user without a model.
 Runs: coordinator.
 Example: SELECT aspect, item_id, value FROM pix.explain(''ann'', ''B005IYS5ZA'');';
-REVOKE ALL ON FUNCTION pix.explain(text, text, text, text, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.explain(text, text, text, text, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.explain(text, text, text, text, integer) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._selected(described text, content bytea, OUT dimensions integer[], OUT weights real[])
@@ -551,7 +551,7 @@ return call(plpy, GD, '@VERSION@', 'user_models.selected', described, content)
 $$;
 COMMENT ON FUNCTION pix._selected(text, bytea) IS
 'Internal: the dimensions that a linear model gives a weight. Errors: PX131. Runs: either.';
-REVOKE ALL ON FUNCTION pix._selected(text, bytea) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._selected(text, bytea) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.selected_dimensions(
     user_id text, algorithm text DEFAULT 'sgd_log', model_name text DEFAULT NULL
@@ -579,5 +579,5 @@ Errors: PX020 unknown model, PX060 a call as a part of a larger query on a clust
 features that were imported again since, PX139 a user without such a model.
 Runs: coordinator.
 Example: SELECT * FROM pix.selected_dimensions(''ann'', ''sgd_log'');';
-REVOKE ALL ON FUNCTION pix.selected_dimensions(text, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.selected_dimensions(text, text, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.selected_dimensions(text, text, text) TO pix_reader;

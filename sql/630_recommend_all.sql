@@ -17,7 +17,7 @@ COMMENT ON FUNCTION pix._choose_many(
 'Internal: the best items for many users; NULL if this backend has not opened the blocks. Errors: PX131. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._choose_many(
     text, text[], bytea[], integer[], integer[], integer[], integer[], text[], integer[], integer[], integer
-) FROM PUBLIC;
+) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 -- Being stable, it sees votes, models, blocks and features of the same moment.
 CREATE OR REPLACE FUNCTION pix._recommendations_of(
@@ -123,7 +123,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._recommendations_of(text[], integer, pix.models, text, timestamptz) IS
 'Internal: the recommendations of some users. Errors: PX024, PX094, PX131. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._recommendations_of(text[], integer, pix.models, text, timestamptz) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._recommendations_of(text[], integer, pix.models, text, timestamptz) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._check_count(k integer) RETURNS void
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
@@ -138,7 +138,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._check_count(integer) IS
 'Internal: refuses a number of items that nobody is recommended at once. Errors: PX128. Runs: either.';
-REVOKE ALL ON FUNCTION pix._check_count(integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._check_count(integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._check_count(integer) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._recommend_chunk(
@@ -162,7 +162,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._recommend_chunk(text[], integer, text, text, timestamptz) IS
 'Internal: writes the recommendations of some users, by the owner''s rights. Errors: PX024, PX094, PX131. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._recommend_chunk(text[], integer, text, text, timestamptz) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._recommend_chunk(text[], integer, text, text, timestamptz) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._recommend_chunk(text[], integer, text, text, timestamptz) TO pix_admin;
 
 CREATE OR REPLACE PROCEDURE pix.recommend_all(
@@ -206,5 +206,5 @@ Errors: those of pix.train_user_models; PX061 a standby or a read-only transacti
 PX128 a k that cannot be used.
 Runs: coordinator, outside a transaction block.
 Example: CALL pix.recommend_all(5, algorithm => ''centroid'');';
-REVOKE ALL ON PROCEDURE pix.recommend_all(integer, text[], text, text) FROM PUBLIC;
+REVOKE ALL ON PROCEDURE pix.recommend_all(integer, text[], text, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON PROCEDURE pix.recommend_all(integer, text[], text, text) TO pix_admin;

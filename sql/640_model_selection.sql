@@ -10,7 +10,7 @@ return call(plpy, GD, '@VERSION@', 'model_selection.check', algorithms, balances
 $$;
 COMMENT ON FUNCTION pix._check_selection(text[], text[], text) IS
 'Internal: refuses what cannot be compared. Errors: PX133, PX135. Runs: either.';
-REVOKE ALL ON FUNCTION pix._check_selection(text[], text[], text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._check_selection(text[], text[], text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._check_selection(text[], text[], text) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._compare_algorithms(
@@ -29,7 +29,7 @@ COMMENT ON FUNCTION pix._compare_algorithms(
 'Internal: how algorithms do on a user''s votes, as JSON; NULL if this backend has not opened the blocks. Runs: either.';
 REVOKE ALL ON FUNCTION pix._compare_algorithms(
     text, integer[], integer[], double precision[], bytea, integer, text[], text[], text, integer
-) FROM PUBLIC;
+) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._compare_for(
     user_id text, model pix.models, size integer, algorithms text[], balances text[], search text, seed integer
@@ -58,7 +58,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._compare_for(text, pix.models, integer, text[], text[], text, integer) IS
 'Internal: pix._compare_algorithms for a user. Errors: PX024, PX094. Runs: coordinator, and in parallel workers.';
-REVOKE ALL ON FUNCTION pix._compare_for(text, pix.models, integer, text[], text[], text, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._compare_for(text, pix.models, integer, text[], text[], text, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 -- As in pix._embed_chunk, CREATE TABLE AS is what is planned in parallel.
 CREATE OR REPLACE FUNCTION pix._select_chunk(run text, last_place integer)
@@ -140,7 +140,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._select_chunk(text, integer) IS
 'Internal: does the next tasks of a run. Runs: coordinator; the work is done in parallel workers or on the segments.';
-REVOKE ALL ON FUNCTION pix._select_chunk(text, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._select_chunk(text, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._select_chunk(text, integer) TO pix_admin;
 
 CREATE OR REPLACE PROCEDURE pix.select_models(
@@ -242,7 +242,7 @@ Runs: coordinator, outside a transaction block; the work is done in parallel wor
 Example: CALL pix.select_models(''first'', sizes => ''{20}'', algorithms => ''{logistic,nearest}'', repeats => 2);';
 REVOKE ALL ON PROCEDURE
     pix.select_models(text, text[], integer[], text[], text[], integer, text, text, integer, integer)
-FROM PUBLIC;
+FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON PROCEDURE
     pix.select_models(text, text[], integer[], text[], text[], integer, text, text, integer, integer)
 TO pix_admin;
@@ -272,7 +272,7 @@ Errors: PX060 a call as a part of a larger query on a cluster,
 PX061 a standby or a read-only transaction.
 Runs: coordinator.
 Example: SELECT pix.drop_model_selection(''first'');';
-REVOKE ALL ON FUNCTION pix.drop_model_selection(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.drop_model_selection(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.drop_model_selection(text) TO pix_admin;
 
 CREATE OR REPLACE VIEW pix.model_ranking AS
@@ -296,7 +296,7 @@ COMMENT ON VIEW pix.model_ranking IS
 'How algorithms did in runs of pix.select_models, for BI tools: rank among those of a size; users; the mean over users of the AUC on
 votes that were not seen, and its 95 % interval from low to high; cv_auc, what cross-validation had promised, and the gap;
 seconds to train and to predict; without_result, splits that had no AUC.';
-REVOKE ALL ON pix.model_ranking FROM PUBLIC;
+REVOKE ALL ON pix.model_ranking FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT SELECT ON pix.model_ranking TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix.learn_model_policy(run text, min_users integer DEFAULT 3) RETURNS SETOF pix.user_model_policy
@@ -356,5 +356,5 @@ Errors: PX060 a call as a part of a larger query on a cluster,
 PX061 a standby or a read-only transaction, PX128 a min_users below 1, PX140 unknown run.
 Runs: coordinator.
 Example: SELECT priority, algorithm, min_votes, max_votes, reason FROM pix.learn_model_policy(''first'', 1);';
-REVOKE ALL ON FUNCTION pix.learn_model_policy(text, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.learn_model_policy(text, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.learn_model_policy(text, integer) TO pix_admin;

@@ -15,7 +15,7 @@ COMMENT ON FUNCTION pix._evaluate_recommender(
 ) IS 'Internal: metrics of a recommender, as JSON; NULL if this backend has not opened what is needed. Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._evaluate_recommender(
     text, text, text, text[], integer[], integer[], integer[], double precision[], boolean[], integer, integer
-) FROM PUBLIC;
+) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 -- Being stable, it sees votes, blocks and rules of the same moment.
 CREATE OR REPLACE FUNCTION pix._judge_recommenders(
@@ -116,7 +116,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._judge_recommenders(text[], text, integer, pix.models, double precision, integer, integer) IS
 'Internal: the metrics of recommenders, a JSON array of each. Errors: PX024, PX094, PX095, PX134. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._judge_recommenders(text[], text, integer, pix.models, double precision, integer, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._judge_recommenders(text[], text, integer, pix.models, double precision, integer, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.evaluate_recommenders(
     run text, recommenders text[] DEFAULT '{ladder,popularity,random}', split text DEFAULT 'last', k integer DEFAULT 10,
@@ -183,5 +183,5 @@ PX061 a standby or a read-only transaction, PX095 a model
 without packed features, PX128 an argument that cannot be used, PX133 unknown algorithm, PX134 too few votes, PX140 a run that cannot be named so.
 Runs: coordinator.
 Example: SELECT recommender, metric, value FROM pix.evaluate_recommenders(''first'', ''{ladder,random}'', k => 5);';
-REVOKE ALL ON FUNCTION pix.evaluate_recommenders(text, text[], text, integer, text, double precision, integer, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.evaluate_recommenders(text, text[], text, integer, text, double precision, integer, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.evaluate_recommenders(text, text[], text, integer, text, double precision, integer, integer) TO pix_admin;

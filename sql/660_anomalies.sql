@@ -14,7 +14,7 @@ COMMENT ON VIEW pix.item_anomalies IS
 'How far each item is from everything, by the neighbour graph (pix.build_neighbor_graph makes it): distance to the nearest, mean
 distance to all its neighbours, by how many standard deviations that is above the mean of all items, and the share of items
 whose neighbours are nearer. Order by mean_distance DESC: pictures that are broken, or of something else, come first.';
-REVOKE ALL ON pix.item_anomalies FROM PUBLIC;
+REVOKE ALL ON pix.item_anomalies FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT SELECT ON pix.item_anomalies TO pix_reader;
 
 CREATE OR REPLACE VIEW pix.user_anomalies AS
@@ -26,5 +26,5 @@ COMMENT ON VIEW pix.user_anomalies IS
 'Users whose votes contradict their model: auc below 0.5 (votes that it has not seen are the other way round), or votes to which it
 gave, without having seen them, less than 20 %: contradictions are the items, up to ten, the worst first. A
 hand that slipped, two people with one name, or somebody who votes at random.';
-REVOKE ALL ON pix.user_anomalies FROM PUBLIC;
+REVOKE ALL ON pix.user_anomalies FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT SELECT ON pix.user_anomalies TO pix_reader;

@@ -25,7 +25,7 @@ return [(socket.gethostname(), segment, *check) for check in checks]
 $$;
 COMMENT ON FUNCTION pix._examine(integer, integer, bigint) IS
 'Internal: checks the host it runs on, for so many networks of this size at once. Runs: either.';
-REVOKE ALL ON FUNCTION pix._examine(integer, integer, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._examine(integer, integer, bigint) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._examine(integer, integer, bigint) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._doctor() RETURNS pix.finding[]
@@ -71,7 +71,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pix._doctor() IS 'Internal: pix.doctor as an array. Errors: PX060. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._doctor() FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._doctor() FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._doctor() TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix.doctor() RETURNS SETOF pix.finding
@@ -89,7 +89,7 @@ Arguments: none. Result: a row a check: host, segment (NULL: the coordinator, or
 found, remedy (NULL where nothing is wrong). Errors: PX060 a call as a part of a larger query on a cluster.
 Runs: coordinator, alone in its query.
 Example: SELECT * FROM pix.doctor();';
-REVOKE ALL ON FUNCTION pix.doctor() FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.doctor() FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.doctor() TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix._require_fit_hosts() RETURNS void
@@ -113,5 +113,5 @@ END
 $$;
 COMMENT ON FUNCTION pix._require_fit_hosts() IS
 'Internal: refuses to go on while a host lacks what networks need. Errors: PX002. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._require_fit_hosts() FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._require_fit_hosts() FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._require_fit_hosts() TO pix_reader;

@@ -9,7 +9,7 @@ return call(plpy, GD, '@VERSION@', 'indexes.names', design_checksum)
 $$;
 COMMENT ON FUNCTION pix._index_names(text) IS
 'Internal: the items of an index that this backend has mapped. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._index_names(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._index_names(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._wrong_in_blocks(model pix.models) RETURNS text
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
@@ -61,7 +61,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._wrong_in_blocks(pix.models) IS
 'Internal: what is wrong with the blocks of a model, compared with its features; NULL: nothing. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._wrong_in_blocks(pix.models) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._wrong_in_blocks(pix.models) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._wrong_in_index(index pix.indexes) RETURNS text
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
@@ -88,7 +88,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._wrong_in_index(pix.indexes) IS
 'Internal: what is wrong with an index, compared with its packing; NULL: nothing. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._wrong_in_index(pix.indexes) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._wrong_in_index(pix.indexes) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._wrong_in_clustering(known pix.clusterings) RETURNS text
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
@@ -130,7 +130,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._wrong_in_clustering(pix.clusterings) IS
 'Internal: what is wrong with a clustering, compared with its packing; NULL: nothing. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._wrong_in_clustering(pix.clusterings) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._wrong_in_clustering(pix.clusterings) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._wrong_arms() RETURNS bigint
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
@@ -162,7 +162,7 @@ END
 $$;
 COMMENT ON FUNCTION pix._wrong_arms() IS
 'Internal: how many arms are not what the log of votes comes to. Errors: PX028. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._wrong_arms() FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix._wrong_arms() FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.check_derived() RETURNS TABLE ("check" text, ok boolean, found text, remedy text)
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER ROWS 10
@@ -231,5 +231,5 @@ Errors: PX024 a cache folder that cannot be used, PX028 a setting that is no num
 a cluster.
 Runs: coordinator; much of the work is done on the segments.
 Example: SELECT * FROM pix.check_derived() WHERE NOT ok;';
-REVOKE ALL ON FUNCTION pix.check_derived() FROM PUBLIC;
+REVOKE ALL ON FUNCTION pix.check_derived() FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix.check_derived() TO pix_admin;

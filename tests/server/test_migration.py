@@ -17,7 +17,7 @@ from pixload.errors import PixError
 from pixload.migration import VERSION, migrate
 from tests.conftest import PIX
 
-HEAD = "0008"
+HEAD = "0009"
 
 
 def dump(db) -> str:
