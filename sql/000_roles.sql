@@ -22,9 +22,8 @@ $$;
 GRANT pix_reader TO pix_app;
 GRANT pix_app TO pix_admin;
 
--- Whatever was granted once and is not granted below, or beside a function, is taken back.
+-- Whatever was granted once and is not granted below, or beside a function or view, is taken back.
 REVOKE ALL ON SCHEMA pix FROM PUBLIC, pix_reader, pix_app, pix_admin;
-REVOKE ALL ON ALL TABLES IN SCHEMA pix FROM PUBLIC, pix_reader, pix_app, pix_admin;
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA pix FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 GRANT USAGE ON SCHEMA pix TO pix_reader;
@@ -44,6 +43,7 @@ BEGIN
         WHERE c.relnamespace = 'pix'::pg_catalog.regnamespace AND c.relkind = 'r'
             AND c.relname <> 'alembic_version'
     LOOP
+        EXECUTE pg_catalog.format('REVOKE ALL ON %s FROM PUBLIC, pix_reader, pix_app, pix_admin', named.name);
         EXECUTE pg_catalog.format('GRANT SELECT ON %s TO pix_reader', named.name);
     END LOOP;
 END
