@@ -109,8 +109,6 @@ BEGIN
         );
     END IF;
     -- Without NULLs: an array of nothing else crashes Greenplum 7.0's optimizer.
-    PERFORM pix._check_list('candidates', filter.candidates);
-    PERFORM pix._check_list('exclude', filter.excluded);
     IF filter.candidates IS NOT NULL THEN
         SELECT coalesce(array_agg(c), '{}') INTO names FROM unnest(filter.candidates) c WHERE c IS NOT NULL;
         sql := sql || format(' AND f.item_id = ANY (%L::text[])', names);
@@ -609,7 +607,6 @@ BEGIN
         'Call it once for all items; where its result is joined or stored, give it a value or variable, not a subquery.'
     );
     PERFORM pix._check_k(k);
-    PERFORM pix._check_list('item_ids', item_ids);
     IF index_name IS NOT NULL THEN
         index := pix._find_index(index_name);
     END IF;

@@ -581,7 +581,6 @@ BEGIN
     PERFORM pix._require_coordinator('pix.fit_clusters', 'Call it alone: SELECT * FROM pix.fit_clusters(…)');
     PERFORM pix._require_writable('pix.fit_clusters');
     model := pix._find_model(model_name);
-    PERFORM pix._check_list('dimensions', dimensions);
     PERFORM pix._check_fit(clustering, algorithm, k, n_init, seed, dimensions, max_k, model);
     PERFORM pix._lock('clusterings', clustering);
     PERFORM set_config('application_name', 'pix: 0 % of clustering ' || clustering, true);

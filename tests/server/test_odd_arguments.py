@@ -503,8 +503,8 @@ KINDS = {
         "CALL pix.select_models('2-d', algorithms => '{{nearest}}')",
     ),
     "an array of two dimensions, elsewhere": (
-        "PX077", "exclude must be",
-        "SELECT * FROM pix.nearest((SELECT min(item_id) FROM pix.items), \"exclude\" => '{{a}}')",
+        "PX101", "no dimensions",
+        "SELECT pix.fit_clusters('2-d', k => 2, dimensions => '{{1,2},{3,4}}')",
     ),
     "lists in lists": (
         "PX135", "hundreds of lists",
