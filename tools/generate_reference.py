@@ -69,7 +69,9 @@ def command_reference() -> str:
     parts = ["# Command reference\n", NOTE]
 
     def describe(command: click.Command, name: str, parent: click.Context | None) -> None:
-        context = click.Context(command, info_name=name, parent=parent, max_content_width=100)
+        context = click.Context(
+            command, info_name=name, parent=parent, max_content_width=100, **command.context_settings
+        )
         parts.append(f"## {context.command_path}\n\n```\n{command.get_help(context)}\n```\n")
         for child in sorted(getattr(command, "commands", {})):
             describe(command.commands[child], child, context)
