@@ -30,9 +30,9 @@ def misplace(db, block: int = 1, row: int = 500) -> None:
 
 
 @pytest.mark.parametrize("gone", ["c0000", "c0777", "c1999"])
-def test_a_vector_that_vanishes_while_it_is_packed_moves_no_other(catalogue, until, gone):
+def test_a_vector_that_vanishes_while_it_is_packed_moves_no_other(busy, until, gone):
     """0.7.0 numbered rows first and collected what was left afterwards: all behind the gap were misplaced for ever."""
-    db = catalogue.db
+    db = busy.db
     db.query("UPDATE pix.features SET vector = vector")
     other = db.connect(autocommit=False)
     other.cursor().execute("DELETE FROM pix.features WHERE item_id = %s", (gone,))
@@ -41,12 +41,17 @@ def test_a_vector_that_vanishes_while_it_is_packed_moves_no_other(catalogue, unt
         until(db, SOMEBODY_WAITS)
         other.commit()
         assert packing.result(60) == [(1999,)]
-    agrees(db)
-    del catalogue.vectors[gone]
+    del busy.vectors[gone]
     for item_id in ("c0001", "c0778", "c1998"):
         (neighbor, distance) = db.query("SELECT item_id, distance FROM pix.nearest(%s, 1, 'clouds')", (item_id,))[0]
-        expected = catalogue.expected(catalogue.vectors[item_id], 2, "cosine")[1]
+        expected = busy.expected(busy.vectors[item_id], 2, "cosine")[1]
         assert (neighbor, distance) == (expected[0], pytest.approx(expected[1], abs=1e-6))
+    voters_on_it = {user for (user,) in db.query("SELECT user_id FROM pix.opinions WHERE item_id = %s", (gone,))}
+    for user in {f"u{n}" for n in range(10)} - voters_on_it:
+        scores = scores_of(db, busy, user)
+        for item_id, score in db.ask("SELECT item_id, score FROM pix.recommend(%s, 10, 'centroid')", (user,)):
+            assert score == pytest.approx(scores[item_id], abs=1e-4), (user, item_id)
+    agrees(db)
 
 
 def test_misplaced_vectors_are_found_and_packed_again(voters):
@@ -111,6 +116,8 @@ def test_what_is_derived_is_compared_with_what_it_is_made_of(clone, with_everyth
 
 
 CHURN = (
+    "UPDATE pix.features SET vector = vector WHERE hashtext(item_id || now()) % 20 = 0;"
+    "SELECT pix.pack_features('clouds')",
     "UPDATE pix.features SET vector = vector WHERE item_id >= 'c1800' AND hashtext(item_id || now()) % 4 = 0",
     "DELETE FROM pix.features WHERE item_id >= 'c1800' AND hashtext(item_id || now()) % 16 = 0",
     "SELECT pix.pack_features('clouds')",
@@ -154,10 +161,11 @@ class Churn:
 
 @pytest.fixture
 def busy(voters):
-    """A catalogue whose last 200 items nobody has voted on come and go."""
+    """A catalogue whose last 200 items nobody has voted on come and go; each user's model is the simplest."""
     catalogue = Catalogue(voters, {}, np.random.default_rng(7))
     catalogue.draw(range(2000))
     voters.ask("SELECT pix.fit_clusters('groups', k => 8)")
+    voters.ask("UPDATE pix.user_model_policy SET algorithm = 'centroid', needs_taste = false")
     return catalogue
 
 
@@ -176,10 +184,15 @@ def scores_of(db, catalogue: Catalogue, user: str) -> dict[str, float]:
 
 
 def next_items(db, catalogue, number) -> None:
-    """Somebody new is shown what is most like each cluster: the score is the cosine to its centre."""
-    user = f"new{number}"
+    """Voters are shown what their model likes; somebody new, what is most like each cluster, by cosine."""
+    user = f"u{number % 10}" if number % 2 else f"new{number}"
     page = db.ask("SELECT item_id, cluster, score FROM pix.next_items(%s, 6)", (user,), role="adam")
     assert len(page) == 6
+    if number % 2:
+        expected = scores_of(db, catalogue, user)
+        for item_id, _, score in page:
+            assert score == pytest.approx(expected[item_id], abs=1e-4), item_id
+        return
     centres = dict(db.query("SELECT cluster, pix.to_array(centre) FROM pix.clusters WHERE clustering = 'groups'"))
     for item_id, cluster, score in page:
         vector, centre = catalogue.vectors[item_id].astype(float), np.array(centres[cluster])
