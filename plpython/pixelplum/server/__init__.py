@@ -20,7 +20,7 @@ for _library in ("OMP", "OPENBLAS", "MKL"):
 
 from pixelplum import __version__  # noqa: E402
 from pixelplum.errors import PixelplumError, VersionMismatch  # noqa: E402
-from pixelplum.server.cancelling import Cancelled  # noqa: E402
+from pixelplum.server.cancelling import Cancelled, forget_interrupts  # noqa: E402
 
 
 def call(plpy, cache: dict, sql_version: str, function: str, *arguments):
@@ -57,6 +57,9 @@ def call(plpy, cache: dict, sql_version: str, function: str, *arguments):
         failure = error
     except Cancelled:
         return None  # the server ends the statement before anything is done with it
+    except KeyboardInterrupt:
+        forget_interrupts()
+        raise
     hint = {"hint": failure.hint} if failure.hint else {}  # None would be shown as such
     plpy.error(str(failure), sqlstate=failure.sqlstate, **hint)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import functools
 from collections.abc import Callable
-from threading import Thread
+from threading import Event, Thread
 
 from pixelplum.core.threads import signals_held
 
@@ -67,32 +67,63 @@ def in_thread(work: Callable, tell: Callable[[float], None] | None = None):
     object
         What the work returns.
     """
-    outcome: list = [None, None]
+    outcome: list = [None, Cancelled()]
     done = [0.0]
+    ended = Event()
 
     def share(part: float) -> None:
         done[0] = part
 
     def try_work() -> None:
         try:
-            outcome[0] = work() if tell is None else work(share)
+            outcome[:] = (work() if tell is None else work(share)), None
         except BaseException as failure:
             outcome[1] = failure
+        finally:
+            ended.set()
+
+    def end() -> None:
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(Cancelled))
+
+    def watch() -> None:
+        told = 0.0
+        while not ended.wait(SECONDS_BETWEEN) and thread.is_alive():
+            if is_wanted():
+                end()
+            elif tell is not None and done[0] > told:
+                told = done[0]
+                tell(told)
 
     with signals_held() as heard:
         thread = Thread(target=try_work)
         thread.start()
-        with heard():
-            told = 0.0
-            while thread.is_alive():
+        try:
+            while thread.is_alive() and not ended.is_set():
+                try:
+                    with heard():
+                        watch()
+                except KeyboardInterrupt:
+                    forget_interrupts()  # it is heard all the same, by `is_wanted`
+        finally:
+            while thread.is_alive():  # a thread that is left behind can take the process along when that ends
+                if not ended.is_set():
+                    end()
                 thread.join(SECONDS_BETWEEN)
-                if is_wanted():
-                    ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                        ctypes.c_ulong(thread.ident), ctypes.py_object(Cancelled)
-                    )
-                elif tell is not None and done[0] > told and thread.is_alive():
-                    told = done[0]
-                    tell(told)
     if outcome[1] is not None:
         raise outcome[1]
     return outcome[0]
+
+
+def forget_interrupts() -> None:
+    """Let pass what interrupts Python for a wish that has been heard.
+
+    Greenplum's PL/Python has the interpreter raise KeyboardInterrupt when it comes to it, once for each signal, and a
+    wish can be two: the second one would end the session's next statement, which nobody wants to end.
+    """
+    while True:
+        try:
+            for _ in range(1000):  # the interpreter looks for it at each turn
+                pass
+        except KeyboardInterrupt:
+            continue
+        return
