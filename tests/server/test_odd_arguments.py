@@ -59,7 +59,7 @@ class Routine:
 
     def call(self, values: dict) -> tuple[str, list]:
         given = [(name, kind) for name, kind in zip(self.names, self.types, strict=True) if name in values]
-        arguments = ", ".join(f"{name} => CAST(%s AS {kind})" for name, kind in given)
+        arguments = ", ".join(f'"{name}" => CAST(%s AS {kind})' for name, kind in given)
         verb = "CALL" if self.is_procedure else "SELECT * FROM"
         return f"{verb} pix.{self.name}({arguments})", [values[name] for name, _ in given]
 
