@@ -228,9 +228,9 @@ BEGIN
         EXECUTE
             'CREATE TEMP TABLE pix_trained ON COMMIT DROP AS
              SELECT g.user_id, g.taste,
-                pix._learn($1, g.taste, g.used, $4 ->> g.used, g.votes, g.vectors, pix._half(g.user_id)) AS fitted
+                pix._learn($1, g.taste, g.used, $3 ->> g.used, g.votes, g.vectors, pix._half(g.user_id)) AS fitted
              FROM (
-                SELECT r.user_id, coalesce($3, pix._choose_algorithm(r.likes, r.dislikes, t.version IS NOT NULL)) AS used,
+                SELECT r.user_id, coalesce($2, pix._choose_algorithm(r.likes, r.dislikes, t.version IS NOT NULL)) AS used,
                     r.votes, r.vectors, r.hash, t.version AS taste
                 FROM (
                     SELECT v.user_id, sum(v.hash) AS hash, count(*) FILTER (WHERE v.value > 0)::integer AS likes,
@@ -243,24 +243,24 @@ BEGIN
                     FROM (
                         SELECT o.user_id, o.item_id, o.value, o.vote_id, f.vector, hashint8extended(o.vote_id, f.packed_in) AS hash,
                             row_number() OVER (PARTITION BY o.user_id ORDER BY o.voted_at DESC, o.vote_id DESC) AS rank
-                        FROM pix.opinions o JOIN pix.features f ON f.item_id = o.item_id
-                        WHERE o.user_id > $5 AND o.user_id <= $6 AND ($7 IS NULL OR o.user_id = ANY ($7))
-                            AND o.value <> 0 AND o.signal <> ''skip'' AND f.model_name = $1 AND f.packed_in <= $2
+                        FROM pix.opinions o JOIN pix.features f ON f.item_id = o.item_id JOIN pix.packs p ON p.model_name = f.model_name
+                        WHERE o.user_id > $4 AND o.user_id <= $5 AND ($6 IS NULL OR o.user_id = ANY ($6))
+                            AND o.value <> 0 AND o.signal <> ''skip'' AND f.model_name = $1 AND f.packed_in <= p.packed_in
                     ) v
                     WHERE v.rank <= 2000
                     GROUP BY v.user_id
                 ) r
-                LEFT JOIN pix.tastes t ON t.model_name = $1 AND t.model_checksum IS NOT DISTINCT FROM $8
+                LEFT JOIN pix.tastes t ON t.model_name = $1 AND t.model_checksum IS NOT DISTINCT FROM $7
              ) g
              WHERE g.used IS NOT NULL AND NOT EXISTS (
                 SELECT FROM pix.user_models m
                 WHERE m.user_id = g.user_id AND m.model_name = $1 AND m.algorithm = g.used
-                    AND m.model_checksum IS NOT DISTINCT FROM $8 AND m.parameters = ($4 ->> g.used)::jsonb
+                    AND m.model_checksum IS NOT DISTINCT FROM $7 AND m.parameters = ($3 ->> g.used)::jsonb
                     AND (m.algorithm <> ''hierarchical'' OR m.taste_version = g.taste) AND m.votes_hash = g.hash
                     AND m.since_training = 0
              )
              DISTRIBUTED BY (user_id)'
-        USING model.model_name, pack.packed_in, algorithm, given, low, high, users, model.checksum;
+        USING model.model_name, algorithm, given, low, high, users, model.checksum;
     ELSE
         CREATE TEMP TABLE pix_trained ON COMMIT DROP AS
         SELECT u.user_id, t.taste, pix._train_voter(u.user_id, model, algorithm, given, t.taste) AS fitted

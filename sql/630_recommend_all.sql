@@ -20,9 +20,10 @@ REVOKE ALL ON FUNCTION pix._choose_many(
 ) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 -- Being stable, it sees votes, models, blocks and features of the same moment.
-CREATE OR REPLACE FUNCTION pix._recommendations_of(
-    names text[], k integer, model pix.models, algorithm text, since timestamptz
-) RETURNS pix.recommendations[]
+CREATE OR REPLACE FUNCTION pix._recommendations_now(
+    names text[], k integer, model pix.models, algorithm text, since timestamptz,
+    OUT answers pix.recommendations[], OUT older text[]
+)
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
 SET enable_nestloop = off
@@ -34,36 +35,48 @@ DECLARE
     seen record;
     liked record;
     chosen record;
-    answers pix.recommendations[];
     wanted integer := k + 4;
     has_few boolean;
     was_opened boolean := false;
 BEGIN
     -- Of each user the one model that fits the votes that there are, and has seen them, or was trained in this call.
-    SELECT array_agg(m.user_id ORDER BY m.user_id) AS users, array_agg(m.described::text ORDER BY m.user_id) AS described,
-        array_agg(m.content ORDER BY m.user_id) AS contents, array_agg(m.algorithm ORDER BY m.user_id) AS algorithms,
-        array_agg(m.slope ORDER BY m.user_id) AS slopes, array_agg(m.intercept ORDER BY m.user_id) AS intercepts
+    SELECT array_agg(m.user_id ORDER BY m.user_id) FILTER (WHERE m.is_current) AS users,
+        array_agg(m.described::text ORDER BY m.user_id) FILTER (WHERE m.is_current) AS described,
+        array_agg(m.content ORDER BY m.user_id) FILTER (WHERE m.is_current) AS contents,
+        array_agg(m.algorithm ORDER BY m.user_id) FILTER (WHERE m.is_current) AS algorithms,
+        array_agg(m.slope ORDER BY m.user_id) FILTER (WHERE m.is_current) AS slopes,
+        array_agg(m.intercept ORDER BY m.user_id) FILTER (WHERE m.is_current) AS intercepts,
+        array_agg(m.user_id ORDER BY m.user_id) FILTER (WHERE NOT m.is_current AND NOT m.has_failed) AS older
     INTO known
-    FROM pix.user_models m
-    JOIN (
-        SELECT v.user_id, sum(v.hash) AS hash, pix._choose_algorithm(
-            count(*) FILTER (WHERE v.value > 0)::integer, count(*) FILTER (WHERE v.value < 0)::integer, has_taste
-        ) AS chosen
+    FROM (
+        SELECT c.user_id, m.described, m.content, m.algorithm, m.slope, m.intercept,
+            coalesce(m.votes_hash = c.hash OR m.updated_at >= since, false) AS is_current,
+            EXISTS (
+                SELECT FROM pix.user_model_failures x
+                WHERE x.user_id = c.user_id AND x.model_name = model.model_name AND x.algorithm = c.chosen
+            ) AS has_failed
         FROM (
-            SELECT o.user_id, o.value, hashint8extended(o.vote_id, f.packed_in) AS hash,
-                row_number() OVER (PARTITION BY o.user_id ORDER BY o.voted_at DESC, o.vote_id DESC) AS rank
-            FROM pix.opinions o JOIN pix.features f ON f.item_id = o.item_id
-            WHERE o.user_id = ANY (names) AND o.value <> 0 AND o.signal <> 'skip'
-                AND f.model_name = model.model_name AND f.packed_in <= pack.packed_in
-        ) v
-        WHERE v.rank <= 2000
-        GROUP BY v.user_id
-    ) c ON c.user_id = m.user_id
-    WHERE m.model_name = model.model_name AND m.model_checksum IS NOT DISTINCT FROM model.checksum
-        AND m.algorithm = coalesce(_recommendations_of.algorithm, c.chosen)
-        AND (m.votes_hash = c.hash OR m.updated_at >= since);
+            SELECT v.user_id, sum(v.hash) AS hash, coalesce(_recommendations_now.algorithm, pix._choose_algorithm(
+                count(*) FILTER (WHERE v.value > 0)::integer, count(*) FILTER (WHERE v.value < 0)::integer, has_taste
+            )) AS chosen
+            FROM (
+                SELECT o.user_id, o.value, hashint8extended(o.vote_id, f.packed_in) AS hash,
+                    row_number() OVER (PARTITION BY o.user_id ORDER BY o.voted_at DESC, o.vote_id DESC) AS rank
+                FROM pix.opinions o JOIN pix.features f ON f.item_id = o.item_id
+                WHERE o.user_id = ANY (names) AND o.value <> 0 AND o.signal <> 'skip'
+                    AND f.model_name = model.model_name AND f.packed_in <= pack.packed_in
+            ) v
+            WHERE v.rank <= 2000
+            GROUP BY v.user_id
+        ) c
+        LEFT JOIN pix.user_models m
+            ON m.user_id = c.user_id AND m.model_name = model.model_name
+            AND m.model_checksum IS NOT DISTINCT FROM model.checksum AND m.algorithm = c.chosen
+        WHERE c.chosen IS NOT NULL
+    ) m;
+    older := known.older;
     IF known.users IS NULL THEN
-        RETURN NULL;
+        RETURN;
     END IF;
     SELECT coalesce(array_agg(array_position(known.users, o.user_id)), '{}') AS users, coalesce(array_agg(f.block), '{}') AS blocks,
         coalesce(array_agg(f.block_row), '{}') AS block_rows
@@ -118,12 +131,12 @@ BEGIN
         EXIT WHEN has_few IS NOT TRUE;
         wanted := 8 * wanted;  -- many are gone, or look different now
     END LOOP;
-    RETURN answers;
 END
 $$;
-COMMENT ON FUNCTION pix._recommendations_of(text[], integer, pix.models, text, timestamptz) IS
-'Internal: the recommendations of some users. Errors: PX024, PX094, PX131. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._recommendations_of(text[], integer, pix.models, text, timestamptz) FROM PUBLIC, pix_reader, pix_app, pix_admin;
+COMMENT ON FUNCTION pix._recommendations_now(text[], integer, pix.models, text, timestamptz) IS
+'Internal: the recommendations of some users, and those among them whose model has not seen all votes, or other vectors.
+Errors: PX024, PX094, PX131. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._recommendations_now(text[], integer, pix.models, text, timestamptz) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix._check_count(k integer) RETURNS void
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
@@ -141,29 +154,32 @@ COMMENT ON FUNCTION pix._check_count(integer) IS
 REVOKE ALL ON FUNCTION pix._check_count(integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._check_count(integer) TO pix_admin;
 
-CREATE OR REPLACE FUNCTION pix._recommend_chunk(
+CREATE OR REPLACE FUNCTION pix._recommend_some(
     names text[], k integer, model_name text, algorithm text, since timestamptz
-) RETURNS bigint
+) RETURNS text[]
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     model pix.models := pix._find_model(model_name);
     answers pix.recommendations[];
+    older text[];
 BEGIN
     PERFORM pix._check_count(k);
     PERFORM pix._use_planner();
     PERFORM pix._lock('recommendations', model.model_name);
-    answers := pix._recommendations_of(names, k, model, algorithm, since);
-    DELETE FROM pix.recommendations r WHERE r.user_id = ANY (names) AND r.model_name = model.model_name;
+    SELECT n.answers, n.older INTO answers, older FROM pix._recommendations_now(names, k, model, algorithm, since) n;
+    DELETE FROM pix.recommendations r
+    WHERE r.user_id = ANY (names) AND (older IS NULL OR r.user_id <> ALL (older)) AND r.model_name = model.model_name;
     INSERT INTO pix.recommendations SELECT u.* FROM unnest(answers) u;
-    RETURN coalesce(cardinality(answers), 0);
+    RETURN older;
 END
 $$;
-COMMENT ON FUNCTION pix._recommend_chunk(text[], integer, text, text, timestamptz) IS
-'Internal: writes the recommendations of some users, by the owner''s rights. Errors: PX024, PX094, PX131. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._recommend_chunk(text[], integer, text, text, timestamptz) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._recommend_chunk(text[], integer, text, text, timestamptz) TO pix_admin;
+COMMENT ON FUNCTION pix._recommend_some(text[], integer, text, text, timestamptz) IS
+'Internal: writes the recommendations of some users, by the owner''s rights, and tells whose model has to be trained first: of
+them, what was there is left. Errors: PX024, PX094, PX131. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._recommend_some(text[], integer, text, text, timestamptz) FROM PUBLIC, pix_reader, pix_app, pix_admin;
+GRANT EXECUTE ON FUNCTION pix._recommend_some(text[], integer, text, text, timestamptz) TO pix_admin;
 
 CREATE OR REPLACE PROCEDURE pix.recommend_all(
     k integer DEFAULT 10, users text[] DEFAULT NULL, algorithm text DEFAULT NULL, model_name text DEFAULT NULL
@@ -191,9 +207,15 @@ BEGIN
             WHERE u.user_id > low AND (users IS NULL OR u.user_id = ANY (users)) ORDER BY u.user_id LIMIT chunk_size
         ) c;
         EXIT WHEN names IS NULL;
-        PERFORM pix._recommend_chunk(names, k, model.model_name, algorithm, begun);
         low := names[cardinality(names)];
-        COMMIT;
+        -- Somebody who has voted meanwhile, or whose items have other vectors now, is trained again.
+        FOR attempt IN 1 .. 3 LOOP
+            PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+            names := pix._recommend_some(names, k, model.model_name, algorithm, begun);
+            COMMIT;
+            EXIT WHEN names IS NULL;
+            CALL pix.train_user_models(algorithm, names, model.model_name);
+        END LOOP;
     END LOOP;
 END
 $$;

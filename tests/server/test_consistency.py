@@ -251,21 +251,35 @@ def test_right_answers_while_features_are_packed_and_indexes_built(busy, request
     agrees(busy.db)
 
 
-def test_a_batch_that_waited_while_features_were_packed(busy, until):
-    """0.7.0 had read the pack before it waited, did not find in it what had been voted on, and recommended that."""
+@pytest.mark.parametrize(
+    "wait",
+    [
+        "SELECT FROM pix.recommendations WHERE user_id = 'u3' FOR UPDATE",
+        "SELECT pix._lock('recommendations', 'clouds')",
+    ],
+    ids=["after it has read", "after the training"],
+)
+def test_a_batch_that_waited_while_features_were_packed(busy, until, wait):
+    """0.7.0 had read the pack before it waited, and recommended what it did not find in it, though it had been voted on.
+
+    Or it had no model that had seen the votes as they were after the wait, and left nothing.
+    """
     db = busy.db
     db.ask("CALL pix.recommend_all(5, algorithm => 'centroid')")
     other = db.connect(role=None, autocommit=False)
-    other.cursor().execute("SELECT FROM pix.recommendations WHERE user_id = 'u3' FOR UPDATE")
+    other.cursor().execute(wait)
     with ThreadPoolExecutor(1) as pool:
         batch = pool.submit(db.query, "CALL pix.recommend_all(5, algorithm => 'centroid')")
         until(db, SOMEBODY_WAITS)
         db.ask("UPDATE pix.features SET vector = vector; SELECT pix.pack_features('clouds')")
+        db.ask("SELECT pix.vote('u4', 'c0007', false)", role="adam")
         other.commit()
         batch.result(60)
     for user in (f"u{n}" for n in range(10)):
         rows = db.ask("SELECT item_id, score FROM pix.recommendations WHERE user_id = %s", (user,))
-        assert len(rows) == 5
+        assert len(rows) == 5, user
+        if user == "u4" and wait.endswith("UPDATE"):
+            continue  # may know of the last vote or not
         seen = {item_id for (item_id,) in db.ask("SELECT item_id FROM pix.opinions WHERE user_id = %s", (user,))}
         assert not {item_id for item_id, _ in rows} & seen, user
         scores = scores_of(db, busy, user)
