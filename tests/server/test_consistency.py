@@ -260,7 +260,7 @@ def test_right_answers_while_features_are_packed_and_indexes_built(busy, request
     ids=["after it has read", "after the training"],
 )
 def test_a_batch_that_waited_while_features_were_packed(busy, until, wait):
-    """0.7.0 had read the pack before it waited, and recommended what it did not find in it, though it had been voted on.
+    """0.7.0 had read the pack before it waited, and recommended what had been voted on, as it was not in that pack.
 
     Or it had no model that had seen the votes as they were after the wait, and left nothing.
     """
