@@ -5,6 +5,7 @@ Each test runs in a process of its own, for TensorFlow takes its limits once.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -48,11 +49,11 @@ def folder(tmp_path_factory) -> Path:
 @pytest.fixture
 def run(folder, boots):
     picture = next((boots / "pictures").iterdir())
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}  # of other tests
 
     def run(code: str) -> str:
-        result = subprocess.run(
-            [sys.executable, "-c", START + code, folder, picture], capture_output=True, text=True, check=False
-        )
+        command = [sys.executable, "-c", START + code, folder, picture]
+        result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert result.returncode == 0, result.stderr
         return result.stdout
 
