@@ -1,9 +1,9 @@
 -- What differs on a cluster (Greenplum, Cloudberry), which is known by what it can do: it has distribution policies.
 
+-- Inlined, as it is asked for every vote: so it has no SET clause, and names everything in full.
 CREATE OR REPLACE FUNCTION pix._is_cluster() RETURNS boolean
 LANGUAGE sql STABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$SELECT to_regclass('pg_catalog.gp_distribution_policy') IS NOT NULL$$;
+AS $$SELECT pg_catalog.to_regclass('pg_catalog.gp_distribution_policy') IS NOT NULL$$;
 COMMENT ON FUNCTION pix._is_cluster() IS 'Internal: whether this server spreads tables over segments. Runs: either.';
 REVOKE ALL ON FUNCTION pix._is_cluster() FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._is_cluster() TO pix_reader;

@@ -42,11 +42,11 @@ COMMENT ON FUNCTION pix._check_range(text, double precision, double precision, d
 REVOKE ALL ON FUNCTION pix._check_range(text, double precision, double precision, double precision) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._check_range(text, double precision, double precision, double precision) TO pix_reader;
 
--- On a standby nothing can be written, and a role may have been told not to.
+-- On a standby nothing can be written, and a role may have been told not to. Inlined, as it is asked for every vote: so it has
+-- no SET clause, and names everything in full.
 CREATE OR REPLACE FUNCTION pix._is_read_only() RETURNS boolean
 LANGUAGE sql STABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$SELECT current_setting('transaction_read_only')::boolean$$;
+AS $$SELECT pg_catalog.current_setting('transaction_read_only')::pg_catalog.bool$$;
 COMMENT ON FUNCTION pix._is_read_only() IS 'Internal: whether this transaction can write nothing. Runs: either.';
 REVOKE ALL ON FUNCTION pix._is_read_only() FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._is_read_only() TO pix_reader;

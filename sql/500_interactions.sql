@@ -110,13 +110,16 @@ SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
 AS $$
 BEGIN
-    IF NOT EXISTS (SELECT FROM pix.users u WHERE u.user_id = _hold_user.user_id) THEN
+    LOOP
+        IF pix._is_cluster() THEN  -- which would lock the whole table
+            PERFORM FROM pix.users u WHERE u.user_id = _hold_user.user_id;
+        ELSE
+            PERFORM FROM pix.users u WHERE u.user_id = _hold_user.user_id FOR NO KEY UPDATE;
+        END IF;
+        EXIT WHEN FOUND;
         LOCK TABLE pix.arms IN ROW EXCLUSIVE MODE;  -- a batch that creates the same user would wait with everybody else held up
         INSERT INTO pix.users (user_id) VALUES (_hold_user.user_id) ON CONFLICT DO NOTHING;
-    END IF;
-    IF NOT pix._is_cluster() THEN  -- which would lock the whole table
-        PERFORM FROM pix.users u WHERE u.user_id = _hold_user.user_id FOR NO KEY UPDATE;
-    END IF;
+    END LOOP;
 END
 $$;
 COMMENT ON FUNCTION pix._hold_user(text) IS
