@@ -51,6 +51,33 @@ COMMENT ON FUNCTION pix._decay(double precision, interval) IS
 REVOKE ALL ON FUNCTION pix._decay(double precision, interval) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._decay(double precision, interval) TO pix_reader;
 
+CREATE OR REPLACE FUNCTION pix._raise_held(holder xid DEFAULT NULL, may_work boolean DEFAULT false) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    found record;
+BEGIN
+    SELECT string_agg(DISTINCT format('session %s of %s, %s since %s', a.pid, a.usename, a.state,
+            to_char(a.state_change, 'HH24:MI:SS')), '; ') AS sessions, bool_and(a.state = 'active') AS do_work
+    INTO found
+    FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+    WHERE l.granted AND l.pid <> pg_backend_pid() AND CASE WHEN holder IS NULL
+        THEN l.relation = 'pix.arms'::regclass AND l.mode <> 'AccessShareLock' AND a.datname = current_database()
+        ELSE l.transactionid = holder END;
+    IF may_work AND found.do_work THEN
+        RETURN;
+    END IF;
+    RAISE EXCEPTION USING ERRCODE = 'PX063',
+        MESSAGE = format('A transaction that votes wait for does not end: %s', coalesce(found.sessions, 'it is not known whose')),
+        HINT = 'Have it committed, or end it: SELECT pg_terminate_backend(…); idle_in_transaction_session_timeout does so by itself.';
+END
+$$;
+COMMENT ON FUNCTION pix._raise_held(xid, boolean) IS
+'Internal: says which session has not let go of what is added up by clusters, or of what a transaction holds; nothing if it may
+work on and does. Errors: PX063. Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._raise_held(xid, boolean) FROM PUBLIC, pix_reader, pix_app, pix_admin;
+
 -- What is added up by clusters changes: votes are counted before or after, not in between. A cluster locks the whole table
 -- for each vote anyway; elsewhere nobody holds it longer than it takes to commit, unless they have asked for a suggestion
 -- since their vote. Such a one is waited for ten times, and votes of others pass in between.
@@ -59,8 +86,6 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '1s'
 AS $$
-DECLARE
-    holders text;
 BEGIN
     PERFORM pix._require_read_committed();
     PERFORM pix._count_votes();
@@ -69,17 +94,12 @@ BEGIN
             LOCK TABLE pix.arms IN EXCLUSIVE MODE;
             RETURN;
         EXCEPTION WHEN lock_not_available THEN
-            SELECT string_agg(DISTINCT format('session %s of %s, %s since %s', a.pid, a.usename, a.state,
-                to_char(a.state_change, 'HH24:MI:SS')), '; ') INTO holders
-            FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
-            WHERE l.relation = 'pix.arms'::regclass AND l.granted AND l.pid <> pg_backend_pid()
-                AND l.mode <> 'AccessShareLock' AND a.datname = current_database();
+            IF attempt = 10 THEN
+                PERFORM pix._raise_held();
+            END IF;
         END;
         PERFORM pg_sleep(0.2);
     END LOOP;
-    RAISE EXCEPTION USING ERRCODE = 'PX063',
-        MESSAGE = format('A transaction that has voted does not end: %s', coalesce(holders, 'it is not known whose')),
-        HINT = 'Have it committed, or end it: SELECT pg_terminate_backend(…); idle_in_transaction_session_timeout does so by itself.';
 END
 $$;
 COMMENT ON FUNCTION pix._hold_arms() IS
@@ -104,26 +124,58 @@ COMMENT ON FUNCTION pix._check_user(text) IS 'Internal: refuses what is no name 
 REVOKE ALL ON FUNCTION pix._check_user(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 GRANT EXECUTE ON FUNCTION pix._check_user(text) TO pix_reader;
 
+-- Nobody is waited for without end: statement_timeout does not count while a transaction commits.
+CREATE OR REPLACE FUNCTION pix._wait_for_user(user_id text) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+SET lock_timeout = '10s'
+AS $$
+BEGIN
+    LOOP
+        BEGIN
+            INSERT INTO pix.users (user_id) VALUES (_wait_for_user.user_id) ON CONFLICT DO NOTHING;
+            IF pix._is_cluster() THEN
+                RETURN;
+            END IF;
+            PERFORM FROM pix.users u WHERE u.user_id = _wait_for_user.user_id FOR NO KEY UPDATE;
+            IF FOUND THEN
+                RETURN;
+            END IF;
+        EXCEPTION WHEN lock_not_available THEN
+            PERFORM pix._raise_held(
+                (SELECT u.xmax FROM pix.users u WHERE u.user_id = _wait_for_user.user_id), may_work => true
+            );
+        END;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION pix._wait_for_user(text) IS
+'Internal: holds a user whom somebody else holds, or who is new; not if that one does nothing for ten seconds. Errors: PX063.
+Runs: coordinator.';
+REVOKE ALL ON FUNCTION pix._wait_for_user(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
+
 CREATE OR REPLACE FUNCTION pix._hold_user(user_id text) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
 AS $$
 BEGIN
-    LOOP
-        IF pix._is_cluster() THEN  -- which would lock the whole table
-            PERFORM FROM pix.users u WHERE u.user_id = _hold_user.user_id;
-        ELSE
-            PERFORM FROM pix.users u WHERE u.user_id = _hold_user.user_id FOR NO KEY UPDATE;
+    IF pix._is_cluster() THEN  -- which would lock the whole table
+        PERFORM FROM pix.users u WHERE u.user_id = _hold_user.user_id;
+    ELSE
+        PERFORM FROM pix.users u WHERE u.user_id = _hold_user.user_id FOR NO KEY UPDATE SKIP LOCKED;
+    END IF;
+    IF NOT FOUND THEN
+        IF NOT EXISTS (SELECT FROM pix.users u WHERE u.user_id = _hold_user.user_id) THEN
+            LOCK TABLE pix.arms IN ROW EXCLUSIVE MODE;  -- a batch that creates the same user would wait with everybody else held up
         END IF;
-        EXIT WHEN FOUND;
-        LOCK TABLE pix.arms IN ROW EXCLUSIVE MODE;  -- a batch that creates the same user would wait with everybody else held up
-        INSERT INTO pix.users (user_id) VALUES (_hold_user.user_id) ON CONFLICT DO NOTHING;
-    END LOOP;
+        PERFORM pix._wait_for_user(user_id);
+    END IF;
 END
 $$;
 COMMENT ON FUNCTION pix._hold_user(text) IS
-'Internal: what is done for a user waits for what was begun for them; the user is created if new. Runs: coordinator.';
+'Internal: what is done for a user waits for what was begun for them; the user is created if new. Errors: PX063.
+Runs: coordinator.';
 REVOKE ALL ON FUNCTION pix._hold_user(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 -- As pix.opinions has it, but for what the vote''s own transaction has logged after it.
@@ -197,12 +249,20 @@ REVOKE ALL ON FUNCTION pix._count_vote(pix.interactions) FROM PUBLIC, pix_reader
 CREATE OR REPLACE FUNCTION pix._vote_commits() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET lock_timeout = '10s'
 AS $$
 BEGIN
-    IF current_setting('pix.voters', true) = 'several' THEN
-        LOCK TABLE pix.users IN SHARE UPDATE EXCLUSIVE MODE;
-    END IF;
-    LOCK TABLE pix.arms IN ROW EXCLUSIVE MODE;
+    LOOP
+        BEGIN
+            IF current_setting('pix.voters', true) = 'several' THEN
+                LOCK TABLE pix.users IN SHARE UPDATE EXCLUSIVE MODE;
+            END IF;
+            LOCK TABLE pix.arms IN ROW EXCLUSIVE MODE;
+            EXIT;
+        EXCEPTION WHEN lock_not_available THEN
+            PERFORM pix._raise_held(may_work => true);
+        END;
+    END LOOP;
     PERFORM pix._hold_user(NEW.user_id);
     PERFORM pix._count_vote(NEW);
     RETURN NULL;
@@ -381,7 +441,7 @@ clustering, cluster and propensity, where something else than pix.next_item has 
 latest suggestion to this user).
 Result: vote_id.
 Errors: PX028 a setting that is no number, PX040 unknown item, PX060 a call as a part of a larger query on a cluster,
-PX061 a standby or a read-only transaction, PX120
+PX061 a standby or a read-only transaction, PX063 a transaction that holds up the vote and does nothing for ten seconds, PX120
 a user_id that is missing or too long, PX121 a vote that says nothing or names an unknown signal, PX123 an idempotency key that
 was used for another vote, PX124 a vote in the future, PX125 a propensity that is no probability, PX130 a transaction that is
 REPEATABLE READ or SERIALIZABLE.
@@ -422,7 +482,8 @@ COMMENT ON FUNCTION pix.undo_vote(text, text) IS
 keeps it, and that it was taken back.
 Arguments: user_id; item_id. Result: whether there was anything to take back.
 Errors: PX060 a call as a part of a larger query on a cluster,
-PX061 a standby or a read-only transaction, PX120 a user_id that is missing or too long, PX130 a transaction
+PX061 a standby or a read-only transaction, PX063 a transaction that holds up the vote and does nothing for ten seconds,
+PX120 a user_id that is missing or too long, PX130 a transaction
 that is REPEATABLE READ or SERIALIZABLE.
 Runs: coordinator.
 Example: SELECT pix.undo_vote(''ann'', (SELECT min(item_id) FROM pix.items));';

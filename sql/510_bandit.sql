@@ -436,7 +436,8 @@ and its standard error (0 but for thompson, which is simulated with 1,000 draws)
 centre), reason in words, impression_id. Fewer rows if fewer items are left.
 Errors: PX024 a cache folder that cannot be used, PX028 a setting that is no number, PX060 a call as a part of
 a larger query on a cluster,
-PX061 a standby or a read-only transaction, PX094 a damaged block, PX095 a model without packed features, PX100 unknown clustering, or none,
+PX061 a standby or a read-only transaction, PX063 a transaction that holds the user and does nothing for ten seconds,
+PX094 a damaged block, PX095 a model without packed features, PX100 unknown clustering, or none,
 PX103 a clustering whose model has changed, PX120 a user_id that is missing or too long, PX122 unknown policy, PX126 no default
 clustering, PX128 an argument that cannot be used, PX130 a transaction that is REPEATABLE READ or SERIALIZABLE, PX132 a model of
 features that were imported again since.

@@ -76,6 +76,37 @@ def test_a_batch_waits_a_while_and_says_for_whom(shop):
     agrees(shop)
 
 
+@pytest.mark.parametrize("held", ["SELECT * FROM pix.next_item('ann')", "SELECT * FROM pix.next_item('zoe')", BATCH])
+def test_a_vote_waits_a_while_and_says_for_whom(shop, held, on_one_server):
+    """It waited for an idle session for ever: PostgreSQL's statement_timeout does not count while a vote is committed."""
+    shop.query(VOTE, ("ann", "s0-00"), role="adam")
+    idle = shop.connect("adam", autocommit=False)
+    with idle.cursor() as cursor:
+        cursor.execute(held)
+        cursor.execute("SELECT pg_backend_pid()")
+        pid = cursor.fetchone()[0]
+    user = "zoe" if "zoe" in held else "ann"
+    error = fails_with(shop, "PX063", VOTE, (user, "s0-02"), role="adam")
+    assert f"session {pid} of {shop.server.name('adam')}, idle in transaction" in error.diag.message_primary
+    idle.commit()
+    assert shop.value("SELECT count(*) FROM pix.interactions WHERE item_id = 's0-02'") == 0
+    shop.query(VOTE, (user, "s0-02"), role="adam")
+    agrees(shop)
+
+
+def test_a_vote_waits_for_who_works(shop, on_one_server):
+    """However long a batch takes, votes are counted after it."""
+    batch = shop.connect("adam", autocommit=False)
+    with batch.cursor() as cursor, ThreadPoolExecutor(1) as pool:
+        cursor.execute(BATCH)
+        voting = pool.submit(shop.query, VOTE, ("ann", "s0-02"), role="adam")
+        cursor.execute("SELECT pg_sleep(13)")  # as a large batch would
+        assert not voting.done()
+        batch.commit()
+        voting.result(30)
+    agrees(shop)
+
+
 def test_votes_of_several_users_in_any_order_do_not_deadlock(shop):
     """Two transactions, two users in opposite orders: 39 of 185 ended in a deadlock."""
     start = threading.Barrier(2)
