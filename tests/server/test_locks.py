@@ -78,7 +78,7 @@ def test_a_batch_waits_a_while_and_says_for_whom(shop):
 
 @pytest.mark.parametrize("held", ["SELECT * FROM pix.next_item('ann')", "SELECT * FROM pix.next_item('zoe')", BATCH])
 def test_a_vote_waits_a_while_and_says_for_whom(shop, held, on_one_server):
-    """It waited for an idle session for ever: PostgreSQL's statement_timeout does not count while a vote is committed."""
+    """It waited for an idle session for ever: statement_timeout does not count while a vote is committed."""
     shop.query(VOTE, ("ann", "s0-00"), role="adam")
     idle = shop.connect("adam", autocommit=False)
     with idle.cursor() as cursor:
