@@ -21,8 +21,8 @@ def vectors(items: int, dimensions: int, classes: int, seed: int = 7) -> tuple[n
     """Return sparse positive features, as the last layer of a network gives them, and the classes they come from."""
     random = np.random.default_rng(seed)
     labels = random.integers(classes, size=items)
-    centres = random.gamma(0.3, 1.0, (classes, dimensions))
-    return np.float32(random.gamma(0.5, 1.0, (items, dimensions)) * (0.7 + 0.6 * centres[labels])), labels
+    centers = random.gamma(0.3, 1.0, (classes, dimensions))
+    return np.float32(random.gamma(0.5, 1.0, (items, dimensions)) * (0.7 + 0.6 * centers[labels])), labels
 
 
 def store(bench, model_name: str, matrix: np.ndarray, labels: np.ndarray) -> None:

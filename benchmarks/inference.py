@@ -144,7 +144,7 @@ def run(bench) -> None:
     connection.close()
     pix(bench, "model", "quantize", "inception_v3", "--as", "inception_v3_int8", "--calibrate", 32, "--force")
     (report,) = execute(bench, "SELECT overlap, float_ms, int8_ms, float_mb, int8_mb FROM pix.quantizations")
-    print("  INT8: {:.1%} of neighbours stay; {:.1f} ms, {:.1f} in INT8; {:.0f} MB, {:.0f} in INT8".format(*report))
+    print("  INT8: {:.1%} of neighbors stay; {:.1f} ms, {:.1f} in INT8; {:.0f} MB, {:.0f} in INT8".format(*report))
     runners = {
         "session": Peer(session_peer, contents),
         "keras": Peer(keras_peer, contents),

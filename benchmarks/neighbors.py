@@ -248,7 +248,7 @@ def graph(bench, items: np.ndarray, norms: np.ndarray) -> None:
     execute(bench, f"SELECT pix.pack_features('{MODEL}')")
     half = ours()
     print(
-        f"  neighbour graph of {len(items):,} × {K}: {whole:.1f} s, numpy in blocks {numpy_alone:.1f} s, ratio "
+        f"  neighbor graph of {len(items):,} × {K}: {whole:.1f} s, numpy in blocks {numpy_alone:.1f} s, ratio "
         f"{whole / numpy_alone:.2f} (goal: at most 1.3); of half as many {half:.1f} s, {whole / half:.1f} times less "
         "(goal: at least 1/4 of it)"
     )

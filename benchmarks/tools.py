@@ -18,7 +18,7 @@ import psycopg2
 from psycopg2.extensions import make_dsn, parse_dsn
 
 from pixelplum import host
-from pixload.cluster import Cluster
+from pixload.private_server import PrivateServer
 from pixload.conversion.converted import Wishes, save
 from pixload.conversion.keras_models import load_application
 from pixload.conversion.tensorflow_graphs import convert
@@ -40,8 +40,8 @@ class Bench:
 
     @property
     def segments(self) -> int:
-        """Number of a cluster's segments; 0 where there are none."""
-        if execute(self, "SELECT pix._is_cluster()") == [(False,)]:
+        """Number of a private_server's segments; 0 where there are none."""
+        if execute(self, "SELECT pix_internal.is_distributed()") == [(False,)]:
             return 0
         return execute(self, "SELECT count(*) FROM gp_dist_random('gp_id')")[0][0]
 
@@ -51,20 +51,20 @@ def server(dsn: str | None) -> Iterator[Bench]:
     """Migrate a database of its own on the server of `dsn`, or on a private one; drop it afterwards."""
     STATE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=STATE) as home:
-        cluster = Cluster(Path(home))
+        private_server = PrivateServer(Path(home))
         if dsn is None:
-            cluster.start()
-        owner = Bench(dsn or cluster.dsn, cluster.home)
+            private_server.start()
+        owner = Bench(dsn or private_server.dsn, private_server.home)
         database = f"pix_bench_{secrets.token_hex(3)}"
         execute(owner, f"CREATE DATABASE {database} ENCODING 'UTF8' TEMPLATE template0")
         try:
-            bench = Bench(make_dsn(**parse_dsn(owner.dsn) | {"dbname": database}), cluster.home)
+            bench = Bench(make_dsn(**parse_dsn(owner.dsn) | {"dbname": database}), private_server.home)
             migrate(bench.dsn)
             yield bench
         finally:
             execute(owner, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (database,))
             execute(owner, f"DROP DATABASE {database}")
-            cluster.destroy()
+            private_server.destroy()
 
 
 def execute(bench: Bench, sql: str, parameters=None) -> list[tuple]:

@@ -120,7 +120,7 @@ def batch(bench) -> None:
     told = ", ".join(f"{votes} votes {cost:.1f} s" for votes, cost in costs.items())
     print(f"  {USERS // 4:,} users with {told}")
     taken = seconds(lambda: execute(bench, "CALL pix.train_user_models()"))
-    ((learning,),) = execute(bench, "SELECT seconds FROM pix.tastes")
+    ((learning,),) = execute(bench, "SELECT seconds FROM pix.common_taste")
     print(f"  all {USERS:,} with what users have in common: {taken:.1f} s, {learning:.1f} of it to learn that")
 
 
@@ -159,7 +159,7 @@ def _fit_some(dsn: str, users: list[str]) -> int:
 
 
 def agreement(bench, users: list[str]) -> None:
-    """Compare the objective that both minimise, on some users."""
+    """Compare the objective that both minimize, on some users."""
     lower = []
     for user in users:
         rows = execute(
@@ -176,7 +176,7 @@ def agreement(bench, users: list[str]) -> None:
             (user,),
         )
         model = user_models.unpack(described, bytes(content))
-        scaled = learners.Scaling(model.centre, model.scale)(votes.directions).astype(np.float64)
+        scaled = learners.Scaling(model.center, model.scale)(votes.directions).astype(np.float64)
         peer = SGDClassifier(
             loss="log_loss", penalty="elasticnet", alpha=0.1, l1_ratio=0.85,
             class_weight={0: model.dislike_weight, 1: model.like_weight}, random_state=7,
@@ -188,7 +188,7 @@ def agreement(bench, users: list[str]) -> None:
             return float((counts * losses).mean() + 0.1 * (0.85 * np.abs(weights).sum() + 0.075 * weights @ weights))
 
         weights = model.weights.astype(np.float64) * model.scale
-        ours = objective(weights, model.intercept + model.weights.astype(np.float64) @ model.centre)
+        ours = objective(weights, model.intercept + model.weights.astype(np.float64) @ model.center)
         lower.append(ours / objective(peer.coef_[0], float(peer.intercept_[0])))
     told = f"median {median(lower):.4f}, worst {max(lower):.4f}"
     print(f"  the objective of SGDClassifier, ours over its own, {len(users)} users: {told}")
@@ -207,7 +207,7 @@ def online(bench) -> None:
 def recommend(bench) -> None:
     for told, given in (
         ("", ""), (", with the index", ", index_name => 'sketch'"), (", sgd_log", ", algorithm => 'sgd_log'"),
-        (", in a cluster", ", filter_clustering => 'taste', filter_cluster => 3"),
+        (", in a cluster", ", filter => pix.items_where(clustering => 'taste', cluster => 3)"),
         (", diversity", ", diversity => 0.3"),
     ):  # fmt: skip
         sql = f"SELECT * FROM pix.recommend(%s, 10{given})"
@@ -270,7 +270,7 @@ def accuracy(bench) -> None:
             print(f"  AUC of 50 users with {told}, {votes} votes, mean of {len(SEEDS)} draws: {shown}")
 
 
-ALGORITHMS = ("ladder", "nearest", "logistic", "centroid", "svm", "sgd_log", "hierarchical")
+ALGORITHMS = ("rules", "nearest", "logistic", "centroid", "svm", "sgd_log", "hierarchical")
 
 
 def aucs(
@@ -287,7 +287,7 @@ def aucs(
     groups : int or None
         How many tastes there are; None: every user has one of their own.
     algorithms : tuple of str
-        Which; ladder: what pix.user_model_policy says.
+        Which; ladder: what pix.algorithm_rules says.
     users, seed : int
     """
     rows = execute(

@@ -24,6 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, DOMAIN, DOUBLE_PRECISION, JSONB, REAL
 
 SCHEMA = "pix"
+INTERNAL = "pix_internal"
 
 # How a cluster (Greenplum, Cloudberry) lays a table out; `distribution.py` makes clauses of it. What belongs to an
 # item or a user is on their segment, whatever has to be read on every segment is on all of them.
@@ -41,10 +42,6 @@ LABEL_SET_CHECK = "octet_length(label_set) BETWEEN 1 AND 200"
 CLASSIFIER_CHECK = "octet_length(classifier) BETWEEN 1 AND 200"
 CLUSTERING_CHECK = "octet_length(clustering) BETWEEN 1 AND 200"
 MAP_CHECK = "octet_length(map) BETWEEN 1 AND 200"
-ALGORITHM_CHECK = (
-    "algorithm IN ('sgd_hinge', 'sgd_log', 'logistic', 'svm', 'naive_bayes', 'random_forest', 'xgboost', 'nearest', "
-    "'centroid', 'one_class', 'hierarchical', 'ensemble')"
-)
 VECTOR_CHECK = "octet_length(VALUE) > 0 AND octet_length(VALUE) % 4 = 0"
 
 feature_vector = DOMAIN("feature_vector", BYTEA, schema=SCHEMA, create_type=False)
@@ -60,6 +57,7 @@ locks = Table(
     Column("subject", Text, comment="The table that is written."),
     Column("name", Text, comment="What of it: of which model, clustering, map, …"),
     PrimaryKeyConstraint("subject", "name"),
+    schema=INTERNAL,
     info=REPLICATED,
     comment="Rows that whoever writes for long locks: nobody else can, as they could an advisory lock.",
 )
@@ -70,7 +68,7 @@ settings = Table(
     Column("key", Text, primary_key=True),
     Column("value", Text, nullable=False),
     info=REPLICATED,
-    comment="Settings of this database, one a row: default_model, network_memory_mb, tensorflow_threads, "
+    comment="Settings of this database, one a row: default_model, model_memory_mb, tensorflow_threads, "
     "tensorflow_memory_mb.",
 )
 
@@ -80,7 +78,7 @@ items = Table(
     Column("item_id", Text, primary_key=True),
     Column("title", Text),
     Column("brand", Text),
-    Column("price", Numeric),
+    Column("price", Numeric(12, 2)),
     Column("image_url", Text),
     Column("categories", JSONB),
     Column("sales_rank", JSONB),
@@ -134,7 +132,7 @@ models = Table(
     Column(
         "checksum",
         Text,
-        comment="sha256 of the ONNX file, or of what pix.add_metadata made; NULL where features came from elsewhere.",
+        comment="sha256 of the ONNX file, or of what pix.fit_metadata made; NULL where features came from elsewhere.",
     ),
     Column("dimensions", Integer, nullable=False),
     Column("size_bytes", BigInteger, comment="Size of the ONNX file."),
@@ -155,6 +153,7 @@ model_parts = Table(
     Column("part", Integer),
     Column("content", BYTEA, nullable=False),
     PrimaryKeyConstraint("checksum", "part"),
+    schema=INTERNAL,
     info=REPLICATED,
     comment="ONNX files and TensorFlow graphs in parts, addressed by their sha256.",
 )
@@ -170,7 +169,7 @@ features = Table(
     _moment("extracted_at"),
     Column("packed_in", Integer, comment="The packing that put this vector into a block; NULL: none has yet."),
     Column("block", Integer, comment="The block it is in, unless packed_in is NULL."),
-    Column("block_row", Integer, comment="Its row there, from 1."),
+    Column("position", Integer, comment="Its row there, from 1."),
     PrimaryKeyConstraint("item_id", "model_name"),
     CheckConstraint(ITEM_ID_CHECK, name="features_item_id_length"),
     Index("features_packed_in", "model_name", "packed_in"),
@@ -216,7 +215,7 @@ quantizations = Table(
     Column("calibrated_on", Integer, nullable=False, comment="Pictures."),
     Column("compared_on", Integer, nullable=False, comment="Other pictures, where there are enough."),
     Column(
-        "overlap", DOUBLE_PRECISION, nullable=False, comment="Share of the ten nearest neighbours that stay the same."
+        "overlap", DOUBLE_PRECISION, nullable=False, comment="Share of the ten nearest neighbors that stay the same."
     ),
     Column("classifier", Text, comment="The classifier whose accuracy was compared, if there is one."),
     Column("float_accuracy", DOUBLE_PRECISION, comment="Of the classifier on compared pictures of its test part."),
@@ -230,8 +229,8 @@ quantizations = Table(
     comment="What quantizing a network to INT8 costs, and what it gains.",
 )
 
-metadata_designs = Table(
-    "metadata_designs",
+metadata_models = Table(
+    "metadata_models",
     metadata,
     Column("model_name", Text, primary_key=True),
     Column("base_model", Text, nullable=False, comment="Whose vectors metadata are appended to."),
@@ -242,12 +241,12 @@ metadata_designs = Table(
     Column("dimensions", Integer, nullable=False, comment="Numbers of metadata in each vector, its last ones."),
     Column("items", BigInteger, nullable=False, comment="That have vectors."),
     Column(
-        "design",
+        "fitted_state",
         JSONB,
         nullable=False,
         comment="scale; blocks, what the numbers of each field are; empty, fields that have none.",
     ),
-    _moment("designed_at"),
+    _moment("fitted_at"),
     info=REPLICATED,
     comment="Models whose vectors are those of another with metadata appended, and how these are encoded.",
 )
@@ -266,8 +265,8 @@ classifiers = Table(
         "parameters", JSONB, nullable=False, comment="balanced, folds, and the strength of the penalty that was chosen."
     ),
     Column("fingerprint", Text, comment="sha256 of the items, their labels and pictures that it was trained on."),
-    Column("items", Integer, comment="Labelled items with features."),
-    Column("left_out", Integer, comment="Labelled items without features: no picture, or one that cannot be read."),
+    Column("items", Integer, comment="Labeled items with features."),
+    Column("left_out", Integer, comment="Labeled items without features: no picture, or one that cannot be read."),
     Column("seconds", DOUBLE_PRECISION, comment="What the training took."),
     _moment("trained_at"),
     CheckConstraint(CLASSIFIER_CHECK, name="classifiers_classifier_length"),
@@ -359,6 +358,7 @@ packs = Table(
     Column("blocks", Integer, nullable=False),
     Column("checksum", Text, nullable=False, comment="sha256 of the blocks' checksums: names all of them at once."),
     _moment("packed_at"),
+    schema=INTERNAL,
     info=REPLICATED,
     comment="Which packing the blocks of a model are as of.",
 )
@@ -374,6 +374,7 @@ feature_blocks = Table(
     Column("norms", BYTEA, nullable=False, comment="Their Euclidean lengths, little-endian float32."),
     Column("checksum", Text, nullable=False, comment="sha256 of the block's file, as hosts keep it."),
     PrimaryKeyConstraint("model_name", "block"),
+    schema=INTERNAL,
     info={"distributed_by": ("model_name", "block")},
     comment="Feature vectors in blocks of about a thousand: what is searched, and indexes are built from.",
 )
@@ -384,14 +385,14 @@ indexes = Table(
     Column("index_name", Text, primary_key=True),
     Column("model_name", Text, nullable=False),
     Column("model_checksum", Text, comment="It cannot be used unless this equals the model's checksum."),
-    Column("method", Text, nullable=False, comment="exact, annoy, or hnsw."),
+    Column("algorithm", Text, nullable=False, comment="exact, annoy, or hnsw."),
     Column("metric", Text, nullable=False, comment="cosine, euclidean, or dot."),
-    Column("parameters", JSONB, nullable=False, comment="Of the method, those that were left out included."),
+    Column("parameters", JSONB, nullable=False, comment="Of the algorithm, those that were left out included."),
     Column("project_to", Integer, comment="Principal components that it holds, instead of whole vectors."),
     Column("packed_in", Integer, nullable=False, comment="The packing that it was built after."),
     Column("items", BigInteger, nullable=False, comment="Vectors that it finds."),
     Column("checksum", Text, nullable=False, comment="sha256 of its file."),
-    Column("design_checksum", Text, nullable=False, comment="sha256 of the file that says how to read it."),
+    Column("state_checksum", Text, nullable=False, comment="sha256 of the file that says how to read it."),
     Column("size_bytes", BigInteger, nullable=False, comment="Of both files."),
     Column("build_seconds", DOUBLE_PRECISION, nullable=False),
     Column("recall", DOUBLE_PRECISION, nullable=False, comment="Share of the ten nearest that it finds."),
@@ -399,7 +400,7 @@ indexes = Table(
     _moment("built_at"),
     CheckConstraint("octet_length(index_name) BETWEEN 1 AND 200", name="indexes_index_name_length"),
     info=REPLICATED,
-    comment="Indexes for approximate nearest neighbours.",
+    comment="Indexes for approximate nearest neighbors.",
 )
 
 index_parts = Table(
@@ -409,6 +410,7 @@ index_parts = Table(
     Column("part", Integer),
     Column("content", BYTEA, nullable=False),
     PrimaryKeyConstraint("checksum", "part"),
+    schema=INTERNAL,
     info={"distributed_by": ("checksum", "part")},
     comment="Files of indexes in parts, addressed by their sha256.",
 )
@@ -423,7 +425,7 @@ neighbors = Table(
     Column("distance", DOUBLE_PRECISION, nullable=False, comment="As pix.distance."),
     PrimaryKeyConstraint("item_id", "model_name", "rank"),
     info=BY_ITEM,
-    comment="The neighbour graph: the nearest neighbours of every item, as pix.build_neighbor_graph left them.",
+    comment="The neighbor graph: the nearest neighbors of every item, as pix.build_neighbor_graph left them.",
 )
 
 neighbor_graphs = Table(
@@ -434,13 +436,13 @@ neighbor_graphs = Table(
     Column("packed_in", Integer, nullable=False, comment="The packing that it was built after."),
     Column("k", Integer, nullable=False),
     Column("metric", Text, nullable=False),
-    Column("done", ARRAY(Integer), nullable=False, comment="Blocks whose items have their neighbours."),
+    Column("done", ARRAY(Integer), nullable=False, comment="Blocks whose items have their neighbors."),
     Column("blocks", Integer, nullable=False),
     Column("items", BigInteger, nullable=False, comment="In all blocks."),
     Column("seconds", DOUBLE_PRECISION, nullable=False, comment="What it took so far."),
     Column("finished_at", DateTime(timezone=True), comment="NULL while blocks are missing."),
     info=REPLICATED,
-    comment="How far the neighbour graph of a model is; a call that was stopped is taken up where it was.",
+    comment="How far the neighbor graph of a model is; a call that was stopped is taken up where it was.",
 )
 
 clusterings = Table(
@@ -455,7 +457,7 @@ clusterings = Table(
     Column("parameters", JSONB, nullable=False, comment="What was asked for, and what the algorithm says of its fit."),
     Column("packed_in", Integer, nullable=False, comment="The packing whose items are all assigned."),
     Column("items", BigInteger, nullable=False, comment="That it was fitted on."),
-    Column("inertia", DOUBLE_PRECISION, nullable=False, comment="Sum of their squared distances to the centres."),
+    Column("inertia", DOUBLE_PRECISION, nullable=False, comment="Sum of their squared distances to the centers."),
     Column("moved", BigInteger, comment="Items that the last refit put into another cluster; NULL: it was the first."),
     Column("seconds", DOUBLE_PRECISION, nullable=False, comment="What the fit took."),
     _moment("fitted_at"),
@@ -464,11 +466,12 @@ clusterings = Table(
     comment="Groupings of the catalogue by how items look.",
 )
 
-clustering_designs = Table(
-    "clustering_designs",
+clustering_states = Table(
+    "clustering_states",
     metadata,
     Column("clustering", Text, primary_key=True),
     Column("content", BYTEA, nullable=False, comment="Arrays, as numpy.savez writes them."),
+    schema=INTERNAL,
     info=REPLICATED,
     comment="What puts an item into a cluster.",
 )
@@ -481,10 +484,10 @@ clusters = Table(
     Column("parent", Integer, comment="The cluster above it, in a hierarchy; NULL: there is none."),
     Column("height", DOUBLE_PRECISION, comment="How much its two parts differ: the inertia that joining them added."),
     Column("items", BigInteger, nullable=False),
-    Column("centre", feature_vector, nullable=False, comment="Mean features, in the dimensions that were looked at."),
-    Column("medoid", Text, comment="The item that is nearest to the centre; NULL: it has no items."),
+    Column("center", feature_vector, nullable=False, comment="Mean features, in the dimensions that were looked at."),
+    Column("medoid", Text, comment="The item that is nearest to the center; NULL: it has no items."),
     Column("words", ARRAY(Text), nullable=False, comment="Words of its items' titles that are rarer elsewhere."),
-    Column("mean_price", Numeric),
+    Column("mean_price", Numeric(12, 2)),
     PrimaryKeyConstraint("clustering", "cluster"),
     info=REPLICATED,
     comment="The clusters of each clustering.",
@@ -496,7 +499,7 @@ cluster_members = Table(
     Column("item_id", Text),
     Column("clustering", Text),
     Column("cluster", Integer, nullable=False),
-    Column("distance", DOUBLE_PRECISION, nullable=False, comment="Euclidean, to the centre."),
+    Column("distance", DOUBLE_PRECISION, nullable=False, comment="Euclidean, to the center."),
     PrimaryKeyConstraint("item_id", "clustering"),
     CheckConstraint(ITEM_ID_CHECK, name="cluster_members_item_id_length"),
     Index("cluster_members_cluster", "clustering", "cluster"),
@@ -530,6 +533,7 @@ projections = Table(
     Column("explained_variance_ratio", ARRAY(DOUBLE_PRECISION), nullable=False, comment="The same, of all variance."),
     Column("items", BigInteger, nullable=False, comment="That it was fitted on."),
     _moment("fitted_at"),
+    schema=INTERNAL,
     info=REPLICATED,
     comment="Principal components of the features of each model.",
 )
@@ -540,10 +544,10 @@ maps = Table(
     Column("map", Text, primary_key=True),
     Column("model_name", Text, nullable=False),
     Column("model_checksum", Text, comment="It is out of date unless this equals the model's checksum."),
-    Column("method", Text, nullable=False, comment="tsne, umap, or pca."),
+    Column("algorithm", Text, nullable=False, comment="tsne, umap, or pca."),
     Column("clustering", Text, comment="The map shows one of its clusters; NULL: everything."),
     Column("cluster", Integer, comment="That cluster."),
-    Column("perplexity", DOUBLE_PRECISION, comment="Neighbours that count, roughly; NULL for pca."),
+    Column("perplexity", DOUBLE_PRECISION, comment="Neighbors that count, roughly; NULL for pca."),
     Column("seed", Integer, nullable=False),
     Column("packed_in", Integer, nullable=False, comment="The packing whose items are all on it."),
     Column("items", BigInteger, nullable=False, comment="That it was fitted on."),
@@ -551,7 +555,7 @@ maps = Table(
         "trustworthiness",
         DOUBLE_PRECISION,
         nullable=False,
-        comment="Of five neighbours on the map, from 0 to 1; 1: all are near in fact.",
+        comment="Of five neighbors on the map, from 0 to 1; 1: all are near in fact.",
     ),
     Column("seconds", DOUBLE_PRECISION, nullable=False, comment="What the fit took."),
     _moment("fitted_at"),
@@ -617,6 +621,7 @@ interactions = Table(
     PrimaryKeyConstraint("user_id", "vote_id"),
     CheckConstraint(ITEM_ID_CHECK, name="interactions_item_id_length"),
     CheckConstraint(USER_ID_CHECK, name="interactions_user_id_length"),
+    CheckConstraint("value BETWEEN -1 AND 1", name="interactions_value_range"),
     CheckConstraint("propensity BETWEEN 0 AND 1", name="interactions_propensity_range"),
     CheckConstraint("octet_length(idempotency_key) BETWEEN 1 AND 200", name="interactions_idempotency_key_length"),
     Index("interactions_item", "user_id", "item_id"),
@@ -678,7 +683,7 @@ arm_priors = Table(
     Column("likes", DOUBLE_PRECISION, nullable=False, comment="Of all users."),
     Column("dislikes", DOUBLE_PRECISION, nullable=False),
     Column("users", BigInteger, nullable=False, comment="Who have votes in it."),
-    Column("method", Text, nullable=False, comment="moments or likelihood."),
+    Column("algorithm", Text, nullable=False, comment="moments or likelihood."),
     Column("strength_cap", DOUBLE_PRECISION, nullable=False),
     _moment("refreshed_at"),
     PrimaryKeyConstraint("clustering", "cluster"),
@@ -735,11 +740,11 @@ user_models = Table(
     Column("algorithm", Text),
     Column("model_checksum", Text, comment="It is refused unless this equals the model's checksum."),
     Column("parameters", JSONB, nullable=False, comment="Of the algorithm, those that were left out included."),
-    Column("taste_version", Text, comment="Of pix.tastes, where the algorithm is hierarchical."),
+    Column("common_taste_version", Text, comment="Of pix.common_taste, where the algorithm is hierarchical."),
     Column("likes", Integer, nullable=False, comment="That it has seen."),
     Column("dislikes", Integer, nullable=False),
     Column("watermark", BigInteger, nullable=False, comment="The newest vote that it has seen."),
-    Column("votes_hash", Numeric, nullable=False, comment="Of all votes that it has seen, in any order."),
+    Column("votes_hash", Text, nullable=False, comment="Of all votes that it has seen, in any order."),
     Column("since_training", Integer, nullable=False, comment="Votes that were folded in since it was trained."),
     Column("described", JSONB, nullable=False, comment="What it is: its numbers, and the shapes of its arrays."),
     Column("content", BYTEA, nullable=False, comment="Its arrays, little-endian, one after another."),
@@ -770,29 +775,28 @@ user_model_failures = Table(
     comment="Users whose model could not be trained, and why; gone when it can.",
 )
 
-user_model_policy = Table(
-    "user_model_policy",
+algorithm_rules = Table(
+    "algorithm_rules",
     metadata,
     Column("priority", Integer, primary_key=True, autoincrement=False, comment="The first row that fits is taken."),
     Column("algorithm", Text, nullable=False),
-    Column("needs_taste", Boolean, nullable=False, server_default=false(), comment="Whether it needs pix.tastes."),
+    Column("needs_common_taste", Boolean, nullable=False, server_default=false(), comment="Whether it needs pix.common_taste."),
     Column("min_votes", Integer, comment="NULL, here and below: any number."),
     Column("max_votes", Integer),
     Column("min_likes", Integer),
     Column("max_likes", Integer),
     Column("min_dislikes", Integer),
     Column("max_dislikes", Integer),
-    Column("min_share", DOUBLE_PRECISION, comment="Of likes among the votes."),
-    Column("max_share", DOUBLE_PRECISION, comment="Which it is below."),
+    Column("min_fraction", DOUBLE_PRECISION, comment="Of likes among the votes."),
+    Column("max_fraction", DOUBLE_PRECISION, comment="Which it is below."),
     Column("run", Text, comment="The model selection that says so; NULL: it is one of the rules that come along."),
     Column("reason", Text, nullable=False),
-    CheckConstraint(ALGORITHM_CHECK, name="user_model_policy_algorithm_known"),
     info=REPLICATED,
     comment="Which algorithm suits how many likes and dislikes.",
 )
 
-tastes = Table(
-    "tastes",
+common_taste = Table(
+    "common_taste",
     metadata,
     Column("model_name", Text, primary_key=True),
     Column("model_checksum", Text, comment="It is out of date unless this equals the model's checksum."),
@@ -802,7 +806,7 @@ tastes = Table(
     Column("described", JSONB, nullable=False),
     Column("content", BYTEA, nullable=False, comment="Mean and covariance of tastes, over principal components."),
     Column("seconds", DOUBLE_PRECISION, nullable=False),
-    _moment("learned_at"),
+    _moment("fitted_at"),
     info=REPLICATED,
     comment="What users have in common: the prior that hierarchical models are shrunk to.",
 )
@@ -824,34 +828,35 @@ recommendations = Table(
     comment="What pix.recommend_all has found, for BI tools and e-mail.",
 )
 
-model_selections = Table(
-    "model_selections",
+algorithm_selections = Table(
+    "algorithm_selections",
     metadata,
     Column("run", Text, primary_key=True),
     Column("model_name", Text, nullable=False),
     Column("model_checksum", Text),
     Column("parameters", JSONB, nullable=False, comment="What was asked for."),
     _moment("begun_at"),
-    CheckConstraint("octet_length(run) BETWEEN 1 AND 200", name="model_selections_run_length"),
+    CheckConstraint("octet_length(run) BETWEEN 1 AND 200", name="algorithm_selections_run_length"),
     info=REPLICATED,
-    comment="Runs of pix.select_models.",
+    comment="Runs of pix.select_algorithms.",
 )
 
-model_selection_tasks = Table(
-    "model_selection_tasks",
+algorithm_selection_tasks = Table(
+    "algorithm_selection_tasks",
     metadata,
     Column("run", Text),
     Column("user_id", Text),
     Column("size", Integer, comment="Votes to train on."),
     Column("repeat", Integer, comment="From 1."),
-    Column("place", Integer, nullable=False, comment="The order in which tasks are done."),
+    Column("ordinal", Integer, nullable=False, comment="The order in which tasks are done."),
     PrimaryKeyConstraint("run", "user_id", "size", "repeat"),
+    schema=INTERNAL,
     info=BY_USER,
     comment="What is left to do of each run.",
 )
 
-model_selection_results = Table(
-    "model_selection_results",
+algorithm_selection_results = Table(
+    "algorithm_selection_results",
     metadata,
     Column("run", Text),
     Column("user_id", Text),

@@ -1,62 +1,106 @@
 -- What functions ask first: who may write, who takes turns, what kind of transaction this is.
 
--- A list is not a table: what reads one by its places, or in Python, would find lists in it.
-CREATE OR REPLACE FUNCTION pix._check_list(argument text, elements anyarray) RETURNS void
-LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
+-- Refuses an argument: the message says what it must be, the hint what to do.
+CREATE OR REPLACE FUNCTION pix_internal.refuse(message text, hint text) RETURNS void
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RAISE EXCEPTION USING ERRCODE = 'PX003', MESSAGE = message, HINT = hint;
+END
+$$;
+
+-- Refuses an array of more than one dimension: what reads a list by its positions, or in Python, would find lists in it.
+CREATE OR REPLACE FUNCTION pix_internal.check_list(argument text, elements anyarray) RETURNS void
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF array_ndims(elements) > 1 THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX077',
-            MESSAGE = format('%s must be a list of one dimension, not an array of %s', argument, array_ndims(elements)),
-            HINT = format('Write %s => ''{a,b}'', without braces inside the braces.', argument);
+        PERFORM pix_internal.refuse(
+            format('%s must be a list of one dimension, not an array of %s', argument, array_ndims(elements)),
+            format('Write %s => ''{a,b}'', without braces inside the braces.', argument)
+        );
     END IF;
 END
 $$;
-COMMENT ON FUNCTION pix._check_list(text, anyarray) IS
-'Internal: refuses an array of more than one dimension. Errors: PX077. Runs: either.';
-REVOKE ALL ON FUNCTION pix._check_list(text, anyarray) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._check_list(text, anyarray) TO pix_reader;
 
--- What is written of a bound is what a person would: 100,000 and 0.5.
-CREATE OR REPLACE FUNCTION pix._check_range(
-    argument text, given double precision, lowest double precision, highest double precision
+-- Refuses a number that is missing, NaN or out of its range, both ends of which are in it; highest may be NULL.
+CREATE OR REPLACE FUNCTION pix_internal.check_range(
+    argument text, value double precision, lowest double precision, highest double precision DEFAULT NULL
 ) RETURNS void
-LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    low text := CASE WHEN lowest = trunc(lowest) THEN to_char(lowest, 'FM999,999,999,990') ELSE lowest::text END;
-    high text := CASE WHEN highest = trunc(highest) THEN to_char(highest, 'FM999,999,999,990') ELSE highest::text END;
+    ends text[];
 BEGIN
-    IF given BETWEEN lowest AND coalesce(highest, 'Infinity') THEN
+    IF value BETWEEN lowest AND coalesce(highest, 'Infinity') THEN
         RETURN;
     END IF;
-    RAISE EXCEPTION USING ERRCODE = 'PX128',
-        MESSAGE = format('%s must be %s, not %s', argument, coalesce('from ' || low || ' to ' || high, low || ' or more'), coalesce(given::text, 'NULL')),
-        HINT = format('Give another one, such as %s => %s, or leave it out to have the default.', argument, lowest);
+    -- As a person would write it: 100,000 and 0.5.
+    SELECT array_agg(CASE WHEN e = trunc(e) THEN to_char(e, 'FM999,999,999,990') ELSE e::text END) INTO ends
+    FROM unnest(ARRAY[lowest, highest]) e WHERE e IS NOT NULL;
+    PERFORM pix_internal.refuse(
+        format('%s must be %s, not %s', argument, coalesce('from ' || ends[1] || ' to ' || ends[2], ends[1] || ' or more'),
+            coalesce(value::text, 'NULL')),
+        format('Give another one, such as %s => %s, or leave it out to have the default.', argument, lowest)
+    );
 END
 $$;
-COMMENT ON FUNCTION pix._check_range(text, double precision, double precision, double precision) IS
-'Internal: refuses a number that is missing, NaN or out of its range, both ends of which are in it; highest may be NULL. Errors: PX128. Runs: either.';
-REVOKE ALL ON FUNCTION pix._check_range(text, double precision, double precision, double precision) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._check_range(text, double precision, double precision, double precision) TO pix_reader;
 
+-- Refuses what is none of some words.
+CREATE OR REPLACE FUNCTION pix_internal.check_choice(argument text, value text, choices text[]) RETURNS void
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF value = ANY (choices) THEN
+        RETURN;
+    END IF;
+    PERFORM pix_internal.refuse(
+        format('%s must be one of %s, not %s', argument, array_to_string(choices, ', '), coalesce(quote_literal(left(value, 200)), 'NULL')),
+        format('Give another one, such as %s => %L, or leave it out to have the default.', argument, choices[1])
+    );
+END
+$$;
+
+-- Refuses what cannot name something that is stored.
+CREATE OR REPLACE FUNCTION pix_internal.check_name(argument text, name text) RETURNS void
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM pix_internal.check_name('name', name);
+END
+$$;
+
+-- Names that are written much like another, the likeliest first.
+CREATE OR REPLACE FUNCTION pix_internal.close_names(name text, names text[]) RETURNS text[]
+LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'parameters.close_names', name, names)$$;
+
+-- The hint for a name that is not known: what may have been meant, or else what helps.
+CREATE OR REPLACE FUNCTION pix_internal.did_you_mean(name text, names text[], remedy text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+SELECT coalesce('Did you mean ' || nullif(array_to_string(ARRAY(
+    SELECT quote_literal(n) FROM unnest(pix_internal.close_names(name, names)) n
+), ' or '), '') || '? ', '') || remedy
+$$;
+
+-- Refuses a name of a filter that exists nowhere.
+CREATE OR REPLACE FUNCTION pix_internal.check_exists(kind text, name text, names text[]) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF name <> ALL (names) THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX004', MESSAGE = format('There is no %s %L', kind, left(name, 200)),
+            HINT = pix_internal.did_you_mean(name, names, CASE WHEN cardinality(names) = 0 THEN format('No item has a %s.', kind)
+                ELSE format('There are %s, such as %L.', cardinality(names), (SELECT min(n) FROM unnest(names) n)) END);
+    END IF;
+END
+$$;
+
+-- Whether this transaction can write nothing.
 -- On a standby nothing can be written, and a role may have been told not to. Inlined, as it is asked for every vote: so it has
 -- no SET clause, and names everything in full.
-CREATE OR REPLACE FUNCTION pix._is_read_only() RETURNS boolean
-LANGUAGE sql STABLE PARALLEL SAFE
-AS $$SELECT pg_catalog.current_setting('transaction_read_only')::pg_catalog.bool$$;
-COMMENT ON FUNCTION pix._is_read_only() IS 'Internal: whether this transaction can write nothing. Runs: either.';
-REVOKE ALL ON FUNCTION pix._is_read_only() FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._is_read_only() TO pix_reader;
+CREATE OR REPLACE FUNCTION pix_internal.is_read_only() RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE AS $$SELECT pg_catalog.current_setting('transaction_read_only')::pg_catalog.bool$$;
 
-CREATE OR REPLACE FUNCTION pix._require_writable(function text) RETURNS void
-LANGUAGE plpgsql STABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
+-- Refuses to go on where nothing can be written, and says where to ask.
+CREATE OR REPLACE FUNCTION pix_internal.require_writable(function text) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF pix._is_read_only() THEN
+    IF pix_internal.is_read_only() THEN
         RAISE EXCEPTION USING ERRCODE = 'PX061', MESSAGE = format('%s has to write, and %s', function,
                 CASE WHEN pg_is_in_recovery() THEN 'this server is a standby' ELSE 'this transaction is read-only' END),
             HINT = CASE WHEN pg_is_in_recovery() THEN 'Ask the primary server.'
@@ -64,16 +108,21 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION pix._require_writable(text) IS
-'Internal: refuses to go on where nothing can be written, and says where to ask. Errors: PX061. Runs: either.';
-REVOKE ALL ON FUNCTION pix._require_writable(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._require_writable(text) TO pix_reader;
 
+-- Refuses a call as a part of a larger query on segments, and where nothing can be written.
+CREATE OR REPLACE FUNCTION pix_internal.check_call(function text) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM pix_internal.require_coordinator(function, format('Call it alone: SELECT * FROM %s(…);', function));
+    PERFORM pix_internal.require_writable(function);
+END
+$$;
+
+-- Refuses to go on in a transaction of the caller's, and commits what there is in its own.
 -- A procedure: whether its caller may commit is told only by trying, and PL/pgSQL cannot catch what that raises. It has to work
 -- where the package is missing, which is told afterwards.
-CREATE OR REPLACE PROCEDURE pix._require_no_transaction(procedure text)
-LANGUAGE plpython3u
-AS $$
+CREATE OR REPLACE PROCEDURE pix_internal.require_no_transaction(procedure text)
+LANGUAGE plpython3u AS $$
 try:
     plpy.commit()
 except plpy.SPIError:
@@ -87,17 +136,11 @@ if not may_commit:
         'statements in one string, and not in a function.'
     )
 $$;
-COMMENT ON PROCEDURE pix._require_no_transaction(text) IS
-'Internal: refuses to go on in a transaction of the caller''s, and commits what there is in its own. Errors: PX062.
-Runs: coordinator.';
-REVOKE ALL ON PROCEDURE pix._require_no_transaction(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON PROCEDURE pix._require_no_transaction(text) TO pix_reader;
 
+-- Refuses to work on what was true when the transaction began.
 -- Whoever waited for a lock has to see what was done until then.
-CREATE OR REPLACE FUNCTION pix._require_read_committed() RETURNS void
-LANGUAGE plpgsql STABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
+CREATE OR REPLACE FUNCTION pix_internal.require_read_committed() RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN
         RAISE EXCEPTION USING ERRCODE = 'PX130',
@@ -107,44 +150,29 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION pix._require_read_committed() IS
-'Internal: refuses to work on what was true when the transaction began. Errors: PX130. Runs: either.';
-REVOKE ALL ON FUNCTION pix._require_read_committed() FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._require_read_committed() TO pix_reader;
 
+-- Who writes something of a table takes turns with others who do, until the end of the transaction.
 -- Advisory locks would do, but anybody who may connect can take those. A row of a cluster's table is locked with the whole
 -- table; so there it is the table that is written, in a mode that keeps out nobody else.
-CREATE OR REPLACE FUNCTION pix._lock(subject text, name text) RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $$
+CREATE OR REPLACE FUNCTION pix_internal.lock(subject text, name text) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF pix._is_cluster() THEN
+    IF pix_internal.is_distributed() THEN
         EXECUTE format('LOCK TABLE pix.%I IN SHARE UPDATE EXCLUSIVE MODE', subject);
     ELSE
-        INSERT INTO pix.locks (subject, name) VALUES (_lock.subject, coalesce(_lock.name, '')) ON CONFLICT DO NOTHING;
-        PERFORM FROM pix.locks l WHERE l.subject = _lock.subject AND l.name = coalesce(_lock.name, '') FOR UPDATE;
+        INSERT INTO pix_internal.locks (subject, name) VALUES (lock.subject, coalesce(lock.name, '')) ON CONFLICT DO NOTHING;
+        PERFORM FROM pix_internal.locks l WHERE l.subject = lock.subject AND l.name = coalesce(lock.name, '') FOR UPDATE;
     END IF;
 END
 $$;
-COMMENT ON FUNCTION pix._lock(text, text) IS
-'Internal: who writes something of a table takes turns with others who do, until the end of the transaction. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._lock(text, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._lock(text, text) TO pix_admin;
 
-CREATE OR REPLACE FUNCTION pix._try_lock(subject text, name text) RETURNS boolean
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-SET lock_timeout = '50ms'
-AS $$
+-- As pix_internal.lock, but tells whether it got its turn at once.
+CREATE OR REPLACE FUNCTION pix_internal.try_lock(subject text, name text) RETURNS boolean
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '50ms' AS $$
 BEGIN
-    PERFORM pix._lock(subject, name);
+    PERFORM pix_internal.lock(subject, name);
     RETURN true;
 EXCEPTION WHEN lock_not_available THEN
     RETURN false;
 END
 $$;
-COMMENT ON FUNCTION pix._try_lock(text, text) IS
-'Internal: as pix._lock, but tells whether it got its turn at once. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._try_lock(text, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._try_lock(text, text) TO pix_admin;

@@ -1,86 +1,48 @@
 -- Feature vectors.
 
 CREATE OR REPLACE FUNCTION pix.to_array(vector pix.feature_vector) RETURNS real[]
-LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE COST 10000
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'vectors.to_array', vector)
-$$;
-COMMENT ON FUNCTION pix.to_array(pix.feature_vector) IS
+LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE COST 10000 SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'vectors.to_array', vector)$$;
+COMMENT ON FUNCTION pix.to_array IS
 'Unpacks a feature vector into numbers, for BI tools, pgvector (::vector) and MADlib.
 Arguments: vector. Result: real[], one number a dimension; NULL for NULL.
 Runs: either (coordinator or segments).
 Example: SELECT item_id, pix.to_array(vector) FROM pix.features LIMIT 3;';
-REVOKE ALL ON FUNCTION pix.to_array(pix.feature_vector) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix.to_array(pix.feature_vector) TO pix_reader;
 
-CREATE OR REPLACE FUNCTION pix.from_array(numbers real[]) RETURNS pix.feature_vector
-LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE COST 1000
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'vectors.from_array', numbers)
-$$;
-COMMENT ON FUNCTION pix.from_array(real[]) IS
+CREATE OR REPLACE FUNCTION pix.from_array(numbers double precision[]) RETURNS pix.feature_vector
+LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE COST 1000 SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'vectors.from_array', numbers)$$;
+COMMENT ON FUNCTION pix.from_array IS
 'Packs numbers as a feature vector.
 Arguments: numbers, all finite. Result: the vector; NULL for NULL. Errors: PX030.
 Runs: either (coordinator or segments).
 Example: SELECT pix.from_array(ARRAY[0.5, 1.5]::real[]);';
-REVOKE ALL ON FUNCTION pix.from_array(real[]) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix.from_array(real[]) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix.distance(
     a pix.feature_vector, b pix.feature_vector, metric text DEFAULT 'cosine'
 ) RETURNS double precision
-LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE COST 1000
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'vectors.distance', a, b, metric)
-$$;
-COMMENT ON FUNCTION pix.distance(pix.feature_vector, pix.feature_vector, text) IS
+LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE COST 1000 SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'vectors.distance', a, b, metric)$$;
+COMMENT ON FUNCTION pix.distance IS
 'Distance between two feature vectors; the smaller, the more alike.
 Arguments: a, b (of one model); metric: cosine (0 to 2), euclidean, or dot (the negative inner product).
 Result: double precision; NULL for NULL. Errors: PX030 for different dimensions, PX032 for an unknown metric.
 Runs: either (coordinator or segments).
 Example: SELECT pix.distance(a.vector, b.vector) FROM pix.features a, pix.features b LIMIT 1;';
-REVOKE ALL ON FUNCTION pix.distance(pix.feature_vector, pix.feature_vector, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix.distance(pix.feature_vector, pix.feature_vector, text) TO pix_reader;
 
-CREATE OR REPLACE FUNCTION pix._distances(
-    vector pix.feature_vector, queries bytea, number integer, metric text
+-- Distances of a vector to several, one after another in queries.
+CREATE OR REPLACE FUNCTION pix_internal.distances(
+    vector pix.feature_vector, queries bytea, number bigint, metric text
 ) RETURNS double precision[]
-LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE COST 10000
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'vectors.distances', vector, queries, number, metric)
-$$;
-COMMENT ON FUNCTION pix._distances(pix.feature_vector, bytea, integer, text) IS
-'Internal: distances of a vector to several, one after another in queries. Errors: PX030, PX032. Runs: either.';
-REVOKE ALL ON FUNCTION pix._distances(pix.feature_vector, bytea, integer, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._distances(pix.feature_vector, bytea, integer, text) TO pix_reader;
+LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE COST 10000 SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'vectors.distances', vector, queries, number, metric)$$;
 
-CREATE OR REPLACE FUNCTION pix._check_queries(queries bytea, number integer, metric text) RETURNS void
-LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'vectors.check_queries', queries, number, metric)
-$$;
-COMMENT ON FUNCTION pix._check_queries(bytea, integer, text) IS
-'Internal: raises PX031 or PX032 if one of the vectors in queries has no meaningful neighbours. Runs: either.';
-REVOKE ALL ON FUNCTION pix._check_queries(bytea, integer, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._check_queries(bytea, integer, text) TO pix_reader;
+-- Raises PX031 or PX032 if one of the vectors in queries has no meaningful neighbors.
+CREATE OR REPLACE FUNCTION pix_internal.check_queries(queries bytea, number bigint, metric text) RETURNS void
+LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'vectors.check_queries', queries, number, metric)$$;
 
-CREATE OR REPLACE FUNCTION pix._check_metric(metric text) RETURNS void
-LANGUAGE plpython3u STABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'vectors.check_metric', metric)
-$$;
-COMMENT ON FUNCTION pix._check_metric(text) IS 'Internal: refuses a metric that is not known. Errors: PX032. Runs: either.';
-REVOKE ALL ON FUNCTION pix._check_metric(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._check_metric(text) TO pix_reader;
+-- Refuses a metric that is not known.
+CREATE OR REPLACE FUNCTION pix_internal.check_metric(metric text) RETURNS void
+LANGUAGE plpython3u STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'vectors.check_metric', metric)$$;

@@ -1,13 +1,11 @@
 -- Models: found by name, stored in parts, restored into the cache of whatever host needs them.
 -- What restores them is STABLE: it changes files, not the database, and parallel workers run nothing volatile.
 
-CREATE OR REPLACE FUNCTION pix._find_model(model_name text) RETURNS pix.models
-LANGUAGE plpgsql STABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
+CREATE OR REPLACE FUNCTION pix.find_model(model_name text DEFAULT NULL) RETURNS pix.models
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     wanted text := model_name;
-    found_model pix.models;
+    named_model pix.models;
 BEGIN
     IF wanted IS NULL THEN
         SELECT s.value INTO wanted FROM pix.settings s WHERE s.key = 'default_model';
@@ -16,25 +14,26 @@ BEGIN
                 HINT = 'Import a model with: pix model import';
         END IF;
     END IF;
-    SELECT m.* INTO found_model FROM pix.models m WHERE m.model_name = wanted;
+    SELECT m.* INTO named_model FROM pix.models m WHERE m.model_name = wanted;
     IF NOT FOUND THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX020', MESSAGE = format('Model %L is not known', wanted),
-            HINT = 'SELECT model_name FROM pix.models lists the models; pix model import adds one.';
+        RAISE EXCEPTION USING ERRCODE = 'PX020', MESSAGE = format('Model %L is not known', left(wanted, 200)),
+            HINT = pix_internal.did_you_mean(wanted, ARRAY(SELECT m.model_name FROM pix.models m),
+                'SELECT model_name FROM pix.models lists the models; pix model import adds one.');
     END IF;
-    RETURN found_model;
+    RETURN named_model;
 END
 $$;
-COMMENT ON FUNCTION pix._find_model(text) IS
-'Internal: the model of this name, or the default model for NULL. Errors: PX020. Runs: either.';
-REVOKE ALL ON FUNCTION pix._find_model(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._find_model(text) TO pix_reader;
+COMMENT ON FUNCTION pix.find_model IS
+'The model that functions use where this one is named.
+Arguments: model_name (NULL: the default model). Result: the row of pix.models. Errors: PX020 unknown model, or no default model.
+Runs: either (coordinator or segments).
+Example: SELECT model_name, dimensions FROM pix.find_model();';
 
-CREATE OR REPLACE FUNCTION pix._network_of(model_name text, engine text DEFAULT 'onnxruntime') RETURNS text
-LANGUAGE plpgsql STABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
+-- The checksum of a model's network, in the format of an engine.
+CREATE OR REPLACE FUNCTION pix_internal.model_checksum(model_name text, engine text DEFAULT 'onnxruntime') RETURNS text
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    model pix.models := pix._find_model(model_name);
+    model pix.models := pix.find_model(model_name);
 BEGIN
     IF model.size_bytes IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'PX022',
@@ -58,154 +57,98 @@ BEGIN
         HINT = 'Use one of: onnxruntime, tensorflow.';
 END
 $$;
-COMMENT ON FUNCTION pix._network_of(text, text) IS
-'Internal: the checksum of a model''s network, in the format of an engine. Errors: PX020, PX022, PX026, PX027. Runs: either.';
-REVOKE ALL ON FUNCTION pix._network_of(text, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._network_of(text, text) TO pix_reader;
 
-CREATE OR REPLACE FUNCTION pix._network_is_loaded(checksum text) RETURNS boolean
-LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'features.is_loaded', checksum)
-$$;
-COMMENT ON FUNCTION pix._network_is_loaded(text) IS
-'Internal: whether this backend has the network in memory. Runs: either.';
-REVOKE ALL ON FUNCTION pix._network_is_loaded(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
+-- Whether this backend has the network in memory.
+CREATE OR REPLACE FUNCTION pix_internal.model_is_loaded(checksum text) RETURNS boolean
+LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'features.model_is_loaded', checksum)$$;
 
-CREATE OR REPLACE FUNCTION pix._model_is_ready(checksum text, engine text, verify boolean, settings jsonb) RETURNS boolean
-LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'features.is_ready', checksum, engine, verify, settings)
-$$;
-COMMENT ON FUNCTION pix._model_is_ready(text, text, boolean, jsonb) IS
-'Internal: whether this backend can load the model from the cache of this host; verify: compare the whole file.
-Errors: PX022, PX026, PX028. Runs: either.';
-REVOKE ALL ON FUNCTION pix._model_is_ready(text, text, boolean, jsonb) FROM PUBLIC, pix_reader, pix_app, pix_admin;
+-- Whether this backend can load the model from the cache of this host; verify: compare the whole file.
+CREATE OR REPLACE FUNCTION pix_internal.model_is_ready(checksum text, engine text, verify boolean, settings jsonb) RETURNS boolean
+LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'features.model_is_ready', checksum, engine, verify, settings)$$;
 
-CREATE OR REPLACE FUNCTION pix._write_model_part(checksum text, part integer, content bytea) RETURNS void
-LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'features.write_model_part', checksum, part, content)
-$$;
-COMMENT ON FUNCTION pix._write_model_part(text, integer, bytea) IS
-'Internal: appends a part to the cache file that is being restored. Errors: PX024. Runs: either.';
-REVOKE ALL ON FUNCTION pix._write_model_part(text, integer, bytea) FROM PUBLIC, pix_reader, pix_app, pix_admin;
+-- Appends a part to the cache file that is being restored.
+CREATE OR REPLACE FUNCTION pix_internal.write_model_part(checksum text, part bigint, content bytea) RETURNS void
+LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'features.write_model_part', checksum, part, content)$$;
 
-CREATE OR REPLACE FUNCTION pix._finish_model(checksum text) RETURNS void
-LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'features.finish_model', checksum)
-$$;
-COMMENT ON FUNCTION pix._finish_model(text) IS
-'Internal: checks and names the restored cache file. Errors: PX022. Runs: either.';
-REVOKE ALL ON FUNCTION pix._finish_model(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
+-- Checks and names the restored cache file.
+CREATE OR REPLACE FUNCTION pix_internal.finish_model(checksum text) RETURNS void
+LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'features.finish_model', checksum)$$;
 
+-- Restores the model into the cache of this host if it is missing there; tells whether it did.
 -- PL/pgSQL reads the parts: its plain SELECT also works in parallel workers and on segments, plpy's does not.
 -- SECURITY DEFINER: whoever may use a model may have it restored, but not write files by calling the functions above.
-CREATE OR REPLACE FUNCTION pix._ensure_model(
+CREATE OR REPLACE FUNCTION pix_internal.ensure_model(
     checksum text, engine text DEFAULT 'onnxruntime', verify boolean DEFAULT false
 ) RETURNS boolean
-LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $$
+LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     settings jsonb;
     piece record;
 BEGIN
-    IF NOT verify AND pix._network_is_loaded(checksum) THEN
+    IF NOT verify AND pix_internal.model_is_loaded(checksum) THEN
         RETURN false;  -- for every picture but a backend's first
     END IF;
     SELECT coalesce(jsonb_object_agg(s.key, s.value), '{}') INTO settings FROM pix.settings s;
-    IF pix._model_is_ready(checksum, engine, verify, settings) THEN
+    IF pix_internal.model_is_ready(checksum, engine, verify, settings) THEN
         RETURN false;
     END IF;
     FOR piece IN
-        SELECT p.part, p.content FROM pix.model_parts p WHERE p.checksum = _ensure_model.checksum ORDER BY p.part
+        SELECT p.part, p.content FROM pix_internal.model_parts p WHERE p.checksum = ensure_model.checksum ORDER BY p.part
     LOOP
-        PERFORM pix._write_model_part(checksum, piece.part, piece.content);
+        PERFORM pix_internal.write_model_part(checksum, piece.part, piece.content);
     END LOOP;
-    PERFORM pix._finish_model(checksum);
+    PERFORM pix_internal.finish_model(checksum);
     RETURN true;
 END
 $$;
-COMMENT ON FUNCTION pix._ensure_model(text, text, boolean) IS
-'Internal: restores the model into the cache of this host if it is missing there; tells whether it did. Runs: either.';
-REVOKE ALL ON FUNCTION pix._ensure_model(text, text, boolean) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._ensure_model(text, text, boolean) TO pix_reader;
 
-CREATE OR REPLACE FUNCTION pix._inspect_model(
+-- Loads a model into an engine and says what it is.
+CREATE OR REPLACE FUNCTION pix_internal.inspect_model(
     checksum text, engine text, OUT dimensions integer, OUT size_bytes bigint, OUT spec jsonb
-) LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'models.inspect', checksum, engine)
-$$;
-COMMENT ON FUNCTION pix._inspect_model(text, text) IS
-'Internal: loads a model into an engine and says what it is. Errors: PX021, PX022, PX023, PX026. Runs: either.';
-REVOKE ALL ON FUNCTION pix._inspect_model(text, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._inspect_model(text, text) TO pix_reader;
+) LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'models.inspect_model', checksum, engine)$$;
 
-CREATE OR REPLACE FUNCTION pix._check_sight(checksum text) RETURNS void
-LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'models.check_sight', checksum)
-$$;
-COMMENT ON FUNCTION pix._check_sight(text) IS
-'Internal: refuses a network that does not tell two pictures apart, or sees two pictures where there is one.
-Errors: PX021, PX022, PX025. Runs: either.';
-REVOKE ALL ON FUNCTION pix._check_sight(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._check_sight(text) TO pix_reader;
+-- Refuses a network that does not tell two pictures apart, or sees two pictures where there is one.
+CREATE OR REPLACE FUNCTION pix_internal.check_sight(checksum text) RETURNS void
+LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'models.check_sight', checksum)$$;
 
+-- Verifies or restores the model's file on the host it runs on; tells whether it was restored.
 -- VOLATILE, or a cluster would compute it once, on the coordinator, instead of on each segment.
-CREATE OR REPLACE FUNCTION pix._ensure_model_here(checksum text, engine text) RETURNS boolean
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
+CREATE OR REPLACE FUNCTION pix_internal.ensure_model_here(checksum text, engine text) RETURNS boolean
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    RETURN pix._ensure_model(checksum, engine, verify => true);
+    RETURN pix_internal.ensure_model(checksum, engine, verify => true);
 END
 $$;
-COMMENT ON FUNCTION pix._ensure_model_here(text, text) IS
-'Internal: verifies or restores the model''s file on the host it runs on; tells whether it was restored. Runs: either.';
-REVOKE ALL ON FUNCTION pix._ensure_model_here(text, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._ensure_model_here(text, text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix.warm_up(model_name text DEFAULT NULL, engine text DEFAULT 'onnxruntime') RETURNS boolean
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     checksum text;
     restored boolean;
     restored_there boolean;
 BEGIN
-    PERFORM pix._require_coordinator('pix.warm_up', 'Call it alone: SELECT pix.warm_up()');
-    PERFORM pix._require_fit_hosts();
-    checksum := pix._network_of(model_name, engine);
-    restored := pix._ensure_model_here(checksum, engine);
-    PERFORM pix._inspect_model(checksum, engine);
-    IF pix._is_cluster() THEN
+    PERFORM pix_internal.require_coordinator('pix.warm_up', 'Call it alone: SELECT pix.warm_up()');
+    PERFORM pix_internal.require_fit_hosts();
+    checksum := pix_internal.model_checksum(model_name, engine);
+    restored := pix_internal.ensure_model_here(checksum, engine);
+    PERFORM pix_internal.inspect_model(checksum, engine);
+    IF pix_internal.is_distributed() THEN
         EXECUTE
             'SELECT bool_or(s.restored)
-             FROM (SELECT pix._ensure_model_here($1, $2) AS restored FROM gp_dist_random(''gp_id'')) s'
+             FROM (SELECT pix_internal.ensure_model_here($1, $2) AS restored FROM gp_dist_random(''gp_id'')) s'
         INTO restored_there USING checksum, engine;
         restored := restored OR restored_there;
     END IF;
     RETURN restored;
 END
 $$;
-COMMENT ON FUNCTION pix.warm_up(text, text) IS
+COMMENT ON FUNCTION pix.warm_up IS
 'Makes a model ready on this host, and on every host of a cluster: restores its file from the database if need be, and
 loads it into this connection.
 Arguments: model_name (NULL: the default model); engine, onnxruntime or tensorflow. Result: whether a file had to be restored.
@@ -214,74 +157,79 @@ PX024 a cache folder that cannot be written, PX026 an engine that is not known o
 TensorFlow graph, PX028 a setting that cannot be used, PX060 a call as a part of a larger query on a cluster.
 Runs: coordinator.
 Example: SELECT pix.warm_up(''mini_inception'');';
-REVOKE ALL ON FUNCTION pix.warm_up(text, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix.warm_up(text, text) TO pix_reader;
 
-CREATE OR REPLACE FUNCTION pix._lock_models() RETURNS void
-LANGUAGE sql VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS $$SELECT pix._lock('models', 'all')$$;
-COMMENT ON FUNCTION pix._lock_models() IS
-'Internal: who imports or drops a model takes turns, until the end of the transaction; a cluster locks whole tables, and
-two at once would be a deadlock. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._lock_models() FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._lock_models() TO pix_admin;
+-- Whether the stored parts of a model's file are that file.
+CREATE OR REPLACE FUNCTION pix_internal.is_sound_model(checksum text) RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+SELECT encode(sha256(string_agg(p.content, ''::bytea ORDER BY p.part)), 'hex') = is_sound_model.checksum
+FROM pix_internal.model_parts p WHERE p.checksum = is_sound_model.checksum
+$$;
 
--- What is stored here is opened only when a model is registered: the whole file is compared with its checksum first.
-CREATE OR REPLACE FUNCTION pix._store_model_part(checksum text, part integer, content bytea) RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $$
+-- What is stored here is opened only when a model is registered: the whole file is compared with its checksum first. The first
+-- part begins the file again, unless all of it is there: so what somebody left half done, or damaged, is in nobody's way.
+-- Whoever imports or drops a model takes turns: with whole tables locked, two at once would be a deadlock.
+CREATE OR REPLACE FUNCTION pix.store_model_part(checksum text, part bigint, content bytea) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM pix._require_writable('Importing a model');
+    PERFORM pix_internal.check_call('pix.store_model_part');
     IF checksum !~ '^[0-9a-f]{64}$' OR part NOT BETWEEN 0 AND 1000 OR octet_length(content) NOT BETWEEN 1 AND 16777216
         OR (checksum IS NULL OR part IS NULL OR content IS NULL)
     THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX022', MESSAGE = 'This is not a part of a model: a sha256, a number up to 1,000, up to 16 MB',
-            HINT = 'Import models with: pix model import';
+        PERFORM pix_internal.refuse(
+            'A part of a model must have a sha256, an ordinal from 0 to 1,000, and 1 byte to 16 MB', 'Import models with: pix model import'
+        );
     END IF;
-    INSERT INTO pix.model_parts (checksum, part, content) VALUES (checksum, part, content) ON CONFLICT DO NOTHING;
+    PERFORM pix_internal.lock('models', 'all');
+    IF part = 0 AND NOT coalesce(pix_internal.is_sound_model(checksum), false) THEN
+        DELETE FROM pix_internal.model_parts p WHERE p.checksum = store_model_part.checksum;
+    ELSIF EXISTS (
+        SELECT FROM pix_internal.model_parts p
+        WHERE p.checksum = store_model_part.checksum AND p.part = store_model_part.part AND p.content = store_model_part.content
+    ) THEN
+        RETURN;
+    ELSIF pix_internal.is_sound_model(checksum) THEN
+        PERFORM pix_internal.refuse(
+            format('checksum must be that of a file of which parts are missing, and %s is whole', checksum), 'Import models with: pix model import'
+        );
+    END IF;
+    INSERT INTO pix_internal.model_parts (checksum, part, content) VALUES (checksum, part, content)
+    ON CONFLICT ON CONSTRAINT model_parts_pkey DO UPDATE SET content = excluded.content;
 END
 $$;
-COMMENT ON FUNCTION pix._store_model_part(text, integer, bytea) IS
-'Internal: stores a part of a network''s file, for pix model import. Errors: PX022, PX061. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._store_model_part(text, integer, bytea) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._store_model_part(text, integer, bytea) TO pix_admin;
+COMMENT ON FUNCTION pix.store_model_part IS
+'Stores a part of the file of a model, for pix.register_model; pix model import calls it. Part 0 begins the file again, unless the
+parts that are stored are all of it.
+Arguments: checksum, the sha256 of the whole file; part, its ordinal, from 0; content, up to 16 MB. Result: none.
+Errors: PX003 what is no part, or not one of this file, PX060 a call as a part of a larger query on segments, PX061 a standby or a
+read-only transaction.
+Runs: coordinator.
+Example: SELECT pix.store_model_part(encode(sha256(''\x00''), ''hex''), 0, ''\x00'');';
 
-CREATE OR REPLACE FUNCTION pix._remove_unused_parts() RETURNS void
-LANGUAGE sql VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-DELETE FROM pix.model_parts p
+-- Removes files that no model uses any more.
+CREATE OR REPLACE FUNCTION pix_internal.remove_unused_parts() RETURNS void
+LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DELETE FROM pix_internal.model_parts p
 WHERE NOT EXISTS (SELECT FROM pix.models m WHERE p.checksum IN (m.checksum, m.tensorflow_checksum))
 $$;
-COMMENT ON FUNCTION pix._remove_unused_parts() IS 'Internal: removes files that no model uses any more. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._remove_unused_parts() FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.register_model(
-    model_name text, checksum text, source text, agreement real DEFAULT NULL, tensorflow_checksum text DEFAULT NULL
+    model_name text, checksum text, source text, agreement double precision DEFAULT NULL, tensorflow_checksum text DEFAULT NULL
 ) RETURNS pix.models
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $$
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     description record;
     registered pix.models;
 BEGIN
-    PERFORM pix._require_coordinator('pix.register_model', 'Call it alone: SELECT * FROM pix.register_model(…)');
-    PERFORM pix._require_writable('pix.register_model');
-    IF coalesce(octet_length(model_name), 0) NOT BETWEEN 1 AND 200 THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX077', MESSAGE = format('%s cannot name a model', coalesce(quote_literal(model_name), 'NULL')),
-            HINT = 'Use a name of 1 to 200 bytes.';
-    ELSIF checksum IS NULL OR source IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX077', MESSAGE = 'checksum and source must not be NULL',
-            HINT = 'Import models with: pix model import';
+    PERFORM pix_internal.check_call('pix.register_model');
+    PERFORM pix_internal.check_name('model_name', model_name);
+    IF checksum IS NULL OR source IS NULL THEN
+        PERFORM pix_internal.refuse('checksum and source must not be NULL', 'Import models with: pix model import');
     END IF;
-    PERFORM pix._lock_models();
-    PERFORM pix._require_fit_hosts();
-    PERFORM pix._ensure_model(checksum, verify => true);
-    SELECT * INTO description FROM pix._inspect_model(checksum, 'onnxruntime');
-    PERFORM pix._check_sight(checksum);
+    PERFORM pix_internal.lock('models', 'all');
+    PERFORM pix_internal.require_fit_hosts();
+    PERFORM pix_internal.ensure_model(checksum, verify => true);
+    SELECT * INTO description FROM pix_internal.inspect_model(checksum, 'onnxruntime');
+    PERFORM pix_internal.check_sight(checksum);
     INSERT INTO pix.models AS m
         (model_name, checksum, dimensions, size_bytes, spec, source, agreement, tensorflow_checksum)
     VALUES (
@@ -294,85 +242,72 @@ BEGIN
         tensorflow_checksum = excluded.tensorflow_checksum, imported_at = now();
     DELETE FROM pix.quantizations q
     WHERE q.model_name = register_model.model_name AND q.model_checksum <> register_model.checksum;
-    DELETE FROM pix.metadata_designs d WHERE d.model_name = register_model.model_name;
-    PERFORM pix._remove_unused_parts();
+    DELETE FROM pix.metadata_models d WHERE d.model_name = register_model.model_name;
+    PERFORM pix_internal.remove_unused_parts();
     INSERT INTO pix.settings VALUES ('default_model', register_model.model_name) ON CONFLICT DO NOTHING;
     SELECT m.* INTO registered FROM pix.models m WHERE m.model_name = register_model.model_name;
     RETURN registered;
 END
 $$;
-COMMENT ON FUNCTION pix.register_model(text, text, text, real, text) IS
-'Names a network whose ONNX file is in pix.model_parts; pix model import calls it. The first model becomes the default.
+COMMENT ON FUNCTION pix.register_model IS
+'Names a network whose ONNX file is in pix_internal.model_parts; pix model import calls it. The first model becomes the default.
 Under a name that is taken, the model is replaced, and its features are stale until the next extraction.
 Arguments: model_name; checksum, the sha256 of the whole file; source, in words; agreement with the original engine;
-tensorflow_checksum, of the TensorFlow graph, if that is in pix.model_parts too.
+tensorflow_checksum, of the TensorFlow graph, if that is in pix_internal.model_parts too.
 Result: the row of pix.models. Errors: PX061 a standby or a read-only transaction, PX002 a host that lacks what networks need, PX022 or PX023 a network that does not run
 or gives no vector, PX025 one that does not tell pictures apart.
 Runs: coordinator.
-Example: SELECT * FROM pix.register_model(''mine'', (SELECT min(checksum) FROM pix.model_parts), ''by hand'');';
-REVOKE ALL ON FUNCTION pix.register_model(text, text, text, real, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix.register_model(text, text, text, real, text) TO pix_admin;
+Example: SELECT * FROM pix.register_model(''mine'', (SELECT min(checksum) FROM pix.models WHERE spec IS NOT NULL), ''by hand'');';
 
 CREATE OR REPLACE FUNCTION pix.set_default_model(model_name text) RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $$
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    model pix.models := pix._find_model(model_name);
+    model pix.models := pix.find_model(model_name);
 BEGIN
-    PERFORM pix._require_writable('pix.set_default_model');
+    PERFORM pix_internal.require_writable('pix.set_default_model');
     INSERT INTO pix.settings AS s VALUES ('default_model', model.model_name)
     ON CONFLICT (key) DO UPDATE SET value = excluded.value;
 END
 $$;
-COMMENT ON FUNCTION pix.set_default_model(text) IS
+COMMENT ON FUNCTION pix.set_default_model IS
 'Chooses the model that functions use where none is named.
 Arguments: model_name. Result: none. Errors: PX061 a standby or a read-only transaction, PX020 for an unknown model.
 Runs: coordinator.
 Example: SELECT pix.set_default_model(''mini_inception'');';
-REVOKE ALL ON FUNCTION pix.set_default_model(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix.set_default_model(text) TO pix_admin;
 
-CREATE OR REPLACE FUNCTION pix.drop_model(model_name text) RETURNS bigint
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $$
+CREATE OR REPLACE FUNCTION pix.drop_model(model_name text) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     model pix.models;
-    dropped bigint;
 BEGIN
-    PERFORM pix._require_writable('pix.drop_model');
+    PERFORM pix_internal.require_writable('pix.drop_model');
     IF drop_model.model_name IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'PX020', MESSAGE = 'No model is named',
             HINT = 'Name the model to drop: the default model is never dropped by omission.';
     END IF;
-    PERFORM pix._lock_models();
-    model := pix._find_model(model_name);
+    PERFORM pix_internal.lock('models', 'all');
+    model := pix.find_model(model_name);
     -- A chunk that is being extracted would leave features behind.
-    PERFORM pix._lock('extraction_runs', model.model_name);
+    PERFORM pix_internal.lock('extraction_runs', model.model_name);
     DELETE FROM pix.extraction_failures x WHERE x.model_name = model.model_name;
     DELETE FROM pix.features f WHERE f.model_name = model.model_name;
-    GET DIAGNOSTICS dropped = ROW_COUNT;
     DELETE FROM pix.extraction_runs r WHERE r.model_name = model.model_name;
     DELETE FROM pix.quantizations q WHERE q.model_name = model.model_name;
-    DELETE FROM pix.metadata_designs d WHERE d.model_name = model.model_name;
+    DELETE FROM pix.metadata_models d WHERE d.model_name = model.model_name;
     DELETE FROM pix.recommendations r WHERE r.model_name = model.model_name;
     DELETE FROM pix.user_model_failures x WHERE x.model_name = model.model_name;
     DELETE FROM pix.user_models u WHERE u.model_name = model.model_name;
-    DELETE FROM pix.tastes t WHERE t.model_name = model.model_name;
-    PERFORM pix._forget_neighbors(model.model_name);
-    PERFORM pix._forget_groups(model.model_name);
+    DELETE FROM pix.common_taste t WHERE t.model_name = model.model_name;
+    PERFORM pix_internal.forget_neighbors(model.model_name);
+    PERFORM pix_internal.forget_clusterings_and_maps(model.model_name);
     DELETE FROM pix.models m WHERE m.model_name = model.model_name;
-    PERFORM pix._remove_unused_parts();
+    PERFORM pix_internal.remove_unused_parts();
     DELETE FROM pix.settings s WHERE s.key = 'default_model' AND s.value = model.model_name;
-    RETURN dropped;
 END
 $$;
-COMMENT ON FUNCTION pix.drop_model(text) IS
-'Removes a model, its network, all its features, and their blocks, indexes, neighbours, clusterings and maps. Classifiers on
+COMMENT ON FUNCTION pix.drop_model IS
+'Removes a model, its network, all its features, and their blocks, indexes, neighbors, clusterings and maps. Classifiers on
 these features stay, but cannot be used.
-Arguments: model_name. Result: the number of features removed. Errors: PX061 a standby or a read-only transaction, PX020 for an unknown model.
+Arguments: model_name. Result: none. Errors: PX061 a standby or a read-only transaction, PX020 for an unknown model.
 Runs: coordinator.
 Example: SELECT pix.drop_model(''mini_inception'');';
-REVOKE ALL ON FUNCTION pix.drop_model(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix.drop_model(text) TO pix_admin;

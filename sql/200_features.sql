@@ -1,39 +1,25 @@
 -- Pictures to features: one picture with pix.embed, all of them with pix.extract_features.
 
-CREATE OR REPLACE FUNCTION pix._run_network(content bytea, checksum text, engine text) RETURNS pix.embedding
-LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE COST 1000000
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'features.embed', content, checksum, engine)
-$$;
-COMMENT ON FUNCTION pix._run_network(bytea, text, text) IS
-'Internal: features, or why the picture has none. Errors: PX021, PX022 for a network that does not work. Runs: either.';
-REVOKE ALL ON FUNCTION pix._run_network(bytea, text, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._run_network(bytea, text, text) TO pix_reader;
+-- Features, or why the picture has none.
+CREATE OR REPLACE FUNCTION pix_internal.run_model(content bytea, checksum text, engine text) RETURNS pix_internal.embedding
+LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE COST 1000000 SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'features.run_model', content, checksum, engine)$$;
 
-CREATE OR REPLACE FUNCTION pix._try_embed(content bytea, checksum text, engine text) RETURNS pix.embedding
-LANGUAGE plpgsql STABLE PARALLEL SAFE COST 1000000
-SET search_path = pg_catalog, pg_temp
-AS $$
+-- Features by a network, restored on this host if need be, or why the picture has none.
+CREATE OR REPLACE FUNCTION pix_internal.try_embed(content bytea, checksum text, engine text) RETURNS pix_internal.embedding
+LANGUAGE plpgsql STABLE PARALLEL SAFE COST 1000000 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM pix._ensure_model(checksum, engine);
-    RETURN pix._run_network(content, checksum, engine);
+    PERFORM pix_internal.ensure_model(checksum, engine);
+    RETURN pix_internal.run_model(content, checksum, engine);
 END
 $$;
-COMMENT ON FUNCTION pix._try_embed(bytea, text, text) IS
-'Internal: features by a network, restored on this host if need be, or why the picture has none. Runs: either.';
-REVOKE ALL ON FUNCTION pix._try_embed(bytea, text, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._try_embed(bytea, text, text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix.embed(
     content bytea, model_name text DEFAULT NULL, engine text DEFAULT 'onnxruntime'
 ) RETURNS pix.feature_vector
-LANGUAGE plpgsql STABLE PARALLEL SAFE COST 1000000
-SET search_path = pg_catalog, pg_temp
-AS $$
+LANGUAGE plpgsql STABLE PARALLEL SAFE COST 1000000 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    embedding pix.embedding := pix._try_embed(content, pix._network_of(model_name, engine), engine);
+    embedding pix_internal.embedding := pix_internal.try_embed(content, pix_internal.model_checksum(model_name, engine), engine);
 BEGIN
     IF embedding.sqlstate IS NOT NULL THEN
         RAISE EXCEPTION USING ERRCODE = embedding.sqlstate, MESSAGE = embedding.reason, HINT = embedding.hint;
@@ -41,7 +27,7 @@ BEGIN
     RETURN embedding.vector;
 END
 $$;
-COMMENT ON FUNCTION pix.embed(bytea, text, text) IS
+COMMENT ON FUNCTION pix.embed IS
 'Runs a network on a picture, and returns its features.
 Arguments: content, the bytes of a picture file; model_name (NULL: the default model); engine: onnxruntime, or tensorflow
 for a model that was imported with its TensorFlow graph (the same features within 1e-4, slower and in more memory).
@@ -51,19 +37,11 @@ does more than compute, PX026 an engine that is not known or not installed, PX02
 PX028 a setting that cannot be used.
 Runs: either (in parallel workers too, and on the segments that hold the pictures).
 Example: SELECT item_id, pix.embed(content) FROM pix.images LIMIT 3;';
-REVOKE ALL ON FUNCTION pix.embed(bytea, text, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix.embed(bytea, text, text) TO pix_reader;
 
-CREATE OR REPLACE FUNCTION pix._cores() RETURNS integer
-LANGUAGE plpython3u STABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'doctor.cores')
-$$;
-COMMENT ON FUNCTION pix._cores() IS 'Internal: CPU cores that this server may use. Runs: either.';
-REVOKE ALL ON FUNCTION pix._cores() FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._cores() TO pix_admin;
+-- CPU cores that this server may use.
+CREATE OR REPLACE FUNCTION pix_internal.cores() RETURNS integer
+LANGUAGE plpython3u STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'doctor.cores')$$;
 
 CREATE OR REPLACE VIEW pix.pending_images AS
 SELECT m.model_name, i.item_id
@@ -82,50 +60,38 @@ WHERE m.size_bytes IS NOT NULL
     );
 COMMENT ON VIEW pix.pending_images IS
 'Pictures that the next pix.extract_features of a model will work on: without features, or with stale ones.';
-REVOKE ALL ON pix.pending_images FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT SELECT ON pix.pending_images TO pix_reader;
 
+-- Computes the features of these items into the temporary table pix_chunk.
 -- One table, and no index: parallel workers share out the few rows of a page, not the hundreds of an index's.
 -- CREATE TABLE AS is planned in parallel, INSERT … SELECT is not.
-CREATE OR REPLACE FUNCTION pix._embed_chunk(item_ids text[], checksum text, engine text) RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-SET enable_indexscan = off
-SET enable_bitmapscan = off
-SET min_parallel_table_scan_size = 0
-SET parallel_setup_cost = 0
-SET parallel_tuple_cost = 0
-SET jit = off
-AS $$
+CREATE OR REPLACE FUNCTION pix_internal.embed_chunk(item_ids text[], checksum text, engine text) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET enable_indexscan = off
+SET enable_bitmapscan = off SET min_parallel_table_scan_size = 0 SET parallel_setup_cost = 0 SET parallel_tuple_cost = 0
+SET jit = off AS $$
 BEGIN
     -- The leader works too; on a cluster, the segments share the work instead.
     PERFORM set_config(
-        'max_parallel_workers_per_gather', CASE WHEN pix._is_cluster() THEN 0 ELSE pix._cores() - 1 END::text, true
+        'max_parallel_workers_per_gather', CASE WHEN pix_internal.is_distributed() THEN 0 ELSE pix_internal.cores() - 1 END::text, true
     );
     IF to_regclass('pg_temp.pix_chunk') IS NOT NULL THEN
         DROP TABLE pg_temp.pix_chunk;
     END IF;
     EXECUTE
         'CREATE TEMP TABLE pix_chunk ON COMMIT DROP AS
-         SELECT item_id, sha256, pix._try_embed(content, $1, $3) AS embedding FROM pix.images WHERE item_id = ANY ($2)'
-        || pix._distributed_by('item_id')
+         SELECT item_id, sha256, pix_internal.try_embed(content, $1, $3) AS embedding FROM pix.images WHERE item_id = ANY ($2)'
+        || pix_internal.distributed_by('item_id')
     USING checksum, item_ids, engine;
 END
 $$;
-COMMENT ON FUNCTION pix._embed_chunk(text[], text, text) IS
-'Internal: computes the features of these items into the temporary table pix_chunk. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._embed_chunk(text[], text, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._embed_chunk(text[], text, text) TO pix_admin;
 
 -- A procedure that commits cannot have a SET clause: it sets search_path itself, in each transaction.
 CREATE OR REPLACE PROCEDURE pix.extract_features(
-    model_name text DEFAULT NULL, chunk_size integer DEFAULT 1000, retry_failed boolean DEFAULT false,
+    model_name text DEFAULT NULL, chunk_size bigint DEFAULT 1000, retry_failed boolean DEFAULT false,
     engine text DEFAULT 'onnxruntime'
 )
-LANGUAGE plpgsql
-AS $$
+LANGUAGE plpgsql AS $$
 DECLARE
-    model pix.models := pix._find_model(model_name);
+    model pix.models := pix.find_model(model_name);
     model_now pix.models;
     run bigint;
     item_ids text[];
@@ -135,18 +101,15 @@ DECLARE
     begun timestamptz;
     taken double precision;
 BEGIN
-    CALL pix._require_no_transaction('pix.extract_features');
+    CALL pix_internal.require_no_transaction('pix.extract_features');
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-    PERFORM pix._require_writable('pix.extract_features');
-    IF chunk_size IS NULL OR chunk_size < 1 THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX050', MESSAGE = format('chunk_size is %s', chunk_size),
-            HINT = 'Use a chunk_size of at least 1; 1000 is the default.';
-    END IF;
+    PERFORM pix_internal.require_writable('pix.extract_features');
+    PERFORM pix_internal.check_range('chunk_size', chunk_size, 1);
     PERFORM pix.warm_up(model.model_name, engine);
     -- Two calls at once take turns, chunk by chunk, instead of doing the same work. Whoever writes does so in the order
     -- failures, features, runs: a cluster locks whole tables, and another order would be a deadlock.
-    PERFORM pix._lock('extraction_runs', model.model_name);
-    PERFORM pix._use_planner();
+    PERFORM pix_internal.lock('extraction_runs', model.model_name);
+    PERFORM pix_internal.use_planner();
     DELETE FROM pix.extraction_failures x
     WHERE x.model_name = model.model_name
         AND (retry_failed OR NOT EXISTS (SELECT FROM pix.images i WHERE i.item_id = x.item_id));
@@ -156,10 +119,10 @@ BEGIN
     COMMIT;
     LOOP
         PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-        PERFORM pix._lock('extraction_runs', model.model_name);
-        PERFORM pix._use_planner();
+        PERFORM pix_internal.lock('extraction_runs', model.model_name);
+        PERFORM pix_internal.use_planner();
         begun := clock_timestamp();
-        model_now := pix._find_model(model.model_name);
+        model_now := pix.find_model(model.model_name);
         IF model_now.checksum IS DISTINCT FROM model.checksum THEN
             low := '';  -- it was imported again meanwhile: what is done already is stale
         END IF;
@@ -173,7 +136,7 @@ BEGIN
             ORDER BY item_id LIMIT chunk_size
         ) p;
         EXIT WHEN item_ids IS NULL;
-        PERFORM pix._embed_chunk(item_ids, pix._network_of(model.model_name, engine), engine);
+        PERFORM pix_internal.embed_chunk(item_ids, pix_internal.model_checksum(model.model_name, engine), engine);
 
         DELETE FROM pix.extraction_failures x WHERE x.model_name = model.model_name AND x.item_id = ANY (item_ids);
         INSERT INTO pix.extraction_failures
@@ -205,12 +168,12 @@ BEGIN
         COMMIT;
     END LOOP;
     -- While an index is being built, blocks stay as they are: what is not packed is found all the same.
-    IF pix._try_lock('packs', model.model_name) THEN
+    IF pix_internal.try_lock('packs', model.model_name) THEN
         PERFORM pix.pack_features(model.model_name);
     END IF;
 END
 $$;
-COMMENT ON PROCEDURE pix.extract_features(text, integer, boolean, text) IS
+COMMENT ON PROCEDURE pix.extract_features IS
 'Computes the features of every picture that has none yet, or stale ones, on all CPU cores or segments, and commits after
 each chunk.
 It can be stopped at any moment and called again: at most one chunk is lost. A picture that cannot be read becomes a
@@ -220,11 +183,9 @@ Arguments: model_name (NULL: the default model); chunk_size, pictures per commit
 the pictures that failed before (they are tried again anyway when the picture or the model changes); engine, as for pix.embed.
 Errors: PX061 a standby or a read-only transaction, PX062 a call in a transaction,
 PX002 a host that lacks what networks need, PX020 unknown model, PX022 a network that does not work, PX026 to PX028
-an engine that cannot be used, PX050 a chunk_size below 1.
+an engine that cannot be used, PX003 a chunk_size below 1.
 Runs: coordinator, outside a transaction block; the work is done in parallel workers or on the segments.
 Example: CALL pix.extract_features(''mini_inception'');';
-REVOKE ALL ON PROCEDURE pix.extract_features(text, integer, boolean, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON PROCEDURE pix.extract_features(text, integer, boolean, text) TO pix_admin;
 
 CREATE OR REPLACE VIEW pix.extraction_progress AS
 SELECT
@@ -252,22 +213,16 @@ GROUP BY m.model_name;
 COMMENT ON VIEW pix.extraction_progress IS
 'Exact counts per model: images = extracted + failed + pending. stale: those of the pending (or failed) ones that
 still have features of an earlier picture or model. images_per_second: of the latest run, its finished chunks.';
-REVOKE ALL ON pix.extraction_progress FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT SELECT ON pix.extraction_progress TO pix_reader;
 
 CREATE OR REPLACE VIEW pix.feature_arrays AS
 SELECT f.item_id, f.model_name, pix.to_array(f.vector) AS features, f.extracted_at FROM pix.features f;
 COMMENT ON VIEW pix.feature_arrays IS 'Features as real[], for BI tools and other extensions.';
-REVOKE ALL ON pix.feature_arrays FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT SELECT ON pix.feature_arrays TO pix_reader;
 
 CREATE OR REPLACE VIEW pix.current_features AS
-SELECT f.item_id, f.model_name, f.vector, f.packed_in, f.block, f.block_row
+SELECT f.item_id, f.model_name, f.vector, f.packed_in, f.block, f.position
 FROM pix.features f
 JOIN pix.models m ON m.model_name = f.model_name AND f.model_checksum IS NOT DISTINCT FROM m.checksum
 LEFT JOIN pix.images i ON i.item_id = f.item_id
 WHERE f.image_sha256 IS NULL OR f.image_sha256 = i.sha256;
 COMMENT ON VIEW pix.current_features IS
 'Features that are up to date: of the model as it is, and of the item''s picture as it is. These are searched.';
-REVOKE ALL ON pix.current_features FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT SELECT ON pix.current_features TO pix_reader;

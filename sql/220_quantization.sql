@@ -1,49 +1,30 @@
 -- INT8 networks: made from a network and some pictures, and offered only with what they cost.
 
-CREATE OR REPLACE FUNCTION pix._quantize(checksum text, contents bytea[], OUT file bytea, OUT used integer)
-LANGUAGE plpython3u STABLE STRICT PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'quantization.quantize', checksum, contents)
-$$;
-COMMENT ON FUNCTION pix._quantize(text, bytea[]) IS
-'Internal: the ONNX file of a network in INT8, calibrated on pictures. Errors: PX021, PX022, PX081. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._quantize(text, bytea[]) FROM PUBLIC, pix_reader, pix_app, pix_admin;
+-- The ONNX file of a network in INT8, calibrated on pictures.
+CREATE OR REPLACE FUNCTION pix_internal.quantize(checksum text, contents bytea[], OUT file bytea, OUT used integer)
+LANGUAGE plpython3u STABLE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'quantization.quantize', checksum, contents)$$;
 
-CREATE OR REPLACE FUNCTION pix._overlap(a bytea, b bytea, number integer, k integer) RETURNS double precision
-LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'quantization.overlap', a, b, number, k)
-$$;
-COMMENT ON FUNCTION pix._overlap(bytea, bytea, integer, integer) IS
-'Internal: mean share of the k nearest neighbours that a number of items have in common by their vectors a and b. Runs: either.';
-REVOKE ALL ON FUNCTION pix._overlap(bytea, bytea, integer, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
+-- Mean share of the k nearest neighbors that a number of items have in common by their vectors a and b.
+CREATE OR REPLACE FUNCTION pix_internal.neighbor_overlap(a bytea, b bytea, number bigint, k bigint) RETURNS double precision
+LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'quantization.neighbor_overlap', a, b, number, k)$$;
 
-CREATE OR REPLACE FUNCTION pix._measure_networks(
+-- Time per picture and memory of two networks, in turn, on one core.
+CREATE OR REPLACE FUNCTION pix_internal.measure_models(
     float_checksum text, int8_checksum text, contents bytea[],
     OUT float_ms double precision, OUT int8_ms double precision, OUT float_mb double precision, OUT int8_mb double precision
 )
-LANGUAGE plpython3u VOLATILE STRICT PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'quantization.measure', float_checksum, int8_checksum, contents)
-$$;
-COMMENT ON FUNCTION pix._measure_networks(text, text, bytea[]) IS
-'Internal: time per picture and memory of two networks, in turn, on one core. Errors: PX021, PX022. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._measure_networks(text, text, bytea[]) FROM PUBLIC, pix_reader, pix_app, pix_admin;
+LANGUAGE plpython3u VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'quantization.measure_models', float_checksum, int8_checksum, contents)$$;
 
-CREATE OR REPLACE FUNCTION pix._test_accuracy(classifier pix.classifiers) RETURNS double precision
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
+-- Accuracy of a classifier on the pictures of its test part that pix_internal.embed_chunk has left in pix_chunk.
+CREATE OR REPLACE FUNCTION pix_internal.test_accuracy(classifier pix.classifiers) RETURNS double precision
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     accuracy double precision;
 BEGIN
-    SELECT avg(CASE WHEN l.label = (pix._best_class((c.embedding).vector, classifier.classifier, classifier.checksum)).label
+    SELECT avg(CASE WHEN l.label = (pix_internal.best_class((c.embedding).vector, classifier.classifier, classifier.checksum)).label
         THEN 1.0 ELSE 0.0 END) INTO accuracy
     FROM pg_temp.pix_chunk c
     JOIN pix.labels l ON l.item_id = c.item_id AND l.label_set = classifier.label_set
@@ -51,18 +32,13 @@ BEGIN
     RETURN accuracy;
 END
 $$;
-COMMENT ON FUNCTION pix._test_accuracy(pix.classifiers) IS
-'Internal: accuracy of a classifier on the pictures of its test part that pix._embed_chunk has left in pix_chunk. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._test_accuracy(pix.classifiers) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 -- Pictures are taken in the order of a hash, the one that splits items for training: a random order, and the same each
 -- time. The first are of the test part, and are compared; the last calibrate.
 CREATE OR REPLACE FUNCTION pix.quantize_model(
-    model_name text, as_name text, calibrate integer DEFAULT 100, force boolean DEFAULT false
+    model_name text, as_name text, calibrate bigint DEFAULT 100, force boolean DEFAULT false
 ) RETURNS pix.quantizations
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $$
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     compared_at_most CONSTANT integer := 500;
     timed CONSTANT integer := 20;
@@ -82,31 +58,32 @@ DECLARE
     report pix.quantizations;
     costs record;
 BEGIN
-    PERFORM pix._require_coordinator('pix.quantize_model', 'Call it alone: SELECT * FROM pix.quantize_model(…)');
-    PERFORM pix._require_writable('pix.quantize_model');
-    PERFORM pix._lock_models();
-    PERFORM pix._use_planner();
-    model := pix._find_model(model_name);
+    PERFORM pix_internal.check_call('pix.quantize_model');
+    PERFORM pix_internal.lock('models', 'all');
+    PERFORM pix_internal.use_planner();
+    model := pix.find_model(model_name);
     IF coalesce(octet_length(as_name), 0) NOT BETWEEN 1 AND 200 OR as_name = model.model_name THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX077',
-            MESSAGE = format('%s cannot name the INT8 model', coalesce(quote_literal(as_name), 'NULL')),
-            HINT = format('Use another name than the model''s own, such as %L.', left(model.model_name, 190) || '_int8');
+        PERFORM pix_internal.refuse(
+            format('%s cannot name the INT8 model', coalesce(quote_literal(as_name), 'NULL')),
+            format('Use another name than the model''s own, such as %L.', left(model.model_name, 190) || '_int8')
+        );
     END IF;
     IF EXISTS (SELECT FROM pix.quantizations q WHERE q.model_name = model.model_name) THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX077', MESSAGE = format('Model %L is quantized already', model.model_name),
-            HINT = 'Quantize the model that it was made from.';
+        PERFORM pix_internal.refuse(
+            format('Model %L is quantized already', model.model_name),
+            'Quantize the model that it was made from.'
+        );
     END IF;
     IF EXISTS (SELECT FROM pix.models m WHERE m.model_name = as_name)
         AND NOT EXISTS (SELECT FROM pix.quantizations q WHERE q.model_name = as_name)
     THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX077', MESSAGE = format('Model %L is not an INT8 model, and is not replaced', as_name),
-            HINT = format('Choose another name, or remove it first: SELECT pix.drop_model(%L);', as_name);
+        PERFORM pix_internal.refuse(
+            format('Model %L is not an INT8 model, and is not replaced', as_name),
+            format('Choose another name, or remove it first: SELECT pix.drop_model(%L);', as_name)
+        );
     END IF;
-    IF calibrate IS NULL OR calibrate NOT BETWEEN 1 AND 1000 THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX077', MESSAGE = format('calibrate is %s', coalesce(calibrate::text, 'NULL')),
-            HINT = 'Calibrate on 1 to 1000 pictures; 100 are usual.';
-    END IF;
-    PERFORM pix._ensure_model(pix._network_of(model.model_name), verify => true);
+    PERFORM pix_internal.check_range('calibrate', calibrate, 1, 1000);
+    PERFORM pix_internal.ensure_model(pix_internal.model_checksum(model.model_name), verify => true);
     sample := ARRAY(
         SELECT i.item_id FROM pix.images i
         WHERE NOT EXISTS (SELECT FROM pix.extraction_failures x WHERE x.item_id = i.item_id)
@@ -129,9 +106,9 @@ BEGIN
             HINT = 'Calibrate on fewer pictures: 100 are usual, 20 will do.';
     END IF;
     SELECT array_agg(i.content) INTO contents FROM pix.images i WHERE i.item_id = ANY (calibration);
-    SELECT q.file, q.used INTO file, used FROM pix._quantize(model.checksum, contents) q;
+    SELECT q.file, q.used INTO file, used FROM pix_internal.quantize(model.checksum, contents) q;
     key := encode(sha256(file), 'hex');
-    INSERT INTO pix.model_parts (checksum, part, content)
+    INSERT INTO pix_internal.model_parts (checksum, part, content)
     SELECT key, n, substr(file, n * part_bytes + 1, part_bytes)
     FROM generate_series(0, (octet_length(file) - 1) / part_bytes) n
     ON CONFLICT DO NOTHING;
@@ -142,20 +119,20 @@ BEGIN
     SELECT c.* INTO trained FROM pix.classifiers c
     WHERE c.model_name = model.model_name AND c.model_checksum = model.checksum AND c.label_set IS NOT NULL
     ORDER BY c.trained_at DESC LIMIT 1;
-    PERFORM pix._embed_chunk(sample, model.checksum, 'onnxruntime');
+    PERFORM pix_internal.embed_chunk(sample, model.checksum, 'onnxruntime');
     SELECT count(*) AS number, string_agg((c.embedding).vector, ''::bytea ORDER BY c.item_id) AS vectors
     INTO float_side FROM pg_temp.pix_chunk c WHERE (c.embedding).sqlstate IS NULL;
     IF trained.classifier IS NOT NULL THEN
-        float_accuracy := pix._test_accuracy(trained);
+        float_accuracy := pix_internal.test_accuracy(trained);
     END IF;
-    PERFORM pix._embed_chunk(sample, key, 'onnxruntime');
+    PERFORM pix_internal.embed_chunk(sample, key, 'onnxruntime');
     SELECT string_agg((c.embedding).vector, ''::bytea ORDER BY c.item_id) AS vectors
     INTO int8_side FROM pg_temp.pix_chunk c WHERE (c.embedding).sqlstate IS NULL;
     IF trained.classifier IS NOT NULL THEN
-        int8_accuracy := pix._test_accuracy(trained);
+        int8_accuracy := pix_internal.test_accuracy(trained);
     END IF;
     SELECT array_agg(i.content) INTO contents FROM pix.images i WHERE i.item_id = ANY (sample[1:timed]);
-    SELECT * INTO costs FROM pix._measure_networks(model.checksum, key, contents);
+    SELECT * INTO costs FROM pix_internal.measure_models(model.checksum, key, contents);
 
     DELETE FROM pix.quantizations q WHERE q.model_name = as_name;
     INSERT INTO pix.quantizations (
@@ -164,7 +141,7 @@ BEGIN
     )
     VALUES (
         as_name, model.model_name, key, model.checksum, used, float_side.number,
-        pix._overlap(float_side.vectors, int8_side.vectors, float_side.number::integer, 10),
+        pix_internal.neighbor_overlap(float_side.vectors, int8_side.vectors, float_side.number::integer, 10),
         CASE WHEN float_accuracy IS NOT NULL THEN trained.classifier END, float_accuracy, int8_accuracy,
         costs.float_ms, costs.int8_ms, costs.float_mb, costs.int8_mb
     );
@@ -172,7 +149,7 @@ BEGIN
     IF report.overlap < 0.90 AND NOT coalesce(force, false) THEN
         RAISE EXCEPTION USING ERRCODE = 'PX080',
             MESSAGE = format(
-                'In INT8, %L keeps only %s %% of the ten nearest neighbours (of %s pictures; %s instead of %s ms a picture)',
+                'In INT8, %L keeps only %s %% of the ten nearest neighbors (of %s pictures; %s instead of %s ms a picture)',
                 model.model_name, round(100 * report.overlap::numeric, 1), report.compared_on,
                 round(report.int8_ms::numeric, 1), round(report.float_ms::numeric, 1)
             ),
@@ -181,17 +158,15 @@ BEGIN
     RETURN report;
 END
 $$;
-COMMENT ON FUNCTION pix.quantize_model(text, text, integer, boolean) IS
+COMMENT ON FUNCTION pix.quantize_model IS
 'Makes a second model of a network: in INT8, quicker and smaller, calibrated on pictures of the catalogue. It is stored together
-with what that costs (pix.quantizations), and not at all if fewer than 90 % of the ten nearest neighbours stay the same.
+with what that costs (pix.quantizations), and not at all if fewer than 90 % of the ten nearest neighbors stay the same.
 Arguments: model_name; as_name, of the INT8 model; calibrate, on how many pictures (1 to 1000); force, whether to store it
 whatever it costs.
-Result: the row of pix.quantizations: overlap of the ten nearest neighbours among at most 500 pictures, accuracy of the latest
+Result: the row of pix.quantizations: overlap of the ten nearest neighbors among at most 500 pictures, accuracy of the latest
 classifier on the model with either features, milliseconds per picture on one core, memory.
 Errors: PX020 unknown model, PX022 a model without a network or one that cannot be quantized, PX060 a call as a part of a larger
 query on a cluster,
-PX061 a standby or a read-only transaction, PX077 an argument out of range or a name that is taken, PX078 more than 500 MB of pictures to calibrate on, PX080 too small an overlap, PX081 too few pictures.
+PX061 a standby or a read-only transaction, PX003 an argument out of range or a name that is taken, PX078 more than 500 MB of pictures to calibrate on, PX080 too small an overlap, PX081 too few pictures.
 Runs: coordinator; pictures are compared in parallel workers or on the segments.
 Example: SELECT * FROM pix.quantize_model(''mini_inception'', ''mini_int8'', calibrate => 20, force => true);';
-REVOKE ALL ON FUNCTION pix.quantize_model(text, text, integer, boolean) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix.quantize_model(text, text, integer, boolean) TO pix_admin;

@@ -1,61 +1,37 @@
 -- Metadata as features: models whose vectors are those of another model, with metadata appended.
 
-CREATE OR REPLACE FUNCTION pix._check_metadata(fields text[], weight double precision, terms integer) RETURNS void
-LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'metadata_features.check', fields, weight, terms)
-$$;
-COMMENT ON FUNCTION pix._check_metadata(text[], double precision, integer) IS
-'Internal: refuses what no metadata can be encoded by. Errors: PX150, PX151. Runs: either.';
-REVOKE ALL ON FUNCTION pix._check_metadata(text[], double precision, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
+-- Refuses what no metadata can be encoded by.
+CREATE OR REPLACE FUNCTION pix_internal.check_metadata(fields text[], weight double precision, terms bigint) RETURNS void
+LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'metadata_features.check_metadata', fields, weight, terms)$$;
 
-CREATE OR REPLACE FUNCTION pix._metadata_of(item_id text, item pix.items) RETURNS text
-LANGUAGE sql IMMUTABLE PARALLEL SAFE COST 1000
-SET search_path = pg_catalog, pg_temp
-AS $$
+-- What can be encoded of an item, as JSON; lists however nested are made flat.
+CREATE OR REPLACE FUNCTION pix_internal.item_metadata(item_id text, item pix.items) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE COST 1000 SET search_path = pg_catalog, pg_temp AS $$
 SELECT jsonb_build_object(
     'item_id', item_id, 'price', item.price, 'brand', item.brand, 'title', item.title,
     'categories', jsonb_path_query_array(item.categories, 'strict $.** ? (@.type() == "string")'),
     'related', jsonb_path_query_array(item.related, 'strict $.** ? (@.type() == "string")')
 )::text
 $$;
-COMMENT ON FUNCTION pix._metadata_of(text, pix.items) IS
-'Internal: what can be encoded of an item, as JSON; lists however nested are made flat. Runs: either.';
-REVOKE ALL ON FUNCTION pix._metadata_of(text, pix.items) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
-CREATE OR REPLACE FUNCTION pix._fit_metadata(
-    items text[], fields text[], weight double precision, terms integer, norms bytea, OUT design jsonb, OUT columns integer
+-- How metadata are encoded, learned from items.
+CREATE OR REPLACE FUNCTION pix_internal.fit_metadata(
+    items text[], fields text[], weight double precision, terms bigint, norms bytea, OUT design jsonb, OUT columns integer
 )
-LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE COST 100000
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'metadata_features.fit', items, fields, weight, terms, norms)
-$$;
-COMMENT ON FUNCTION pix._fit_metadata(text[], text[], double precision, integer, bytea) IS
-'Internal: how metadata are encoded, learned from items. Errors: PX153. Runs: either.';
-REVOKE ALL ON FUNCTION pix._fit_metadata(text[], text[], double precision, integer, bytea) FROM PUBLIC, pix_reader, pix_app, pix_admin;
+LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE COST 100000 SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'metadata_features.fit_metadata', items, fields, weight, terms, norms)$$;
 
-CREATE OR REPLACE FUNCTION pix._encode_metadata(items text[], design jsonb) RETURNS bytea[]
-LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE COST 100000
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'metadata_features.encode', items, design)
-$$;
-COMMENT ON FUNCTION pix._encode_metadata(text[], jsonb) IS
-'Internal: what to append to the vectors of these items. Runs: either.';
-REVOKE ALL ON FUNCTION pix._encode_metadata(text[], jsonb) FROM PUBLIC, pix_reader, pix_app, pix_admin;
+-- What to append to the vectors of these items.
+CREATE OR REPLACE FUNCTION pix_internal.encode_metadata(items text[], design jsonb) RETURNS bytea[]
+LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE COST 100000 SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'metadata_features.encode_metadata', items, design)$$;
 
+-- Makes the vectors that a model lacks, or that are out of date, from packed ones of another; tells how many.
 -- Vectors are joined where they are stored; only metadata travel. A vector is as of the later of its picture's features and
 -- its metadata, and that is its extracted_at: where it differs, there is something new.
-CREATE OR REPLACE FUNCTION pix._append_metadata(model pix.models, base_model text, design jsonb) RETURNS bigint
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-SET enable_nestloop = off
-AS $$
+CREATE OR REPLACE FUNCTION pix_internal.append_metadata(model pix.models, base_model text, design jsonb) RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $$
 DECLARE
     at_once integer := greatest(1, least(20000, 67108864 / (4 * (design ->> 'columns')::integer)));
     low text := '';
@@ -64,32 +40,32 @@ DECLARE
     written bigint;
     appended bigint := 0;
 BEGIN
-    PERFORM pix._use_planner();
+    PERFORM pix_internal.use_planner();
     DELETE FROM pix.features f
     WHERE f.model_name = model.model_name AND NOT EXISTS (
         SELECT FROM pix.features b
-        WHERE b.item_id = f.item_id AND b.model_name = _append_metadata.base_model AND b.packed_in IS NOT NULL
+        WHERE b.item_id = f.item_id AND b.model_name = append_metadata.base_model AND b.packed_in IS NOT NULL
     );
     LOOP
         SELECT array_agg(c.item_id ORDER BY c.item_id) AS item_ids, array_agg(c.moment ORDER BY c.item_id) AS moments,
             array_agg(c.metadata ORDER BY c.item_id) AS metadata
         INTO chunk
         FROM (
-            SELECT b.item_id, greatest(b.extracted_at, i.loaded_at) AS moment, pix._metadata_of(b.item_id, i) AS metadata
+            SELECT b.item_id, greatest(b.extracted_at, i.loaded_at) AS moment, pix_internal.item_metadata(b.item_id, i) AS metadata
             FROM pix.features b
             LEFT JOIN pix.items i ON i.item_id = b.item_id
             LEFT JOIN pix.features f ON f.item_id = b.item_id AND f.model_name = model.model_name
-            WHERE b.model_name = _append_metadata.base_model AND b.packed_in IS NOT NULL AND b.item_id > low
+            WHERE b.model_name = append_metadata.base_model AND b.packed_in IS NOT NULL AND b.item_id > low
                 AND (f.model_checksum, f.image_sha256, f.extracted_at) IS DISTINCT FROM
                     (model.checksum, b.image_sha256, greatest(b.extracted_at, i.loaded_at))
             ORDER BY b.item_id LIMIT at_once
         ) c;
         EXIT WHEN chunk.item_ids IS NULL;
-        encoded := pix._encode_metadata(chunk.metadata, design);
+        encoded := pix_internal.encode_metadata(chunk.metadata, design);
         INSERT INTO pix.features AS f (item_id, model_name, model_checksum, image_sha256, vector, extracted_at)
         SELECT b.item_id, model.model_name, model.checksum, b.image_sha256, b.vector || e.encoded, e.moment
         FROM unnest(chunk.item_ids, encoded, chunk.moments) e (item_id, encoded, moment)
-        JOIN pix.features b ON b.item_id = e.item_id AND b.model_name = _append_metadata.base_model
+        JOIN pix.features b ON b.item_id = e.item_id AND b.model_name = append_metadata.base_model
         ON CONFLICT ON CONSTRAINT features_pkey DO UPDATE SET
             model_checksum = excluded.model_checksum, image_sha256 = excluded.image_sha256,
             vector = excluded.vector, extracted_at = excluded.extracted_at;
@@ -98,58 +74,50 @@ BEGIN
         low := chunk.item_ids[cardinality(chunk.item_ids)];
     END LOOP;
     -- While an index is being built, blocks stay as they are: what is not packed is found all the same.
-    IF pix._try_lock('packs', model.model_name) THEN
+    IF pix_internal.try_lock('packs', model.model_name) THEN
         PERFORM pix.pack_features(model.model_name);
     END IF;
     RETURN appended;
 END
 $$;
-COMMENT ON FUNCTION pix._append_metadata(pix.models, text, jsonb) IS
-'Internal: makes the vectors that a model lacks, or that are out of date, from packed ones of another; tells how many.
-Errors: PX024, PX030. Runs: coordinator; vectors are made on the segments.';
-REVOKE ALL ON FUNCTION pix._append_metadata(pix.models, text, jsonb) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
-CREATE OR REPLACE FUNCTION pix.add_metadata(
+CREATE OR REPLACE FUNCTION pix.fit_metadata(
     model_name text, base_model text DEFAULT NULL, fields text[] DEFAULT '{price,brand,categories,related,title}',
-    weight double precision DEFAULT 1, terms integer DEFAULT 256
-) RETURNS pix.metadata_designs
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-SET enable_nestloop = off
-AS $$
+    weight double precision DEFAULT 1, terms bigint DEFAULT 256
+) RETURNS pix.metadata_models
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $$
 DECLARE
     base pix.models;
     model pix.models;
-    pack pix.packs;
+    pack pix_internal.packs;
     sample text[];
     all_norms bytea;
     fitted record;
     number bigint;
-    result pix.metadata_designs;
+    result pix.metadata_models;
 BEGIN
-    PERFORM pix._require_coordinator('pix.add_metadata', 'Call it alone: SELECT * FROM pix.add_metadata(…)');
-    PERFORM pix._require_writable('pix.add_metadata');
-    PERFORM pix._check_list('fields', fields);
-    PERFORM pix._check_metadata(fields, weight, terms);
-    PERFORM pix._lock_models();
-    base := pix._find_model(base_model);
+    PERFORM pix_internal.check_call('pix.fit_metadata');
+    PERFORM pix_internal.check_list('fields', fields);
+    PERFORM pix_internal.check_metadata(fields, weight, terms);
+    PERFORM pix_internal.lock('models', 'all');
+    base := pix.find_model(base_model);
     IF coalesce(octet_length(model_name), 0) NOT BETWEEN 1 AND 200 OR model_name = base.model_name THEN
         RAISE EXCEPTION USING ERRCODE = 'PX152', MESSAGE = format('%L cannot name the new model', model_name),
             HINT = format('Use a name of 1 to 200 bytes, other than that of its base model, %L.', base.model_name);
     END IF;
-    IF EXISTS (SELECT FROM pix.models m WHERE m.model_name = add_metadata.model_name) AND NOT EXISTS (
-        SELECT FROM pix.metadata_designs d WHERE d.model_name = add_metadata.model_name
+    IF EXISTS (SELECT FROM pix.models m WHERE m.model_name = fit_metadata.model_name) AND NOT EXISTS (
+        SELECT FROM pix.metadata_models d WHERE d.model_name = fit_metadata.model_name
     ) THEN
         RAISE EXCEPTION USING ERRCODE = 'PX152',
             MESSAGE = format('Model %L is a network, or has features of its own, and is not overwritten', model_name),
             HINT = 'Use another name, or drop that model first: SELECT pix.drop_model(…)';
     END IF;
-    PERFORM pix._lock('extraction_runs', model_name);
+    PERFORM pix_internal.lock('extraction_runs', model_name);
     PERFORM pix.pack_features(base.model_name);
-    SELECT p.* INTO pack FROM pix.packs p WHERE p.model_name = base.model_name;
-    PERFORM pix._check_pack(pack, base);
+    SELECT p.* INTO pack FROM pix_internal.packs p WHERE p.model_name = base.model_name;
+    PERFORM pix_internal.check_pack(pack, base);
 
-    SELECT array_agg(pix._metadata_of(s.item_id, i) ORDER BY s.item_id) INTO sample
+    SELECT array_agg(pix_internal.item_metadata(s.item_id, i) ORDER BY s.item_id) INTO sample
     FROM (
         SELECT f.item_id FROM pix.features f
         WHERE f.model_name = base.model_name AND f.packed_in IS NOT NULL
@@ -157,87 +125,82 @@ BEGIN
     ) s
     LEFT JOIN pix.items i ON i.item_id = s.item_id;
     SELECT string_agg(b.norms, ''::bytea) INTO all_norms
-    FROM pix.feature_blocks b WHERE b.model_name = base.model_name;
-    fitted := pix._fit_metadata(sample, fields, weight, terms, all_norms);
+    FROM pix_internal.feature_blocks b WHERE b.model_name = base.model_name;
+    fitted := pix_internal.fit_metadata(sample, fields, weight, terms, all_norms);
 
     INSERT INTO pix.models AS m (model_name, checksum, dimensions, source) VALUES (
-        add_metadata.model_name,
+        fit_metadata.model_name,
         encode(sha256(convert_to(concat_ws(' ', base.model_name, base.checksum, fitted.design), 'UTF8')), 'hex'),
         base.dimensions + fitted.columns,
         format('%s with %s', base.model_name, array_to_string(fields, ', '))
     )
     ON CONFLICT ON CONSTRAINT models_pkey DO UPDATE SET
         checksum = excluded.checksum, dimensions = excluded.dimensions, source = excluded.source, imported_at = now();
-    SELECT m.* INTO model FROM pix.models m WHERE m.model_name = add_metadata.model_name;
-    PERFORM pix._append_metadata(model, base.model_name, fitted.design);
+    SELECT m.* INTO model FROM pix.models m WHERE m.model_name = fit_metadata.model_name;
+    PERFORM pix_internal.append_metadata(model, base.model_name, fitted.design);
     SELECT count(*) INTO number FROM pix.features f WHERE f.model_name = model.model_name;
-    DELETE FROM pix.metadata_designs d WHERE d.model_name = model.model_name;
-    INSERT INTO pix.metadata_designs
+    DELETE FROM pix.metadata_models d WHERE d.model_name = model.model_name;
+    INSERT INTO pix.metadata_models
         (model_name, base_model, base_checksum, fields, weight, terms, dimensions, items, design)
     VALUES (
-        model.model_name, base.model_name, base.checksum, add_metadata.fields, add_metadata.weight, add_metadata.terms,
+        model.model_name, base.model_name, base.checksum, fit_metadata.fields, fit_metadata.weight, fit_metadata.terms,
         fitted.columns, number, fitted.design
     );
-    SELECT d.* INTO result FROM pix.metadata_designs d WHERE d.model_name = model.model_name;
+    SELECT d.* INTO result FROM pix.metadata_models d WHERE d.model_name = model.model_name;
     RETURN result;
 END
 $$;
-COMMENT ON FUNCTION pix.add_metadata(text, text, text[], double precision, integer) IS
+COMMENT ON FUNCTION pix.fit_metadata IS
 'Makes a model whose vectors are those of another with metadata appended; whatever takes a model takes it. Called again, it
 learns anew how metadata are encoded, from 50,000 items at random where there are more; what was made of the earlier vectors,
 clusterings, indexes, classifiers, is out of date then, unless the vectors are the same.
-Price: its logarithm, standardised, and whether it is missing. Brand, categories, related items (and the item itself, so that
+Price: its logarithm, standardized, and whether it is missing. Brand, categories, related items (and the item itself, so that
 items which name each other overlap) and words of the title: TF-IDF, of length 1 for each field; 0 where an item has none.
 Arguments: model_name, of the new model; base_model (NULL: the default model); fields, of price, brand, categories, related,
 title; weight, of all metadata: 1 makes them as long as the base model''s vectors are (root mean square); terms, how many
 values of each field have a number, the most frequent, and those of one item only never.
-Result: the row of pix.metadata_designs: dimensions, how many numbers were appended; items, that have vectors; design, what
+Result: the row of pix.metadata_models: dimensions, how many numbers were appended; items, that have vectors; design, what
 each number stands for, and which fields have none because no item has them.
 Errors: PX020 unknown model, PX024 a cache folder that cannot be used, PX030 vectors that cannot be compared, PX060 a call as a
 part of a larger query on a cluster,
-PX061 a standby or a read-only transaction, PX095 a base model without features, PX150 a field that is not known, or none, PX151 a
+PX061 a standby or a read-only transaction, PX095 a base model without features, PX003 a field that is not known, or none, PX003 a
 weight or a number of terms out of range, PX152 a name that is taken or cannot be used, PX153 no metadata.
 Runs: coordinator; vectors are made on the segments.
-Example: SELECT dimensions, items FROM pix.add_metadata(''with_brand'', ''mini_inception'', ARRAY[''brand'', ''price'']);';
-REVOKE ALL ON FUNCTION pix.add_metadata(text, text, text[], double precision, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix.add_metadata(text, text, text[], double precision, integer) TO pix_admin;
+Example: SELECT dimensions, items FROM pix.fit_metadata(''with_brand'', ''mini_inception'', ARRAY[''brand'', ''price'']);';
 
-CREATE OR REPLACE FUNCTION pix.extend_metadata(model_name text) RETURNS bigint
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $$
+CREATE OR REPLACE FUNCTION pix.refresh_metadata(model_name text) RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     model pix.models;
     base pix.models;
-    known pix.metadata_designs;
+    known pix.metadata_models;
     appended bigint;
     number bigint;
 BEGIN
-    PERFORM pix._require_coordinator('pix.extend_metadata', 'Call it alone: SELECT pix.extend_metadata(…)');
-    PERFORM pix._require_writable('pix.extend_metadata');
-    model := pix._find_model(model_name);
-    PERFORM pix._lock('extraction_runs', model.model_name);
-    model := pix._find_model(model.model_name);
-    SELECT d.* INTO known FROM pix.metadata_designs d WHERE d.model_name = model.model_name;
+    PERFORM pix_internal.check_call('pix.refresh_metadata');
+    model := pix.find_model(model_name);
+    PERFORM pix_internal.lock('extraction_runs', model.model_name);
+    model := pix.find_model(model.model_name);
+    SELECT d.* INTO known FROM pix.metadata_models d WHERE d.model_name = model.model_name;
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'PX152', MESSAGE = format('Model %L has no metadata', model.model_name),
-            HINT = 'Name one of: SELECT model_name FROM pix.metadata_designs; pix.add_metadata makes one.';
+            HINT = 'Name one of: SELECT model_name FROM pix.metadata_models; pix.fit_metadata makes one.';
     END IF;
-    base := pix._find_model(known.base_model);
+    base := pix.find_model(known.base_model);
     IF base.checksum IS DISTINCT FROM known.base_checksum OR base.dimensions <> model.dimensions - known.dimensions THEN
         RAISE EXCEPTION USING ERRCODE = 'PX154',
             MESSAGE = format('Model %L was imported again since %L was made of it', base.model_name, model.model_name),
-            HINT = format('Make it anew: SELECT pix.add_metadata(%L, %L, …)', model.model_name, base.model_name);
+            HINT = format('Make it anew: SELECT pix.fit_metadata(%L, %L, …)', model.model_name, base.model_name);
     END IF;
     PERFORM pix.pack_features(base.model_name);
-    appended := pix._append_metadata(model, base.model_name, known.design);
+    appended := pix_internal.append_metadata(model, base.model_name, known.design);
     SELECT count(*) INTO number FROM pix.features f WHERE f.model_name = model.model_name;
-    UPDATE pix.metadata_designs d SET items = number WHERE d.model_name = model.model_name;
+    UPDATE pix.metadata_models d SET items = number WHERE d.model_name = model.model_name;
     RETURN appended;
 END
 $$;
-COMMENT ON FUNCTION pix.extend_metadata(text) IS
-'Brings the vectors of a model that pix.add_metadata made up to date: makes those of items that are new, or whose features or
+COMMENT ON FUNCTION pix.refresh_metadata IS
+'Brings the vectors of a model that pix.fit_metadata made up to date: makes those of items that are new, or whose features or
 metadata were loaded since, encoded as before; items that have no features any more leave it.
 Arguments: model_name. Result: how many vectors were made.
 Errors: PX020 unknown model, or base model, PX024 a cache folder that cannot be used, PX030 vectors that cannot be compared,
@@ -245,6 +208,4 @@ PX060 a call as a part of a larger query on a cluster,
 PX061 a standby or a read-only transaction, PX152 a model without metadata, PX154 a base model that was imported
 again.
 Runs: coordinator; vectors are made on the segments.
-Example: SELECT pix.extend_metadata(''with_brand'');';
-REVOKE ALL ON FUNCTION pix.extend_metadata(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix.extend_metadata(text) TO pix_admin;
+Example: SELECT pix.refresh_metadata(''with_brand'');';

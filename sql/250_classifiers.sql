@@ -2,103 +2,83 @@
 -- that what classifies one vector runs in a parallel worker, or on the segment that holds the vector.
 
 CREATE OR REPLACE FUNCTION pix.split_of(item_id text) RETURNS text
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 SELECT CASE WHEN h.place < 0.1 THEN 'test' WHEN h.place < 0.2 THEN 'validation' ELSE 'train' END
 FROM (
     SELECT (get_byte(d.digest, 0) * 65536 + get_byte(d.digest, 1) * 256 + get_byte(d.digest, 2)) / 16777216.0 AS place
     FROM (SELECT sha256(convert_to(item_id, 'UTF8')) AS digest) d
 ) h
 $$;
-COMMENT ON FUNCTION pix.split_of(text) IS
+COMMENT ON FUNCTION pix.split_of IS
 'Which part of the data an item belongs to, by a hash of its item_id: it stays there, whatever items are added.
 Arguments: item_id. Result: train (80 %), validation (10 %), or test (10 %); NULL for NULL.
 Runs: either (coordinator or segments).
 Example: SELECT pix.split_of(item_id), count(*) FROM pix.items GROUP BY 1;';
-REVOKE ALL ON FUNCTION pix.split_of(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix.split_of(text) TO pix_reader;
 
-CREATE OR REPLACE FUNCTION pix._find_classifier(classifier text) RETURNS pix.classifiers
-LANGUAGE plpgsql STABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
+-- The classifier of this name, if its model is as it was.
+CREATE OR REPLACE FUNCTION pix_internal.find_classifier(classifier text) RETURNS pix.classifiers
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    found_classifier pix.classifiers;
+    named_classifier pix.classifiers;
     model pix.models;
 BEGIN
-    SELECT c.* INTO found_classifier FROM pix.classifiers c WHERE c.classifier = _find_classifier.classifier;
+    SELECT c.* INTO named_classifier FROM pix.classifiers c WHERE c.classifier = find_classifier.classifier;
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'PX070',
-            MESSAGE = format('Classifier %s is not known', coalesce(quote_literal(classifier), 'NULL')),
-            HINT = 'SELECT classifier FROM pix.classifiers lists the classifiers; pix.train_classifier trains one.';
+            MESSAGE = format('Classifier %s is not known', coalesce(quote_literal(left(classifier, 200)), 'NULL')),
+            HINT = pix_internal.did_you_mean(classifier, ARRAY(SELECT c.classifier FROM pix.classifiers c),
+                'SELECT classifier FROM pix.classifiers lists the classifiers; pix.train_classifier trains one.');
     END IF;
-    SELECT m.* INTO model FROM pix.models m WHERE m.model_name = found_classifier.model_name;
+    SELECT m.* INTO model FROM pix.models m WHERE m.model_name = named_classifier.model_name;
     IF model.model_name IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'PX075',
-            MESSAGE = format('Model %L, whose features classifier %L takes, is gone', found_classifier.model_name, classifier),
+            MESSAGE = format('Model %L, whose features classifier %L takes, is gone', named_classifier.model_name, classifier),
             HINT = format(
                 'Import the model again and train anew, or remove the classifier: SELECT pix.drop_classifier(%L);', classifier
             );
-    ELSIF model.checksum IS DISTINCT FROM found_classifier.model_checksum
-        OR model.dimensions <> found_classifier.dimensions
+    ELSIF model.checksum IS DISTINCT FROM named_classifier.model_checksum
+        OR model.dimensions <> named_classifier.dimensions
     THEN
         RAISE EXCEPTION USING ERRCODE = 'PX075',
             MESSAGE = format(
                 'Model %L was imported again since classifier %L was trained: their features do not match',
                 model.model_name, classifier
             ),
-            HINT = CASE found_classifier.algorithm
+            HINT = CASE named_classifier.algorithm
                 WHEN 'imported' THEN
                     'Import the model once more with the labels of its classes: pix model import … --labels FILE'
                 ELSE format(
                     'CALL pix.extract_features(%L); SELECT pix.train_classifier(%L, %L, %L, %L);', model.model_name,
-                    classifier, found_classifier.label_set, model.model_name, found_classifier.algorithm
+                    classifier, named_classifier.label_set, model.model_name, named_classifier.algorithm
                 )
             END;
     END IF;
-    RETURN found_classifier;
+    RETURN named_classifier;
 END
 $$;
-COMMENT ON FUNCTION pix._find_classifier(text) IS
-'Internal: the classifier of this name, if its model is as it was. Errors: PX070, PX075. Runs: either.';
-REVOKE ALL ON FUNCTION pix._find_classifier(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._find_classifier(text) TO pix_reader;
 
-CREATE OR REPLACE FUNCTION pix._raise_classifier_changed(classifier text) RETURNS void
-LANGUAGE plpgsql STABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
+-- Says that a classifier changed under its user.
+CREATE OR REPLACE FUNCTION pix_internal.raise_classifier_changed(classifier text) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RAISE EXCEPTION USING ERRCODE = 'PX070',
         MESSAGE = format('Classifier %L was dropped or trained again meanwhile', classifier),
         HINT = 'Call it again, if the classifier is still there.';
 END
 $$;
-COMMENT ON FUNCTION pix._raise_classifier_changed(text) IS
-'Internal: says that a classifier changed under its user. Errors: PX070. Runs: either.';
-REVOKE ALL ON FUNCTION pix._raise_classifier_changed(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._raise_classifier_changed(text) TO pix_reader;
 
-CREATE OR REPLACE FUNCTION pix._keep_classifier(
+-- Keeps a classifier in the memory of this backend.
+CREATE OR REPLACE FUNCTION pix_internal.keep_classifier(
     checksum text, labels text[], weights bytea, intercepts double precision[]
 ) RETURNS void
-LANGUAGE plpython3u STABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'classifiers.load', checksum, labels, weights, intercepts)
-$$;
-COMMENT ON FUNCTION pix._keep_classifier(text, text[], bytea, double precision[]) IS
-'Internal: keeps a classifier in the memory of this backend. Errors: PX030. Runs: either.';
-REVOKE ALL ON FUNCTION pix._keep_classifier(text, text[], bytea, double precision[]) FROM PUBLIC, pix_reader, pix_app, pix_admin;
+LANGUAGE plpython3u STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'classifiers.keep_classifier', checksum, labels, weights, intercepts)$$;
 
+-- Reads a classifier into the memory of this backend.
 -- SECURITY DEFINER: whoever may classify has the classifier read from its tables, but cannot put another in its place,
 -- where the session's next role would find it.
-CREATE OR REPLACE FUNCTION pix._load_classifier(classifier text, checksum text) RETURNS void
-LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $$
+CREATE OR REPLACE FUNCTION pix_internal.load_classifier(classifier text, checksum text) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     layer record;
 BEGIN
@@ -106,100 +86,67 @@ BEGIN
         array_agg(c.intercept ORDER BY c.class) AS intercepts
     INTO layer
     FROM pix.classifier_classes c JOIN pix.classifiers d ON d.classifier = c.classifier
-    WHERE d.classifier = _load_classifier.classifier AND d.checksum = _load_classifier.checksum;
+    WHERE d.classifier = load_classifier.classifier AND d.checksum = load_classifier.checksum;
     IF layer.labels IS NULL THEN
-        PERFORM pix._raise_classifier_changed(classifier);
+        PERFORM pix_internal.raise_classifier_changed(classifier);
     END IF;
-    PERFORM pix._keep_classifier(checksum, layer.labels, layer.weights, layer.intercepts);
+    PERFORM pix_internal.keep_classifier(checksum, layer.labels, layer.weights, layer.intercepts);
 END
 $$;
-COMMENT ON FUNCTION pix._load_classifier(text, text) IS
-'Internal: reads a classifier into the memory of this backend. Errors: PX070. Runs: either.';
-REVOKE ALL ON FUNCTION pix._load_classifier(text, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._load_classifier(text, text) TO pix_reader;
 
-CREATE OR REPLACE FUNCTION pix._kept_best_class(vector pix.feature_vector, checksum text) RETURNS pix.class_score
-LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'classifiers.best', vector, checksum)
-$$;
-COMMENT ON FUNCTION pix._kept_best_class(pix.feature_vector, text) IS
-'Internal: the most probable class; NULL if this backend does not keep the classifier. Errors: PX030. Runs: either.';
-REVOKE ALL ON FUNCTION pix._kept_best_class(pix.feature_vector, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._kept_best_class(pix.feature_vector, text) TO pix_reader;
+-- The most probable class; NULL if this backend does not keep the classifier.
+CREATE OR REPLACE FUNCTION pix_internal.kept_best_class(vector pix.feature_vector, checksum text) RETURNS pix.class_score
+LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'classifiers.kept_best_class', vector, checksum)$$;
 
-CREATE OR REPLACE FUNCTION pix._best_class(vector pix.feature_vector, classifier text, checksum text)
+-- The most probable class of a vector.
+CREATE OR REPLACE FUNCTION pix_internal.best_class(vector pix.feature_vector, classifier text, checksum text)
 RETURNS pix.class_score
-LANGUAGE plpgsql STABLE PARALLEL SAFE COST 1000
-SET search_path = pg_catalog, pg_temp
-AS $$
+LANGUAGE plpgsql STABLE PARALLEL SAFE COST 1000 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    best pix.class_score := pix._kept_best_class(vector, checksum);
+    best pix.class_score := pix_internal.kept_best_class(vector, checksum);
 BEGIN
     IF best IS NULL THEN
-        PERFORM pix._load_classifier(classifier, checksum);
-        best := pix._kept_best_class(vector, checksum);
+        PERFORM pix_internal.load_classifier(classifier, checksum);
+        best := pix_internal.kept_best_class(vector, checksum);
     END IF;
     RETURN best;
 END
 $$;
-COMMENT ON FUNCTION pix._best_class(pix.feature_vector, text, text) IS
-'Internal: the most probable class of a vector. Errors: PX030. Runs: either.';
-REVOKE ALL ON FUNCTION pix._best_class(pix.feature_vector, text, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._best_class(pix.feature_vector, text, text) TO pix_reader;
 
-CREATE OR REPLACE FUNCTION pix._kept_probabilities(vector pix.feature_vector, checksum text)
+-- The probability of each class, in their order; NULL if this backend does not keep the classifier.
+CREATE OR REPLACE FUNCTION pix_internal.kept_probabilities(vector pix.feature_vector, checksum text)
 RETURNS double precision[]
-LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'classifiers.probabilities', vector, checksum)
-$$;
-COMMENT ON FUNCTION pix._kept_probabilities(pix.feature_vector, text) IS
-'Internal: the probability of each class, in their order; NULL if this backend does not keep the classifier.
-Errors: PX030. Runs: either.';
-REVOKE ALL ON FUNCTION pix._kept_probabilities(pix.feature_vector, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._kept_probabilities(pix.feature_vector, text) TO pix_reader;
+LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'classifiers.kept_probabilities', vector, checksum)$$;
 
-CREATE OR REPLACE FUNCTION pix._probabilities(vector pix.feature_vector, classifier pix.classifiers)
+-- The probability of each class of a vector.
+CREATE OR REPLACE FUNCTION pix_internal.probabilities(vector pix.feature_vector, classifier pix.classifiers)
 RETURNS double precision[]
-LANGUAGE plpgsql STABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    found double precision[] := pix._kept_probabilities(vector, classifier.checksum);
+    found double precision[] := pix_internal.kept_probabilities(vector, classifier.checksum);
 BEGIN
     IF found IS NULL THEN
-        PERFORM pix._load_classifier(classifier.classifier, classifier.checksum);
-        found := pix._kept_probabilities(vector, classifier.checksum);
+        PERFORM pix_internal.load_classifier(classifier.classifier, classifier.checksum);
+        found := pix_internal.kept_probabilities(vector, classifier.checksum);
     END IF;
     RETURN found;
 END
 $$;
-COMMENT ON FUNCTION pix._probabilities(pix.feature_vector, pix.classifiers) IS
-'Internal: the probability of each class of a vector. Errors: PX030. Runs: either.';
-REVOKE ALL ON FUNCTION pix._probabilities(pix.feature_vector, pix.classifiers) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._probabilities(pix.feature_vector, pix.classifiers) TO pix_reader;
 
-CREATE OR REPLACE FUNCTION pix._check_classify(classifiers text[], top integer) RETURNS void
-LANGUAGE plpgsql STABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
+-- Refuses what cannot be classified with.
+CREATE OR REPLACE FUNCTION pix_internal.check_classify(classifiers text[], k bigint) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     number_of_sets bigint;
 BEGIN
-    PERFORM pix._check_list('classifiers', classifiers);
+    PERFORM pix_internal.check_list('classifiers', classifiers);
     IF coalesce(cardinality(classifiers), 0) = 0 THEN
         RAISE EXCEPTION USING ERRCODE = 'PX070', MESSAGE = 'No classifier is named',
             HINT = 'SELECT classifier FROM pix.classifiers lists the classifiers.';
     END IF;
-    IF top IS NULL OR top < 1 THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX077', MESSAGE = format('top is %s', coalesce(top::text, 'NULL')),
-            HINT = 'Ask for at least one class: top => 5.';
-    END IF;
+    PERFORM pix_internal.check_range('k', k, 1);
     IF cardinality(classifiers) > 1 THEN
         SELECT count(DISTINCT s.labels) INTO number_of_sets
         FROM (
@@ -214,16 +161,11 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION pix._check_classify(text[], integer) IS
-'Internal: refuses what cannot be classified with. Errors: PX070, PX076, PX077. Runs: either.';
-REVOKE ALL ON FUNCTION pix._check_classify(text[], integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._check_classify(text[], integer) TO pix_reader;
 
+-- The most probable classes by the mean of classifiers, each of which is given its own vector.
 -- Probabilities of one classifier after another, and the labels they belong to: summed up by label, and divided.
-CREATE OR REPLACE FUNCTION pix._average(vectors bytea[], classifiers text[], top integer) RETURNS pix.class_score[]
-LANGUAGE plpgsql STABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
+CREATE OR REPLACE FUNCTION pix_internal.average_classifiers(vectors bytea[], classifiers text[], k bigint) RETURNS pix.class_score[]
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     classifier pix.classifiers;
     scores double precision[] := '{}';
@@ -231,8 +173,8 @@ DECLARE
     best pix.class_score[];
 BEGIN
     FOR i IN 1 .. cardinality(classifiers) LOOP
-        classifier := pix._find_classifier(classifiers[i]);
-        scores := scores || pix._probabilities(vectors[i], classifier);
+        classifier := pix_internal.find_classifier(classifiers[i]);
+        scores := scores || pix_internal.probabilities(vectors[i], classifier);
         labels := labels || (
             SELECT array_agg(c.label ORDER BY c.class) FROM pix.classifier_classes c WHERE c.classifier = classifiers[i]
         );
@@ -244,20 +186,14 @@ BEGIN
             CASE WHEN s.score < 1e-30 THEN 0 ELSE s.score / cardinality(classifiers) END::real AS score
         FROM (SELECT u.label, sum(u.score) AS score FROM unnest(labels, scores) u (label, score) GROUP BY u.label) s
     ) r
-    WHERE r.rank <= top;
+    WHERE r.rank <= k;
     RETURN best;
 END
 $$;
-COMMENT ON FUNCTION pix._average(bytea[], text[], integer) IS
-'Internal: the most probable classes by the mean of classifiers, each of which is given its own vector.
-Errors: PX030, PX070, PX075. Runs: either.';
-REVOKE ALL ON FUNCTION pix._average(bytea[], text[], integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._average(bytea[], text[], integer) TO pix_reader;
 
-CREATE OR REPLACE FUNCTION pix._classify(content bytea, classifiers text[], top integer) RETURNS pix.class_score[]
-LANGUAGE plpgsql STABLE PARALLEL SAFE COST 1000000
-SET search_path = pg_catalog, pg_temp
-AS $$
+-- pix.classify as an array.
+CREATE OR REPLACE FUNCTION pix_internal.classify(content bytea, classifiers text[], k bigint) RETURNS pix.class_score[]
+LANGUAGE plpgsql STABLE PARALLEL SAFE COST 1000000 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     name text;
     model_name text;
@@ -265,166 +201,108 @@ DECLARE
     vector bytea;
     vectors bytea[];
 BEGIN
-    PERFORM pix._check_classify(classifiers, top);
+    PERFORM pix_internal.check_classify(classifiers, k);
     IF content IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'PX010', MESSAGE = 'The picture is NULL', HINT = 'Pass the bytes of a picture file.';
     END IF;
     FOREACH name IN ARRAY classifiers LOOP
-        model_name := (pix._find_classifier(name)).model_name;
+        model_name := (pix_internal.find_classifier(name)).model_name;
         IF model_name IS DISTINCT FROM model_before THEN
             vector := pix.embed(content, model_name);
             model_before := model_name;
         END IF;
         vectors := vectors || vector;
     END LOOP;
-    RETURN pix._average(vectors, classifiers[:], top);
+    RETURN pix_internal.average_classifiers(vectors, classifiers[:], k);
 END
 $$;
-COMMENT ON FUNCTION pix._classify(bytea, text[], integer) IS
-'Internal: pix.classify as an array. Errors: those of pix.classify. Runs: either.';
-REVOKE ALL ON FUNCTION pix._classify(bytea, text[], integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._classify(bytea, text[], integer) TO pix_reader;
 
-CREATE OR REPLACE FUNCTION pix.classify(content bytea, classifier text, top integer DEFAULT 5)
+CREATE OR REPLACE FUNCTION pix.classify(content bytea, classifiers text[], k bigint DEFAULT 5)
 RETURNS SETOF pix.class_score
-LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 5
-AS $$
-SELECT n.rank, n.label, n.score FROM pix._unnest(pix._classify(content, ARRAY[classifier], top)) n
+LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 5 AS $$
+SELECT n.rank, n.label, n.score FROM pix_internal.unnest(pix_internal.classify(content, classifiers, k)) n
 $$;
-COMMENT ON FUNCTION pix.classify(bytea, text, integer) IS
-'Classifies a picture, which need not be in the catalogue.
-Arguments: content, the bytes of a picture file; classifier, one that pix.train_classifier has trained or that came with
-a network; top, how many classes.
-Result: rank (from 1), label, score: the probability of the class, as the classifier has it.
-Errors: those of pix.embed, PX070 unknown classifier, PX075 a classifier whose model is gone or was imported again,
-PX077 top below 1.
-Runs: coordinator.
-Example: SELECT * FROM pix.classify((SELECT content FROM pix.images LIMIT 1), ''mini_inception'');';
-REVOKE ALL ON FUNCTION pix.classify(bytea, text, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix.classify(bytea, text, integer) TO pix_reader;
-
-CREATE OR REPLACE FUNCTION pix.classify(content bytea, classifiers text[], top integer DEFAULT 5)
-RETURNS SETOF pix.class_score
-LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 5
-AS $$
-SELECT n.rank, n.label, n.score FROM pix._unnest(pix._classify(content, classifiers, top)) n
-$$;
-COMMENT ON FUNCTION pix.classify(bytea, text[], integer) IS
+COMMENT ON FUNCTION pix.classify IS
 'Classifies a picture with an ensemble: the mean of the probabilities that several classifiers give.
 Arguments: content, the bytes of a picture file; classifiers, of the same classes, on the same model or on different ones;
-top, how many classes.
+k, how many classes.
 Result: rank (from 1), label, score: the mean probability of the class.
 Errors: those of pix.classify with one classifier, PX076 classifiers of different classes.
 Runs: coordinator.
 Example: SELECT * FROM pix.classify((SELECT content FROM pix.images LIMIT 1), ARRAY[''mini_inception'']);';
-REVOKE ALL ON FUNCTION pix.classify(bytea, text[], integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix.classify(bytea, text[], integer) TO pix_reader;
 
-CREATE OR REPLACE FUNCTION pix._classify_item(item_id text, classifiers text[], top integer) RETURNS pix.class_score[]
-LANGUAGE plpgsql STABLE PARALLEL RESTRICTED COST 100000
-SET search_path = pg_catalog, pg_temp
-AS $$
+-- pix.classify_item as an array.
+CREATE OR REPLACE FUNCTION pix_internal.classify_item(item_id text, classifiers text[], k bigint) RETURNS pix.class_score[]
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED COST 100000 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     name text;
     classifier pix.classifiers;
     vector bytea;
     vectors bytea[];
 BEGIN
-    PERFORM pix._require_coordinator(
+    PERFORM pix_internal.require_coordinator(
         'pix.classify_item',
         'Give it one item, where its result is joined or stored as a value or variable; for all, use pix.classify_all.'
     );
-    PERFORM pix._check_classify(classifiers, top);
+    PERFORM pix_internal.check_classify(classifiers, k);
     FOREACH name IN ARRAY classifiers LOOP
-        classifier := pix._find_classifier(name);
+        classifier := pix_internal.find_classifier(name);
         SELECT f.vector INTO vector FROM pix.features f
-        WHERE f.item_id = _classify_item.item_id AND f.model_name = classifier.model_name
+        WHERE f.item_id = classify_item.item_id AND f.model_name = classifier.model_name
             AND f.model_checksum IS NOT DISTINCT FROM classifier.model_checksum;
         IF NOT FOUND THEN
-            PERFORM pix._raise_no_features(item_id, classifier.model_name);
+            PERFORM pix_internal.raise_no_features(item_id, classifier.model_name);
         END IF;
         vectors := vectors || vector;
     END LOOP;
-    RETURN pix._average(vectors, classifiers[:], top);
+    RETURN pix_internal.average_classifiers(vectors, classifiers[:], k);
 END
 $$;
-COMMENT ON FUNCTION pix._classify_item(text, text[], integer) IS
-'Internal: pix.classify_item as an array. Errors: those of pix.classify_item. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._classify_item(text, text[], integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._classify_item(text, text[], integer) TO pix_reader;
 
-CREATE OR REPLACE FUNCTION pix.classify_item(item_id text, classifier text, top integer DEFAULT 5)
+CREATE OR REPLACE FUNCTION pix.classify_item(item_id text, classifiers text[], k bigint DEFAULT 5)
 RETURNS SETOF pix.class_score
-LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 5
-AS $$
-SELECT n.rank, n.label, n.score FROM pix._unnest(pix._classify_item(item_id, ARRAY[classifier], top)) n
+LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 5 AS $$
+SELECT n.rank, n.label, n.score FROM pix_internal.unnest(pix_internal.classify_item(item_id, classifiers, k)) n
 $$;
-COMMENT ON FUNCTION pix.classify_item(text, text, integer) IS
-'Classifies an item by its stored features.
-Arguments: item_id; classifier; top, how many classes.
-Result: rank (from 1), label, score: the probability of the class, as the classifier has it.
-Errors: PX040 unknown item, PX041 an item without features, PX060 a call as a part of a larger query on a cluster,
-PX070 unknown classifier, PX075 a classifier whose model is gone or was imported again, PX077 top below 1.
-Runs: coordinator; on a cluster for one item at a time, given as a value where the result is joined or stored.
-Example: SELECT * FROM pix.classify_item(''B005IYS5ZA'', ''mini_inception'', top => 1);';
-REVOKE ALL ON FUNCTION pix.classify_item(text, text, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix.classify_item(text, text, integer) TO pix_reader;
-
-CREATE OR REPLACE FUNCTION pix.classify_item(item_id text, classifiers text[], top integer DEFAULT 5)
-RETURNS SETOF pix.class_score
-LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 5
-AS $$
-SELECT n.rank, n.label, n.score FROM pix._unnest(pix._classify_item(item_id, classifiers, top)) n
-$$;
-COMMENT ON FUNCTION pix.classify_item(text, text[], integer) IS
+COMMENT ON FUNCTION pix.classify_item IS
 'Classifies an item by its stored features, with an ensemble: the mean of the probabilities that several classifiers give.
-Arguments: item_id; classifiers, of the same classes, on the same model or on different ones; top, how many classes.
+Arguments: item_id; classifiers, of the same classes, on the same model or on different ones; k, how many classes.
 Result: rank (from 1), label, score: the mean probability of the class.
 Errors: those of pix.classify_item with one classifier, PX076 classifiers of different classes.
 Runs: coordinator; on a cluster for one item at a time, given as a value where the result is joined or stored.
-Example: SELECT * FROM pix.classify_item(''B005IYS5ZA'', ARRAY[''mini_inception''], top => 1);';
-REVOKE ALL ON FUNCTION pix.classify_item(text, text[], integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix.classify_item(text, text[], integer) TO pix_reader;
+Example: SELECT * FROM pix.classify_item(''B005IYS5ZA'', ARRAY[''mini_inception''], k => 1);';
 
--- As in pix._embed_chunk, CREATE TABLE AS is what is planned in parallel. Features are small or lie in TOAST, so that
+-- As in pix_internal.embed_chunk, CREATE TABLE AS is what is planned in parallel. Features are small or lie in TOAST, so that
 -- their table looks small: the settings make any size worth a worker. A process that does not keep the classifier yet
 -- reads it for its first vector; for the others PL/pgSQL would only cost time.
 CREATE OR REPLACE FUNCTION pix.classify_all(classifier text) RETURNS bigint
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-SET min_parallel_table_scan_size = 0
-SET parallel_setup_cost = 0
-SET parallel_tuple_cost = 0
-SET enable_indexscan = off
-SET enable_bitmapscan = off
-SET enable_nestloop = off
-SET jit = off
-AS $$
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET min_parallel_table_scan_size = 0 SET parallel_setup_cost = 0 SET parallel_tuple_cost = 0 SET enable_indexscan = off
+SET enable_bitmapscan = off SET enable_nestloop = off SET jit = off AS $$
 DECLARE
     chosen pix.classifiers;
     done bigint;
 BEGIN
-    PERFORM pix._require_coordinator('pix.classify_all', 'Call it alone: SELECT pix.classify_all(…)');
-    PERFORM pix._require_writable('pix.classify_all');
-    chosen := pix._find_classifier(classifier);
+    PERFORM pix_internal.check_call('pix.classify_all');
+    chosen := pix_internal.find_classifier(classifier);
     PERFORM set_config(
-        'max_parallel_workers_per_gather', CASE WHEN pix._is_cluster() THEN 0 ELSE pix._cores() - 1 END::text, true
+        'max_parallel_workers_per_gather', CASE WHEN pix_internal.is_distributed() THEN 0 ELSE pix_internal.cores() - 1 END::text, true
     );
     IF to_regclass('pg_temp.pix_classified') IS NOT NULL THEN
         DROP TABLE pg_temp.pix_classified;
     END IF;
     EXECUTE
         'CREATE TEMP TABLE pix_classified ON COMMIT DROP AS
-         SELECT f.item_id, coalesce(pix._kept_best_class(f.vector, $2), pix._best_class(f.vector, $1, $2)) AS best
+         SELECT f.item_id, coalesce(pix_internal.kept_best_class(f.vector, $2), pix_internal.best_class(f.vector, $1, $2)) AS best
          FROM pix.features f WHERE f.model_name = $3 AND f.model_checksum IS NOT DISTINCT FROM $4'
-        || pix._distributed_by('item_id')
+        || pix_internal.distributed_by('item_id')
     USING chosen.classifier, chosen.checksum, chosen.model_name, chosen.model_checksum;
     -- From here on, nobody drops or trains it, nor writes predictions of it.
-    PERFORM pix._lock_classifiers();
+    PERFORM pix_internal.lock_classifiers();
     IF NOT EXISTS (
         SELECT FROM pix.classifiers c WHERE c.classifier = chosen.classifier AND c.checksum = chosen.checksum
     ) THEN
-        PERFORM pix._raise_classifier_changed(chosen.classifier);
+        PERFORM pix_internal.raise_classifier_changed(chosen.classifier);
     END IF;
     DELETE FROM pix.predictions p
     WHERE p.classifier = chosen.classifier
@@ -445,7 +323,7 @@ BEGIN
     RETURN done;
 END
 $$;
-COMMENT ON FUNCTION pix.classify_all(text) IS
+COMMENT ON FUNCTION pix.classify_all IS
 'Classifies every item that has up-to-date features, on all CPU cores or segments, into pix.predictions; what an earlier
 call left there of this classifier is brought up to date when all is done.
 Arguments: classifier. Result: the number of items.
@@ -455,5 +333,3 @@ classifier, or one that was dropped or trained again meanwhile,
 PX075 a classifier whose model is gone or was imported again.
 Runs: coordinator; the work is done in parallel workers or on the segments.
 Example: SELECT pix.classify_all(''mini_inception'');';
-REVOKE ALL ON FUNCTION pix.classify_all(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix.classify_all(text) TO pix_admin;

@@ -1,9 +1,19 @@
 -- Training classifiers, and taking in those that come with a network.
 
-CREATE OR REPLACE FUNCTION pix._check_labels(label_set text, model pix.models) RETURNS void
-LANGUAGE plpgsql STABLE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
+-- Says that a label set does not exist.
+CREATE OR REPLACE FUNCTION pix_internal.raise_no_label_set(label_set text) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RAISE EXCEPTION USING ERRCODE = 'PX071',
+        MESSAGE = format('There is no label set %s', coalesce(quote_literal(left(label_set, 200)), 'NULL')),
+        HINT = pix_internal.did_you_mean(label_set, ARRAY(SELECT DISTINCT l.label_set FROM pix.labels l),
+            'SELECT DISTINCT label_set FROM pix.labels lists the label sets; pix load labels adds one.');
+END
+$$;
+
+-- Refuses a label set that nothing can be learned from.
+CREATE OR REPLACE FUNCTION pix_internal.check_labels(label_set text, model pix.models) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     total bigint;
     number_of_classes bigint;
@@ -12,18 +22,16 @@ DECLARE
     vector_bytes bigint;
 BEGIN
     SELECT count(*), count(DISTINCT l.label) INTO total, number_of_classes
-    FROM pix.labels l WHERE l.label_set = _check_labels.label_set;
+    FROM pix.labels l WHERE l.label_set = check_labels.label_set;
     IF total = 0 THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX071',
-            MESSAGE = format('There is no label set %s', coalesce(quote_literal(label_set), 'NULL')),
-            HINT = 'SELECT DISTINCT label_set FROM pix.labels lists the label sets; pix load labels adds one.';
+        PERFORM pix_internal.raise_no_label_set(label_set);
     END IF;
     IF number_of_classes = 1 THEN
         RAISE EXCEPTION USING ERRCODE = 'PX072', MESSAGE = format('Label set %L has one class only', label_set),
             HINT = 'Label items of at least two kinds.';
     END IF;
     SELECT l.item_id INTO named FROM pix.labels l
-    WHERE l.label_set = _check_labels.label_set AND octet_length(l.label) > 500 ORDER BY l.item_id LIMIT 1;
+    WHERE l.label_set = check_labels.label_set AND octet_length(l.label) > 500 ORDER BY l.item_id LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'PX072',
             MESSAGE = format('The label of item %L in label set %L is longer than 500 bytes', named, label_set),
@@ -33,7 +41,7 @@ BEGIN
     FROM pix.labels l
     LEFT JOIN pix.items i ON i.item_id = l.item_id
     LEFT JOIN pix.images p ON p.item_id = l.item_id
-    WHERE l.label_set = _check_labels.label_set AND i.item_id IS NULL AND p.item_id IS NULL;
+    WHERE l.label_set = check_labels.label_set AND i.item_id IS NULL AND p.item_id IS NULL;
     IF number > 0 THEN
         RAISE EXCEPTION USING ERRCODE = 'PX073',
             MESSAGE = format(
@@ -48,22 +56,22 @@ BEGIN
     SELECT count(*), min(l.item_id) INTO number, named
     FROM pix.labels l
     JOIN pix.features f ON f.item_id = l.item_id AND f.model_name = model.model_name
-    WHERE l.label_set = _check_labels.label_set AND f.model_checksum IS DISTINCT FROM model.checksum;
+    WHERE l.label_set = check_labels.label_set AND f.model_checksum IS DISTINCT FROM model.checksum;
     IF number > 0 THEN
         RAISE EXCEPTION USING ERRCODE = 'PX074',
             MESSAGE = format(
-                '%s labelled items have features of an earlier version of model %L, such as %L', number, model.model_name, named
+                '%s labeled items have features of an earlier version of model %L, such as %L', number, model.model_name, named
             ),
             HINT = format('CALL pix.extract_features(%L);', model.model_name);
     END IF;
     SELECT count(*), min(l.item_id) INTO number, named
     FROM pix.labels l
     JOIN pix.pending_images p ON p.item_id = l.item_id AND p.model_name = model.model_name
-    WHERE l.label_set = _check_labels.label_set;
+    WHERE l.label_set = check_labels.label_set;
     IF number > 0 THEN
         RAISE EXCEPTION USING ERRCODE = 'PX074',
             MESSAGE = format(
-                '%s labelled pictures have no up-to-date features of model %L, such as %L', number, model.model_name, named
+                '%s labeled pictures have no up-to-date features of model %L, such as %L', number, model.model_name, named
             ),
             HINT = format('CALL pix.extract_features(%L);', model.model_name);
     END IF;
@@ -71,7 +79,7 @@ BEGIN
     INTO named, vector_bytes
     FROM pix.labels l
     JOIN pix.features f ON f.item_id = l.item_id AND f.model_name = model.model_name
-    WHERE l.label_set = _check_labels.label_set;
+    WHERE l.label_set = check_labels.label_set;
     IF named IS NOT NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'PX074',
             MESSAGE = format('The features of item %L do not have the %s dimensions of model %L', named, model.dimensions, model.model_name),
@@ -79,7 +87,7 @@ BEGIN
     END IF;
     IF vector_bytes > 1000000000 THEN
         RAISE EXCEPTION USING ERRCODE = 'PX078',
-            MESSAGE = format('The labelled items have %s MB of features, more than the 1,000 MB that one training can take', vector_bytes / 1000000),
+            MESSAGE = format('The labeled items have %s MB of features, more than the 1,000 MB that one training can take', vector_bytes / 1000000),
             HINT = 'Train on a label set of fewer items: a random part of this one will do nearly as well.';
     END IF;
     IF vector_bytes IS NULL THEN
@@ -91,7 +99,7 @@ BEGIN
     FROM (
         SELECT l.label, count(f.item_id) AS number FROM pix.labels l
         LEFT JOIN pix.features f ON f.item_id = l.item_id AND f.model_name = model.model_name
-        WHERE l.label_set = _check_labels.label_set GROUP BY l.label
+        WHERE l.label_set = check_labels.label_set GROUP BY l.label
     ) c
     WHERE c.number < 2 ORDER BY c.label LIMIT 1;
     IF FOUND THEN
@@ -107,7 +115,7 @@ BEGIN
         SELECT l.label, count(*) FILTER (WHERE pix.split_of(l.item_id) = 'train') AS number
         FROM pix.labels l
         JOIN pix.features f ON f.item_id = l.item_id AND f.model_name = model.model_name
-        WHERE l.label_set = _check_labels.label_set GROUP BY l.label
+        WHERE l.label_set = check_labels.label_set GROUP BY l.label
     ) c
     WHERE c.number = 0 ORDER BY c.label LIMIT 1;
     IF FOUND THEN
@@ -117,162 +125,128 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION pix._check_labels(text, pix.models) IS
-'Internal: refuses a label set that nothing can be learned from. Errors: PX071 to PX074, PX078. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._check_labels(text, pix.models) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
-CREATE OR REPLACE FUNCTION pix._fit_classifier(
-    item_labels text[], splits text[], vectors bytea, algorithm text, balanced boolean, folds integer,
+-- Trains and measures a classifier on vectors that follow one another.
+CREATE OR REPLACE FUNCTION pix_internal.fit_classifier(
+    item_labels text[], splits text[], vectors bytea, algorithm text, balanced boolean, folds bigint,
     OUT labels text[], OUT weights bytea, OUT intercepts double precision[], OUT parameters jsonb, OUT evaluations jsonb
 )
-LANGUAGE plpython3u STABLE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'training.fit', item_labels, splits, vectors, algorithm, balanced, folds)
-$$;
-COMMENT ON FUNCTION pix._fit_classifier(text[], text[], bytea, text, boolean, integer) IS
-'Internal: trains and measures a classifier on vectors that follow one another. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._fit_classifier(text[], text[], bytea, text, boolean, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
+LANGUAGE plpython3u STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'training.fit_classifier', item_labels, splits, vectors, algorithm, balanced, folds)$$;
 
-CREATE OR REPLACE FUNCTION pix._lock_classifiers() RETURNS void
-LANGUAGE sql VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS $$SELECT pix._lock('classifiers', 'all')$$;
-COMMENT ON FUNCTION pix._lock_classifiers() IS
-'Internal: who writes classifiers takes turns, until the end of the transaction. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._lock_classifiers() FROM PUBLIC, pix_reader, pix_app, pix_admin;
+-- Who writes classifiers takes turns, until the end of the transaction.
+CREATE OR REPLACE FUNCTION pix_internal.lock_classifiers() RETURNS void
+LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$SELECT pix_internal.lock('classifiers', 'all')$$;
 
-CREATE OR REPLACE FUNCTION pix._forget_classifier(classifier text) RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
+-- Removes a classifier but for its predictions.
+CREATE OR REPLACE FUNCTION pix_internal.forget_classifier(classifier text) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    DELETE FROM pix.classifier_confusion c WHERE c.classifier = _forget_classifier.classifier;
-    DELETE FROM pix.classifier_class_metrics c WHERE c.classifier = _forget_classifier.classifier;
-    DELETE FROM pix.classifier_metrics c WHERE c.classifier = _forget_classifier.classifier;
-    DELETE FROM pix.classifier_classes c WHERE c.classifier = _forget_classifier.classifier;
-    DELETE FROM pix.classifiers c WHERE c.classifier = _forget_classifier.classifier;
+    DELETE FROM pix.classifier_confusion c WHERE c.classifier = forget_classifier.classifier;
+    DELETE FROM pix.classifier_class_metrics c WHERE c.classifier = forget_classifier.classifier;
+    DELETE FROM pix.classifier_metrics c WHERE c.classifier = forget_classifier.classifier;
+    DELETE FROM pix.classifier_classes c WHERE c.classifier = forget_classifier.classifier;
+    DELETE FROM pix.classifiers c WHERE c.classifier = forget_classifier.classifier;
 END
 $$;
-COMMENT ON FUNCTION pix._forget_classifier(text) IS
-'Internal: removes a classifier but for its predictions. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._forget_classifier(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
-CREATE OR REPLACE FUNCTION pix._check_classifier_name(classifier text, is_imported boolean) RETURNS void
-LANGUAGE plpgsql STABLE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
+-- Refuses a name that cannot be used, or that belongs to a classifier of the other origin.
+CREATE OR REPLACE FUNCTION pix_internal.check_classifier_name(classifier text, is_imported boolean) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     known_algorithm text;
 BEGIN
-    IF coalesce(octet_length(classifier), 0) NOT BETWEEN 1 AND 200 THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX077',
-            MESSAGE = format('%s cannot name a classifier', coalesce(quote_literal(classifier), 'NULL')),
-            HINT = 'Use a name of 1 to 200 bytes.';
-    END IF;
-    SELECT c.algorithm INTO known_algorithm FROM pix.classifiers c WHERE c.classifier = _check_classifier_name.classifier;
+    PERFORM pix_internal.check_name('classifier', classifier);
+    SELECT c.algorithm INTO known_algorithm FROM pix.classifiers c WHERE c.classifier = check_classifier_name.classifier;
     IF (known_algorithm = 'imported') <> is_imported THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX077',
-            MESSAGE = format(
+        PERFORM pix_internal.refuse(
+            format(
                 'The name %L belongs to a classifier that %s', classifier,
                 CASE known_algorithm WHEN 'imported' THEN 'came with a network' ELSE 'was trained here' END
             ),
-            HINT = format('Choose another name, or remove it first: SELECT pix.drop_classifier(%L);', classifier);
+            format('Choose another name, or remove it first: SELECT pix.drop_classifier(%L);', classifier)
+        );
     END IF;
 END
 $$;
-COMMENT ON FUNCTION pix._check_classifier_name(text, boolean) IS
-'Internal: refuses a name that cannot be used, or that belongs to a classifier of the other origin. Errors: PX077. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._check_classifier_name(text, boolean) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
-CREATE OR REPLACE FUNCTION pix._store_classifier(
+-- Writes a classifier, in place of the one of this name.
+CREATE OR REPLACE FUNCTION pix_internal.store_classifier(
     classifier text, model pix.models, label_set text, algorithm text, parameters jsonb, labels text[], weights bytea,
     intercepts double precision[]
 ) RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     step integer := 4 * model.dimensions;
     key text := encode(
         sha256(convert_to(jsonb_build_array(labels, intercepts)::text, 'UTF8') || weights), 'hex'
     );
 BEGIN
-    PERFORM pix._keep_classifier(key, labels, weights, intercepts);  -- refuses what does not fit together
-    PERFORM pix._forget_classifier(classifier);
+    PERFORM pix_internal.keep_classifier(key, labels, weights, intercepts);  -- refuses what does not fit together
+    PERFORM pix_internal.forget_classifier(classifier);
     INSERT INTO pix.classifiers
         (classifier, checksum, label_set, model_name, model_checksum, dimensions, algorithm, parameters)
     VALUES (classifier, key, label_set, model.model_name, model.checksum, model.dimensions, algorithm, parameters);
     INSERT INTO pix.classifier_classes (classifier, class, label, intercept, weights)
-    SELECT _store_classifier.classifier, n, labels[n], intercepts[n], substr(weights, (n - 1) * step + 1, step)
+    SELECT store_classifier.classifier, n, labels[n], intercepts[n], substr(weights, (n - 1) * step + 1, step)
     FROM generate_series(1, cardinality(labels)) n;
 END
 $$;
-COMMENT ON FUNCTION pix._store_classifier(text, pix.models, text, text, jsonb, text[], bytea, double precision[]) IS
-'Internal: writes a classifier, in place of the one of this name. Errors: PX030. Runs: coordinator.';
-REVOKE ALL ON FUNCTION
-pix._store_classifier(text, pix.models, text, text, jsonb, text[], bytea, double precision[]) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.train_classifier(
     classifier text, label_set text, model_name text DEFAULT NULL, algorithm text DEFAULT 'softmax',
-    balanced boolean DEFAULT false, folds integer DEFAULT 0
+    balanced boolean DEFAULT false, folds bigint DEFAULT 0
 ) RETURNS pix.classifiers
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $$
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     begun timestamptz := clock_timestamp();
     taken double precision;
     model pix.models;
-    labelled record;
+    labeled record;
     fitted record;
     smallest bigint;
     number_left_out bigint;
     trained pix.classifiers;
 BEGIN
-    PERFORM pix._require_coordinator('pix.train_classifier', 'Call it alone: SELECT * FROM pix.train_classifier(…)');
-    PERFORM pix._require_writable('pix.train_classifier');
-    IF algorithm IS NULL OR algorithm NOT IN ('softmax', 'lda') THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX077',
-            MESSAGE = format('The algorithm %s is not known', coalesce(quote_literal(algorithm), 'NULL')),
-            HINT = 'Use one of: softmax, lda.';
-    END IF;
+    PERFORM pix_internal.check_call('pix.train_classifier');
+    PERFORM pix_internal.check_choice('algorithm', algorithm, '{softmax,lda}');
     IF folds IS NULL OR folds < 0 OR folds = 1 OR folds > 100 THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX077', MESSAGE = format('folds is %s', coalesce(folds::text, 'NULL')),
-            HINT = 'Use 2 to 100 folds for cross-validation (5 or 10 are usual), or 0 for none.';
+        PERFORM pix_internal.refuse(
+            format('folds is %s', coalesce(folds::text, 'NULL')),
+            'Use 2 to 100 folds for cross-validation (5 or 10 are usual), or 0 for none.'
+        );
     END IF;
-    model := pix._find_model(model_name);
-    PERFORM pix._check_classifier_name(classifier, is_imported => false);
-    PERFORM pix._check_labels(label_set, model);
+    model := pix.find_model(model_name);
+    PERFORM pix_internal.check_classifier_name(classifier, is_imported => false);
+    PERFORM pix_internal.check_labels(label_set, model);
     SELECT array_agg(l.label ORDER BY l.item_id) AS labels, array_agg(pix.split_of(l.item_id) ORDER BY l.item_id) AS splits,
         string_agg(f.vector, ''::bytea ORDER BY l.item_id) AS vectors,
         encode(sha256(convert_to(string_agg(
             jsonb_build_array(l.item_id, l.label, f.model_checksum, f.image_sha256)::text, E'\n' ORDER BY l.item_id
         ), 'UTF8')), 'hex') AS fingerprint
-    INTO labelled
+    INTO labeled
     FROM pix.labels l JOIN pix.features f ON f.item_id = l.item_id AND f.model_name = model.model_name
     WHERE l.label_set = train_classifier.label_set;
     SELECT min(c.number) INTO smallest
-    FROM (SELECT count(*) AS number FROM unnest(labelled.labels) u (label) GROUP BY u.label) c;
+    FROM (SELECT count(*) AS number FROM unnest(labeled.labels) u (label) GROUP BY u.label) c;
     IF folds > smallest THEN
         RAISE EXCEPTION USING ERRCODE = 'PX072',
             MESSAGE = format('The smallest class of label set %L has %s items, too few for %s folds', label_set, smallest, folds),
             HINT = format('Use at most %s folds, or label more of its kind.', smallest);
     END IF;
-    SELECT count(*) - cardinality(labelled.labels) INTO number_left_out
+    SELECT count(*) - cardinality(labeled.labels) INTO number_left_out
     FROM pix.labels l WHERE l.label_set = train_classifier.label_set;
-    fitted := pix._fit_classifier(
-        labelled.labels, labelled.splits, labelled.vectors, algorithm, coalesce(balanced, false), folds
+    fitted := pix_internal.fit_classifier(
+        labeled.labels, labeled.splits, labeled.vectors, algorithm, coalesce(balanced, false), folds
     );
-    PERFORM pix._lock_classifiers();  -- not before: others need not wait for the training
-    PERFORM pix._check_classifier_name(classifier, is_imported => false);
-    PERFORM pix._store_classifier(
+    PERFORM pix_internal.lock_classifiers();  -- not before: others need not wait for the training
+    PERFORM pix_internal.check_classifier_name(classifier, is_imported => false);
+    PERFORM pix_internal.store_classifier(
         classifier, model, label_set, algorithm, fitted.parameters, fitted.labels, fitted.weights, fitted.intercepts
     );
     taken := EXTRACT(EPOCH FROM clock_timestamp() - begun);  -- not in the UPDATE: a cluster wants nothing volatile there
     UPDATE pix.classifiers c
-    SET fingerprint = labelled.fingerprint, items = cardinality(labelled.labels), left_out = number_left_out,
+    SET fingerprint = labeled.fingerprint, items = cardinality(labeled.labels), left_out = number_left_out,
         seconds = taken
     WHERE c.classifier = train_classifier.classifier;
     INSERT INTO pix.classifier_metrics (classifier, evaluation, items, accuracy, log_loss, auc)
@@ -292,8 +266,8 @@ BEGIN
     RETURN trained;
 END
 $$;
-COMMENT ON FUNCTION pix.train_classifier(text, text, text, text, boolean, integer) IS
-'Trains the final layer of a network anew, on the stored features of labelled items; nothing is extracted again.
+COMMENT ON FUNCTION pix.train_classifier IS
+'Trains the final layer of a network anew, on the stored features of labeled items; nothing is extracted again.
 The items are split by a hash of their item_id (pix.split_of): 80 % are trained on, 10 % choose the strength of the penalty,
 10 % are for the test. Metrics of the last two are in pix.classifier_metrics, pix.classifier_class_metrics and
 pix.classifier_confusion, and those of each fold, if cross-validation is asked for. A classifier of this name is replaced.
@@ -304,28 +278,23 @@ Result: the row of pix.classifiers.
 Errors: PX020 unknown model, PX060 a call as a part of a larger query on a cluster,
 PX061 a standby or a read-only transaction, PX071 unknown label set, PX072 one class
 only, or a class of too few items, PX073 labels for items that are not in the catalogue, PX074 features that are missing, of an
-earlier model, or of other dimensions, PX077 an argument out of range, PX078 more than 1,000 MB of features.
+earlier model, or of other dimensions, PX003 an argument out of range, PX078 more than 1,000 MB of features.
 Runs: coordinator.
 Example: SELECT * FROM pix.train_classifier(''heels'', ''heel'', balanced => true, folds => 3);';
-REVOKE ALL ON FUNCTION pix.train_classifier(text, text, text, text, boolean, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix.train_classifier(text, text, text, text, boolean, integer) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.register_classifier(
     classifier text, model_name text, labels text[], weights bytea, intercepts double precision[]
 ) RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $$
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     model pix.models;
 BEGIN
-    PERFORM pix._require_coordinator('pix.register_classifier', 'Call it alone: SELECT pix.register_classifier(…)');
-    PERFORM pix._require_writable('pix.register_classifier');
-    model := pix._find_model(model_name);
-    PERFORM pix._lock_classifiers();
-    PERFORM pix._check_classifier_name(classifier, is_imported => true);
-    PERFORM pix._check_list('labels', labels);
-    PERFORM pix._check_list('intercepts', intercepts);
+    PERFORM pix_internal.check_call('pix.register_classifier');
+    model := pix.find_model(model_name);
+    PERFORM pix_internal.lock_classifiers();
+    PERFORM pix_internal.check_classifier_name(classifier, is_imported => true);
+    PERFORM pix_internal.check_list('labels', labels);
+    PERFORM pix_internal.check_list('intercepts', intercepts);
     IF cardinality(labels) IS DISTINCT FROM cardinality(intercepts)
         OR array_position(labels, NULL) IS NOT NULL OR array_position(intercepts, NULL) IS NOT NULL
     THEN
@@ -341,52 +310,45 @@ BEGIN
             ),
             HINT = 'Give one float32 vector per class, one after another.';
     END IF;
-    PERFORM pix._store_classifier(classifier, model, NULL, 'imported', '{}', labels[:], weights, intercepts[:]);
+    PERFORM pix_internal.store_classifier(classifier, model, NULL, 'imported', '{}', labels[:], weights, intercepts[:]);
 END
 $$;
-COMMENT ON FUNCTION pix.register_classifier(text, text, text[], bytea, double precision[]) IS
+COMMENT ON FUNCTION pix.register_classifier IS
 'Stores a final layer that was trained elsewhere; pix model import calls it for the classes that come with a network. One of
 this name that was registered before is replaced.
 Arguments: classifier, its name; model_name, whose features it takes; labels; weights: a float32 vector per class, one after
 another; intercepts. Class probabilities are softmax(weights · features + intercepts).
 Result: none. Errors: PX020 unknown model, PX030 weights that do not fit, PX060 a call as a part of a larger query on a
 cluster,
-PX061 a standby or a read-only transaction, PX077 a name that belongs to a trained classifier.
+PX061 a standby or a read-only transaction, PX003 a name that belongs to a trained classifier.
 Runs: coordinator.
 Example: SELECT pix.register_classifier(''halves'', ''mini_inception'', ARRAY[''a'', ''b''], decode(repeat(''00'', 2304), ''hex''), ARRAY[0, 1]);';
-REVOKE ALL ON FUNCTION pix.register_classifier(text, text, text[], bytea, double precision[]) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix.register_classifier(text, text, text[], bytea, double precision[]) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.drop_classifier(classifier text) RETURNS bigint
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $$
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     dropped bigint;
 BEGIN
-    PERFORM pix._require_coordinator('pix.drop_classifier', 'Call it alone: SELECT pix.drop_classifier(…)');
-    PERFORM pix._require_writable('pix.drop_classifier');
-    PERFORM pix._lock_classifiers();
+    PERFORM pix_internal.check_call('pix.drop_classifier');
+    PERFORM pix_internal.lock_classifiers();
     IF NOT EXISTS (SELECT FROM pix.classifiers c WHERE c.classifier = drop_classifier.classifier) THEN
         RAISE EXCEPTION USING ERRCODE = 'PX070',
             MESSAGE = format('Classifier %s is not known', coalesce(quote_literal(classifier), 'NULL')),
             HINT = 'SELECT classifier FROM pix.classifiers lists the classifiers.';
     END IF;
-    PERFORM pix._forget_classifier(classifier);
+    PERFORM pix_internal.forget_classifier(classifier);
     DELETE FROM pix.predictions p WHERE p.classifier = drop_classifier.classifier;
     GET DIAGNOSTICS dropped = ROW_COUNT;
     RETURN dropped;
 END
 $$;
-COMMENT ON FUNCTION pix.drop_classifier(text) IS
+COMMENT ON FUNCTION pix.drop_classifier IS
 'Removes a classifier and its predictions.
 Arguments: classifier. Result: the number of predictions removed.
 Errors: PX060 a call as a part of a larger query on a cluster,
 PX061 a standby or a read-only transaction, PX070 unknown classifier.
 Runs: coordinator.
 Example: SELECT pix.drop_classifier(''mini_inception'');';
-REVOKE ALL ON FUNCTION pix.drop_classifier(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix.drop_classifier(text) TO pix_admin;
 
 CREATE OR REPLACE VIEW pix.classifier_ranking AS
 SELECT
@@ -403,5 +365,3 @@ LEFT JOIN (
 ORDER BY c.label_set, t.accuracy DESC NULLS LAST, c.classifier;
 COMMENT ON VIEW pix.classifier_ranking IS
 'The classifiers of each label set, the best on its test items first; usable: whether the model is as it was in training.';
-REVOKE ALL ON pix.classifier_ranking FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT SELECT ON pix.classifier_ranking TO pix_reader;

@@ -1,89 +1,56 @@
 -- Blocks: feature vectors packed into matrices of about a thousand rows. They are stored here, spread over segments, and
 -- kept as files in the cache of whatever host searches them.
 
+-- Trigger of pix.features, for a vector that was written anew.
 -- A vector that changes leaves its block: this alone tells which of a block's entries are still true.
-CREATE OR REPLACE FUNCTION pix._vector_changed() RETURNS trigger
-LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp
-AS $$
+CREATE OR REPLACE FUNCTION pix_internal.vector_changed() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     NEW.packed_in := NULL;
     RETURN NEW;
 END
 $$;
-COMMENT ON FUNCTION pix._vector_changed() IS
-'Internal: trigger of pix.features, for a vector that was written anew. Runs: either.';
-REVOKE ALL ON FUNCTION pix._vector_changed() FROM PUBLIC, pix_reader, pix_app, pix_admin;
 DROP TRIGGER IF EXISTS vector_changed ON pix.features;
 CREATE TRIGGER vector_changed BEFORE UPDATE OF item_id, model_name, model_checksum, vector ON pix.features
-FOR EACH ROW EXECUTE FUNCTION pix._vector_changed();
+FOR EACH ROW EXECUTE FUNCTION pix_internal.vector_changed();
 
-CREATE OR REPLACE FUNCTION pix._describe_block(
+-- The lengths of a block's vectors, and the sha256 of its file.
+CREATE OR REPLACE FUNCTION pix_internal.describe_block(
     item_ids text[], vectors bytea, OUT norms bytea, OUT checksum text
 )
-LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE COST 100000
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'blocks.describe', item_ids, vectors)
-$$;
-COMMENT ON FUNCTION pix._describe_block(text[], bytea) IS
-'Internal: the lengths of a block''s vectors, and the sha256 of its file. Errors: PX030. Runs: either.';
-REVOKE ALL ON FUNCTION pix._describe_block(text[], bytea) FROM PUBLIC, pix_reader, pix_app, pix_admin;
+LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE COST 100000 SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'blocks.describe_block', item_ids, vectors)$$;
 
-CREATE OR REPLACE FUNCTION pix._missing_blocks(checksums text[]) RETURNS text[]
-LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'blocks.missing', checksums)
-$$;
-COMMENT ON FUNCTION pix._missing_blocks(text[]) IS
-'Internal: which blocks the cache of this host lacks, or has damaged. Errors: PX024. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._missing_blocks(text[]) FROM PUBLIC, pix_reader, pix_app, pix_admin;
+-- Which blocks the cache of this host lacks, or has damaged.
+CREATE OR REPLACE FUNCTION pix_internal.missing_blocks(checksums text[]) RETURNS text[]
+LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'blocks.missing_blocks', checksums)$$;
 
-CREATE OR REPLACE FUNCTION pix._restore_block(checksum text, item_ids text[], vectors bytea, norms bytea) RETURNS void
-LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'blocks.restore', checksum, item_ids, vectors, norms)
-$$;
-COMMENT ON FUNCTION pix._restore_block(text, text[], bytea, bytea) IS
-'Internal: writes a block into the cache of this host. Errors: PX024, PX094. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._restore_block(text, text[], bytea, bytea) FROM PUBLIC, pix_reader, pix_app, pix_admin;
+-- Writes a block into the cache of this host.
+CREATE OR REPLACE FUNCTION pix_internal.restore_block(checksum text, item_ids text[], vectors bytea, norms bytea) RETURNS void
+LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'blocks.restore_block', checksum, item_ids, vectors, norms)$$;
 
-CREATE OR REPLACE FUNCTION pix._map_blocks(
-    key text, numbers integer[], checksums text[], items integer[], dimensions integer
+-- Maps the files of blocks, to be searched under a key; false if one was removed meanwhile.
+CREATE OR REPLACE FUNCTION pix_internal.open_block_files(
+    key text, numbers integer[], checksums text[], items integer[], dimensions bigint
 ) RETURNS boolean
-LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'blocks.open_blocks', key, numbers, checksums, items, dimensions)
-$$;
-COMMENT ON FUNCTION pix._map_blocks(text, integer[], text[], integer[], integer) IS
-'Internal: maps the files of blocks, to be searched under a key; false if one was removed meanwhile. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._map_blocks(text, integer[], text[], integer[], integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
+LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'blocks.open_block_files', key, numbers, checksums, items, dimensions)$$;
 
-CREATE OR REPLACE FUNCTION pix._raise_files_vanish() RETURNS void
-LANGUAGE plpgsql STABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
+-- Says that files cannot be kept.
+CREATE OR REPLACE FUNCTION pix_internal.raise_files_vanish() RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RAISE EXCEPTION USING ERRCODE = 'PX024', MESSAGE = 'Files of the cache folder vanish as soon as they are restored',
         HINT = 'Find out what removes them: SELECT found FROM pix.doctor() WHERE "check" = ''cache'';';
 END
 $$;
-COMMENT ON FUNCTION pix._raise_files_vanish() IS 'Internal: says that files cannot be kept. Errors: PX024. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._raise_files_vanish() FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._raise_files_vanish() TO pix_reader;
 
+-- Maps the blocks of a model, restored into the cache of this host where they are missing.
 -- SECURITY DEFINER: whoever may search may have files restored from the database, but not write any other.
-CREATE OR REPLACE FUNCTION pix._open_blocks(model_name text) RETURNS void
-LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $$
+CREATE OR REPLACE FUNCTION pix_internal.open_blocks(model_name text) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     pack record;
     listed record;
@@ -91,104 +58,78 @@ DECLARE
     piece record;
 BEGIN
     SELECT p.checksum, m.dimensions INTO pack
-    FROM pix.packs p JOIN pix.models m ON m.model_name = p.model_name WHERE p.model_name = _open_blocks.model_name;
+    FROM pix_internal.packs p JOIN pix.models m ON m.model_name = p.model_name WHERE p.model_name = open_blocks.model_name;
     SELECT coalesce(array_agg(b.block ORDER BY b.block), '{}') AS numbers,
         coalesce(array_agg(b.checksum ORDER BY b.block), '{}') AS checksums,
         coalesce(array_agg(b.items ORDER BY b.block), '{}') AS items
     INTO listed
-    FROM pix.feature_blocks b WHERE b.model_name = _open_blocks.model_name;
+    FROM pix_internal.feature_blocks b WHERE b.model_name = open_blocks.model_name;
     -- Another session may remove a file that it has no use for, between one line and the next.
     FOR attempt IN 1 .. 10 LOOP
-        missing := pix._missing_blocks(listed.checksums);
+        missing := pix_internal.missing_blocks(listed.checksums);
         FOR piece IN
-            SELECT b.checksum, b.item_ids, b.vectors, b.norms FROM pix.feature_blocks b
-            WHERE b.model_name = _open_blocks.model_name AND b.checksum = ANY (missing)
+            SELECT b.checksum, b.item_ids, b.vectors, b.norms FROM pix_internal.feature_blocks b
+            WHERE b.model_name = open_blocks.model_name AND b.checksum = ANY (missing)
         LOOP
-            PERFORM pix._restore_block(piece.checksum, piece.item_ids, piece.vectors, piece.norms);
+            PERFORM pix_internal.restore_block(piece.checksum, piece.item_ids, piece.vectors, piece.norms);
         END LOOP;
-        IF pix._map_blocks(pack.checksum, listed.numbers, listed.checksums, listed.items, pack.dimensions) THEN
+        IF pix_internal.open_block_files(pack.checksum, listed.numbers, listed.checksums, listed.items, pack.dimensions) THEN
             RETURN;
         END IF;
     END LOOP;
-    PERFORM pix._raise_files_vanish();
+    PERFORM pix_internal.raise_files_vanish();
 END
 $$;
-COMMENT ON FUNCTION pix._open_blocks(text) IS
-'Internal: maps the blocks of a model, restored into the cache of this host where they are missing.
-Errors: PX024, PX094. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._open_blocks(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._open_blocks(text) TO pix_reader;
 
-CREATE OR REPLACE FUNCTION pix._sweep(owner text, live text[]) RETURNS void
-LANGUAGE plpython3u VOLATILE STRICT PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'blocks.sweep', owner, live)
-$$;
-COMMENT ON FUNCTION pix._sweep(text, text[]) IS
-'Internal: removes files from the cache of this host but for those that are needed, by this database or another that shares the
-folder. Errors: PX024. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._sweep(text, text[]) FROM PUBLIC, pix_reader, pix_app, pix_admin;
+-- Removes files from the cache of this host but for those that are needed, by this database or another that shares the folder.
+CREATE OR REPLACE FUNCTION pix_internal.sweep_cache(owner text, live text[]) RETURNS void
+LANGUAGE plpython3u VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'blocks.sweep_cache', owner, live)$$;
 
-CREATE OR REPLACE FUNCTION pix._sweep_files() RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
+-- Removes files of blocks and indexes that are gone from the cache of this host; a session that still needs one restores it.
+CREATE OR REPLACE FUNCTION pix_internal.sweep_files() RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM pix._sweep(
+    PERFORM pix_internal.sweep_cache(
         format('%s-%s', (SELECT c.system_identifier FROM pg_control_system() c),
             (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())),
         (
             SELECT coalesce(array_agg(n.name), '{}') FROM (
-                SELECT b.checksum || '.block' AS name FROM pix.feature_blocks b
+                SELECT b.checksum || '.block' AS name FROM pix_internal.feature_blocks b
                 UNION ALL SELECT i.checksum || '.index' FROM pix.indexes i
-                UNION ALL SELECT i.design_checksum || '.design' FROM pix.indexes i
+                UNION ALL SELECT i.state_checksum || '.design' FROM pix.indexes i
             ) n
         )
     );
 END
 $$;
-COMMENT ON FUNCTION pix._sweep_files() IS
-'Internal: removes files of blocks and indexes that are gone from the cache of this host; a session that still needs one restores
-it. Errors: PX024. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._sweep_files() FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
+-- Of each block, how many entries it has, how many are true, and how many vectors take themselves to be in another row.
 -- Whether each entry of a block is still true: the vector that it names is up to date, and says of itself that it is there.
-CREATE OR REPLACE FUNCTION pix._entries(model_name text)
+CREATE OR REPLACE FUNCTION pix_internal.block_entries(model_name text)
 RETURNS TABLE (block integer, items bigint, live bigint, misplaced bigint)
-LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
-SET search_path = pg_catalog, pg_temp
-SET enable_nestloop = off
-AS $$
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $$
 BEGIN
     RETURN QUERY
-    SELECT coalesce(e.block, f.block), count(e.number), count(c.item_id) FILTER (WHERE f.block_row = e.number),
-        count(f.item_id) FILTER (WHERE f.block_row IS DISTINCT FROM e.number)
+    SELECT coalesce(e.block, f.block), count(e.number), count(c.item_id) FILTER (WHERE f.position = e.number),
+        count(f.item_id) FILTER (WHERE f.position IS DISTINCT FROM e.number)
     FROM (
         SELECT b.block, u.item_id, u.number
-        FROM pix.feature_blocks b CROSS JOIN LATERAL unnest(b.item_ids) WITH ORDINALITY u (item_id, number)
-        WHERE b.model_name = _entries.model_name
+        FROM pix_internal.feature_blocks b CROSS JOIN LATERAL unnest(b.item_ids) WITH ORDINALITY u (item_id, number)
+        WHERE b.model_name = block_entries.model_name
     ) e
     FULL JOIN (
-        SELECT p.item_id, p.block, p.block_row FROM pix.features p
-        WHERE p.model_name = _entries.model_name AND p.packed_in IS NOT NULL
+        SELECT p.item_id, p.block, p.position FROM pix.features p
+        WHERE p.model_name = block_entries.model_name AND p.packed_in IS NOT NULL
     ) f ON f.item_id = e.item_id AND f.block = e.block
-    LEFT JOIN pix.current_features c ON c.model_name = _entries.model_name AND c.item_id = f.item_id
+    LEFT JOIN pix.current_features c ON c.model_name = block_entries.model_name AND c.item_id = f.item_id
     GROUP BY coalesce(e.block, f.block);
 END
 $$;
-COMMENT ON FUNCTION pix._entries(text) IS
-'Internal: of each block, how many entries it has, how many are true, and how many vectors take themselves to be in another row.
-Runs: coordinator; the work is done on the segments.';
-REVOKE ALL ON FUNCTION pix._entries(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 -- Statistics lag behind features that were just loaded: nested loops over them would be chosen wrongly.
 CREATE OR REPLACE FUNCTION pix.pack_features(model_name text DEFAULT NULL) RETURNS pix.packing
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-SET enable_nestloop = off
-AS $$
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $$
 DECLARE
     model pix.models;
     result pix.packing := (0, 0, 0, 0);
@@ -202,14 +143,13 @@ DECLARE
     first_block integer;
     key text;
 BEGIN
-    PERFORM pix._require_coordinator('pix.pack_features', 'Call it alone: SELECT * FROM pix.pack_features(…);');
-    PERFORM pix._require_writable('pix.pack_features');
-    PERFORM pix._require_read_committed();
-    model := pix._find_model(model_name);
+    PERFORM pix_internal.check_call('pix.pack_features');
+    PERFORM pix_internal.require_read_committed();
+    model := pix.find_model(model_name);
     rows_per_block := greatest(1, least(1000, 67108864 / (4 * model.dimensions)));
-    PERFORM pix._lock('packs', model.model_name);
+    PERFORM pix_internal.lock('packs', model.model_name);
     SELECT p.packed_in, p.items, p.blocks INTO known, result.items, result.blocks
-    FROM pix.packs p WHERE p.model_name = model.model_name;
+    FROM pix_internal.packs p WHERE p.model_name = model.model_name;
     known := coalesce(known, 0);
 
     SELECT min(f.item_id) INTO damaged FROM pix.current_features f
@@ -227,7 +167,7 @@ BEGIN
         coalesce(array_agg(b.block) FILTER (WHERE b.live = b.items AND b.misplaced = 0 AND b.items < rows_per_block / 2), '{}'),
         coalesce(sum(b.items - b.live), 0), coalesce(sum(b.misplaced), 0)
     INTO changed, misplaced, small, result.removed, result.added
-    FROM pix._entries(model.model_name) b;
+    FROM pix_internal.block_entries(model.model_name) b;
     result.added := result.added + (
         SELECT count(*) FROM pix.current_features f WHERE f.model_name = model.model_name AND f.packed_in IS NULL
     );
@@ -237,15 +177,15 @@ BEGIN
     changed := changed || small;
 
     SELECT coalesce(max(b.block), 0) + 1 INTO first_block
-    FROM pix.feature_blocks b WHERE b.model_name = model.model_name;
-    IF pix._is_cluster() THEN
+    FROM pix_internal.feature_blocks b WHERE b.model_name = model.model_name;
+    IF pix_internal.is_distributed() THEN
         EXECUTE 'SELECT count(*) FROM gp_segment_configuration WHERE role = ''p'' AND content >= 0' INTO buckets;
     END IF;
     -- New vectors are marked with this packing's number: an index tells by it which vectors it cannot know.
     UPDATE pix.features f
     SET packed_in = CASE WHEN f.packed_in IS NULL OR f.block = ANY (misplaced) THEN known + 1 ELSE f.packed_in END,
         block = first_block + p.number / rows_per_block * buckets + p.bucket,
-        block_row = p.number % rows_per_block + 1
+        position = p.number % rows_per_block + 1
     FROM (
         SELECT n.item_id, n.bucket, row_number() OVER (PARTITION BY n.bucket ORDER BY n.item_id) - 1 AS number
         FROM (
@@ -257,19 +197,19 @@ BEGIN
     WHERE f.item_id = p.item_id AND f.model_name = model.model_name;
     -- Rows that others deleted while this waited for them were numbered too. What is left is this transaction's own: nobody can
     -- delete it any more, so numbers without gaps are right.
-    UPDATE pix.features f SET block_row = p.number
+    UPDATE pix.features f SET position = p.number
     FROM (
-        SELECT c.item_id, row_number() OVER (PARTITION BY c.block ORDER BY c.block_row) AS number
+        SELECT c.item_id, row_number() OVER (PARTITION BY c.block ORDER BY c.position) AS number
         FROM pix.features c WHERE c.model_name = model.model_name AND c.block >= first_block AND c.packed_in IS NOT NULL
     ) p
-    WHERE f.item_id = p.item_id AND f.model_name = model.model_name AND f.block_row <> p.number;
-    INSERT INTO pix.feature_blocks (model_name, block, items, item_ids, vectors, norms, checksum)
+    WHERE f.item_id = p.item_id AND f.model_name = model.model_name AND f.position <> p.number;
+    INSERT INTO pix_internal.feature_blocks (model_name, block, items, item_ids, vectors, norms, checksum)
     SELECT model.model_name, d.block, cardinality(d.item_ids), d.item_ids, d.vectors, (d.described).norms, (d.described).checksum
     FROM (
-        SELECT g.block, g.item_ids, g.vectors, pix._describe_block(g.item_ids, g.vectors) AS described
+        SELECT g.block, g.item_ids, g.vectors, pix_internal.describe_block(g.item_ids, g.vectors) AS described
         FROM (
-            SELECT f.block, array_agg(f.item_id ORDER BY f.block_row) AS item_ids,
-                string_agg(f.vector, ''::bytea ORDER BY f.block_row) AS vectors
+            SELECT f.block, array_agg(f.item_id ORDER BY f.position) AS item_ids,
+                string_agg(f.vector, ''::bytea ORDER BY f.position) AS vectors
             FROM pix.features f
             WHERE f.model_name = model.model_name AND f.block >= first_block AND f.packed_in IS NOT NULL
             GROUP BY f.block
@@ -277,7 +217,7 @@ BEGIN
         OFFSET 0  -- or it would be described once for each column
     ) d;
 
-    DELETE FROM pix.feature_blocks b WHERE b.model_name = model.model_name AND b.block = ANY (changed);
+    DELETE FROM pix_internal.feature_blocks b WHERE b.model_name = model.model_name AND b.block = ANY (changed);
     IF result.removed > 0 THEN
         UPDATE pix.features f SET packed_in = NULL
         WHERE f.model_name = model.model_name AND f.packed_in IS NOT NULL AND NOT EXISTS (
@@ -285,20 +225,20 @@ BEGIN
         );
     END IF;
     IF cardinality(misplaced) > 0 THEN
-        DELETE FROM pix.tastes t WHERE t.model_name = model.model_name;
+        DELETE FROM pix.common_taste t WHERE t.model_name = model.model_name;
     END IF;
     SELECT coalesce(sum(b.items), 0), count(*),
         encode(sha256(convert_to(coalesce(string_agg(b.block || ' ' || b.checksum, ' ' ORDER BY b.block), ''), 'UTF8')), 'hex')
     INTO result.items, result.blocks, key
-    FROM pix.feature_blocks b WHERE b.model_name = model.model_name;
-    DELETE FROM pix.packs p WHERE p.model_name = model.model_name;
-    INSERT INTO pix.packs (model_name, model_checksum, packed_in, items, blocks, checksum)
+    FROM pix_internal.feature_blocks b WHERE b.model_name = model.model_name;
+    DELETE FROM pix_internal.packs p WHERE p.model_name = model.model_name;
+    INSERT INTO pix_internal.packs (model_name, model_checksum, packed_in, items, blocks, checksum)
     VALUES (model.model_name, model.checksum, known + 1, result.items, result.blocks, key);
-    PERFORM pix._sweep_files();
+    PERFORM pix_internal.sweep_files();
     RETURN result;
 END
 $$;
-COMMENT ON FUNCTION pix.pack_features(text) IS
+COMMENT ON FUNCTION pix.pack_features IS
 'Packs the features of a model into blocks, which is what searches are fast on: vectors that are in none yet, and the rest
 of blocks that hold some which are gone, changed or out of date. pix.extract_features calls it in the end.
 What is not packed is found all the same, more slowly. A block whose vectors are not where they take themselves to be, as
@@ -310,13 +250,10 @@ PX060 a call as a part of a larger query on a cluster, PX061 a standby or a read
 REPEATABLE READ or SERIALIZABLE.
 Runs: coordinator; the work is done on the segments.
 Example: SELECT * FROM pix.pack_features(''mini_inception'');';
-REVOKE ALL ON FUNCTION pix.pack_features(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix.pack_features(text) TO pix_admin;
 
-CREATE OR REPLACE FUNCTION pix._check_pack(pack pix.packs, model pix.models) RETURNS void
-LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
+-- Refuses a model that has nothing in blocks.
+CREATE OR REPLACE FUNCTION pix_internal.check_pack(pack pix_internal.packs, model pix.models) RETURNS void
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF coalesce(pack.items, 0) = 0 THEN
         RAISE EXCEPTION USING ERRCODE = 'PX095',
@@ -325,7 +262,3 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION pix._check_pack(pix.packs, pix.models) IS
-'Internal: refuses a model that has nothing in blocks. Errors: PX095. Runs: either.';
-REVOKE ALL ON FUNCTION pix._check_pack(pix.packs, pix.models) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._check_pack(pix.packs, pix.models) TO pix_reader;

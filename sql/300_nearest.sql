@@ -6,141 +6,37 @@
 -- table, where a function that queries tables in its own right could only be called alone. Inlining is also why it
 -- has no SET clause; it names everything in full.
 
-CREATE OR REPLACE FUNCTION pix._check_k(k integer) RETURNS void
-LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    IF k IS NULL OR k < 1 THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX033', MESSAGE = format('k is %s', coalesce(k::text, 'NULL')),
-            HINT = 'Ask for at least one neighbour: k => 10.';
-    END IF;
-END
-$$;
-COMMENT ON FUNCTION pix._check_k(integer) IS 'Internal: refuses a k below 1. Errors: PX033. Runs: either.';
-REVOKE ALL ON FUNCTION pix._check_k(integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._check_k(integer) TO pix_reader;
-
-CREATE OR REPLACE FUNCTION pix._candidates(
-    key text, blocks_key text, queries bytea, number integer, count integer, metric text
+-- Items that may be the nearest to each query, equally many for each; NULL if this backend has not mapped what is to be
+-- searched, or the blocks.
+CREATE OR REPLACE FUNCTION pix_internal.find_candidates(
+    key text, blocks_key text, queries bytea, number bigint, count bigint, metric text
 ) RETURNS text[]
-LANGUAGE plpython3u STABLE STRICT PARALLEL RESTRICTED
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'nearest.candidates', key, blocks_key, queries, number, count, metric)
-$$;
-COMMENT ON FUNCTION pix._candidates(text, text, bytea, integer, integer, text) IS
-'Internal: items that may be the nearest to each query, equally many for each; NULL if this backend has not mapped what is to
-be searched, or the blocks. Errors: PX030 to PX032. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._candidates(text, text, bytea, integer, integer, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._candidates(text, text, bytea, integer, integer, text) TO pix_reader;
+LANGUAGE plpython3u STABLE STRICT PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'nearest.find_candidates', key, blocks_key, queries, number, count, metric)$$;
 
-CREATE OR REPLACE FUNCTION pix._rank(
-    blocks_key text, queries bytea, number integer, names text[], candidate_ids text[], item_ids text[], blocks integer[],
-    block_rows integer[], scanned_queries integer[], scanned_ids text[], scanned_distances double precision[], k integer,
+-- Ranks candidates, and items that were compared already, by true distances; NULL if a query needs more candidates.
+CREATE OR REPLACE FUNCTION pix_internal.rank_neighbors(
+    blocks_key text, queries bytea, number bigint, names text[], candidate_ids text[], item_ids text[], blocks integer[],
+    positions integer[], scanned_queries integer[], scanned_ids text[], scanned_distances double precision[], k bigint,
     metric text, is_all boolean
-) RETURNS pix.neighbor_pair[]
-LANGUAGE plpython3u STABLE PARALLEL RESTRICTED
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'nearest.rank', blocks_key, queries, number, names, candidate_ids, item_ids, blocks, block_rows, scanned_queries, scanned_ids, scanned_distances, k, metric, is_all)
-$$;
-COMMENT ON FUNCTION pix._rank(
-    text, bytea, integer, text[], text[], text[], integer[], integer[], integer[], text[], double precision[], integer, text,
-    boolean
-) IS
-'Internal: ranks candidates, and items that were compared already, by true distances; NULL if a query needs more candidates.
-Errors: PX030. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._rank(
-    text, bytea, integer, text[], text[], text[], integer[], integer[], integer[], text[], double precision[], integer, text,
-    boolean
-) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._rank(
-    text, bytea, integer, text[], text[], text[], integer[], integer[], integer[], text[], double precision[], integer, text,
-    boolean
-) TO pix_reader;
+) RETURNS pix.nearest_pair[]
+LANGUAGE plpython3u STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'nearest.rank_neighbors', blocks_key, queries, number, names, candidate_ids, item_ids, blocks, positions, scanned_queries, scanned_ids, scanned_distances, k, metric, is_all)$$;
 
-CREATE OR REPLACE FUNCTION pix._conditions(filter pix.item_filter) RETURNS text
-LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
-SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    item text := '';
-    sql text := '';
-    names text[];
-BEGIN
-    IF filter.brand IS NOT NULL THEN
-        item := item || format(' AND i.brand = %L', filter.brand);
-    END IF;
-    IF filter.category IS NOT NULL THEN
-        item := item || format(
-            ' AND jsonb_path_exists(i.categories, ''$.** ? (@ == $category)'', %L)',
-            jsonb_build_object('category', filter.category)
-        );
-    END IF;
-    IF filter.min_price IS NOT NULL THEN
-        item := item || format(' AND i.price >= %L::numeric', filter.min_price);
-    END IF;
-    IF filter.max_price IS NOT NULL THEN
-        item := item || format(' AND i.price <= %L::numeric', filter.max_price);
-    END IF;
-    IF item <> '' THEN
-        sql := sql || format(' AND EXISTS (SELECT FROM pix.items i WHERE i.item_id = f.item_id%s)', item);
-    END IF;
-    IF filter.label IS NOT NULL THEN
-        sql := sql || format(
-            ' AND EXISTS (SELECT FROM pix.labels l WHERE l.item_id = f.item_id AND l.label = %L)', filter.label
-        );
-    END IF;
-    IF filter.cluster IS NOT NULL OR filter.clustering IS NOT NULL THEN
-        IF filter.clustering IS NULL OR filter.cluster IS NULL THEN
-            RAISE EXCEPTION USING ERRCODE = 'PX101',
-                MESSAGE = 'A cluster needs its clustering, and a clustering one of its clusters',
-                HINT = 'Give both: filter_clustering => ''boots'', filter_cluster => 3.';
-        END IF;
-        PERFORM pix._check_clustering(pix._find_clustering(filter.clustering));
-        sql := sql || format(
-            ' AND EXISTS (
-                SELECT FROM pix.cluster_members m
-                WHERE m.item_id = f.item_id AND m.clustering = %L AND m.cluster = ANY (%L::integer[])
-            )', filter.clustering, pix._leaf_clusters(filter.clustering, filter.cluster)
-        );
-    END IF;
-    -- Without NULLs: an array of nothing else crashes Greenplum 7.0's optimizer.
-    IF filter.candidates IS NOT NULL THEN
-        SELECT coalesce(array_agg(c), '{}') INTO names FROM unnest(filter.candidates) c WHERE c IS NOT NULL;
-        sql := sql || format(' AND f.item_id = ANY (%L::text[])', names);
-    END IF;
-    IF filter.excluded IS NOT NULL THEN
-        SELECT coalesce(array_agg(e), '{}') INTO names FROM unnest(filter.excluded) e WHERE e IS NOT NULL;
-        sql := sql || format(' AND f.item_id <> ALL (%L::text[])', names);
-    END IF;
-    RETURN sql;
-END
-$$;
-COMMENT ON FUNCTION pix._conditions(pix.item_filter) IS
-'Internal: a filter as SQL on features f; nothing where everything passes. Errors: PX100, PX101, PX103, PX105.
-Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._conditions(pix.item_filter) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._conditions(pix.item_filter) TO pix_reader;
-
-CREATE OR REPLACE FUNCTION pix._scan(
-    queries bytea, number integer, names text[], model_name text, k integer, metric text, conditions text,
+-- Compares each query with every vector that passes, where it is stored.
+CREATE OR REPLACE FUNCTION pix_internal.scan_features(
+    queries bytea, number bigint, names text[], model_name text, k bigint, metric text, conditions text,
     OUT scanned_queries integer[], OUT scanned_ids text[], OUT scanned_distances double precision[]
 )
-LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
-SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = on SET enable_hashjoin = on SET enable_mergejoin = on SET plan_cache_mode = auto
-AS $$
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp SET enable_seqscan = on SET enable_hashjoin = on
+SET enable_mergejoin = on SET plan_cache_mode = auto AS $$
 BEGIN
     EXECUTE 'SELECT array_agg(n.query), array_agg(n.item_id), array_agg(n.distance)
         FROM (
             SELECT d.query, d.item_id, d.distance,
                 row_number() OVER (PARTITION BY d.query ORDER BY d.distance, d.item_id) AS rank
             FROM (
-                SELECT f.item_id, generate_series(1, $2) AS query, unnest(pix._distances(f.vector, $1, $2, $3)) AS distance
+                SELECT f.item_id, generate_series(1, $2) AS query, unnest(pix_internal.distances(f.vector, $1, $2, $3)) AS distance
                 FROM pix.current_features f WHERE f.model_name = $4' || conditions || '
             ) d
             WHERE d.item_id IS DISTINCT FROM ($5)[d.query]
@@ -149,16 +45,11 @@ BEGIN
     INTO scanned_queries, scanned_ids, scanned_distances USING queries, number, metric, model_name, names, k;
 END
 $$;
-COMMENT ON FUNCTION pix._scan(bytea, integer, text[], text, integer, text, text) IS
-'Internal: compares each query with every vector that passes, where it is stored. Errors: PX030. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._scan(bytea, integer, text[], text, integer, text, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._scan(bytea, integer, text[], text, integer, text, text) TO pix_reader;
 
-CREATE OR REPLACE FUNCTION pix._few_pass(model_name text, conditions text) RETURNS boolean
-LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
-SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = on SET enable_hashjoin = on SET enable_mergejoin = on SET plan_cache_mode = auto
-AS $$
+-- Whether so few items pass a filter that each of them is best compared.
+CREATE OR REPLACE FUNCTION pix_internal.few_pass(model_name text, conditions text) RETURNS boolean
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp SET enable_seqscan = on SET enable_hashjoin = on
+SET enable_mergejoin = on SET plan_cache_mode = auto AS $$
 DECLARE
     are_few boolean;
 BEGIN
@@ -168,51 +59,42 @@ BEGIN
     RETURN are_few;
 END
 $$;
-COMMENT ON FUNCTION pix._few_pass(text, text) IS
-'Internal: whether so few items pass a filter that each of them is best compared. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._few_pass(text, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._few_pass(text, text) TO pix_reader;
 
-CREATE OR REPLACE FUNCTION pix._compare_all(
-    queries bytea, number integer, names text[], model_name text, k integer, metric text, conditions text
-) RETURNS pix.neighbor_pair[]
-LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
-SET search_path = pg_catalog, pg_temp
-AS $$
+-- The nearest of all items that pass, without blocks or an index.
+CREATE OR REPLACE FUNCTION pix_internal.compare_all_features(
+    queries bytea, number bigint, names text[], model_name text, k bigint, metric text, conditions text
+) RETURNS pix.nearest_pair[]
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     scanned record;
 BEGIN
-    PERFORM pix._check_queries(queries, number, metric);
-    scanned := pix._scan(queries, number, names, model_name, k, metric, conditions);
-    RETURN pix._rank(
+    PERFORM pix_internal.check_queries(queries, number, metric);
+    scanned := pix_internal.scan_features(queries, number, names, model_name, k, metric, conditions);
+    RETURN pix_internal.rank_neighbors(
         NULL, queries, number, names, NULL, NULL, NULL, NULL,
         scanned.scanned_queries, scanned.scanned_ids, scanned.scanned_distances, k, metric, true
     );
 END
 $$;
-COMMENT ON FUNCTION pix._compare_all(bytea, integer, text[], text, integer, text, text) IS
-'Internal: the nearest of all items that pass, without blocks or an index. Errors: PX030 to PX032. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._compare_all(bytea, integer, text[], text, integer, text, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._compare_all(bytea, integer, text[], text, integer, text, text) TO pix_reader;
 
+-- The k nearest items to each query that pass a filter, the item that a query belongs to left out; ties in the order of
+-- item_id.
 -- A few rows by their keys are what is asked for here, and statistics lag behind tables that grow fast: so the planner has
 -- no choice; what looks at many rows gives it back.
 --
 -- Candidates are asked for in growing numbers until each query has k answers. When that becomes dear, or few items pass the
 -- filter at all, every one that passes is compared: so there are fewer than k only if there are no more.
-CREATE OR REPLACE FUNCTION pix._search(
-    queries bytea, number integer, names text[], model pix.models, k integer, metric text, index pix.indexes,
+CREATE OR REPLACE FUNCTION pix_internal.search_neighbors(
+    queries bytea, number bigint, names text[], model pix.models, k bigint, metric text, index pix.indexes,
     filter pix.item_filter
-) RETURNS pix.neighbor_pair[]
-LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
-SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan
-AS $$
+) RETURNS pix.nearest_pair[]
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
-    pack pix.packs;
+    pack pix_internal.packs;
     conditions text := '';
     use_index boolean := index.index_name IS NOT NULL;
-    wanted bigint := k::bigint + 4 + coalesce(cardinality(filter.excluded), 0);
+    wanted bigint := k::bigint + 4 + coalesce(cardinality(filter.except_ids), 0);
     rerank integer := coalesce((index.parameters ->> 'rerank')::integer, 0);
     key text;
     key_before text;
@@ -221,32 +103,36 @@ DECLARE
     candidate_ids text[];
     item_ids text[];
     blocks integer[];
-    block_rows integer[];
+    positions integer[];
     scanned_queries integer[];
     scanned_ids text[];
     scanned_distances double precision[];
-    answer pix.neighbor_pair[];
+    answer pix.nearest_pair[];
 BEGIN
     IF NOT filter IS NULL THEN
-        conditions := pix._conditions(filter);
+        conditions := pix_internal.filter_conditions(filter);
     END IF;
-    SELECT p.* INTO pack FROM pix.packs p WHERE p.model_name = model.model_name;
+    SELECT p.* INTO pack FROM pix_internal.packs p WHERE p.model_name = model.model_name;
     IF NOT FOUND OR pack.model_checksum IS DISTINCT FROM model.checksum
-        OR filter.candidates IS NOT NULL OR (conditions <> '' AND pix._few_pass(model.model_name, conditions))
+        OR filter.only_ids IS NOT NULL OR (conditions <> '' AND pix_internal.few_pass(model.model_name, conditions))
     THEN
-        RETURN pix._compare_all(queries, number, names, model.model_name, k, metric, conditions);
+        answer := pix_internal.compare_all_features(queries, number, names, model.model_name, k, metric, conditions);
+        IF coalesce(cardinality(answer), 0) = 0 AND conditions <> '' THEN
+            PERFORM pix_internal.check_filter(filter);
+        END IF;
+        RETURN answer;
     END IF;
     LOOP
         IF use_index AND wanted > 2000 THEN
             use_index := false;
             scanned_queries := NULL;
-            wanted := k::bigint + 4 + coalesce(cardinality(filter.excluded), 0);
+            wanted := k::bigint + 4 + coalesce(cardinality(filter.except_ids), 0);
         END IF;
         IF wanted * model.dimensions > 25000000 THEN  -- 100 MB of vectors
-            RETURN pix._compare_all(queries, number, names, model.model_name, k, metric, conditions);
+            RETURN pix_internal.compare_all_features(queries, number, names, model.model_name, k, metric, conditions);
         ELSIF number > 1 AND number * greatest(wanted, rerank) > 1000000 THEN
             FOR i IN 1 .. number LOOP
-                answer := answer || pix._search(
+                answer := answer || pix_internal.search_neighbors(
                     substr(queries, 4 * model.dimensions * (i - 1) + 1, 4 * model.dimensions), 1, names[i:i],
                     model, k, metric, index, filter
                 );
@@ -254,32 +140,32 @@ BEGIN
             RETURN answer;
         END IF;
         searched := CASE WHEN use_index THEN index.packed_in ELSE pack.packed_in END;
-        key := CASE WHEN use_index THEN index.design_checksum ELSE pack.checksum END;
-        candidate_ids := pix._candidates(
+        key := CASE WHEN use_index THEN index.state_checksum ELSE pack.checksum END;
+        candidate_ids := pix_internal.find_candidates(
             key, pack.checksum,
             queries, number, (CASE WHEN use_index THEN greatest(wanted, rerank) ELSE wanted END)::integer, metric
         );
         IF candidate_ids IS NULL THEN  -- not mapped yet
             IF key_before IS NOT DISTINCT FROM key THEN
-                PERFORM pix._raise_files_vanish();
+                PERFORM pix_internal.raise_files_vanish();
             END IF;
             key_before := key;
-            PERFORM pix._open_blocks(model.model_name);
+            PERFORM pix_internal.open_blocks(model.model_name);
             IF use_index THEN
-                PERFORM pix._open_index(index.index_name);
+                PERFORM pix_internal.open_index(index.index_name);
             END IF;
             CONTINUE;
         END IF;
         -- Which of them may be answers, and where in the blocks their vectors are.
         IF conditions = '' THEN
-            SELECT array_agg(f.item_id), array_agg(f.block), array_agg(f.block_row) INTO item_ids, blocks, block_rows
+            SELECT array_agg(f.item_id), array_agg(f.block), array_agg(f.position) INTO item_ids, blocks, positions
             FROM pix.current_features f
             WHERE f.item_id = ANY (candidate_ids) AND f.model_name = model.model_name AND f.packed_in <= searched;
         ELSE
-            EXECUTE 'SELECT array_agg(f.item_id), array_agg(f.block), array_agg(f.block_row)
+            EXECUTE 'SELECT array_agg(f.item_id), array_agg(f.block), array_agg(f.position)
                 FROM pix.current_features f
                 WHERE f.item_id = ANY ($1) AND f.model_name = $2 AND f.packed_in <= $3' || conditions
-            INTO item_ids, blocks, block_rows USING candidate_ids, model.model_name, searched;
+            INTO item_ids, blocks, positions USING candidate_ids, model.model_name, searched;
         END IF;
         IF scanned_after IS DISTINCT FROM searched AND (
             EXISTS (SELECT FROM pix.features f WHERE f.model_name = model.model_name AND f.packed_in > searched)
@@ -287,14 +173,14 @@ BEGIN
         ) THEN
             SELECT s.scanned_queries, s.scanned_ids, s.scanned_distances
             INTO scanned_queries, scanned_ids, scanned_distances
-            FROM pix._scan(
+            FROM pix_internal.scan_features(
                 queries, number, names, model.model_name, k, metric,
                 conditions || format(' AND (f.packed_in IS NULL OR f.packed_in > %s)', searched)
             ) s;
             scanned_after := searched;
         END IF;
-        answer := pix._rank(
-            pack.checksum, queries, number, names, candidate_ids, item_ids, blocks, block_rows,
+        answer := pix_internal.rank_neighbors(
+            pack.checksum, queries, number, names, candidate_ids, item_ids, blocks, positions,
             scanned_queries, scanned_ids, scanned_distances, k, metric, NOT use_index AND wanted >= pack.items
         );
         EXIT WHEN answer IS NOT NULL;
@@ -303,20 +189,13 @@ BEGIN
     RETURN answer;
 END
 $$;
-COMMENT ON FUNCTION pix._search(bytea, integer, text[], pix.models, integer, text, pix.indexes, pix.item_filter) IS
-'Internal: the k nearest items to each query that pass a filter, the item that a query belongs to left out; ties in the order
-of item_id. Errors: PX024, PX030 to PX032, PX094. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._search(bytea, integer, text[], pix.models, integer, text, pix.indexes, pix.item_filter) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._search(bytea, integer, text[], pix.models, integer, text, pix.indexes, pix.item_filter)
-TO pix_reader;
 
-CREATE OR REPLACE FUNCTION pix._raise_no_features(item_id text, model_name text) RETURNS void
-LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
-SET search_path = pg_catalog, pg_temp
-AS $$
+-- Says why an item has no features.
+CREATE OR REPLACE FUNCTION pix_internal.raise_no_features(item_id text, model_name text) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF NOT EXISTS (SELECT FROM pix.items i WHERE i.item_id = _raise_no_features.item_id)
-        AND NOT EXISTS (SELECT FROM pix.images i WHERE i.item_id = _raise_no_features.item_id)
+    IF NOT EXISTS (SELECT FROM pix.items i WHERE i.item_id = raise_no_features.item_id)
+        AND NOT EXISTS (SELECT FROM pix.images i WHERE i.item_id = raise_no_features.item_id)
     THEN
         RAISE EXCEPTION USING ERRCODE = 'PX040',
             MESSAGE = format('Item %s is not in the catalogue', coalesce(quote_literal(item_id), 'NULL')),
@@ -327,33 +206,23 @@ BEGIN
         HINT = format('CALL pix.extract_features(%L), or see pix.extraction_failures for why there are none.', model_name);
 END
 $$;
-COMMENT ON FUNCTION pix._raise_no_features(text, text) IS
-'Internal: says why an item has no features. Errors: PX040, PX041. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._raise_no_features(text, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._raise_no_features(text, text) TO pix_reader;
 
-CREATE OR REPLACE FUNCTION pix._model_of(model_name text, index pix.indexes, metric text) RETURNS pix.models
-LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
-SET search_path = pg_catalog, pg_temp
-AS $$
+-- The model that is asked for, or that of the index, which must fit it.
+CREATE OR REPLACE FUNCTION pix_internal.searched_model(model_name text, index pix.indexes, metric text) RETURNS pix.models
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    model pix.models := pix._find_model(coalesce(model_name, index.model_name));
+    model pix.models := pix.find_model(coalesce(model_name, index.model_name));
 BEGIN
     IF index.index_name IS NOT NULL THEN
-        PERFORM pix._check_index(index, model, metric);
+        PERFORM pix_internal.check_index(index, model, metric);
     END IF;
     RETURN model;
 END
 $$;
-COMMENT ON FUNCTION pix._model_of(text, pix.indexes, text) IS
-'Internal: the model that is asked for, or that of the index, which must fit it. Errors: PX020, PX092. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._model_of(text, pix.indexes, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._model_of(text, pix.indexes, text) TO pix_reader;
 
-CREATE OR REPLACE FUNCTION pix._check_dimensions(bytes integer, model pix.models) RETURNS void
-LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
+-- Refuses a vector that is none of the model.
+CREATE OR REPLACE FUNCTION pix_internal.check_dimensions(bytes bigint, model pix.models) RETURNS void
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF bytes IS DISTINCT FROM 4 * model.dimensions THEN
         RAISE EXCEPTION USING ERRCODE = 'PX030',
@@ -362,233 +231,155 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION pix._check_dimensions(integer, pix.models) IS
-'Internal: refuses a vector that is none of the model. Errors: PX030. Runs: either.';
-REVOKE ALL ON FUNCTION pix._check_dimensions(integer, pix.models) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._check_dimensions(integer, pix.models) TO pix_reader;
 
-CREATE OR REPLACE FUNCTION pix._nearest(
-    item_id text, k integer, model_name text, metric text, index_name text, filter pix.item_filter
-) RETURNS pix.neighbor_pair[]
-LANGUAGE plpgsql STABLE PARALLEL RESTRICTED COST 100000
-SET search_path = pg_catalog, pg_temp
-SET plan_cache_mode = force_generic_plan
-AS $$
+-- pix.nearest as an array.
+CREATE OR REPLACE FUNCTION pix_internal.nearest(
+    item_id text, k bigint, model_name text, metric text, index_name text, filter pix.item_filter
+) RETURNS pix.nearest_pair[]
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED COST 100000 SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     index pix.indexes;
     model pix.models;
     query pix.feature_vector;
     used_metric text;
 BEGIN
-    PERFORM pix._require_coordinator(
+    PERFORM pix_internal.require_coordinator(
         'pix.nearest',
         'Give it one item, where its result is joined or stored as a value or variable; for many, use pix.nearest_many.'
     );
-    PERFORM pix._check_k(k);
+    PERFORM pix_internal.check_range('k', k, 1);
     IF index_name IS NOT NULL THEN
-        index := pix._find_index(index_name);
+        index := pix_internal.find_index(index_name);
     END IF;
-    model := pix._model_of(model_name, index, metric);
+    model := pix_internal.searched_model(model_name, index, metric);
     used_metric := coalesce(metric, index.metric, 'cosine');
     SELECT f.vector INTO query FROM pix.current_features f
-    WHERE f.item_id = _nearest.item_id AND f.model_name = model.model_name;
+    WHERE f.item_id = nearest.item_id AND f.model_name = model.model_name;
     IF NOT FOUND THEN
-        PERFORM pix._raise_no_features(item_id, model.model_name);
+        PERFORM pix_internal.raise_no_features(item_id, model.model_name);
     END IF;
-    PERFORM pix._check_dimensions(octet_length(query), model);
-    RETURN pix._search(query, 1, ARRAY[item_id], model, k, used_metric, index, filter);
+    PERFORM pix_internal.check_dimensions(octet_length(query), model);
+    RETURN pix_internal.search_neighbors(query, 1, ARRAY[item_id], model, k, used_metric, index, filter);
 END
 $$;
-COMMENT ON FUNCTION pix._nearest(text, integer, text, text, text, pix.item_filter) IS
-'Internal: pix.nearest as an array. Errors: those of pix.nearest. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._nearest(text, integer, text, text, text, pix.item_filter) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._nearest(text, integer, text, text, text, pix.item_filter) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix.nearest(
-    item_id text, k integer DEFAULT 10, model_name text DEFAULT NULL, metric text DEFAULT NULL, index_name text DEFAULT NULL,
-    candidates text[] DEFAULT NULL, "exclude" text[] DEFAULT NULL, filter_label text DEFAULT NULL,
-    filter_brand text DEFAULT NULL, filter_category text DEFAULT NULL, min_price numeric DEFAULT NULL,
-    max_price numeric DEFAULT NULL, filter_clustering text DEFAULT NULL, filter_cluster integer DEFAULT NULL
-) RETURNS SETOF pix.neighbor
-LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 10
-AS $$
-SELECT n.rank, n.neighbor_id, n.distance FROM pix._unnest(pix._nearest(
-    item_id, k, model_name, metric, index_name,
-    ROW(candidates, "exclude", filter_label, filter_brand, filter_category, min_price, max_price,
-        filter_clustering, filter_cluster)::pix.item_filter
-)) n
+    item_id text, k bigint DEFAULT 10, model_name text DEFAULT NULL, metric text DEFAULT NULL, index_name text DEFAULT NULL,
+    filter pix.item_filter DEFAULT NULL
+) RETURNS SETOF pix.nearest_item
+LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 10 AS $$
+SELECT n.rank, n.neighbor_id, n.distance FROM pix_internal.unnest(pix_internal.nearest(item_id, k, model_name, metric, index_name, filter)) n
 $$;
-COMMENT ON FUNCTION
-    pix.nearest(text, integer, text, text, text, text[], text[], text, text, text, numeric, numeric, text, integer)
-IS
+COMMENT ON FUNCTION pix.nearest IS
 'Look-alikes of an item: the k items with the nearest features, itself left out.
 Arguments: item_id; k; model_name (NULL: that of the index, or the default model); metric: cosine, euclidean, or dot (NULL:
-that of the index, or cosine); index_name, one that pix.build_index has built (NULL: exact search). Which items may be
-neighbours (each NULL: all): candidates, only these; exclude, none of these ("exclude" on
-Greenplum, where the word is reserved); filter_label, those with this label in any label set; filter_brand;
-filter_category, those with this word anywhere in their categories; min_price and max_price; filter_clustering and
-filter_cluster, those in this cluster, or below it in a hierarchy.
+that of the index, or cosine); index_name, one that pix.build_index has built (NULL: exact search); filter, which items may be
+neighbors, as pix.items_where makes it (NULL: all).
 Result: rank (from 1), item_id, distance (as pix.distance), by an index too; fewer than k rows only if no more items pass.
 Errors: PX020 unknown model, PX024 a cache folder that cannot be used, PX030 vectors that cannot be compared, PX031 a vector
-of zeros, PX032 unknown metric, PX033 k below 1, PX040 unknown item, PX041 an item without features, PX060 a call as a part
+of zeros, PX032 unknown metric, PX003 k below 1, PX040 unknown item, PX041 an item without features, PX060 a call as a part
 of a larger query on a cluster, PX090 unknown index, PX092 an index of another model or metric, PX094 a damaged index, PX100
-unknown clustering, PX101 a cluster without its clustering, PX103 a clustering whose model has changed, PX105 unknown cluster.
+unknown clustering, PX003 a cluster without its clustering, PX103 a clustering whose model has changed, PX105 unknown cluster.
 Runs: coordinator; on a cluster for one item at a time, given as a value where the result is joined or stored.
 Example: SELECT n.rank, n.distance, i.title FROM pix.nearest(''B005IYS5ZA'', k => 10) n JOIN pix.items i USING (item_id) ORDER BY n.rank;';
-REVOKE ALL ON FUNCTION
-    pix.nearest(text, integer, text, text, text, text[], text[], text, text, text, numeric, numeric, text, integer)
-FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION
-    pix.nearest(text, integer, text, text, text, text[], text[], text, text, text, numeric, numeric, text, integer)
-TO pix_reader;
 
-CREATE OR REPLACE FUNCTION pix._nearest_to_vector(
-    query pix.feature_vector, k integer, model pix.models, metric text, index pix.indexes, filter pix.item_filter
-) RETURNS pix.neighbor_pair[]
-LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
-SET search_path = pg_catalog, pg_temp
-AS $$
+-- The nearest items to a vector of a model.
+CREATE OR REPLACE FUNCTION pix_internal.nearest_to_vector(
+    query pix.feature_vector, k bigint, model pix.models, metric text, index pix.indexes, filter pix.item_filter
+) RETURNS pix.nearest_pair[]
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     used_metric text := coalesce(metric, index.metric, 'cosine');
 BEGIN
-    PERFORM pix._check_dimensions(octet_length(query), model);
-    RETURN pix._search(query, 1, ARRAY[NULL::text], model, k, used_metric, index, filter);
+    PERFORM pix_internal.check_dimensions(octet_length(query), model);
+    RETURN pix_internal.search_neighbors(query, 1, ARRAY[NULL::text], model, k, used_metric, index, filter);
 END
 $$;
-COMMENT ON FUNCTION pix._nearest_to_vector(pix.feature_vector, integer, pix.models, text, pix.indexes, pix.item_filter) IS
-'Internal: the nearest items to a vector of a model. Errors: PX030 to PX032. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._nearest_to_vector(pix.feature_vector, integer, pix.models, text, pix.indexes, pix.item_filter)
-FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._nearest_to_vector(
-    pix.feature_vector, integer, pix.models, text, pix.indexes, pix.item_filter
-) TO pix_reader;
 
-CREATE OR REPLACE FUNCTION pix._nearest_to_image(
-    content bytea, k integer, model_name text, metric text, index_name text, filter pix.item_filter
-) RETURNS pix.neighbor_pair[]
-LANGUAGE plpgsql STABLE PARALLEL RESTRICTED COST 1000000
-SET search_path = pg_catalog, pg_temp
-AS $$
+-- pix.nearest_to_image as an array.
+CREATE OR REPLACE FUNCTION pix_internal.nearest_to_image(
+    content bytea, k bigint, model_name text, metric text, index_name text, filter pix.item_filter
+) RETURNS pix.nearest_pair[]
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED COST 1000000 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     index pix.indexes;
     model pix.models;
 BEGIN
-    PERFORM pix._require_coordinator(
+    PERFORM pix_internal.require_coordinator(
         'pix.nearest_to_image',
         'Give it one picture, where its result is joined or stored as a value or variable; or use pix.nearest_many.'
     );
-    PERFORM pix._check_k(k);
+    PERFORM pix_internal.check_range('k', k, 1);
     IF content IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'PX010', MESSAGE = 'The picture is NULL',
             HINT = 'Pass the bytes of a picture file.';
     END IF;
     IF index_name IS NOT NULL THEN
-        index := pix._find_index(index_name);
+        index := pix_internal.find_index(index_name);
     END IF;
-    model := pix._model_of(model_name, index, metric);
-    RETURN pix._nearest_to_vector(pix.embed(content, model.model_name), k, model, metric, index, filter);
+    model := pix_internal.searched_model(model_name, index, metric);
+    RETURN pix_internal.nearest_to_vector(pix.embed(content, model.model_name), k, model, metric, index, filter);
 END
 $$;
-COMMENT ON FUNCTION pix._nearest_to_image(bytea, integer, text, text, text, pix.item_filter) IS
-'Internal: pix.nearest_to_image as an array. Errors: those of pix.nearest_to_image. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._nearest_to_image(bytea, integer, text, text, text, pix.item_filter) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._nearest_to_image(bytea, integer, text, text, text, pix.item_filter) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix.nearest_to_image(
-    content bytea, k integer DEFAULT 10, model_name text DEFAULT NULL, metric text DEFAULT NULL,
-    index_name text DEFAULT NULL, candidates text[] DEFAULT NULL, "exclude" text[] DEFAULT NULL,
-    filter_label text DEFAULT NULL, filter_brand text DEFAULT NULL, filter_category text DEFAULT NULL,
-    min_price numeric DEFAULT NULL, max_price numeric DEFAULT NULL, filter_clustering text DEFAULT NULL,
-    filter_cluster integer DEFAULT NULL
-) RETURNS SETOF pix.neighbor
-LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 10
-AS $$
-SELECT n.rank, n.neighbor_id, n.distance FROM pix._unnest(pix._nearest_to_image(
-    content, k, model_name, metric, index_name,
-    ROW(candidates, "exclude", filter_label, filter_brand, filter_category, min_price, max_price,
-        filter_clustering, filter_cluster)::pix.item_filter
-)) n
+    content bytea, k bigint DEFAULT 10, model_name text DEFAULT NULL, metric text DEFAULT NULL,
+    index_name text DEFAULT NULL, filter pix.item_filter DEFAULT NULL
+) RETURNS SETOF pix.nearest_item
+LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 10 AS $$
+SELECT n.rank, n.neighbor_id, n.distance FROM pix_internal.unnest(pix_internal.nearest_to_image(content, k, model_name, metric, index_name, filter)) n
 $$;
-COMMENT ON FUNCTION
-    pix.nearest_to_image(bytea, integer, text, text, text, text[], text[], text, text, text, numeric, numeric, text, integer)
-IS
+COMMENT ON FUNCTION pix.nearest_to_image IS
 'Look-alikes of a picture that need not be in the catalogue.
 Arguments: content, the bytes of a picture file; all others as for pix.nearest.
 Result: rank (from 1), item_id, distance (as pix.distance).
 Errors: those of pix.embed and of pix.nearest.
 Runs: coordinator; on a cluster for one picture at a time, given as a value where the result is joined or stored.
-Example: SELECT * FROM pix.nearest_to_image((SELECT content FROM pix.images LIMIT 1), k => 5, max_price => 100);';
-REVOKE ALL ON FUNCTION
-    pix.nearest_to_image(bytea, integer, text, text, text, text[], text[], text, text, text, numeric, numeric, text, integer)
-FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION
-    pix.nearest_to_image(bytea, integer, text, text, text, text[], text[], text, text, text, numeric, numeric, text, integer)
-TO pix_reader;
+Example: SELECT * FROM pix.nearest_to_image((SELECT content FROM pix.images LIMIT 1), k => 5, filter => pix.items_where(max_price => 100));';
 
-CREATE OR REPLACE FUNCTION pix._nearest_to_numbers(
-    numbers real[], k integer, model_name text, metric text, index_name text, filter pix.item_filter
-) RETURNS pix.neighbor_pair[]
-LANGUAGE plpgsql STABLE PARALLEL RESTRICTED COST 100000
-SET search_path = pg_catalog, pg_temp
-AS $$
+-- pix.nearest_to_vector as an array.
+CREATE OR REPLACE FUNCTION pix_internal.nearest_to_array(
+    numbers double precision[], k bigint, model_name text, metric text, index_name text, filter pix.item_filter
+) RETURNS pix.nearest_pair[]
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED COST 100000 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     index pix.indexes;
     model pix.models;
 BEGIN
-    PERFORM pix._require_coordinator(
+    PERFORM pix_internal.require_coordinator(
         'pix.nearest_to_vector', 'Give it one vector, where its result is joined or stored as a value or variable.'
     );
-    PERFORM pix._check_k(k);
+    PERFORM pix_internal.check_range('k', k, 1);
     IF index_name IS NOT NULL THEN
-        index := pix._find_index(index_name);
+        index := pix_internal.find_index(index_name);
     END IF;
-    model := pix._model_of(model_name, index, metric);
-    RETURN pix._nearest_to_vector(pix.from_array(numbers), k, model, metric, index, filter);
+    model := pix_internal.searched_model(model_name, index, metric);
+    RETURN pix_internal.nearest_to_vector(pix.from_array(numbers), k, model, metric, index, filter);
 END
 $$;
-COMMENT ON FUNCTION pix._nearest_to_numbers(real[], integer, text, text, text, pix.item_filter) IS
-'Internal: pix.nearest_to_vector as an array. Errors: those of pix.nearest_to_vector. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._nearest_to_numbers(real[], integer, text, text, text, pix.item_filter) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._nearest_to_numbers(real[], integer, text, text, text, pix.item_filter) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix.nearest_to_vector(
-    vector real[], k integer DEFAULT 10, model_name text DEFAULT NULL, metric text DEFAULT NULL,
-    index_name text DEFAULT NULL, candidates text[] DEFAULT NULL, "exclude" text[] DEFAULT NULL,
-    filter_label text DEFAULT NULL, filter_brand text DEFAULT NULL, filter_category text DEFAULT NULL,
-    min_price numeric DEFAULT NULL, max_price numeric DEFAULT NULL, filter_clustering text DEFAULT NULL,
-    filter_cluster integer DEFAULT NULL
-) RETURNS SETOF pix.neighbor
-LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 10
-AS $$
-SELECT n.rank, n.neighbor_id, n.distance FROM pix._unnest(pix._nearest_to_numbers(
-    vector, k, model_name, metric, index_name,
-    ROW(candidates, "exclude", filter_label, filter_brand, filter_category, min_price, max_price,
-        filter_clustering, filter_cluster)::pix.item_filter
-)) n
+    vector double precision[], k bigint DEFAULT 10, model_name text DEFAULT NULL, metric text DEFAULT NULL,
+    index_name text DEFAULT NULL, filter pix.item_filter DEFAULT NULL
+) RETURNS SETOF pix.nearest_item
+LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 10 AS $$
+SELECT n.rank, n.neighbor_id, n.distance FROM pix_internal.unnest(pix_internal.nearest_to_array(vector, k, model_name, metric, index_name, filter)) n
 $$;
-COMMENT ON FUNCTION
-    pix.nearest_to_vector(real[], integer, text, text, text, text[], text[], text, text, text, numeric, numeric, text, integer)
-IS
+COMMENT ON FUNCTION pix.nearest_to_vector IS
 'The items whose features are nearest to a vector, such as the mean of what somebody likes.
 Arguments: vector, as many numbers as the model has dimensions; all others as for pix.nearest.
 Result: rank (from 1), item_id, distance (as pix.distance).
 Errors: those of pix.nearest, PX030 also for other dimensions, and numbers that are missing or not finite.
 Runs: coordinator; on a cluster for one vector at a time, given as a value where the result is joined or stored.
 Example: SELECT * FROM pix.nearest_to_vector((SELECT features FROM pix.feature_arrays WHERE model_name = ''mini_inception'' LIMIT 1), k => 5);';
-REVOKE ALL ON FUNCTION
-    pix.nearest_to_vector(real[], integer, text, text, text, text[], text[], text, text, text, numeric, numeric, text, integer)
-FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION
-    pix.nearest_to_vector(real[], integer, text, text, text, text[], text[], text, text, text, numeric, numeric, text, integer)
-TO pix_reader;
 
+-- pix.nearest_many as an array.
 -- Many queries at once: one matrix product for each block.
-CREATE OR REPLACE FUNCTION pix._nearest_many(
-    item_ids text[], k integer, model_name text, metric text, index_name text, filter pix.item_filter
-) RETURNS pix.neighbor_pair[]
-LANGUAGE plpgsql STABLE PARALLEL RESTRICTED COST 1000000
-SET search_path = pg_catalog, pg_temp
-AS $$
+CREATE OR REPLACE FUNCTION pix_internal.nearest_many(
+    item_ids text[], k bigint, model_name text, metric text, index_name text, filter pix.item_filter
+) RETURNS pix.nearest_pair[]
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED COST 1000000 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     index pix.indexes;
     model pix.models;
@@ -600,78 +391,58 @@ DECLARE
     piece text[];
     step integer;
     queries bytea;
-    answers pix.neighbor_pair[];
+    answers pix.nearest_pair[];
 BEGIN
-    PERFORM pix._require_coordinator(
+    PERFORM pix_internal.require_coordinator(
         'pix.nearest_many',
         'Call it once for all items; where its result is joined or stored, give it a value or variable, not a subquery.'
     );
-    PERFORM pix._check_k(k);
+    PERFORM pix_internal.check_range('k', k, 1);
     IF index_name IS NOT NULL THEN
-        index := pix._find_index(index_name);
+        index := pix_internal.find_index(index_name);
     END IF;
-    model := pix._model_of(model_name, index, metric);
+    model := pix_internal.searched_model(model_name, index, metric);
     used_metric := coalesce(metric, index.metric, 'cosine');
     -- Asked first: Greenplum 7.0's optimizer crashes where a column is compared with an array of nothing but NULL.
     IF item_ids IS NULL OR EXISTS (SELECT FROM unnest(item_ids) i WHERE i IS NULL) THEN
-        PERFORM pix._raise_no_features(NULL, model.model_name);
+        PERFORM pix_internal.raise_no_features(NULL, model.model_name);
     END IF;
     SELECT array_agg(f.item_id ORDER BY f.item_id),
         min(octet_length(f.vector)) FILTER (WHERE octet_length(f.vector) <> 4 * model.dimensions)
     INTO names, damaged
     FROM pix.current_features f WHERE f.model_name = model.model_name AND f.item_id = ANY (item_ids);
     IF damaged IS NOT NULL THEN
-        PERFORM pix._check_dimensions(damaged, model);
+        PERFORM pix_internal.check_dimensions(damaged, model);
     END IF;
     SELECT unnest(item_ids) EXCEPT SELECT unnest(names) ORDER BY 1 LIMIT 1 INTO missing;
     IF missing IS NOT NULL THEN
-        PERFORM pix._raise_no_features(missing, model.model_name);
+        PERFORM pix_internal.raise_no_features(missing, model.model_name);
     END IF;
-    SELECT p.items INTO items FROM pix.packs p WHERE p.model_name = model.model_name;
+    SELECT p.items INTO items FROM pix_internal.packs p WHERE p.model_name = model.model_name;
     -- As many queries at once as keep their proximities to all items under 100 MB.
     step := greatest(1, least(25000000 / (coalesce(items, 0) + 1), 1000));
     FOR start IN 1 .. coalesce(cardinality(names), 0) BY step LOOP
         piece := names[start:start + step - 1];
         SELECT string_agg(f.vector, ''::bytea ORDER BY f.item_id) INTO queries
         FROM pix.current_features f WHERE f.model_name = model.model_name AND f.item_id = ANY (piece);
-        answers := answers || pix._search(queries, cardinality(piece), piece, model, k, used_metric, index, filter);
+        answers := answers || pix_internal.search_neighbors(queries, cardinality(piece), piece, model, k, used_metric, index, filter);
     END LOOP;
     RETURN answers;
 END
 $$;
-COMMENT ON FUNCTION pix._nearest_many(text[], integer, text, text, text, pix.item_filter) IS
-'Internal: pix.nearest_many as an array. Errors: those of pix.nearest_many. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._nearest_many(text[], integer, text, text, text, pix.item_filter) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._nearest_many(text[], integer, text, text, text, pix.item_filter) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix.nearest_many(
-    item_ids text[], k integer DEFAULT 10, model_name text DEFAULT NULL, metric text DEFAULT NULL,
-    index_name text DEFAULT NULL, candidates text[] DEFAULT NULL, "exclude" text[] DEFAULT NULL,
-    filter_label text DEFAULT NULL, filter_brand text DEFAULT NULL, filter_category text DEFAULT NULL,
-    min_price numeric DEFAULT NULL, max_price numeric DEFAULT NULL, filter_clustering text DEFAULT NULL,
-    filter_cluster integer DEFAULT NULL
-) RETURNS SETOF pix.neighbor_pair
-LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 100
-AS $$
+    item_ids text[], k bigint DEFAULT 10, model_name text DEFAULT NULL, metric text DEFAULT NULL,
+    index_name text DEFAULT NULL, filter pix.item_filter DEFAULT NULL
+) RETURNS SETOF pix.nearest_pair
+LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 100 AS $$
 SELECT n.item_id, n.rank, n.neighbor_id, n.distance
-FROM pix._unnest(pix._nearest_many(
-    item_ids, k, model_name, metric, index_name,
-    ROW(candidates, "exclude", filter_label, filter_brand, filter_category, min_price, max_price,
-        filter_clustering, filter_cluster)::pix.item_filter
-)) n
+FROM pix_internal.unnest(pix_internal.nearest_many(item_ids, k, model_name, metric, index_name, filter)) n
 $$;
-COMMENT ON FUNCTION
-    pix.nearest_many(text[], integer, text, text, text, text[], text[], text, text, text, numeric, numeric, text, integer)
-IS
+COMMENT ON FUNCTION pix.nearest_many IS
 'Look-alikes of many items in one statement: for each, the k items with the nearest features, itself left out.
 Arguments: item_ids (one that is named twice is answered once); all others as for pix.nearest.
 Result: item_id, rank (from 1), neighbor_id, distance (as pix.distance), in the order of item_id and rank.
 Errors: those of pix.nearest.
 Runs: coordinator; on a cluster with the array given as a value where the result is joined or stored.
 Example: SELECT * FROM pix.nearest_many(ARRAY(SELECT item_id FROM pix.features ORDER BY item_id LIMIT 3), k => 2);';
-REVOKE ALL ON FUNCTION
-    pix.nearest_many(text[], integer, text, text, text, text[], text[], text, text, text, numeric, numeric, text, integer)
-FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION
-    pix.nearest_many(text[], integer, text, text, text, text[], text[], text, text, text, numeric, numeric, text, integer)
-TO pix_reader;

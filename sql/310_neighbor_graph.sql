@@ -1,131 +1,89 @@
 -- All against all: queries of some blocks are compared with every block, where it is stored, in parallel; what is near is
 -- merged on the coordinator.
 
-CREATE OR REPLACE FUNCTION pix._nearest_in_block(
-    queries bytea, number integer, vectors bytea, norms bytea, k integer, metric text
+-- Candidates for the k nearest to each query in one block.
+CREATE OR REPLACE FUNCTION pix_internal.nearest_in_block(
+    queries bytea, number bigint, vectors bytea, norms bytea, k bigint, metric text
 ) RETURNS bytea
-LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE COST 1000000
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'neighbor_graph.nearest_in_block', queries, number, vectors, norms, k, metric)
-$$;
-COMMENT ON FUNCTION pix._nearest_in_block(bytea, integer, bytea, bytea, integer, text) IS
-'Internal: candidates for the k nearest to each query in one block. Runs: either.';
-REVOKE ALL ON FUNCTION pix._nearest_in_block(bytea, integer, bytea, bytea, integer, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._nearest_in_block(bytea, integer, bytea, bytea, integer, text) TO pix_admin;
+LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE COST 1000000 SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'neighbor_graph.nearest_in_block', queries, number, vectors, norms, k, metric)$$;
 
-CREATE OR REPLACE FUNCTION pix._alike_in_block(
-    queries bytea, number integer, vectors bytea, norms bytea, max_distance double precision
+-- Pairs of a query and a vector of one block that may be that near.
+CREATE OR REPLACE FUNCTION pix_internal.alike_in_block(
+    queries bytea, number bigint, vectors bytea, norms bytea, max_distance double precision
 ) RETURNS bytea
-LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE COST 1000000
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'neighbor_graph.alike_in_block', queries, number, vectors, norms, max_distance)
-$$;
-COMMENT ON FUNCTION pix._alike_in_block(bytea, integer, bytea, bytea, double precision) IS
-'Internal: pairs of a query and a vector of one block that may be that near. Runs: either.';
-REVOKE ALL ON FUNCTION pix._alike_in_block(bytea, integer, bytea, bytea, double precision) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._alike_in_block(bytea, integer, bytea, bytea, double precision) TO pix_admin;
+LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE COST 1000000 SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'neighbor_graph.alike_in_block', queries, number, vectors, norms, max_distance)$$;
 
-CREATE OR REPLACE FUNCTION pix._merge_neighbors(
-    key text, asked integer[], numbers integer[], parts bytea[], k integer, metric text,
+-- The k nearest to each item of some blocks, out of what was found in all.
+CREATE OR REPLACE FUNCTION pix_internal.merge_neighbors(
+    key text, asked integer[], numbers integer[], parts bytea[], k bigint, metric text,
     OUT item_ids text[], OUT ranks integer[], OUT neighbor_ids text[], OUT distances double precision[]
 )
-LANGUAGE plpython3u STABLE STRICT PARALLEL RESTRICTED
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'neighbor_graph.merge', key, asked, numbers, parts, k, metric)
-$$;
-COMMENT ON FUNCTION pix._merge_neighbors(text, integer[], integer[], bytea[], integer, text) IS
-'Internal: the k nearest to each item of some blocks, out of what was found in all. Errors: PX030. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._merge_neighbors(text, integer[], integer[], bytea[], integer, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._merge_neighbors(text, integer[], integer[], bytea[], integer, text) TO pix_admin;
+LANGUAGE plpython3u STABLE STRICT PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'neighbor_graph.merge_neighbors', key, asked, numbers, parts, k, metric)$$;
 
-CREATE OR REPLACE FUNCTION pix._merge_pairs(
+-- Pairs of items that are that near, each once.
+CREATE OR REPLACE FUNCTION pix_internal.merge_pairs(
     key text, asked integer[], numbers integer[], parts bytea[], max_distance double precision, known bigint,
     OUT item_ids text[], OUT duplicate_ids text[], OUT distances double precision[]
 )
-LANGUAGE plpython3u STABLE STRICT PARALLEL RESTRICTED
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'neighbor_graph.pairs', key, asked, numbers, parts, max_distance, known)
-$$;
-COMMENT ON FUNCTION pix._merge_pairs(text, integer[], integer[], bytea[], double precision, bigint) IS
-'Internal: pairs of items that are that near, each once. Errors: PX096. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._merge_pairs(text, integer[], integer[], bytea[], double precision, bigint) FROM PUBLIC, pix_reader, pix_app, pix_admin;
+LANGUAGE plpython3u STABLE STRICT PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'neighbor_graph.merge_pairs', key, asked, numbers, parts, max_distance, known)$$;
 
+-- The query that compares the vectors of some blocks, $queries (and their number), with every block b.
 -- The queries are selected in the statement: a constant of megabytes would be sent to workers as text.
-CREATE OR REPLACE FUNCTION pix._comparison(expression text) RETURNS text
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
+CREATE OR REPLACE FUNCTION pix_internal.comparison_query(expression text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 SELECT format(
-    'SELECT b.block, %s AS part FROM pix.feature_blocks b WHERE b.model_name = $2 AND b.block >= $3',
+    'SELECT b.block, %s AS part FROM pix_internal.feature_blocks b WHERE b.model_name = $2 AND b.block >= $3',
     replace(
         expression, '$queries',
-        '(SELECT string_agg(q.vectors, '''' ORDER BY array_position($1, q.block)) FROM pix.feature_blocks q
+        '(SELECT string_agg(q.vectors, '''' ORDER BY array_position($1, q.block)) FROM pix_internal.feature_blocks q
         WHERE q.model_name = $2 AND q.block = ANY ($1)), $4'
     )
 )
 $$;
-COMMENT ON FUNCTION pix._comparison(text) IS
-'Internal: the query that compares the vectors of some blocks, $queries (and their number), with every block b. Runs: either.';
-REVOKE ALL ON FUNCTION pix._comparison(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._comparison(text) TO pix_admin;
 
-CREATE OR REPLACE FUNCTION pix._compare_blocks_now(
-    model_name text, asked integer[], expression text, first_block integer, OUT numbers integer[], OUT parts bytea[]
+-- pix_internal.compare_blocks by this backend alone, without writing anything.
+CREATE OR REPLACE FUNCTION pix_internal.compare_blocks_now(
+    model_name text, asked integer[], expression text, first_block bigint, OUT numbers integer[], OUT parts bytea[]
 )
-LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
-SET search_path = pg_catalog, pg_temp
-AS $$
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     number integer;
 BEGIN
     SELECT sum(b.items) INTO number
-    FROM pix.feature_blocks b WHERE b.model_name = _compare_blocks_now.model_name AND b.block = ANY (asked);
-    EXECUTE format('SELECT array_agg(c.block ORDER BY c.block), array_agg(c.part ORDER BY c.block) FROM (%s) c', pix._comparison(expression))
+    FROM pix_internal.feature_blocks b WHERE b.model_name = compare_blocks_now.model_name AND b.block = ANY (asked);
+    EXECUTE format('SELECT array_agg(c.block ORDER BY c.block), array_agg(c.part ORDER BY c.block) FROM (%s) c', pix_internal.comparison_query(expression))
     INTO numbers, parts USING asked, model_name, first_block, number;
 END
 $$;
-COMMENT ON FUNCTION pix._compare_blocks_now(text, integer[], text, integer) IS
-'Internal: pix._compare_blocks by this backend alone, without writing anything. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._compare_blocks_now(text, integer[], text, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
+-- Compares the vectors of some blocks, $queries (and their number), with every block b from a number on; NULLs if more bytes
+-- were found than most.
 -- CREATE TABLE AS is planned in parallel, and what runs inside a function otherwise is not.
-CREATE OR REPLACE FUNCTION pix._compare_blocks(
-    model_name text, asked integer[], expression text, first_block integer, most bigint,
+CREATE OR REPLACE FUNCTION pix_internal.compare_blocks(
+    model_name text, asked integer[], expression text, first_block bigint, most bigint,
     OUT numbers integer[], OUT parts bytea[]
 )
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-SET enable_indexscan = off
-SET enable_bitmapscan = off
-SET min_parallel_table_scan_size = 0
-SET parallel_setup_cost = 0
-SET parallel_tuple_cost = 0
-SET parallel_leader_participation = off
-SET max_parallel_workers_per_gather = 0
-SET jit = off
-AS $$
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET enable_indexscan = off
+SET enable_bitmapscan = off SET min_parallel_table_scan_size = 0 SET parallel_setup_cost = 0 SET parallel_tuple_cost = 0
+SET parallel_leader_participation = off SET max_parallel_workers_per_gather = 0 SET jit = off AS $$
 DECLARE
     number integer;
     found bigint;
 BEGIN
     -- What is found in a block is larger than the queue to the leader: it must be there to read, and not work itself.
     PERFORM set_config(
-        'max_parallel_workers_per_gather', CASE WHEN pix._is_cluster() THEN 0 ELSE pix._cores() END::text, true
+        'max_parallel_workers_per_gather', CASE WHEN pix_internal.is_distributed() THEN 0 ELSE pix_internal.cores() END::text, true
     );
     SELECT sum(b.items) INTO number
-    FROM pix.feature_blocks b WHERE b.model_name = _compare_blocks.model_name AND b.block = ANY (asked);
+    FROM pix_internal.feature_blocks b WHERE b.model_name = compare_blocks.model_name AND b.block = ANY (asked);
     IF to_regclass('pg_temp.pix_compared') IS NOT NULL THEN
         DROP TABLE pg_temp.pix_compared;
     END IF;
-    EXECUTE 'CREATE TEMP TABLE pix_compared ON COMMIT DROP AS ' || pix._comparison(expression) || pix._distributed_by('block')
+    EXECUTE 'CREATE TEMP TABLE pix_compared ON COMMIT DROP AS ' || pix_internal.comparison_query(expression) || pix_internal.distributed_by('block')
     USING asked, model_name, first_block, number;
     SELECT sum(octet_length(c.part)::bigint) INTO found FROM pg_temp.pix_compared c;
     IF found > most THEN
@@ -135,49 +93,37 @@ BEGIN
     FROM pg_temp.pix_compared c;
 END
 $$;
-COMMENT ON FUNCTION pix._compare_blocks(text, integer[], text, integer, bigint) IS
-'Internal: compares the vectors of some blocks, $queries (and their number), with every block b from a number on;
-NULLs if more bytes were found than most.
-Runs: coordinator; the work is done in parallel workers or on the segments.';
-REVOKE ALL ON FUNCTION pix._compare_blocks(text, integer[], text, integer, bigint) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._compare_blocks(text, integer[], text, integer, bigint) TO pix_admin;
 
-CREATE OR REPLACE FUNCTION pix._next_blocks(model pix.models, done integer[], most bigint) RETURNS integer[]
-LANGUAGE sql STABLE PARALLEL RESTRICTED
-SET search_path = pg_catalog, pg_temp
-AS $$
+-- Blocks whose items are taken together next; NULL when all are done.
+CREATE OR REPLACE FUNCTION pix_internal.next_blocks(model pix.models, done integer[], most bigint) RETURNS integer[]
+LANGUAGE sql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
 -- As many rows as make the reading of every block worth its while: 4,000, or 32 MB; and whose answers are not too many.
 SELECT array_agg(b.block ORDER BY b.block) FROM (
     SELECT b.block, b.items, sum(b.items) OVER (ORDER BY b.block) - b.items AS before
-    FROM pix.feature_blocks b WHERE b.model_name = (model).model_name AND b.block <> ALL (done)
+    FROM pix_internal.feature_blocks b WHERE b.model_name = (model).model_name AND b.block <> ALL (done)
 ) b
 WHERE b.before = 0 OR b.before + b.items <= least(4000, 8388608 / (model).dimensions, most)
 $$;
-COMMENT ON FUNCTION pix._next_blocks(pix.models, integer[], bigint) IS
-'Internal: blocks whose items are taken together next; NULL when all are done. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._next_blocks(pix.models, integer[], bigint) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._next_blocks(pix.models, integer[], bigint) TO pix_admin;
 
-CREATE OR REPLACE FUNCTION pix._neighbors_of_blocks(
-    model pix.models, key text, asked integer[], k integer, metric text
+-- Stores the neighbors of the items of some blocks.
+CREATE OR REPLACE FUNCTION pix_internal.store_neighbors_of_blocks(
+    model pix.models, key text, asked integer[], k bigint, metric text
 ) RETURNS bigint
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     compared record;
     merged record;
     stored bigint;
 BEGIN
-    compared := pix._compare_blocks(
-        model.model_name, asked, format('pix._nearest_in_block($queries, b.vectors, b.norms, %s, %L)', k, metric), 1,
+    compared := pix_internal.compare_blocks(
+        model.model_name, asked, format('pix_internal.nearest_in_block($queries, b.vectors, b.norms, %s, %L)', k, metric), 1,
         1000000000
     );
     -- Not in the INSERT: on a cluster another process would run it, which has not mapped the blocks.
-    merged := pix._merge_neighbors(key, asked, compared.numbers, compared.parts, k, metric);
+    merged := pix_internal.merge_neighbors(key, asked, compared.numbers, compared.parts, k, metric);
     DELETE FROM pix.neighbors n
     WHERE n.model_name = model.model_name AND n.item_id IN (
-        SELECT unnest(b.item_ids) FROM pix.feature_blocks b
+        SELECT unnest(b.item_ids) FROM pix_internal.feature_blocks b
         WHERE b.model_name = model.model_name AND b.block = ANY (asked)
     );
     INSERT INTO pix.neighbors (item_id, model_name, rank, neighbor_id, distance)
@@ -188,20 +134,15 @@ BEGIN
     RETURN stored;
 END
 $$;
-COMMENT ON FUNCTION pix._neighbors_of_blocks(pix.models, text, integer[], integer, text) IS
-'Internal: stores the neighbours of the items of some blocks. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._neighbors_of_blocks(pix.models, text, integer[], integer, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._neighbors_of_blocks(pix.models, text, integer[], integer, text) TO pix_admin;
 
 -- A procedure that commits cannot have a SET clause: it sets search_path itself, in each transaction.
 CREATE OR REPLACE PROCEDURE pix.build_neighbor_graph(
-    model_name text DEFAULT NULL, k integer DEFAULT 10, metric text DEFAULT 'cosine'
+    model_name text DEFAULT NULL, k bigint DEFAULT 10, metric text DEFAULT 'cosine'
 )
-LANGUAGE plpgsql
-AS $$
+LANGUAGE plpgsql AS $$
 DECLARE
-    model pix.models := pix._find_model(model_name);
-    pack pix.packs;
+    model pix.models := pix.find_model(model_name);
+    pack pix_internal.packs;
     graph pix.neighbor_graphs;
     asked integer[];
     begun timestamptz;
@@ -211,33 +152,35 @@ DECLARE
     most bigint;
     starts integer := 0;
 BEGIN
-    CALL pix._require_no_transaction('pix.build_neighbor_graph');
+    CALL pix_internal.require_no_transaction('pix.build_neighbor_graph');
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-    PERFORM pix._require_writable('pix.build_neighbor_graph');
-    PERFORM pix._check_k(k);
-    PERFORM pix._check_metric(metric);
+    PERFORM pix_internal.require_writable('pix.build_neighbor_graph');
+    PERFORM pix_internal.check_range('k', k, 1);
+    PERFORM pix_internal.check_metric(metric);
     PERFORM pix.pack_features(model.model_name);
-    SELECT p.* INTO pack FROM pix.packs p WHERE p.model_name = model.model_name;
-    PERFORM pix._check_pack(pack, model);
+    SELECT p.* INTO pack FROM pix_internal.packs p WHERE p.model_name = model.model_name;
+    PERFORM pix_internal.check_pack(pack, model);
     COMMIT;
     LOOP
         PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
         -- Two calls at once take turns, and share the work.
-        PERFORM pix._lock('neighbor_graphs', model.model_name);
-        PERFORM pix._use_planner();
+        PERFORM pix_internal.lock('neighbor_graphs', model.model_name);
+        PERFORM pix_internal.use_planner();
         -- Statistics lag behind features that were just loaded: nested loops over them would be chosen wrongly.
         PERFORM set_config('enable_nestloop', 'off', true);
         begun := clock_timestamp();
         -- Blocks stay as they are while they are compared.
-        PERFORM pix._lock('packs', model.model_name);
-        model := pix._find_model(model.model_name);
-        SELECT p.* INTO pack FROM pix.packs p WHERE p.model_name = model.model_name;
-        PERFORM pix._check_pack(pack, model);
+        PERFORM pix_internal.lock('packs', model.model_name);
+        model := pix.find_model(model.model_name);
+        SELECT p.* INTO pack FROM pix_internal.packs p WHERE p.model_name = model.model_name;
+        PERFORM pix_internal.check_pack(pack, model);
         -- What is found for a vector in every block, 6 bytes each, comes together in one value.
         most := 250000000 / (6 * (least(k, 996) + 4) * pack.blocks::bigint);
         IF 1000 * (6 * (least(k, 996) + 4) * pack.blocks::bigint) > 1000000000 THEN
-            RAISE EXCEPTION USING ERRCODE = 'PX033', MESSAGE = format('k is %s, too large for a graph of %s items', k, pack.items),
-                HINT = 'Use a smaller k; pix.nearest has no such limit.';
+            PERFORM pix_internal.refuse(
+                format('k is %s, too large for a graph of %s items', k, pack.items),
+                'Use a smaller k; pix.nearest has no such limit.'
+            );
         END IF;
         SELECT g.* INTO graph FROM pix.neighbor_graphs g WHERE g.model_name = model.model_name;
         IF graph.model_name IS NULL OR graph.k <> k OR graph.metric <> metric OR graph.packed_in <> pack.packed_in
@@ -255,17 +198,17 @@ BEGIN
                     HINT = 'Call it again when loading and extracting are done.';
             END IF;
         END IF;
-        asked := pix._next_blocks(model, graph.done, most);
+        asked := pix_internal.next_blocks(model, graph.done, most);
         EXIT WHEN asked IS NULL;
         PERFORM set_config('application_name', format(
-            'pix: %s %% of neighbour graph of %s', 100 * cardinality(graph.done) / pack.blocks, model.model_name
+            'pix: %s %% of neighbor graph of %s', 100 * cardinality(graph.done) / pack.blocks, model.model_name
         ), true);
-        PERFORM pix._open_blocks(model.model_name);
-        PERFORM pix._neighbors_of_blocks(model, pack.checksum, asked, k, metric);
+        PERFORM pix_internal.open_blocks(model.model_name);
+        PERFORM pix_internal.store_neighbors_of_blocks(model, pack.checksum, asked, k, metric);
         now_done := graph.done || asked;
         taken := graph.seconds + EXTRACT(EPOCH FROM clock_timestamp() - begun);
         moment := NULL;
-        IF pix._next_blocks(model, now_done, most) IS NULL THEN
+        IF pix_internal.next_blocks(model, now_done, most) IS NULL THEN
             DELETE FROM pix.neighbors n
             WHERE n.model_name = model.model_name AND NOT EXISTS (
                 SELECT FROM pix.features f
@@ -280,39 +223,33 @@ BEGIN
     END LOOP;
 END
 $$;
-COMMENT ON PROCEDURE pix.build_neighbor_graph(text, integer, text) IS
-'Fills pix.neighbors with the k nearest neighbours of every item: BI tools join it, and hot queries are answered from it. It
+COMMENT ON PROCEDURE pix.build_neighbor_graph IS
+'Fills pix.neighbors with the k nearest neighbors of every item: BI tools join it, and hot queries are answered from it. It
 works on some blocks at a time and commits. It can be stopped at any moment and called again: at most the last part is lost.
 Called when all is done, it does nothing; called after features have changed, it starts anew, and readers have the old
-neighbours of an item until its new ones are there. pix.neighbor_graphs and pix.builds tell how far it is.
-Arguments: model_name (NULL: the default model); k, how many neighbours; metric: cosine, euclidean, or dot.
+neighbors of an item until its new ones are there. pix.neighbor_graphs and pix.builds tell how far it is.
+Arguments: model_name (NULL: the default model); k, how many neighbors; metric: cosine, euclidean, or dot.
 Errors: PX061 a standby or a read-only transaction, PX062 a call in a transaction,
 PX020 unknown model, PX024 a cache folder that cannot be used, PX030 a vector that cannot be compared, PX032 unknown
-metric, PX033 k below 1 or too large, PX095 a model without features, PX097 features that change all the time.
+metric, PX003 k below 1 or too large, PX095 a model without features, PX097 features that change all the time.
 Runs: coordinator, outside a transaction block; the work is done in parallel workers or on the segments.
 Example: CALL pix.build_neighbor_graph(''mini_inception'', k => 10);';
-REVOKE ALL ON PROCEDURE pix.build_neighbor_graph(text, integer, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON PROCEDURE pix.build_neighbor_graph(text, integer, text) TO pix_admin;
 
-CREATE OR REPLACE FUNCTION pix._forget_neighbors(model_name text) RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
+-- Removes the blocks, indexes and neighbors of a model.
+CREATE OR REPLACE FUNCTION pix_internal.forget_neighbors(model_name text) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     old pix.indexes;
 BEGIN
-    PERFORM pix._lock('packs', model_name);
-    DELETE FROM pix.feature_blocks b WHERE b.model_name = _forget_neighbors.model_name;
-    DELETE FROM pix.packs p WHERE p.model_name = _forget_neighbors.model_name;
-    FOR old IN SELECT i.* FROM pix.indexes i WHERE i.model_name = _forget_neighbors.model_name LOOP
+    PERFORM pix_internal.lock('packs', model_name);
+    DELETE FROM pix_internal.feature_blocks b WHERE b.model_name = forget_neighbors.model_name;
+    DELETE FROM pix_internal.packs p WHERE p.model_name = forget_neighbors.model_name;
+    FOR old IN SELECT i.* FROM pix.indexes i WHERE i.model_name = forget_neighbors.model_name LOOP
         DELETE FROM pix.indexes i WHERE i.index_name = old.index_name;
-        PERFORM pix._forget_index_files(old);
+        PERFORM pix_internal.forget_index_files(old);
     END LOOP;
-    PERFORM pix._sweep_files();
-    DELETE FROM pix.neighbors n WHERE n.model_name = _forget_neighbors.model_name;
-    DELETE FROM pix.neighbor_graphs g WHERE g.model_name = _forget_neighbors.model_name;
+    PERFORM pix_internal.sweep_files();
+    DELETE FROM pix.neighbors n WHERE n.model_name = forget_neighbors.model_name;
+    DELETE FROM pix.neighbor_graphs g WHERE g.model_name = forget_neighbors.model_name;
 END
 $$;
-COMMENT ON FUNCTION pix._forget_neighbors(text) IS
-'Internal: removes the blocks, indexes and neighbours of a model. Errors: PX024. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._forget_neighbors(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;

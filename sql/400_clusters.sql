@@ -1,31 +1,47 @@
 -- Clusters: groups of items that look alike. What fits them works on blocks; what puts an item into one is a design, a file of
 -- arrays; and pix.cluster_members is where queries look.
 
-CREATE OR REPLACE FUNCTION pix._find_clustering(clustering text) RETURNS pix.clusterings
-LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
-SET search_path = pg_catalog, pg_temp
-AS $$
+CREATE OR REPLACE FUNCTION pix.find_clustering(clustering text DEFAULT NULL) RETURNS pix.clusterings
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    found_clustering pix.clusterings;
+    name text := clustering;
+    names text[];
+    named pix.clusterings;
 BEGIN
-    SELECT c.* INTO found_clustering FROM pix.clusterings c WHERE c.clustering = _find_clustering.clustering;
-    IF NOT FOUND THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX100',
-            MESSAGE = format('Clustering %s is not known', coalesce(quote_literal(clustering), 'NULL')),
-            HINT = 'SELECT clustering FROM pix.clusterings lists the clusterings; pix.fit_clusters makes one.';
+    IF name IS NULL THEN
+        SELECT s.value INTO name FROM pix.settings s WHERE s.key = 'default_clustering';
     END IF;
-    RETURN found_clustering;
+    IF name IS NULL THEN
+        SELECT array_agg(c.clustering ORDER BY c.clustering) INTO names FROM pix.clusterings c;
+        IF names IS NULL THEN
+            RAISE EXCEPTION USING ERRCODE = 'PX100', MESSAGE = 'There are no clusters',
+                HINT = 'Make some: SELECT * FROM pix.fit_clusters(''looks'');';
+        ELSIF cardinality(names) > 1 THEN
+            RAISE EXCEPTION USING ERRCODE = 'PX126', MESSAGE = 'There is no default clustering',
+                HINT = format('Name one, or choose one of %s: SELECT pix.set_default_clustering(%L);',
+                    array_to_string(names[1:20], ', '), names[1]);
+        END IF;
+        name := names[1];
+    END IF;
+    SELECT c.* INTO named FROM pix.clusterings c WHERE c.clustering = name;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX100', MESSAGE = format('Clustering %L is not known', left(name, 200)),
+            HINT = pix_internal.did_you_mean(name, ARRAY(SELECT c.clustering FROM pix.clusterings c),
+                'SELECT clustering FROM pix.clusterings lists the clusterings; pix.fit_clusters makes one.');
+    END IF;
+    RETURN named;
 END
 $$;
-COMMENT ON FUNCTION pix._find_clustering(text) IS
-'Internal: the clustering of this name. Errors: PX100. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._find_clustering(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._find_clustering(text) TO pix_reader;
+COMMENT ON FUNCTION pix.find_clustering IS
+'The clustering that functions use where this one is named.
+Arguments: clustering (NULL: the default one, or the only one). Result: the row of pix.clusterings.
+Errors: PX100 unknown clustering, or none, PX126 several clusterings, none of which is the default.
+Runs: coordinator.
+Example: SELECT clustering, algorithm, k FROM pix.find_clustering(''boots'');';
 
-CREATE OR REPLACE FUNCTION pix._check_clustering(clustering pix.clusterings) RETURNS void
-LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
-SET search_path = pg_catalog, pg_temp
-AS $$
+-- Refuses a clustering whose model has changed.
+CREATE OR REPLACE FUNCTION pix_internal.check_clustering(clustering pix.clusterings) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF NOT EXISTS (
         SELECT FROM pix.models m
@@ -43,219 +59,135 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION pix._check_clustering(pix.clusterings) IS
-'Internal: refuses a clustering whose model has changed. Errors: PX103. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._check_clustering(pix.clusterings) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._check_clustering(pix.clusterings) TO pix_reader;
 
-CREATE OR REPLACE FUNCTION pix._leaf_clusters(clustering text, cluster integer) RETURNS integer[]
-LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
-SET search_path = pg_catalog, pg_temp
-AS $$
+CREATE OR REPLACE FUNCTION pix.leaf_clusters(clustering text, cluster bigint) RETURNS integer[]
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     below integer[] := ARRAY[cluster];
     leaves integer[] := '{}';
     parted integer[];
 BEGIN
     IF NOT EXISTS (
-        SELECT FROM pix.clusters c WHERE c.clustering = _leaf_clusters.clustering AND c.cluster = _leaf_clusters.cluster
+        SELECT FROM pix.clusters c WHERE c.clustering = leaf_clusters.clustering AND c.cluster = leaf_clusters.cluster
     ) THEN
         RAISE EXCEPTION USING ERRCODE = 'PX105',
             MESSAGE = format('Clustering %L has no cluster %s', clustering, coalesce(cluster::text, 'NULL')),
-            HINT = format('SELECT cluster FROM pix.clusters WHERE clustering = %L lists its clusters.', clustering);
+            HINT = format('It has %s to %s: SELECT cluster FROM pix.clusters WHERE clustering = %L lists them.',
+                (SELECT min(c.cluster) FROM pix.clusters c WHERE c.clustering = leaf_clusters.clustering),
+                (SELECT max(c.cluster) FROM pix.clusters c WHERE c.clustering = leaf_clusters.clustering), clustering);
     END IF;
     LOOP
         SELECT array_agg(DISTINCT c.parent) INTO parted FROM pix.clusters c
-        WHERE c.clustering = _leaf_clusters.clustering AND c.parent = ANY (below);
+        WHERE c.clustering = leaf_clusters.clustering AND c.parent = ANY (below);
         SELECT leaves || coalesce(array_agg(b), '{}') INTO leaves
         FROM unnest(below) b WHERE parted IS NULL OR b <> ALL (parted);
         EXIT WHEN parted IS NULL;
         SELECT array_agg(c.cluster) INTO below FROM pix.clusters c
-        WHERE c.clustering = _leaf_clusters.clustering AND c.parent = ANY (parted);
+        WHERE c.clustering = leaf_clusters.clustering AND c.parent = ANY (parted);
     END LOOP;
     RETURN leaves;
 END
 $$;
-COMMENT ON FUNCTION pix._leaf_clusters(text, integer) IS
-'Internal: the clusters that items of a cluster belong to: itself, or those below it. Errors: PX105. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._leaf_clusters(text, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._leaf_clusters(text, integer) TO pix_reader;
+COMMENT ON FUNCTION pix.leaf_clusters IS
+'The clusters that items of a cluster belong to: in a tree those below it, else itself.
+Arguments: clustering; cluster. Result: their ids. Errors: PX105 unknown cluster.
+Runs: coordinator.
+Example: SELECT pix.leaf_clusters(''boots'', 1);';
 
-CREATE OR REPLACE FUNCTION pix._start_kmeans(
-    sample bytea, number integer, dimensions integer[], ks integer[], seed integer
+-- Seeds runs of k-means, which this backend keeps.
+CREATE OR REPLACE FUNCTION pix_internal.start_kmeans(
+    sample bytea, number bigint, dimensions integer[], ks integer[], seed bigint
 ) RETURNS void
-LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'clusters.start_kmeans', sample, number, dimensions, ks, seed)
-$$;
-COMMENT ON FUNCTION pix._start_kmeans(bytea, integer, integer[], integer[], integer) IS
-'Internal: seeds runs of k-means, which this backend keeps. Errors: PX030, PX102. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._start_kmeans(bytea, integer, integer[], integer[], integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
+LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'clusters.start_kmeans', sample, number, dimensions, ks, seed)$$;
 
-CREATE OR REPLACE FUNCTION pix._possible_ks(sample bytea, number integer, dimensions integer[], ks integer[])
+-- Those numbers of clusters that there are enough different vectors for.
+CREATE OR REPLACE FUNCTION pix_internal.possible_ks(sample bytea, number bigint, dimensions integer[], ks integer[])
 RETURNS integer[]
-LANGUAGE plpython3u STABLE PARALLEL RESTRICTED
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'clusters.possible', sample, number, dimensions, ks)
-$$;
-COMMENT ON FUNCTION pix._possible_ks(bytea, integer, integer[], integer[]) IS
-'Internal: those numbers of clusters that there are enough different vectors for. Errors: PX030. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._possible_ks(bytea, integer, integer[], integer[]) FROM PUBLIC, pix_reader, pix_app, pix_admin;
+LANGUAGE plpython3u STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'clusters.possible_ks', sample, number, dimensions, ks)$$;
 
-CREATE OR REPLACE FUNCTION pix._round_of_mapped(key text) RETURNS boolean
-LANGUAGE plpython3u VOLATILE STRICT PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'clusters.round_of_mapped', key)
-$$;
-COMMENT ON FUNCTION pix._round_of_mapped(text) IS
-'Internal: a round of k-means over blocks that were mapped under a key; whether there is more to do. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._round_of_mapped(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
+-- A round of k-means over blocks that were mapped under a key; whether there is more to do.
+CREATE OR REPLACE FUNCTION pix_internal.kmeans_round(key text) RETURNS boolean
+LANGUAGE plpython3u VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'clusters.kmeans_round', key)$$;
 
-CREATE OR REPLACE FUNCTION pix._kmeans_trial(OUT centres bytea, OUT counts integer[], OUT origin bytea)
-LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'clusters.trial')
-$$;
-COMMENT ON FUNCTION pix._kmeans_trial() IS
-'Internal: centres that segments compare vectors with. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._kmeans_trial() FROM PUBLIC, pix_reader, pix_app, pix_admin;
+-- Centers that segments compare vectors with.
+CREATE OR REPLACE FUNCTION pix_internal.kmeans_trial(OUT centers bytea, OUT counts integer[], OUT origin bytea)
+LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'clusters.kmeans_trial')$$;
 
-CREATE OR REPLACE FUNCTION pix._kmeans_sums(
-    vectors bytea, items integer, dimensions integer[], centres bytea, counts integer[], origin bytea
+-- What of a block belongs to each center, summed up.
+CREATE OR REPLACE FUNCTION pix_internal.kmeans_sums(
+    vectors bytea, items bigint, dimensions integer[], centers bytea, counts integer[], origin bytea
 ) RETURNS bytea
-LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE COST 1000000
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'clusters.sums', vectors, items, dimensions, centres, counts, origin)
-$$;
-COMMENT ON FUNCTION pix._kmeans_sums(bytea, integer, integer[], bytea, integer[], bytea) IS
-'Internal: what of a block belongs to each centre, summed up. Errors: PX030. Runs: either.';
-REVOKE ALL ON FUNCTION pix._kmeans_sums(bytea, integer, integer[], bytea, integer[], bytea) FROM PUBLIC, pix_reader, pix_app, pix_admin;
+LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE COST 1000000 SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'clusters.kmeans_sums', vectors, items, dimensions, centers, counts, origin)$$;
 
-CREATE OR REPLACE FUNCTION pix._add_sums(a bytea, b bytea) RETURNS bytea
-LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'clusters.add', a, b)
-$$;
-COMMENT ON FUNCTION pix._add_sums(bytea, bytea) IS
-'Internal: adds up what two blocks gave. Runs: either.';
-REVOKE ALL ON FUNCTION pix._add_sums(bytea, bytea) FROM PUBLIC, pix_reader, pix_app, pix_admin;
+-- Adds up what two blocks gave.
+CREATE OR REPLACE FUNCTION pix_internal.add_kmeans_sums(a bytea, b bytea) RETURNS bytea
+LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'clusters.add_kmeans_sums', a, b)$$;
 
-CREATE OR REPLACE AGGREGATE pix._sum_of_sums(bytea) (
-    SFUNC = pix._add_sums, STYPE = bytea, COMBINEFUNC = pix._add_sums, PARALLEL = SAFE
+-- Adds up what blocks gave, on each segment first.
+CREATE OR REPLACE AGGREGATE pix_internal.total_kmeans_sums(bytea) (
+    SFUNC = pix_internal.add_kmeans_sums, STYPE = bytea, COMBINEFUNC = pix_internal.add_kmeans_sums, PARALLEL = SAFE
 );
-COMMENT ON AGGREGATE pix._sum_of_sums(bytea) IS
-'Internal: adds up what blocks gave, on each segment first. Runs: either.';
-REVOKE ALL ON FUNCTION pix._sum_of_sums(bytea) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
-CREATE OR REPLACE FUNCTION pix._advance_kmeans(sums bytea) RETURNS boolean
-LANGUAGE plpython3u VOLATILE STRICT PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'clusters.advance', sums)
-$$;
-COMMENT ON FUNCTION pix._advance_kmeans(bytea) IS
-'Internal: ends a round of k-means with the sums of all blocks; whether there is more to do. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._advance_kmeans(bytea) FROM PUBLIC, pix_reader, pix_app, pix_admin;
+-- Ends a round of k-means with the sums of all blocks; whether there is more to do.
+CREATE OR REPLACE FUNCTION pix_internal.advance_kmeans(sums bytea) RETURNS boolean
+LANGUAGE plpython3u VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'clusters.advance_kmeans', sums)$$;
 
-CREATE OR REPLACE FUNCTION pix._kmeans_curve(
+-- Measures the runs of a fit on its sample.
+CREATE OR REPLACE FUNCTION pix_internal.kmeans_curve(
     items bigint, OUT ks integer[], OUT silhouettes double precision[], OUT inertias double precision[]
 )
-LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'clusters.curve', items)
-$$;
-COMMENT ON FUNCTION pix._kmeans_curve(bigint) IS
-'Internal: measures the runs of a fit on its sample. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._kmeans_curve(bigint) FROM PUBLIC, pix_reader, pix_app, pix_admin;
+LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'clusters.kmeans_curve', items)$$;
 
-CREATE OR REPLACE FUNCTION pix._kmeans_result(
-    k integer, OUT design bytea, OUT seeds integer[], OUT rounds integer, OUT has_converged boolean
+-- The best run, and the end of the fit.
+CREATE OR REPLACE FUNCTION pix_internal.kmeans_result(
+    k bigint, OUT design bytea, OUT seeds integer[], OUT rounds integer, OUT has_converged boolean
 )
-LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'clusters.kmeans_result', k)
-$$;
-COMMENT ON FUNCTION pix._kmeans_result(integer) IS
-'Internal: the best run, and the end of the fit. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._kmeans_result(integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
+LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'clusters.kmeans_result', k)$$;
 
-CREATE OR REPLACE FUNCTION pix._fit_minibatches(
-    key text, sample bytea, number integer, dimensions integer[], k integer, n_init integer, seed integer, OUT design
+-- K-means by mini-batches of blocks that were mapped under a key.
+CREATE OR REPLACE FUNCTION pix_internal.fit_minibatches(
+    key text, sample bytea, number bigint, dimensions integer[], k bigint, n_init bigint, seed bigint, OUT design
     bytea, OUT rounds integer
 )
-LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'clusters.fit_minibatches', key, sample, number, dimensions, k, n_init, seed)
-$$;
-COMMENT ON FUNCTION pix._fit_minibatches(text, bytea, integer, integer[], integer, integer, integer) IS
-'Internal: k-means by mini-batches of blocks that were mapped under a key. Errors: PX030, PX102. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._fit_minibatches(text, bytea, integer, integer[], integer, integer, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
+LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'clusters.fit_minibatches', key, sample, number, dimensions, k, n_init, seed)$$;
 
-CREATE OR REPLACE FUNCTION pix._fit_mixture(
-    places bytea, number integer, dimensions integer[], mean bytea, axes bytea, k integer, n_init integer, seed
-    integer, OUT design bytea, OUT rounds integer, OUT has_converged boolean
+-- A mixture of Gaussians.
+CREATE OR REPLACE FUNCTION pix_internal.fit_mixture(
+    places bytea, number bigint, dimensions integer[], mean bytea, axes bytea, k bigint, n_init bigint, seed
+    bigint, OUT design bytea, OUT rounds integer, OUT has_converged boolean
 )
-LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'clusters.fit_mixture', places, number, dimensions, mean, axes, k, n_init, seed)
-$$;
-COMMENT ON FUNCTION pix._fit_mixture(bytea, integer, integer[], bytea, bytea, integer, integer, integer) IS
-'Internal: a mixture of Gaussians. Errors: PX030. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._fit_mixture(bytea, integer, integer[], bytea, bytea, integer, integer, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
+LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'clusters.fit_mixture', places, number, dimensions, mean, axes, k, n_init, seed)$$;
 
-CREATE OR REPLACE FUNCTION pix._number_clusters(
-    design bytea, is_tree boolean, old_numbers integer[], old_centres bytea, old_upper_numbers integer[],
-    old_upper_centres bytea, OUT numbered bytea, OUT numbers integer[], OUT parents integer[], OUT heights double
-    precision[], OUT centres bytea
+-- Numbers clusters as they were numbered before, and joins them to a tree.
+CREATE OR REPLACE FUNCTION pix_internal.identify_clusters(
+    design bytea, is_tree boolean, old_numbers integer[], old_centers bytea, old_upper_numbers integer[],
+    old_upper_centers bytea, OUT numbered bytea, OUT numbers integer[], OUT parents integer[], OUT heights double
+    precision[], OUT centers bytea
 )
-LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'clusters.number', design, is_tree, old_numbers, old_centres, old_upper_numbers, old_upper_centres)
-$$;
-COMMENT ON FUNCTION pix._number_clusters(bytea, boolean, integer[], bytea, integer[], bytea) IS
-'Internal: numbers clusters as they were numbered before, and joins them to a tree. Errors: PX030. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._number_clusters(bytea, boolean, integer[], bytea, integer[], bytea) FROM PUBLIC, pix_reader, pix_app, pix_admin;
+LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'clusters.identify_clusters', design, is_tree, old_numbers, old_centers, old_upper_numbers, old_upper_centers)$$;
 
-CREATE OR REPLACE FUNCTION pix._assign(
-    vectors bytea, items integer, design bytea, OUT clusters integer[], OUT distances double precision[]
+-- The cluster of each vector of a block, and its distance to the center.
+CREATE OR REPLACE FUNCTION pix_internal.assign_to_clusters(
+    vectors bytea, items bigint, design bytea, OUT clusters integer[], OUT distances double precision[]
 )
-LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE COST 100000
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'clusters.assign', vectors, items, design)
-$$;
-COMMENT ON FUNCTION pix._assign(bytea, integer, bytea) IS
-'Internal: the cluster of each vector of a block, and its distance to the centre. Errors: PX030. Runs: either.';
-REVOKE ALL ON FUNCTION pix._assign(bytea, integer, bytea) FROM PUBLIC, pix_reader, pix_app, pix_admin;
+LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE COST 100000 SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'clusters.assign_to_clusters', vectors, items, design)$$;
 
-CREATE OR REPLACE FUNCTION pix._run_kmeans(title text, model pix.models, key text, dimensions integer[]) RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
+-- Does rounds of k-means until all runs have ended, 300 at most.
+CREATE OR REPLACE FUNCTION pix_internal.run_kmeans(title text, model pix.models, key text, dimensions integer[]) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     tried record;
     sums bytea;
@@ -263,32 +195,27 @@ DECLARE
 BEGIN
     LOOP
         PERFORM set_config('application_name', format('pix: %s %% of %s', rounds / 3, title), true);
-        IF pix._is_cluster() THEN
-            tried := pix._kmeans_trial();
-            SELECT pix._sum_of_sums(
-                pix._kmeans_sums(b.vectors, b.items, dimensions, tried.centres, tried.counts, tried.origin)
+        IF pix_internal.is_distributed() THEN
+            tried := pix_internal.kmeans_trial();
+            SELECT pix_internal.total_kmeans_sums(
+                pix_internal.kmeans_sums(b.vectors, b.items, dimensions, tried.centers, tried.counts, tried.origin)
             ) INTO sums
-            FROM pix.feature_blocks b WHERE b.model_name = model.model_name;
-            EXIT WHEN NOT pix._advance_kmeans(sums);
+            FROM pix_internal.feature_blocks b WHERE b.model_name = model.model_name;
+            EXIT WHEN NOT pix_internal.advance_kmeans(sums);
         ELSE
-            EXIT WHEN NOT pix._round_of_mapped(key);
+            EXIT WHEN NOT pix_internal.kmeans_round(key);
         END IF;
         rounds := rounds + 1;
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION pix._run_kmeans(text, pix.models, text, integer[]) IS
-'Internal: does rounds of k-means until all runs have ended, 300 at most.
-Runs: coordinator; vectors are compared by threads on mapped blocks, or on the segments that store them.';
-REVOKE ALL ON FUNCTION pix._run_kmeans(text, pix.models, text, integer[]) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
-CREATE OR REPLACE FUNCTION pix._check_fit(
-    clustering text, algorithm text, k integer, n_init integer, seed integer, dimensions integer[], max_k integer,
+-- Refuses what no clustering can be fitted with.
+CREATE OR REPLACE FUNCTION pix_internal.check_fit_clusters(
+    clustering text, algorithm text, k bigint, n_init bigint, seed bigint, dimensions integer[], max_k bigint,
     model pix.models
 ) RETURNS void
-LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
-SET search_path = pg_catalog, pg_temp
-AS $$
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     wrong text;
     remedy text;
@@ -296,9 +223,9 @@ BEGIN
     IF coalesce(octet_length(clustering), 0) NOT BETWEEN 1 AND 200 THEN
         wrong := format('%s cannot name a clustering', coalesce(quote_literal(clustering), 'NULL'));
         remedy := 'Use a name of 1 to 200 bytes.';
-    ELSIF algorithm IS NULL OR algorithm NOT IN ('kmeans', 'minibatch_kmeans', 'gaussian_mixture', 'hierarchical') THEN
+    ELSIF algorithm IS NULL OR algorithm NOT IN ('kmeans', 'minibatch_kmeans', 'gaussian_mixture', 'ward') THEN
         wrong := format('The algorithm %s is not known', coalesce(quote_literal(algorithm), 'NULL'));
-        remedy := 'Use one of: kmeans, minibatch_kmeans, gaussian_mixture, hierarchical.';
+        remedy := 'Use one of: kmeans, minibatch_kmeans, gaussian_mixture, ward.';
     ELSIF k < 2 OR k > 2000 THEN
         wrong := format('k is %s', k);
         remedy := 'Use 2 to 2000 clusters, or k => NULL to have the number chosen.';
@@ -320,22 +247,17 @@ BEGIN
         remedy := format('Name each once, by numbers from 1 to %s.', model.dimensions);
     END IF;
     IF wrong IS NOT NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX101', MESSAGE = wrong, HINT = remedy;
+        PERFORM pix_internal.refuse(wrong, remedy);
     END IF;
 END
 $$;
-COMMENT ON FUNCTION pix._check_fit(text, text, integer, integer, integer, integer[], integer, pix.models) IS
-'Internal: refuses what no clustering can be fitted with. Errors: PX101. Runs: coordinator.';
-REVOKE ALL ON FUNCTION
-pix._check_fit(text, text, integer, integer, integer, integer[], integer, pix.models) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
-CREATE OR REPLACE FUNCTION pix._choose_k(
-    clustering text, model pix.models, pack pix.packs, sample bytea, number integer, dimensions integer[], max_k
-    integer, seed integer
+-- The number of clusters whose silhouette is largest, by k-means; stores the curve.
+CREATE OR REPLACE FUNCTION pix_internal.choose_k(
+    clustering text, model pix.models, pack pix_internal.packs, sample bytea, number bigint, dimensions integer[], max_k
+    bigint, seed bigint
 ) RETURNS integer
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     tried integer[];
     curve record;
@@ -349,63 +271,58 @@ BEGIN
             MESSAGE = format('There is nothing to choose among for %s items', pack.items),
             HINT = 'Load and extract more pictures.';
     END IF;
-    tried := pix._possible_ks(sample, number, dimensions, tried);
+    tried := pix_internal.possible_ks(sample, number, dimensions, tried);
     IF cardinality(tried) = 0 THEN
         RAISE EXCEPTION USING ERRCODE = 'PX102', MESSAGE = 'All features are the same, or nearly so',
             HINT = 'See whether their model tells pictures apart.';
     END IF;
-    PERFORM pix._start_kmeans(sample, number, dimensions, tried, seed);
-    PERFORM pix._run_kmeans('choosing k for ' || clustering, model, pack.checksum, dimensions);
-    curve := pix._kmeans_curve(pack.items);
-    DELETE FROM pix.cluster_curves c WHERE c.clustering = _choose_k.clustering;
+    PERFORM pix_internal.start_kmeans(sample, number, dimensions, tried, seed);
+    PERFORM pix_internal.run_kmeans('choosing k for ' || clustering, model, pack.checksum, dimensions);
+    curve := pix_internal.kmeans_curve(pack.items);
+    DELETE FROM pix.cluster_curves c WHERE c.clustering = choose_k.clustering;
     INSERT INTO pix.cluster_curves (clustering, k, silhouette, inertia)
-    SELECT _choose_k.clustering, u.k, u.silhouette, u.inertia
+    SELECT choose_k.clustering, u.k, u.silhouette, u.inertia
     FROM unnest(curve.ks, curve.silhouettes, curve.inertias) u (k, silhouette, inertia);
     SELECT u.k INTO best FROM unnest(curve.ks, curve.silhouettes) u (k, silhouette)
     ORDER BY u.silhouette DESC, u.k LIMIT 1;
     RETURN best;
 END
 $$;
-COMMENT ON FUNCTION pix._choose_k(text, pix.models, pix.packs, bytea, integer, integer[], integer, integer) IS
-'Internal: the number of clusters whose silhouette is largest, by k-means; stores the curve. Errors: PX102. Runs: coordinator.';
-REVOKE ALL ON FUNCTION
-pix._choose_k(text, pix.models, pix.packs, bytea, integer, integer[], integer, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
-CREATE OR REPLACE FUNCTION pix._fit_design(
-    clustering text, model pix.models, pack pix.packs, algorithm text, k integer, n_init integer, seed integer,
+-- Fits a clustering, and tells what its algorithm says of that.
+CREATE OR REPLACE FUNCTION pix_internal.fit_state(
+    clustering text, model pix.models, pack pix_internal.packs, algorithm text, k bigint, n_init bigint, seed bigint,
     dimensions integer[], sample bytea, item_ids text[], OUT design bytea, OUT said jsonb
 )
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     number integer := cardinality(item_ids);
     fitted record;
     components record;
     places bytea;
 BEGIN
-    IF algorithm IN ('kmeans', 'hierarchical') THEN
-        PERFORM pix._start_kmeans(sample, number, dimensions, array_fill(k, ARRAY[n_init]), seed);
-        PERFORM pix._run_kmeans('clustering ' || clustering, model, pack.checksum, dimensions);
-        fitted := pix._kmeans_result(k);
+    IF algorithm IN ('kmeans', 'ward') THEN
+        PERFORM pix_internal.start_kmeans(sample, number, dimensions, array_fill(k, ARRAY[n_init]), seed);
+        PERFORM pix_internal.run_kmeans('clustering ' || clustering, model, pack.checksum, dimensions);
+        fitted := pix_internal.kmeans_result(k);
         said := jsonb_build_object(
             'n_init', n_init, 'rounds', fitted.rounds, 'converged', fitted.has_converged,
             'seeds', (SELECT jsonb_agg(item_ids[s]) FROM unnest(fitted.seeds) s)
         );
     ELSIF algorithm = 'minibatch_kmeans' THEN
-        PERFORM pix._open_blocks(model.model_name);
-        fitted := pix._fit_minibatches(pack.checksum, sample, number, dimensions, k, n_init, seed);
+        PERFORM pix_internal.open_blocks(model.model_name);
+        fitted := pix_internal.fit_minibatches(pack.checksum, sample, number, dimensions, k, n_init, seed);
         said := jsonb_build_object('n_init', n_init, 'rounds', fitted.rounds);
     ELSE
-        components := pix._fit_projection(
+        components := pix_internal.fit_projection(
             sample, number, dimensions, least(10, greatest(2, pack.items / 60))::integer, seed
         );
         SELECT string_agg(p.places, ''::bytea ORDER BY p.block) INTO places
         FROM (
-            SELECT b.block, pix._project(b.vectors, b.items, dimensions, components.mean, components.axes) AS places
-            FROM pix.feature_blocks b WHERE b.model_name = model.model_name
+            SELECT b.block, pix_internal.project_vectors(b.vectors, b.items, dimensions, components.mean, components.axes) AS places
+            FROM pix_internal.feature_blocks b WHERE b.model_name = model.model_name
         ) p;
-        fitted := pix._fit_mixture(
+        fitted := pix_internal.fit_mixture(
             places, pack.items::integer, dimensions, components.mean, components.axes, k, n_init, seed
         );
         said := jsonb_build_object('n_init', n_init, 'rounds', fitted.rounds, 'converged', fitted.has_converged);
@@ -413,19 +330,12 @@ BEGIN
     design := fitted.design;
 END
 $$;
-COMMENT ON FUNCTION
-pix._fit_design(text, pix.models, pix.packs, text, integer, integer, integer, integer[], bytea, text[]) IS
-'Internal: fits a clustering, and tells what its algorithm says of that. Errors: PX030, PX102, PX112. Runs: coordinator.';
-REVOKE ALL ON FUNCTION
-pix._fit_design(text, pix.models, pix.packs, text, integer, integer, integer, integer[], bytea, text[]) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
+-- Puts the vectors that were packed after some packing into clusters, in a temporary table pix_assigned.
 -- Written to a table that is planned in parallel. Nested loops over fresh statistics would be chosen wrongly.
 
-CREATE OR REPLACE FUNCTION pix._assign_blocks(model_name text, packed_after integer, design bytea) RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-SET enable_nestloop = off
-AS $$
+CREATE OR REPLACE FUNCTION pix_internal.assign_blocks(model_name text, packed_after bigint, design bytea) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $$
 BEGIN
     IF to_regclass('pg_temp.pix_assigned') IS NOT NULL THEN
         DROP TABLE pg_temp.pix_assigned;
@@ -435,47 +345,35 @@ BEGIN
         SELECT unnest(d.item_ids) AS item_id, unnest((d.assigned).clusters) AS cluster,
             unnest((d.assigned).distances) AS distance
         FROM (
-            SELECT b.item_ids, pix._assign(b.vectors, b.items, $3) AS assigned FROM pix.feature_blocks b
+            SELECT b.item_ids, pix_internal.assign_to_clusters(b.vectors, b.items, $3) AS assigned FROM pix_internal.feature_blocks b
             WHERE b.model_name = $1 AND ($2 = 0 OR b.block IN (
                 SELECT f.block FROM pix.features f WHERE f.model_name = $1 AND f.packed_in > $2
             ))
             OFFSET 0
-        ) d' || pix._distributed_by('item_id')
+        ) d' || pix_internal.distributed_by('item_id')
     USING model_name, packed_after, design;
     IF packed_after > 0 THEN
         DELETE FROM pg_temp.pix_assigned a
         USING pix.features f
-        WHERE f.item_id = a.item_id AND f.model_name = _assign_blocks.model_name AND f.packed_in <= packed_after;
+        WHERE f.item_id = a.item_id AND f.model_name = assign_blocks.model_name AND f.packed_in <= packed_after;
     END IF;
     ANALYZE pg_temp.pix_assigned;
 END
 $$;
-COMMENT ON FUNCTION pix._assign_blocks(text, integer, bytea) IS
-'Internal: puts the vectors that were packed after some packing into clusters, in a temporary table pix_assigned.
-Runs: coordinator; the work is done on the segments.';
-REVOKE ALL ON FUNCTION pix._assign_blocks(text, integer, bytea) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
-CREATE OR REPLACE FUNCTION pix._nearest_leaves(numbers integer[], parents integer[], centres bytea) RETURNS integer[]
-LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'clusters.nearest_leaves', numbers, parents, centres)
-$$;
-COMMENT ON FUNCTION pix._nearest_leaves(integer[], integer[], bytea) IS
-'Internal: for each cluster, which of those below it has its centre nearest; itself, where items belong to it. Runs: either.';
-REVOKE ALL ON FUNCTION pix._nearest_leaves(integer[], integer[], bytea) FROM PUBLIC, pix_reader, pix_app, pix_admin;
+-- For each cluster, which of those below it has its center nearest; itself, where items belong to it.
+CREATE OR REPLACE FUNCTION pix_internal.nearest_leaves(numbers integer[], parents integer[], centers bytea) RETURNS integer[]
+LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'clusters.nearest_leaves', numbers, parents, centers)$$;
 
-CREATE OR REPLACE FUNCTION pix._describe_clusters(
-    clustering text, numbers integer[], parents integer[], heights double precision[], centres bytea
+-- Writes what is known of the clusters of a clustering, whose members are there.
+CREATE OR REPLACE FUNCTION pix_internal.describe_clusters(
+    clustering text, numbers integer[], parents integer[], heights double precision[], centers bytea
 ) RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-SET enable_nestloop = off
-AS $$
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $$
 DECLARE
-    size integer := octet_length(centres) / cardinality(numbers);
-    nearest integer[] := pix._nearest_leaves(numbers, parents, centres);
+    size integer := octet_length(centers) / cardinality(numbers);
+    nearest integer[] := pix_internal.nearest_leaves(numbers, parents, centers);
     described record;
 BEGIN
     -- Every cluster with those below it that items belong to; a flat one has itself.
@@ -488,7 +386,7 @@ BEGIN
         SELECT n.parent, b.leaf FROM below b JOIN node n ON n.cluster = b.cluster WHERE n.parent IS NOT NULL
     ), member AS (
         SELECT m.item_id, m.cluster AS leaf, m.distance FROM pix.cluster_members m
-        WHERE m.clustering = _describe_clusters.clustering
+        WHERE m.clustering = describe_clusters.clustering
     ), leaf AS (
         -- NaN is a price to numeric.
         SELECT m.leaf, count(*) AS items, sum(i.price) AS price, count(i.price) AS priced
@@ -539,35 +437,29 @@ BEGIN
     LEFT JOIN medoid d ON d.leaf = n.nearest
     LEFT JOIN words w ON w.cluster = n.cluster;
 
-    DELETE FROM pix.clusters c WHERE c.clustering = _describe_clusters.clustering;
-    INSERT INTO pix.clusters (clustering, cluster, parent, height, items, centre, medoid, words, mean_price)
-    SELECT _describe_clusters.clustering, n.cluster, n.parent, n.height, coalesce(d.items, 0),
-        substr(centres, (n.place::integer - 1) * size + 1, size), d.medoid,
+    DELETE FROM pix.clusters c WHERE c.clustering = describe_clusters.clustering;
+    INSERT INTO pix.clusters (clustering, cluster, parent, height, items, center, medoid, words, mean_price)
+    SELECT describe_clusters.clustering, n.cluster, n.parent, n.height, coalesce(d.items, 0),
+        substr(centers, (n.place::integer - 1) * size + 1, size), d.medoid,
         ARRAY(SELECT jsonb_array_elements_text(described.words -> (d.place::integer - 1))), d.mean_price
     FROM unnest(numbers, parents, heights) WITH ORDINALITY n (cluster, parent, height, place)
     JOIN unnest(described.clusters, described.items, described.prices, described.medoids)
         WITH ORDINALITY d (cluster, items, mean_price, medoid, place) ON d.cluster = n.cluster;
 END
 $$;
-COMMENT ON FUNCTION pix._describe_clusters(text, integer[], integer[], double precision[], bytea) IS
-'Internal: writes what is known of the clusters of a clustering, whose members are there.
-Runs: coordinator; the work is done on the segments.';
-REVOKE ALL ON FUNCTION pix._describe_clusters(text, integer[], integer[], double precision[], bytea) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.fit_clusters(
-    clustering text, model_name text DEFAULT NULL, algorithm text DEFAULT 'kmeans', k integer DEFAULT 25, n_init
-    integer DEFAULT 10, seed integer DEFAULT 7, dimensions integer[] DEFAULT NULL, max_k integer DEFAULT 40
+    clustering text, model_name text DEFAULT NULL, algorithm text DEFAULT 'kmeans', k bigint DEFAULT 25, n_init
+    bigint DEFAULT 10, seed bigint DEFAULT 7, dimensions bigint[] DEFAULT NULL, max_k bigint DEFAULT 40
 ) RETURNS pix.clusterings
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-SET client_min_messages = warning  -- a long name is cut where it is shown
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET client_min_messages = warning
 AS $$
 DECLARE
     begun timestamptz := clock_timestamp();
     taken double precision;
     name_before text := current_setting('application_name');
     model pix.models;
-    pack pix.packs;
+    pack pix_internal.packs;
     old pix.clusterings;
     before record;
     drawn record;
@@ -578,51 +470,50 @@ DECLARE
     total_inertia double precision;
     result pix.clusterings;
 BEGIN
-    PERFORM pix._require_coordinator('pix.fit_clusters', 'Call it alone: SELECT * FROM pix.fit_clusters(…)');
-    PERFORM pix._require_writable('pix.fit_clusters');
-    model := pix._find_model(model_name);
-    PERFORM pix._check_fit(clustering, algorithm, k, n_init, seed, dimensions, max_k, model);
-    PERFORM pix._lock('clusterings', clustering);
+    PERFORM pix_internal.check_call('pix.fit_clusters');
+    model := pix.find_model(model_name);
+    PERFORM pix_internal.check_fit_clusters(clustering, algorithm, k, n_init, seed, dimensions, max_k, model);
+    PERFORM pix_internal.lock('clusterings', clustering);
     PERFORM set_config('application_name', 'pix: 0 % of clustering ' || clustering, true);
     PERFORM pix.pack_features(model.model_name);
-    SELECT p.* INTO pack FROM pix.packs p WHERE p.model_name = model.model_name;
-    PERFORM pix._check_pack(pack, model);
+    SELECT p.* INTO pack FROM pix_internal.packs p WHERE p.model_name = model.model_name;
+    PERFORM pix_internal.check_pack(pack, model);
     IF k > pack.items THEN
         RAISE EXCEPTION USING ERRCODE = 'PX102',
             MESSAGE = format('%s clusters are more than the %s items with features of model %L', k, pack.items, model.model_name),
             HINT = format('Use k => %s or less.', pack.items);
     END IF;
-    IF NOT pix._is_cluster() THEN
-        PERFORM pix._open_blocks(model.model_name);
+    IF NOT pix_internal.is_distributed() THEN
+        PERFORM pix_internal.open_blocks(model.model_name);
     END IF;
-    drawn := pix._sample(model.model_name, NULL, NULL, greatest(3000, 10 * coalesce(k, max_k)), seed);
+    drawn := pix_internal.sample_features(model.model_name, NULL, NULL, greatest(3000, 10 * coalesce(k, max_k)), seed);
     IF k IS NULL THEN
-        used_k := pix._choose_k(
+        used_k := pix_internal.choose_k(
             clustering, model, pack, drawn.vectors, cardinality(drawn.item_ids), dimensions, max_k, seed
         );
     ELSE
         DELETE FROM pix.cluster_curves c WHERE c.clustering = fit_clusters.clustering;
     END IF;
-    fitted := pix._fit_design(
+    fitted := pix_internal.fit_state(
         clustering, model, pack, algorithm, used_k, n_init, seed, dimensions, drawn.vectors, drawn.item_ids
     );
 
     -- Clusters keep their numbers, if those before looked at the same.
     SELECT c.* INTO old FROM pix.clusterings c WHERE c.clustering = fit_clusters.clustering;
     SELECT coalesce(array_agg(c.cluster ORDER BY c.cluster) FILTER (WHERE c.height IS NULL), '{}') AS numbers,
-        coalesce(string_agg(c.centre, ''::bytea ORDER BY c.cluster) FILTER (WHERE c.height IS NULL), '') AS centres,
+        coalesce(string_agg(c.center, ''::bytea ORDER BY c.cluster) FILTER (WHERE c.height IS NULL), '') AS centers,
         coalesce(array_agg(c.cluster ORDER BY c.cluster) FILTER (WHERE c.height IS NOT NULL), '{}') AS upper_numbers,
-        coalesce(string_agg(c.centre, ''::bytea ORDER BY c.cluster) FILTER (WHERE c.height IS NOT NULL), '') AS upper_centres
+        coalesce(string_agg(c.center, ''::bytea ORDER BY c.cluster) FILTER (WHERE c.height IS NOT NULL), '') AS upper_centers
     INTO before
     FROM pix.clusters c
     WHERE c.clustering = old.clustering AND old.model_name = model.model_name
         AND old.model_checksum IS NOT DISTINCT FROM model.checksum
         AND old.dimensions IS NOT DISTINCT FROM fit_clusters.dimensions;
-    numbered := pix._number_clusters(
-        fitted.design, algorithm = 'hierarchical', before.numbers, before.centres,
-        before.upper_numbers, before.upper_centres
+    numbered := pix_internal.identify_clusters(
+        fitted.design, algorithm = 'ward', before.numbers, before.centers,
+        before.upper_numbers, before.upper_centers
     );
-    PERFORM pix._assign_blocks(model.model_name, 0, numbered.numbered);
+    PERFORM pix_internal.assign_blocks(model.model_name, 0, numbered.numbered);
     SELECT sum(a.distance ^ 2) INTO total_inertia FROM pg_temp.pix_assigned a;
     IF old.clustering IS NOT NULL THEN
         SELECT count(*) INTO number_moved
@@ -630,14 +521,14 @@ BEGIN
         JOIN pix.cluster_members m ON m.item_id = a.item_id AND m.clustering = old.clustering
         WHERE m.cluster <> a.cluster;
     END IF;
-    PERFORM pix._hold_arms();
+    PERFORM pix_internal.lock_arms();
     DELETE FROM pix.cluster_members m WHERE m.clustering = fit_clusters.clustering;
     INSERT INTO pix.cluster_members (item_id, clustering, cluster, distance)
     SELECT a.item_id, fit_clusters.clustering, a.cluster, a.distance FROM pg_temp.pix_assigned a;
-    DELETE FROM pix.clustering_designs d WHERE d.clustering = fit_clusters.clustering;
-    INSERT INTO pix.clustering_designs (clustering, content) VALUES (fit_clusters.clustering, numbered.numbered);
-    PERFORM pix._describe_clusters(
-        clustering, numbered.numbers, numbered.parents, numbered.heights, numbered.centres
+    DELETE FROM pix_internal.clustering_states d WHERE d.clustering = fit_clusters.clustering;
+    INSERT INTO pix_internal.clustering_states (clustering, content) VALUES (fit_clusters.clustering, numbered.numbered);
+    PERFORM pix_internal.describe_clusters(
+        clustering, numbered.numbers, numbered.parents, numbered.heights, numbered.centers
     );
     SELECT count(*) INTO used_k FROM unnest(numbered.heights) h WHERE h IS NULL;
     taken := EXTRACT(EPOCH FROM clock_timestamp() - begun);
@@ -650,20 +541,20 @@ BEGIN
         fit_clusters.dimensions, fitted.said || jsonb_build_object('k', k, 'seed', seed), pack.packed_in, pack.items,
         total_inertia, number_moved, taken
     );
-    PERFORM pix._add_up_arms(clustering, NULL);
-    PERFORM pix._refresh_known_priors(clustering);
+    PERFORM pix_internal.add_up_arms(clustering, NULL);
+    PERFORM pix_internal.refresh_known_priors(clustering);
     PERFORM set_config('application_name', name_before, true);
     SELECT c.* INTO result FROM pix.clusterings c WHERE c.clustering = fit_clusters.clustering;
     RETURN result;
 END
 $$;
-COMMENT ON FUNCTION pix.fit_clusters(text, text, text, integer, integer, integer, integer[], integer) IS
+COMMENT ON FUNCTION pix.fit_clusters IS
 'Groups the items of a model by how they look. A clustering of this name is replaced; its clusters keep the numbers of those
 that they are nearest to, and votes are counted for the clusters that items are in now. pix.clusters tells what each cluster is,
 pix.cluster_members which items are in it.
 Arguments: clustering, its name; model_name (NULL: the default model); algorithm: kmeans (k-means++, then Lloyd''s rounds),
 minibatch_kmeans (quicker for millions of items, less exact), gaussian_mixture (by variational Bayes, in 10 principal
-components, of few items in fewer; clusters that nothing belongs to are dropped, so that k is the most), hierarchical (k-means clusters, joined
+components, of few items in fewer; clusters that nothing belongs to are dropped, so that k is the most), ward (k-means clusters, joined
 two by two up to a single one: pix.cut_clusters names the clusters of any level); k, how many clusters (NULL: the number
 from 2 to max_k with the largest silhouette; pix.cluster_curves has all); n_init, how often it starts, the best being kept;
 seed of the random numbers; dimensions, numbers from 1 of those features that are looked at (NULL: all); max_k.
@@ -671,117 +562,99 @@ Starts are drawn from 3,000 items at random, or 10 for each cluster.
 Result: the row of pix.clusterings; moved tells how many items are in another cluster than before.
 Errors: PX020 unknown model, PX024 a cache folder that cannot be used, PX030 vectors that cannot be compared, PX060 a call as
 a part of a larger query on a cluster,
-PX061 a standby or a read-only transaction, PX063 a transaction that has voted and does not end, PX095 a model without features, PX101 an argument that cannot be used, PX102 more
+PX061 a standby or a read-only transaction, PX063 a transaction that has voted and does not end, PX095 a model without features, PX003 an argument that cannot be used, PX102 more
 clusters than items or than features that differ, PX112 features that are all the same.
 Runs: coordinator; on a cluster, k-means is computed on the segments, which send sums and no vectors.
 Example: SELECT * FROM pix.fit_clusters(''boots'', ''mini_inception'', k => 12);';
-REVOKE ALL ON FUNCTION pix.fit_clusters(text, text, text, integer, integer, integer, integer[], integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION
-pix.fit_clusters(text, text, text, integer, integer, integer, integer[], integer) TO pix_admin;
 
-CREATE OR REPLACE FUNCTION pix.assign_clusters(clustering text) RETURNS bigint
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-SET enable_nestloop = off
-AS $$
+CREATE OR REPLACE FUNCTION pix.refresh_clusters(clustering text) RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $$
 DECLARE
     known pix.clusterings;
     model pix.models;
-    pack pix.packs;
+    pack pix_internal.packs;
     stored bytea;
     tree record;
     assigned bigint;
 BEGIN
-    PERFORM pix._require_coordinator('pix.assign_clusters', 'Call it alone: SELECT pix.assign_clusters(…)');
-    PERFORM pix._require_writable('pix.assign_clusters');
-    PERFORM pix._lock('clusterings', clustering);
-    known := pix._find_clustering(clustering);
-    PERFORM pix._check_clustering(known);
+    PERFORM pix_internal.check_call('pix.refresh_clusters');
+    PERFORM pix_internal.lock('clusterings', clustering);
+    known := pix.find_clustering(clustering);
+    PERFORM pix_internal.check_clustering(known);
     PERFORM pix.pack_features(known.model_name);
-    model := pix._find_model(known.model_name);
-    SELECT p.* INTO pack FROM pix.packs p WHERE p.model_name = known.model_name;
-    PERFORM pix._check_pack(pack, model);
-    SELECT d.content INTO stored FROM pix.clustering_designs d WHERE d.clustering = assign_clusters.clustering;
-    PERFORM pix._assign_blocks(model.model_name, known.packed_in, stored);
-    PERFORM pix._hold_arms();
+    model := pix.find_model(known.model_name);
+    SELECT p.* INTO pack FROM pix_internal.packs p WHERE p.model_name = known.model_name;
+    PERFORM pix_internal.check_pack(pack, model);
+    SELECT d.content INTO stored FROM pix_internal.clustering_states d WHERE d.clustering = refresh_clusters.clustering;
+    PERFORM pix_internal.assign_blocks(model.model_name, known.packed_in, stored);
+    PERFORM pix_internal.lock_arms();
     DELETE FROM pix.cluster_members m
-    WHERE m.clustering = assign_clusters.clustering AND (
+    WHERE m.clustering = refresh_clusters.clustering AND (
         NOT EXISTS (
             SELECT FROM pix.features f
             WHERE f.item_id = m.item_id AND f.model_name = model.model_name AND f.packed_in IS NOT NULL
         ) OR EXISTS (SELECT FROM pg_temp.pix_assigned a WHERE a.item_id = m.item_id)
     );
     INSERT INTO pix.cluster_members (item_id, clustering, cluster, distance)
-    SELECT a.item_id, assign_clusters.clustering, a.cluster, a.distance FROM pg_temp.pix_assigned a;
+    SELECT a.item_id, refresh_clusters.clustering, a.cluster, a.distance FROM pg_temp.pix_assigned a;
     GET DIAGNOSTICS assigned = ROW_COUNT;
     SELECT array_agg(c.cluster ORDER BY c.cluster) AS numbers, array_agg(c.parent ORDER BY c.cluster) AS parents,
-        array_agg(c.height ORDER BY c.cluster) AS heights, string_agg(c.centre, ''::bytea ORDER BY c.cluster) AS centres
+        array_agg(c.height ORDER BY c.cluster) AS heights, string_agg(c.center, ''::bytea ORDER BY c.cluster) AS centers
     INTO tree
-    FROM pix.clusters c WHERE c.clustering = assign_clusters.clustering;
-    PERFORM pix._describe_clusters(clustering, tree.numbers, tree.parents, tree.heights, tree.centres);
-    UPDATE pix.clusterings c SET packed_in = pack.packed_in WHERE c.clustering = assign_clusters.clustering;
-    PERFORM pix._add_up_arms(clustering, NULL);
+    FROM pix.clusters c WHERE c.clustering = refresh_clusters.clustering;
+    PERFORM pix_internal.describe_clusters(clustering, tree.numbers, tree.parents, tree.heights, tree.centers);
+    UPDATE pix.clusterings c SET packed_in = pack.packed_in WHERE c.clustering = refresh_clusters.clustering;
+    PERFORM pix_internal.add_up_arms(clustering, NULL);
     RETURN assigned;
 END
 $$;
-COMMENT ON FUNCTION pix.assign_clusters(text) IS
+COMMENT ON FUNCTION pix.refresh_clusters IS
 'Puts items that are new, or whose features have changed, into the clusters of a clustering, without fitting it again; items
-without features leave it. Sizes, medoids, words and mean prices are brought up to date; centres stay.
+without features leave it. Sizes, medoids, words and mean prices are brought up to date; centers stay.
 Arguments: clustering. Result: how many items were assigned.
 Errors: PX020 unknown model, PX030 vectors that cannot be compared, PX060 a call as a part of a larger query on a cluster,
 PX061 a standby or a read-only transaction, PX063 a transaction that has voted and does not end,
 PX095 a model without features, PX100 unknown clustering, PX103 a clustering whose model has changed.
 Runs: coordinator; the work is done on the segments.
-Example: SELECT pix.assign_clusters(''boots'');';
-REVOKE ALL ON FUNCTION pix.assign_clusters(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix.assign_clusters(text) TO pix_admin;
+Example: SELECT pix.refresh_clusters(''boots'');';
 
-CREATE OR REPLACE FUNCTION pix._forget_clustering(clustering text) RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
+-- Removes a clustering.
+CREATE OR REPLACE FUNCTION pix_internal.forget_clustering(clustering text) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM pix._hold_arms();
-    DELETE FROM pix.arms a WHERE a.clustering = _forget_clustering.clustering;
-    DELETE FROM pix.arm_priors p WHERE p.clustering = _forget_clustering.clustering;
-    DELETE FROM pix.settings s WHERE s.key = 'default_clustering' AND s.value = _forget_clustering.clustering;
-    DELETE FROM pix.cluster_members m WHERE m.clustering = _forget_clustering.clustering;
-    DELETE FROM pix.clusters c WHERE c.clustering = _forget_clustering.clustering;
-    DELETE FROM pix.cluster_curves c WHERE c.clustering = _forget_clustering.clustering;
-    DELETE FROM pix.clustering_designs d WHERE d.clustering = _forget_clustering.clustering;
-    DELETE FROM pix.clusterings c WHERE c.clustering = _forget_clustering.clustering;
+    PERFORM pix_internal.lock_arms();
+    DELETE FROM pix.arms a WHERE a.clustering = forget_clustering.clustering;
+    DELETE FROM pix.arm_priors p WHERE p.clustering = forget_clustering.clustering;
+    DELETE FROM pix.settings s WHERE s.key = 'default_clustering' AND s.value = forget_clustering.clustering;
+    DELETE FROM pix.cluster_members m WHERE m.clustering = forget_clustering.clustering;
+    DELETE FROM pix.clusters c WHERE c.clustering = forget_clustering.clustering;
+    DELETE FROM pix.cluster_curves c WHERE c.clustering = forget_clustering.clustering;
+    DELETE FROM pix_internal.clustering_states d WHERE d.clustering = forget_clustering.clustering;
+    DELETE FROM pix.clusterings c WHERE c.clustering = forget_clustering.clustering;
 END
 $$;
-COMMENT ON FUNCTION pix._forget_clustering(text) IS
-'Internal: removes a clustering. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._forget_clustering(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.drop_clustering(clustering text) RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $$
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM pix._require_coordinator('pix.drop_clustering', 'Call it alone: SELECT pix.drop_clustering(…)');
-    PERFORM pix._require_writable('pix.drop_clustering');
-    PERFORM pix._lock('clusterings', clustering);
-    PERFORM pix._find_clustering(clustering);
-    PERFORM pix._forget_clustering(clustering);
+    PERFORM pix_internal.check_call('pix.drop_clustering');
+    PERFORM pix_internal.check_name('clustering', clustering);
+    PERFORM pix_internal.lock('clusterings', clustering);
+    PERFORM pix.find_clustering(clustering);
+    PERFORM pix_internal.forget_clustering(clustering);
 END
 $$;
-COMMENT ON FUNCTION pix.drop_clustering(text) IS
+COMMENT ON FUNCTION pix.drop_clustering IS
 'Removes a clustering, its clusters, members and arms; features and votes stay.
 Arguments: clustering. Result: none.
 Errors: PX060 a call as a part of a larger query on a cluster,
 PX061 a standby or a read-only transaction, PX063 a transaction that has voted and does not end, PX100 unknown clustering.
 Runs: coordinator.
 Example: SELECT pix.drop_clustering(''boots'');';
-REVOKE ALL ON FUNCTION pix.drop_clustering(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix.drop_clustering(text) TO pix_admin;
 
-CREATE OR REPLACE FUNCTION pix._cut_clusters(clustering text, k integer) RETURNS pix.cluster_cut[]
-LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
-SET search_path = pg_catalog, pg_temp
-AS $$
+-- pix.cut_clusters as an array.
+CREATE OR REPLACE FUNCTION pix_internal.cut_clusters(clustering text, k bigint) RETURNS pix.cluster_cut[]
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     known pix.clusterings;
     shown integer[];
@@ -790,52 +663,49 @@ DECLARE
     answer pix.cluster_cut[] := '{}';
     shown_cluster integer;
 BEGIN
-    PERFORM pix._require_coordinator('pix.cut_clusters', 'Call it alone, or give it values.');
-    known := pix._find_clustering(clustering);
+    PERFORM pix_internal.require_coordinator('pix.cut_clusters', 'Call it alone, or give it values.');
+    known := pix.find_clustering(clustering);
     IF k IS NULL OR k < 1 OR k > known.k THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX101', MESSAGE = format('k is %s', coalesce(k::text, 'NULL')),
-            HINT = format('Clustering %L can be cut into 1 to %s clusters.', clustering, known.k);
+        PERFORM pix_internal.refuse(
+            format('k is %s', coalesce(k::text, 'NULL')),
+            format('Clustering %L can be cut into 1 to %s clusters.', clustering, known.k)
+        );
     END IF;
     SELECT array_agg(c.cluster) INTO shown
-    FROM pix.clusters c WHERE c.clustering = _cut_clusters.clustering AND c.parent IS NULL;
+    FROM pix.clusters c WHERE c.clustering = cut_clusters.clustering AND c.parent IS NULL;
     IF cardinality(shown) > 1 AND k < cardinality(shown) THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX101', MESSAGE = format('Clustering %L is flat', clustering),
-            HINT = 'Fit it with algorithm => ''hierarchical'' to have levels.';
+        PERFORM pix_internal.refuse(
+            format('Clustering %L is flat', clustering),
+            'Fit it with algorithm => ''ward'' to have levels.'
+        );
     END IF;
     WHILE cardinality(shown) < k LOOP
         SELECT c.cluster INTO widest FROM pix.clusters c
-        WHERE c.clustering = _cut_clusters.clustering AND c.cluster = ANY (shown)
+        WHERE c.clustering = cut_clusters.clustering AND c.cluster = ANY (shown)
         ORDER BY c.height DESC NULLS LAST, c.cluster LIMIT 1;
         SELECT array_agg(c.cluster) INTO parted FROM pix.clusters c
-        WHERE c.clustering = _cut_clusters.clustering AND c.parent = widest;
+        WHERE c.clustering = cut_clusters.clustering AND c.parent = widest;
         shown := array_remove(shown, widest) || parted;
     END LOOP;
     FOREACH shown_cluster IN ARRAY shown LOOP
         SELECT answer || array_agg((l.leaf, shown_cluster)::pix.cluster_cut ORDER BY l.leaf) INTO answer
-        FROM unnest(pix._leaf_clusters(clustering, shown_cluster)) l (leaf);
+        FROM unnest(pix.leaf_clusters(clustering, shown_cluster)) l (leaf);
     END LOOP;
     RETURN answer;
 END
 $$;
-COMMENT ON FUNCTION pix._cut_clusters(text, integer) IS
-'Internal: pix.cut_clusters as an array. Errors: those of pix.cut_clusters. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._cut_clusters(text, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._cut_clusters(text, integer) TO pix_reader;
 
-CREATE OR REPLACE FUNCTION pix.cut_clusters(clustering text, k integer) RETURNS SETOF pix.cluster_cut
-LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 25
-AS $$
-SELECT n.leaf, n.cluster FROM pix._unnest(pix._cut_clusters(clustering, k)) n
+CREATE OR REPLACE FUNCTION pix.cut_clusters(clustering text, k bigint) RETURNS SETOF pix.cluster_cut
+LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 25 AS $$
+SELECT n.leaf, n.cluster FROM pix_internal.unnest(pix_internal.cut_clusters(clustering, k)) n
 $$;
-COMMENT ON FUNCTION pix.cut_clusters(text, integer) IS
-'Cuts the tree of a hierarchical clustering into k clusters.
+COMMENT ON FUNCTION pix.cut_clusters IS
+'Cuts the tree of a clustering by ward into k clusters.
 Arguments: clustering; k, from 1 to its number of clusters.
 Result: leaf, a cluster that items belong to, as pix.cluster_members has it; cluster, that which it is in at this level.
-Errors: PX060 a call as a part of a larger query on a cluster, PX100 unknown clustering, PX101 a k that there is no cut for.
+Errors: PX060 a call as a part of a larger query on a cluster, PX100 unknown clustering, PX003 a k that there is no cut for.
 Runs: coordinator; on a cluster with values for arguments.
 Example: SELECT m.item_id, c.cluster FROM pix.cluster_members m JOIN pix.cut_clusters(''shapes'', 4) c ON c.leaf = m.cluster WHERE m.clustering = ''shapes'';';
-REVOKE ALL ON FUNCTION pix.cut_clusters(text, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix.cut_clusters(text, integer) TO pix_reader;
 
 CREATE OR REPLACE VIEW pix.clustering_status AS
 SELECT c.clustering, c.model_name, c.algorithm, c.k, c.dimensions, coalesce(n.members, 0) AS items,
@@ -853,7 +723,5 @@ LEFT JOIN (
 ) a ON a.clustering = c.clustering;
 COMMENT ON VIEW pix.clustering_status IS
 'Clusterings and how far they are behind. items: those in their clusters; added: items that came or changed since, which
-pix.assign_clusters puts into clusters; moved: items that the last refit put elsewhere; usable: whether the model is still the
+pix.refresh_clusters puts into clusters; moved: items that the last refit put elsewhere; usable: whether the model is still the
 one they were fitted on.';
-REVOKE ALL ON pix.clustering_status FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT SELECT ON pix.clustering_status TO pix_reader;

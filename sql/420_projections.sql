@@ -1,22 +1,20 @@
 -- Principal components: features in few numbers.
 
-CREATE OR REPLACE FUNCTION pix._sample(
-    model_name text, clustering text, leaves integer[], number integer, seed integer, OUT item_ids text[], OUT vectors
+-- Packed vectors drawn at random, of some clusters or of all items; the same for the same seed.
+CREATE OR REPLACE FUNCTION pix_internal.sample_features(
+    model_name text, clustering text, leaves integer[], number bigint, seed bigint, OUT item_ids text[], OUT vectors
     bytea
 )
-LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
-SET search_path = pg_catalog, pg_temp
-SET enable_nestloop = off
-AS $$
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $$
 BEGIN
     SELECT array_agg(s.item_id ORDER BY s.item_id), string_agg(s.vector, ''::bytea ORDER BY s.item_id)
     INTO item_ids, vectors
     FROM (
         SELECT f.item_id, f.vector FROM pix.features f
-        WHERE f.model_name = _sample.model_name AND f.packed_in IS NOT NULL AND (
-            _sample.clustering IS NULL OR f.item_id IN (
+        WHERE f.model_name = sample_features.model_name AND f.packed_in IS NOT NULL AND (
+            sample_features.clustering IS NULL OR f.item_id IN (
                 SELECT m.item_id FROM pix.cluster_members m
-                WHERE m.clustering = _sample.clustering AND m.cluster = ANY (leaves)
+                WHERE m.clustering = sample_features.clustering AND m.cluster = ANY (leaves)
             )
         )
         ORDER BY md5(seed || f.item_id), f.item_id
@@ -24,57 +22,38 @@ BEGIN
     ) s;
 END
 $$;
-COMMENT ON FUNCTION pix._sample(text, text, integer[], integer, integer) IS
-'Internal: packed vectors drawn at random, of some clusters or of all items; the same for the same seed. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._sample(text, text, integer[], integer, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
-CREATE OR REPLACE FUNCTION pix._fit_projection(
-    sample bytea, number integer, dimensions integer[], components integer, seed integer, OUT mean bytea, OUT axes
+-- Principal components of sampled vectors.
+CREATE OR REPLACE FUNCTION pix_internal.fit_projection(
+    sample bytea, number bigint, dimensions integer[], components bigint, seed bigint, OUT mean bytea, OUT axes
     bytea, OUT variances double precision[], OUT ratios double precision[]
 )
-LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'projections.fit', sample, number, dimensions, components, seed)
-$$;
-COMMENT ON FUNCTION pix._fit_projection(bytea, integer, integer[], integer, integer) IS
-'Internal: principal components of sampled vectors. Errors: PX030, PX112. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._fit_projection(bytea, integer, integer[], integer, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
+LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'projections.fit_projection', sample, number, dimensions, components, seed)$$;
 
-CREATE OR REPLACE FUNCTION pix._project(
-    vectors bytea, items integer, dimensions integer[], mean bytea, axes bytea
+-- The principal components of vectors that follow one another.
+CREATE OR REPLACE FUNCTION pix_internal.project_vectors(
+    vectors bytea, items bigint, dimensions integer[], mean bytea, axes bytea
 ) RETURNS bytea
-LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE COST 100000
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'projections.project', vectors, items, dimensions, mean, axes)
-$$;
-COMMENT ON FUNCTION pix._project(bytea, integer, integer[], bytea, bytea) IS
-'Internal: the principal components of vectors that follow one another. Errors: PX030. Runs: either.';
-REVOKE ALL ON FUNCTION pix._project(bytea, integer, integer[], bytea, bytea) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._project(bytea, integer, integer[], bytea, bytea) TO pix_reader;
+LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE COST 100000 SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'projections.project_vectors', vectors, items, dimensions, mean, axes)$$;
 
 CREATE OR REPLACE FUNCTION pix.fit_pca(
-    model_name text DEFAULT NULL, components integer DEFAULT 50
-) RETURNS pix.projections
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $$
+    model_name text DEFAULT NULL, components bigint DEFAULT 50
+) RETURNS pix_internal.projections
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     model pix.models;
-    pack pix.packs;
+    pack pix_internal.packs;
     drawn record;
     fitted record;
-    result pix.projections;
+    result pix_internal.projections;
 BEGIN
-    PERFORM pix._require_coordinator('pix.fit_pca', 'Call it alone: SELECT * FROM pix.fit_pca(…)');
-    PERFORM pix._require_writable('pix.fit_pca');
-    model := pix._find_model(model_name);
+    PERFORM pix_internal.check_call('pix.fit_pca');
+    model := pix.find_model(model_name);
     PERFORM pix.pack_features(model.model_name);
-    SELECT p.* INTO pack FROM pix.packs p WHERE p.model_name = model.model_name;
-    PERFORM pix._check_pack(pack, model);
+    SELECT p.* INTO pack FROM pix_internal.packs p WHERE p.model_name = model.model_name;
+    PERFORM pix_internal.check_pack(pack, model);
     IF components IS NULL OR components < 1 OR components > least(model.dimensions, pack.items) THEN
         RAISE EXCEPTION USING ERRCODE = 'PX106',
             MESSAGE = format(
@@ -83,45 +62,41 @@ BEGIN
             ),
             HINT = format('Ask for 1 to %s.', least(model.dimensions, pack.items, 10000));
     END IF;
-    drawn := pix._sample(model.model_name, NULL, NULL, 10000, 7);
-    fitted := pix._fit_projection(drawn.vectors, cardinality(drawn.item_ids), NULL, components, 7);
-    DELETE FROM pix.projections p WHERE p.model_name = model.model_name;
-    INSERT INTO pix.projections (
+    drawn := pix_internal.sample_features(model.model_name, NULL, NULL, 10000, 7);
+    fitted := pix_internal.fit_projection(drawn.vectors, cardinality(drawn.item_ids), NULL, components, 7);
+    DELETE FROM pix_internal.projections p WHERE p.model_name = model.model_name;
+    INSERT INTO pix_internal.projections (
         model_name, model_checksum, components, mean, axes, explained_variance, explained_variance_ratio, items
     ) VALUES (
         model.model_name, model.checksum, cardinality(fitted.variances), fitted.mean, fitted.axes, fitted.variances,
         fitted.ratios, cardinality(drawn.item_ids)
     );
-    SELECT p.* INTO result FROM pix.projections p WHERE p.model_name = model.model_name;
+    SELECT p.* INTO result FROM pix_internal.projections p WHERE p.model_name = model.model_name;
     RETURN result;
 END
 $$;
-COMMENT ON FUNCTION pix.fit_pca(text, integer) IS
+COMMENT ON FUNCTION pix.fit_pca IS
 'Finds the principal components of a model''s features, by scikit-learn, on 10,000 items at random where there are more.
 Maps of everything and indexes by Euclidean distance use them, if they have as many as these need; and
 pix.principal_components.
 Arguments: model_name (NULL: the default model); components, how many.
-Result: the row of pix.projections: mean and axes as feature vectors (pix.to_array reads them), explained_variance and
+Result: the row of pix_internal.projections: mean and axes as feature vectors (pix.to_array reads them), explained_variance and
 explained_variance_ratio, an element for each component.
 Errors: PX020 unknown model, PX030 vectors that cannot be compared, PX060 a call as a part of a larger query on a cluster,
 PX061 a standby or a read-only transaction,
 PX095 a model without features, PX106 more components than items or dimensions, PX112 features that are all the same.
 Runs: coordinator.
 Example: SELECT components, explained_variance_ratio[1] FROM pix.fit_pca(''mini_inception'', 20);';
-REVOKE ALL ON FUNCTION pix.fit_pca(text, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix.fit_pca(text, integer) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.principal_components(
     vector pix.feature_vector, model_name text DEFAULT NULL
 ) RETURNS real[]
-LANGUAGE plpgsql STABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    model pix.models := pix._find_model(model_name);
-    found_projection pix.projections;
+    model pix.models := pix.find_model(model_name);
+    found_projection pix_internal.projections;
 BEGIN
-    SELECT p.* INTO found_projection FROM pix.projections p
+    SELECT p.* INTO found_projection FROM pix_internal.projections p
     WHERE p.model_name = model.model_name AND p.model_checksum IS NOT DISTINCT FROM model.checksum;
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'PX106',
@@ -129,19 +104,17 @@ BEGIN
             HINT = format('SELECT * FROM pix.fit_pca(%L);', model.model_name);
     END IF;
     IF vector IS NOT NULL THEN
-        PERFORM pix._check_dimensions(octet_length(vector), model);
+        PERFORM pix_internal.check_dimensions(octet_length(vector), model);
     END IF;
     RETURN CASE WHEN vector IS NOT NULL THEN
-        pix.to_array(pix._project(vector, 1, NULL, found_projection.mean, found_projection.axes))
+        pix.to_array(pix_internal.project_vectors(vector, 1, NULL, found_projection.mean, found_projection.axes))
     END;
 END
 $$;
-COMMENT ON FUNCTION pix.principal_components(pix.feature_vector, text) IS
+COMMENT ON FUNCTION pix.principal_components IS
 'The principal components of a feature vector.
 Arguments: vector; model_name (NULL: the default model), for which pix.fit_pca was called.
 Result: as many numbers as pix.fit_pca was asked for; NULL for NULL.
 Errors: PX020 unknown model, PX030 a vector of other dimensions, PX106 a model without principal components.
 Runs: either.
 Example: SELECT item_id, pix.principal_components(vector) FROM pix.features WHERE model_name = ''mini_inception'' LIMIT 3;';
-REVOKE ALL ON FUNCTION pix.principal_components(pix.feature_vector, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix.principal_components(pix.feature_vector, text) TO pix_reader;

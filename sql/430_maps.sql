@@ -1,107 +1,85 @@
 -- Maps: every item a point on a plane, so that BI tools can plot the catalogue. They are laid out from principal components,
 -- which is all that leaves the segments.
 
-CREATE OR REPLACE FUNCTION pix._find_map(map text) RETURNS pix.maps
-LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
-SET search_path = pg_catalog, pg_temp
-AS $$
+CREATE OR REPLACE FUNCTION pix.find_map(map text) RETURNS pix.maps
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    found_map pix.maps;
+    named_map pix.maps;
 BEGIN
-    SELECT m.* INTO found_map FROM pix.maps m WHERE m.map = _find_map.map;
+    SELECT m.* INTO named_map FROM pix.maps m WHERE m.map = find_map.map;
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'PX110',
-            MESSAGE = format('Map %s is not known', coalesce(quote_literal(map), 'NULL')),
-            HINT = 'SELECT map FROM pix.maps lists the maps; pix.fit_map makes one.';
+            MESSAGE = format('Map %s is not known', coalesce(quote_literal(left(map, 200)), 'NULL')),
+            HINT = pix_internal.did_you_mean(map, ARRAY(SELECT m.map FROM pix.maps m),
+                'SELECT map FROM pix.maps lists the maps; pix.fit_map makes one.');
     END IF;
-    RETURN found_map;
+    RETURN named_map;
 END
 $$;
-COMMENT ON FUNCTION pix._find_map(text) IS
-'Internal: the map of this name. Errors: PX110. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._find_map(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._find_map(text) TO pix_reader;
+COMMENT ON FUNCTION pix.find_map IS
+'The map of this name.
+Arguments: map. Result: the row of pix.maps. Errors: PX110 unknown map.
+Runs: coordinator.
+Example: SELECT map, algorithm, items FROM pix.find_map(''boots'');';
 
-CREATE OR REPLACE FUNCTION pix._usual_perplexity(
-    method text, perplexity double precision, items bigint
+-- The perplexity to use for a map of so many items.
+CREATE OR REPLACE FUNCTION pix_internal.usual_perplexity(
+    algorithm text, perplexity double precision, items bigint
 ) RETURNS double precision
-LANGUAGE plpython3u STABLE PARALLEL RESTRICTED
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'maps.check', method, perplexity, items)
-$$;
-COMMENT ON FUNCTION pix._usual_perplexity(text, double precision, bigint) IS
-'Internal: the perplexity to use for a map of so many items. Errors: PX111, PX112. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._usual_perplexity(text, double precision, bigint) FROM PUBLIC, pix_reader, pix_app, pix_admin;
+LANGUAGE plpython3u STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'maps.usual_perplexity', algorithm, perplexity, items)$$;
 
-CREATE OR REPLACE FUNCTION pix._lay_out(
-    title text, places bytea, items integer, method text, perplexity double precision, seed integer, OUT xs double
+-- Lays out items by their principal components.
+CREATE OR REPLACE FUNCTION pix_internal.lay_out(
+    title text, places bytea, items bigint, algorithm text, perplexity double precision, seed bigint, OUT xs double
     precision[], OUT ys double precision[], OUT trustworthiness double precision
 )
-LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'maps.fit', title, places, items, method, perplexity, seed)
-$$;
-COMMENT ON FUNCTION pix._lay_out(text, bytea, integer, text, double precision, integer) IS
-'Internal: lays out items by their principal components. Errors: PX030, PX114. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._lay_out(text, bytea, integer, text, double precision, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
+LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'maps.lay_out', title, places, items, algorithm, perplexity, seed)$$;
 
-CREATE OR REPLACE FUNCTION pix._lay_out_further(
-    places bytea, known_xs double precision[], known_ys double precision[], method text, perplexity double precision,
-    seed integer, OUT xs double precision[], OUT ys double precision[]
+-- Lays out those of some items that have no coordinates yet.
+CREATE OR REPLACE FUNCTION pix_internal.lay_out_further(
+    places bytea, known_xs double precision[], known_ys double precision[], algorithm text, perplexity double precision,
+    seed bigint, OUT xs double precision[], OUT ys double precision[]
 )
-LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'maps.place', places, known_xs, known_ys, method, perplexity, seed)
-$$;
-COMMENT ON FUNCTION
-pix._lay_out_further(bytea, double precision[], double precision[], text, double precision, integer) IS
-'Internal: lays out those of some items that have no coordinates yet. Errors: PX030. Runs: coordinator.';
-REVOKE ALL ON FUNCTION
-pix._lay_out_further(bytea, double precision[], double precision[], text, double precision, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
+LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'maps.lay_out_further', places, known_xs, known_ys, algorithm, perplexity, seed)$$;
 
-CREATE OR REPLACE FUNCTION pix._map_places(
-    model pix.models, clustering text, leaves integer[], seed integer, OUT item_ids text[], OUT places bytea
+-- Principal components of the items of a map.
+CREATE OR REPLACE FUNCTION pix_internal.map_components(
+    model pix.models, clustering text, leaves integer[], seed bigint, OUT item_ids text[], OUT places bytea
 )
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-SET enable_nestloop = off
-AS $$
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $$
 DECLARE
     drawn record;
     axes record;
 BEGIN
     -- t-SNE and UMAP look at 50 components.
     SELECT p.mean, substr(p.axes, 1, 50 * 4 * model.dimensions) AS axes INTO axes
-    FROM pix.projections p JOIN pix.packs k ON k.model_name = p.model_name
-    WHERE _map_places.clustering IS NULL AND p.model_name = model.model_name
+    FROM pix_internal.projections p JOIN pix_internal.packs k ON k.model_name = p.model_name
+    WHERE map_components.clustering IS NULL AND p.model_name = model.model_name
         AND p.model_checksum IS NOT DISTINCT FROM model.checksum
         AND p.components >= least(50, k.items, model.dimensions) AND p.items >= least(10000, k.items) / 2;
     IF axes IS NULL THEN
-        drawn := pix._sample(model.model_name, clustering, leaves, 10000, seed);
-        axes := pix._fit_projection(drawn.vectors, cardinality(drawn.item_ids), NULL, 50, seed);
+        drawn := pix_internal.sample_features(model.model_name, clustering, leaves, 10000, seed);
+        axes := pix_internal.fit_projection(drawn.vectors, cardinality(drawn.item_ids), NULL, 50, seed);
     END IF;
     IF to_regclass('pg_temp.pix_places') IS NOT NULL THEN
         DROP TABLE pg_temp.pix_places;
     END IF;
     EXECUTE
         'CREATE TEMP TABLE pix_places ON COMMIT DROP AS
-        SELECT g.block, g.item_ids, pix._project(g.vectors, cardinality(g.item_ids), NULL, $4, $5) AS places
+        SELECT g.block, g.item_ids, pix_internal.project_vectors(g.vectors, cardinality(g.item_ids), NULL, $4, $5) AS places
         FROM (
-            SELECT f.block, array_agg(f.item_id ORDER BY f.block_row) AS item_ids,
-                string_agg(f.vector, ''''::bytea ORDER BY f.block_row) AS vectors
+            SELECT f.block, array_agg(f.item_id ORDER BY f.position) AS item_ids,
+                string_agg(f.vector, ''''::bytea ORDER BY f.position) AS vectors
             FROM pix.features f
             WHERE f.model_name = $1 AND f.packed_in IS NOT NULL AND ($2 IS NULL OR f.item_id IN (
                 SELECT m.item_id FROM pix.cluster_members m WHERE m.clustering = $2 AND m.cluster = ANY ($3)
             ))
             GROUP BY f.block
             OFFSET 0
-        ) g' || pix._distributed_by('block')
+        ) g' || pix_internal.distributed_by('block')
     USING model.model_name, clustering, leaves, axes.mean, axes.axes;
     SELECT array_agg(u.item_id ORDER BY u.block, u.number) INTO item_ids
     FROM (
@@ -111,19 +89,13 @@ BEGIN
     SELECT string_agg(p.places, ''::bytea ORDER BY p.block) INTO places FROM pg_temp.pix_places p;
 END
 $$;
-COMMENT ON FUNCTION pix._map_places(pix.models, text, integer[], integer) IS
-'Internal: principal components of the items of a map. Errors: PX030, PX112. Runs: coordinator; vectors are projected on the segments.';
-REVOKE ALL ON FUNCTION pix._map_places(pix.models, text, integer[], integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.fit_map(
-    map text, model_name text DEFAULT NULL, method text DEFAULT 'tsne', clustering text DEFAULT NULL, cluster integer
-    DEFAULT NULL, perplexity double precision DEFAULT NULL, seed integer DEFAULT 7
+    map text, model_name text DEFAULT NULL, algorithm text DEFAULT 'tsne', clustering text DEFAULT NULL, cluster bigint
+    DEFAULT NULL, perplexity double precision DEFAULT NULL, seed bigint DEFAULT 7
 ) RETURNS pix.maps
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-SET client_min_messages = warning  -- a long name is cut where it is shown
-SET enable_nestloop = off
-AS $$
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET client_min_messages = warning
+SET enable_nestloop = off AS $$
 DECLARE
     begun timestamptz := clock_timestamp();
     taken double precision;
@@ -131,46 +103,49 @@ DECLARE
     grouped pix.clusterings;
     leaves integer[];
     model pix.models;
-    pack pix.packs;
+    pack pix_internal.packs;
     number bigint;
     used_perplexity double precision;
     seen record;
     laid_out record;
     result pix.maps;
 BEGIN
-    PERFORM pix._require_coordinator('pix.fit_map', 'Call it alone: SELECT * FROM pix.fit_map(…)');
-    PERFORM pix._require_writable('pix.fit_map');
+    PERFORM pix_internal.check_call('pix.fit_map');
     IF coalesce(octet_length(map), 0) NOT BETWEEN 1 AND 200 THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX111',
-            MESSAGE = format('%s cannot name a map', coalesce(quote_literal(map), 'NULL')),
-            HINT = 'Use a name of 1 to 200 bytes.';
-    ELSIF method IS NULL OR method NOT IN ('tsne', 'umap', 'pca') THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX111',
-            MESSAGE = format('The method %s is not known', coalesce(quote_literal(method), 'NULL')),
-            HINT = 'Use one of: tsne, umap, pca.';
+        PERFORM pix_internal.refuse(
+            format('%s cannot name a map', coalesce(quote_literal(map), 'NULL')),
+            'Use a name of 1 to 200 bytes.'
+        );
+    ELSIF algorithm IS NULL OR algorithm NOT IN ('tsne', 'umap', 'pca') THEN
+        PERFORM pix_internal.refuse(
+            format('The algorithm %s is not known', coalesce(quote_literal(algorithm), 'NULL')),
+            'Use one of: tsne, umap, pca.'
+        );
     ELSIF seed IS NULL OR seed < 0 THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX111', MESSAGE = format('seed is %s', coalesce(seed::text, 'NULL')),
-            HINT = 'Use a number from 0 on.';
+        PERFORM pix_internal.refuse(format('seed is %s', coalesce(seed::text, 'NULL')), 'Use a number from 0 on.');
     ELSIF (clustering IS NULL) <> (cluster IS NULL) THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX111', MESSAGE = 'A clustering without a cluster, or the other way round',
-            HINT = 'Give both for a map of one cluster, or none for a map of everything.';
+        PERFORM pix_internal.refuse(
+            'A clustering without a cluster, or the other way round',
+            'Give both for a map of one cluster, or none for a map of everything.'
+        );
     END IF;
     IF clustering IS NOT NULL THEN
-        grouped := pix._find_clustering(clustering);
-        PERFORM pix._check_clustering(grouped);
-        leaves := pix._leaf_clusters(clustering, cluster);
+        grouped := pix.find_clustering(clustering);
+        PERFORM pix_internal.check_clustering(grouped);
+        leaves := pix.leaf_clusters(clustering, cluster);
     END IF;
-    model := pix._find_model(coalesce(model_name, grouped.model_name));
+    model := pix.find_model(coalesce(model_name, grouped.model_name));
     IF grouped.model_name <> model.model_name THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX111',
-            MESSAGE = format('Clustering %L is of model %L, not of %L', clustering, grouped.model_name, model.model_name),
-            HINT = 'Leave model_name out.';
+        PERFORM pix_internal.refuse(
+            format('Clustering %L is of model %L, not of %L', clustering, grouped.model_name, model.model_name),
+            'Leave model_name out.'
+        );
     END IF;
-    PERFORM pix._lock('maps', map);
+    PERFORM pix_internal.lock('maps', map);
     PERFORM set_config('application_name', 'pix: 0 % of map ' || map, true);
     PERFORM pix.pack_features(model.model_name);
-    SELECT p.* INTO pack FROM pix.packs p WHERE p.model_name = model.model_name;
-    PERFORM pix._check_pack(pack, model);
+    SELECT p.* INTO pack FROM pix_internal.packs p WHERE p.model_name = model.model_name;
+    PERFORM pix_internal.check_pack(pack, model);
     number := pack.items;
     IF leaves IS NOT NULL THEN
         SELECT count(*) INTO number
@@ -178,10 +153,10 @@ BEGIN
         WHERE m.clustering = fit_map.clustering AND m.cluster = ANY (leaves)
             AND f.model_name = model.model_name AND f.packed_in IS NOT NULL;
     END IF;
-    used_perplexity := pix._usual_perplexity(method, perplexity, number);
-    seen := pix._map_places(model, clustering, leaves, seed);
-    laid_out := pix._lay_out(
-        'map ' || map, seen.places, cardinality(seen.item_ids), method, used_perplexity, seed
+    used_perplexity := pix_internal.usual_perplexity(algorithm, perplexity, number);
+    seen := pix_internal.map_components(model, clustering, leaves, seed);
+    laid_out := pix_internal.lay_out(
+        'map ' || map, seen.places, cardinality(seen.item_ids), algorithm, used_perplexity, seed
     );
     DELETE FROM pix.map_points p WHERE p.map = fit_map.map;
     INSERT INTO pix.map_points (item_id, map, x, y)
@@ -189,10 +164,10 @@ BEGIN
     taken := EXTRACT(EPOCH FROM clock_timestamp() - begun);
     DELETE FROM pix.maps m WHERE m.map = fit_map.map;
     INSERT INTO pix.maps (
-        map, model_name, model_checksum, method, clustering, cluster, perplexity, seed, packed_in, items,
+        map, model_name, model_checksum, algorithm, clustering, cluster, perplexity, seed, packed_in, items,
         trustworthiness, seconds
     ) VALUES (
-        fit_map.map, model.model_name, model.checksum, fit_map.method, fit_map.clustering, fit_map.cluster,
+        fit_map.map, model.model_name, model.checksum, fit_map.algorithm, fit_map.clustering, fit_map.cluster,
         used_perplexity, fit_map.seed, pack.packed_in, cardinality(seen.item_ids), laid_out.trustworthiness, taken
     );
     PERFORM set_config('application_name', name_before, true);
@@ -200,59 +175,53 @@ BEGIN
     RETURN result;
 END
 $$;
-COMMENT ON FUNCTION pix.fit_map(text, text, text, text, integer, double precision, integer) IS
+COMMENT ON FUNCTION pix.fit_map IS
 'Lays out the items of a model on a plane, those near one another that look alike: pix.map_points has the coordinates. A map
 of this name is replaced.
-Arguments: map, its name; model_name (NULL: that of the clustering, or the default model); method: tsne (t-SNE of 50 principal
+Arguments: map, its name; model_name (NULL: that of the clustering, or the default model); algorithm: tsne (t-SNE of 50 principal
 components, by scikit-learn, from 15,000 items on by openTSNE), umap (UMAP of the same), pca (the first two components);
-clustering and cluster, for a map of one cluster (NULL: of everything); perplexity, how many neighbours count, roughly, of
+clustering and cluster, for a map of one cluster (NULL: of everything); perplexity, how many neighbors count, roughly, of
 UMAP exactly (NULL: 30, or a third of the items where they are fewer); seed of the random numbers.
-Result: the row of pix.maps; trustworthiness tells how far the five neighbours of an item on the map are its neighbours among
+Result: the row of pix.maps; trustworthiness tells how far the five neighbors of an item on the map are its neighbors among
 the components: 1 if all are. It is measured on 2,000 items at random where there are more.
 Errors: PX020 unknown model, PX030 vectors that cannot be compared, PX060 a call as a part of a larger query on a cluster,
 PX061 a standby or a read-only transaction,
 PX095 a model without features, PX100 unknown clustering, PX103 a clustering whose model has changed, PX105 unknown cluster,
-PX111 an argument that cannot be used, PX112 fewer than four items or features that are all the same, PX114 no UMAP.
+PX003 an argument that cannot be used, PX112 fewer than four items or features that are all the same, PX114 no UMAP.
 Runs: coordinator; vectors are projected on the segments.
 Example: SELECT * FROM pix.fit_map(''boots'', ''mini_inception'');';
-REVOKE ALL ON FUNCTION pix.fit_map(text, text, text, text, integer, double precision, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix.fit_map(text, text, text, text, integer, double precision, integer) TO pix_admin;
 
-CREATE OR REPLACE FUNCTION pix.place_on_map(map text) RETURNS bigint
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-SET enable_nestloop = off
-AS $$
+CREATE OR REPLACE FUNCTION pix.refresh_map(map text) RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $$
 DECLARE
     known pix.maps;
     grouped pix.clusterings;
     leaves integer[];
     model pix.models;
-    pack pix.packs;
+    pack pix_internal.packs;
     seen record;
     points record;
     further bigint;
     laid_out record;
 BEGIN
-    PERFORM pix._require_coordinator('pix.place_on_map', 'Call it alone: SELECT pix.place_on_map(…)');
-    PERFORM pix._require_writable('pix.place_on_map');
-    PERFORM pix._lock('maps', map);
-    known := pix._find_map(map);
+    PERFORM pix_internal.check_call('pix.refresh_map');
+    PERFORM pix_internal.lock('maps', map);
+    known := pix.find_map(map);
     IF known.clustering IS NOT NULL THEN
-        grouped := pix._find_clustering(known.clustering);
-        PERFORM pix._check_clustering(grouped);
-        leaves := pix._leaf_clusters(known.clustering, known.cluster);
+        grouped := pix.find_clustering(known.clustering);
+        PERFORM pix_internal.check_clustering(grouped);
+        leaves := pix.leaf_clusters(known.clustering, known.cluster);
     END IF;
-    model := pix._find_model(known.model_name);
+    model := pix.find_model(known.model_name);
     IF model.checksum IS DISTINCT FROM known.model_checksum THEN
         RAISE EXCEPTION USING ERRCODE = 'PX113',
             MESSAGE = format('Map %L is of an earlier version of model %L', map, known.model_name),
-            HINT = format('Make it again: SELECT * FROM pix.fit_map(%L, %L, %L);', map, known.model_name, known.method);
+            HINT = format('Make it again: SELECT * FROM pix.fit_map(%L, %L, %L);', map, known.model_name, known.algorithm);
     END IF;
     PERFORM pix.pack_features(known.model_name);
-    SELECT p.* INTO pack FROM pix.packs p WHERE p.model_name = known.model_name;
-    PERFORM pix._check_pack(pack, model);
-    seen := pix._map_places(model, known.clustering, leaves, known.seed);
+    SELECT p.* INTO pack FROM pix_internal.packs p WHERE p.model_name = known.model_name;
+    PERFORM pix_internal.check_pack(pack, model);
+    seen := pix_internal.map_components(model, known.clustering, leaves, known.seed);
     SELECT array_agg(p.x ORDER BY u.number) AS xs, array_agg(p.y ORDER BY u.number) AS ys,
         count(*) FILTER (WHERE p.x IS NULL) AS further, count(p.x) AS stay
     INTO points
@@ -260,32 +229,32 @@ BEGIN
     LEFT JOIN (
         SELECT o.item_id, o.x, o.y
         FROM pix.map_points o JOIN pix.features f ON f.item_id = o.item_id
-        WHERE o.map = place_on_map.map AND f.model_name = known.model_name AND f.packed_in <= known.packed_in
+        WHERE o.map = refresh_map.map AND f.model_name = known.model_name AND f.packed_in <= known.packed_in
     ) p ON p.item_id = u.item_id;
     IF points.further > 0 THEN
         IF points.stay < greatest(4, 3 * coalesce(known.perplexity, 0)) THEN
             RAISE EXCEPTION USING ERRCODE = 'PX112',
                 MESSAGE = format('Of the items of map %L, %s are left: too few to place others among them', map, points.stay),
-                HINT = format('Make it again: SELECT * FROM pix.fit_map(%L, %L, %L);', map, known.model_name, known.method);
+                HINT = format('Make it again: SELECT * FROM pix.fit_map(%L, %L, %L);', map, known.model_name, known.algorithm);
         END IF;
-        laid_out := pix._lay_out_further(
-            seen.places, points.xs, points.ys, known.method, known.perplexity, known.seed
+        laid_out := pix_internal.lay_out_further(
+            seen.places, points.xs, points.ys, known.algorithm, known.perplexity, known.seed
         );
     END IF;
-    DELETE FROM pix.map_points p WHERE p.map = place_on_map.map AND p.item_id NOT IN (
+    DELETE FROM pix.map_points p WHERE p.map = refresh_map.map AND p.item_id NOT IN (
         SELECT u.item_id FROM unnest(seen.item_ids, points.xs) u (item_id, x) WHERE u.x IS NOT NULL
     );
     IF points.further > 0 THEN
         INSERT INTO pix.map_points (item_id, map, x, y)
-        SELECT u.item_id, place_on_map.map, u.x, u.y
+        SELECT u.item_id, refresh_map.map, u.x, u.y
         FROM unnest(seen.item_ids, points.xs, laid_out.xs, laid_out.ys) u (item_id, known_x, x, y)
         WHERE u.known_x IS NULL;
     END IF;
-    UPDATE pix.maps m SET packed_in = pack.packed_in WHERE m.map = place_on_map.map;
+    UPDATE pix.maps m SET packed_in = pack.packed_in WHERE m.map = refresh_map.map;
     RETURN points.further;
 END
 $$;
-COMMENT ON FUNCTION pix.place_on_map(text) IS
+COMMENT ON FUNCTION pix.refresh_map IS
 'Puts items that are new, or whose features have changed, on a map; the others stay where they are, and items that are gone, or
 no longer in the cluster that is shown, leave it. (On a map by t-SNE, openTSNE finds their places.)
 Arguments: map. Result: how many items were placed.
@@ -294,47 +263,36 @@ PX061 a standby or a read-only transaction,
 PX095 a model without features, PX100, PX103 and PX105 a cluster that is not there any more, PX110 unknown map, PX112 a map
 that few of its items are left of, PX113 a map whose model has changed.
 Runs: coordinator; vectors are projected on the segments.
-Example: SELECT pix.place_on_map(''boots'');';
-REVOKE ALL ON FUNCTION pix.place_on_map(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix.place_on_map(text) TO pix_admin;
+Example: SELECT pix.refresh_map(''boots'');';
 
-CREATE OR REPLACE FUNCTION pix._forget_map(map text) RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
+-- Removes a map.
+CREATE OR REPLACE FUNCTION pix_internal.forget_map(map text) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    DELETE FROM pix.map_points p WHERE p.map = _forget_map.map;
-    DELETE FROM pix.maps m WHERE m.map = _forget_map.map;
+    DELETE FROM pix.map_points p WHERE p.map = forget_map.map;
+    DELETE FROM pix.maps m WHERE m.map = forget_map.map;
 END
 $$;
-COMMENT ON FUNCTION pix._forget_map(text) IS
-'Internal: removes a map. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._forget_map(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.drop_map(map text) RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $$
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM pix._require_coordinator('pix.drop_map', 'Call it alone: SELECT pix.drop_map(…)');
-    PERFORM pix._require_writable('pix.drop_map');
-    PERFORM pix._lock('maps', map);
-    PERFORM pix._find_map(map);
-    PERFORM pix._forget_map(map);
+    PERFORM pix_internal.check_call('pix.drop_map');
+    PERFORM pix_internal.lock('maps', map);
+    PERFORM pix.find_map(map);
+    PERFORM pix_internal.forget_map(map);
 END
 $$;
-COMMENT ON FUNCTION pix.drop_map(text) IS
+COMMENT ON FUNCTION pix.drop_map IS
 'Removes a map and its points.
 Arguments: map. Result: none.
 Errors: PX060 a call as a part of a larger query on a cluster,
 PX061 a standby or a read-only transaction, PX110 unknown map.
 Runs: coordinator.
 Example: SELECT pix.drop_map(''boots'');';
-REVOKE ALL ON FUNCTION pix.drop_map(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix.drop_map(text) TO pix_admin;
 
 CREATE OR REPLACE VIEW pix.map_status AS
-SELECT m.map, m.model_name, m.method, m.clustering, m.cluster, m.perplexity, coalesce(n.points, 0) AS items,
+SELECT m.map, m.model_name, m.algorithm, m.clustering, m.cluster, m.perplexity, coalesce(n.points, 0) AS items,
     coalesce(a.added, 0) AS added, o.model_name IS NOT NULL AND o.checksum IS NOT DISTINCT FROM m.model_checksum AS usable,
     m.trustworthiness, m.seconds, m.fitted_at
 FROM pix.maps m
@@ -347,27 +305,21 @@ LEFT JOIN (
     GROUP BY x.map
 ) a ON a.map = m.map;
 COMMENT ON VIEW pix.map_status IS
-'Maps and how far they are behind. items: points; added: items that came or changed since, which pix.place_on_map places (0 for
+'Maps and how far they are behind. items: points; added: items that came or changed since, which pix.refresh_map places (0 for
 maps of one cluster); usable: whether the model is still the one that the map shows.';
-REVOKE ALL ON pix.map_status FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT SELECT ON pix.map_status TO pix_reader;
 
-CREATE OR REPLACE FUNCTION pix._forget_groups(model_name text) RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
+-- Removes the clusterings, maps and principal components of a model.
+CREATE OR REPLACE FUNCTION pix_internal.forget_clusterings_and_maps(model_name text) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     old text;
 BEGIN
-    FOR old IN SELECT c.clustering FROM pix.clusterings c WHERE c.model_name = _forget_groups.model_name LOOP
-        PERFORM pix._forget_clustering(old);
+    FOR old IN SELECT c.clustering FROM pix.clusterings c WHERE c.model_name = forget_clusterings_and_maps.model_name LOOP
+        PERFORM pix_internal.forget_clustering(old);
     END LOOP;
-    FOR old IN SELECT m.map FROM pix.maps m WHERE m.model_name = _forget_groups.model_name LOOP
-        PERFORM pix._forget_map(old);
+    FOR old IN SELECT m.map FROM pix.maps m WHERE m.model_name = forget_clusterings_and_maps.model_name LOOP
+        PERFORM pix_internal.forget_map(old);
     END LOOP;
-    DELETE FROM pix.projections p WHERE p.model_name = _forget_groups.model_name;
+    DELETE FROM pix_internal.projections p WHERE p.model_name = forget_clusterings_and_maps.model_name;
 END
 $$;
-COMMENT ON FUNCTION pix._forget_groups(text) IS
-'Internal: removes the clusterings, maps and principal components of a model. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._forget_groups(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;

@@ -15,13 +15,10 @@ ORDER BY i.user_id, i.item_id, i.is_said DESC, i.signal = 'skip', CASE WHEN i.is
 COMMENT ON VIEW pix.opinions IS
 'What each user thinks of each item, derived from pix.interactions: the last like or dislike, if there is one, else the
 strongest of the other signals, the last of those that are equal. What came before an undo is not looked at.';
-REVOKE ALL ON pix.opinions FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT SELECT ON pix.opinions TO pix_reader;
 
-CREATE OR REPLACE FUNCTION pix._half_life() RETURNS double precision
-LANGUAGE plpgsql STABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
+-- Days in which a vote loses half of its weight; NULL: votes do not age.
+CREATE OR REPLACE FUNCTION pix_internal.half_life() RETURNS double precision
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     days text;
 BEGIN
@@ -33,28 +30,20 @@ BEGIN
     RETURN days::double precision;
 END
 $$;
-COMMENT ON FUNCTION pix._half_life() IS
-'Internal: days in which a vote loses half of its weight; NULL: votes do not age. Errors: PX028. Runs: either.';
-REVOKE ALL ON FUNCTION pix._half_life() FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._half_life() TO pix_reader;
 
+-- What is left of a vote's weight at some age.
 -- Inlined, as it is called for every vote: so it has no SET clause, and names everything in full.
-CREATE OR REPLACE FUNCTION pix._decay(half_life double precision, age interval) RETURNS double precision
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
-AS $$
+CREATE OR REPLACE FUNCTION pix_internal.decay(half_life double precision, age interval) RETURNS double precision
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
 SELECT CASE WHEN half_life IS NULL THEN 1 ELSE pg_catalog.power(0.5::pg_catalog.float8, GREATEST(LEAST(pg_catalog.float8div(
     pg_catalog.date_part('epoch', age), pg_catalog.float8mul(86400::pg_catalog.float8, half_life)
 ), 300), -300)) END
 $$;
-COMMENT ON FUNCTION pix._decay(double precision, interval) IS
-'Internal: what is left of a vote''s weight at some age. Runs: either.';
-REVOKE ALL ON FUNCTION pix._decay(double precision, interval) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._decay(double precision, interval) TO pix_reader;
 
-CREATE OR REPLACE FUNCTION pix._raise_held(holder xid DEFAULT NULL, may_work boolean DEFAULT false) RETURNS void
-LANGUAGE plpgsql STABLE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
+-- Says which session has not let go of what is added up by clusters, or of what a transaction holds; nothing if it may work on
+-- and does.
+CREATE OR REPLACE FUNCTION pix_internal.raise_locked(holder xid DEFAULT NULL, may_work boolean DEFAULT false) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     found record;
 BEGIN
@@ -73,119 +62,94 @@ BEGIN
         HINT = 'Have it committed, or end it: SELECT pg_terminate_backend(…); idle_in_transaction_session_timeout does so by itself.';
 END
 $$;
-COMMENT ON FUNCTION pix._raise_held(xid, boolean) IS
-'Internal: says which session has not let go of what is added up by clusters, or of what a transaction holds; nothing if it may
-work on and does. Errors: PX063. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._raise_held(xid, boolean) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
+-- Holds up the counting of votes until the end of the transaction, which changes what they are added up by.
 -- What is added up by clusters changes: votes are counted before or after, not in between. A cluster locks the whole table
 -- for each vote anyway; elsewhere nobody holds it longer than it takes to commit, unless they have asked for a suggestion
 -- since their vote. Such a one is waited for ten times, and votes of others pass in between.
-CREATE OR REPLACE FUNCTION pix._hold_arms() RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-SET lock_timeout = '1s'
-AS $$
+CREATE OR REPLACE FUNCTION pix_internal.lock_arms() RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET lock_timeout = '1s' AS $$
 BEGIN
-    PERFORM pix._require_read_committed();
-    PERFORM pix._count_votes();
+    PERFORM pix_internal.require_read_committed();
+    PERFORM pix_internal.count_votes();
     FOR attempt IN 1 .. 10 LOOP
         BEGIN
             LOCK TABLE pix.arms IN EXCLUSIVE MODE;
             RETURN;
         EXCEPTION WHEN lock_not_available THEN
             IF attempt = 10 THEN
-                PERFORM pix._raise_held();
+                PERFORM pix_internal.raise_locked();
             END IF;
         END;
         PERFORM pg_sleep(0.2);
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION pix._hold_arms() IS
-'Internal: holds up the counting of votes until the end of the transaction, which changes what they are added up by.
-Errors: PX063, PX130. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._hold_arms() FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
-CREATE OR REPLACE FUNCTION pix._check_user(user_id text) RETURNS void
-LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
+-- Refuses what is no name of a user.
+CREATE OR REPLACE FUNCTION pix_internal.check_user(user_id text) RETURNS void
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF user_id IS NULL OR octet_length(user_id) NOT BETWEEN 1 AND 200 THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX120',
-            MESSAGE = format('The user_id %s', CASE WHEN user_id IS NULL THEN 'is NULL' WHEN user_id = '' THEN 'is empty'
+        PERFORM pix_internal.refuse(
+            format('The user_id %s', CASE WHEN user_id IS NULL THEN 'is NULL' WHEN user_id = '' THEN 'is empty'
                 ELSE format('has %s bytes, more than 200', octet_length(user_id)) END),
-            HINT = 'Give the name or number that you know the user by; a user who is new is created.';
+            'Give the name or number that you know the user by; a user who is new is created.'
+        );
     END IF;
 END
 $$;
-COMMENT ON FUNCTION pix._check_user(text) IS 'Internal: refuses what is no name of a user. Errors: PX120. Runs: either.';
-REVOKE ALL ON FUNCTION pix._check_user(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._check_user(text) TO pix_reader;
 
+-- Holds a user whom somebody else holds, or who is new; not if that one does nothing for ten seconds.
 -- Nobody is waited for without end: statement_timeout does not count while a transaction commits.
-CREATE OR REPLACE FUNCTION pix._wait_for_user(user_id text) RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-SET lock_timeout = '10s'
-AS $$
+CREATE OR REPLACE FUNCTION pix_internal.wait_for_user(user_id text) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET lock_timeout = '10s' AS $$
 BEGIN
     LOOP
         BEGIN
-            INSERT INTO pix.users (user_id) VALUES (_wait_for_user.user_id) ON CONFLICT DO NOTHING;
-            IF pix._is_cluster() THEN
+            INSERT INTO pix.users (user_id) VALUES (wait_for_user.user_id) ON CONFLICT DO NOTHING;
+            IF pix_internal.is_distributed() THEN
                 RETURN;
             END IF;
-            PERFORM FROM pix.users u WHERE u.user_id = _wait_for_user.user_id FOR NO KEY UPDATE;
+            PERFORM FROM pix.users u WHERE u.user_id = wait_for_user.user_id FOR NO KEY UPDATE;
             IF FOUND THEN
                 RETURN;
             END IF;
         EXCEPTION WHEN lock_not_available THEN
-            PERFORM pix._raise_held(
-                (SELECT u.xmax FROM pix.users u WHERE u.user_id = _wait_for_user.user_id), may_work => true
+            PERFORM pix_internal.raise_locked(
+                (SELECT u.xmax FROM pix.users u WHERE u.user_id = wait_for_user.user_id), may_work => true
             );
         END;
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION pix._wait_for_user(text) IS
-'Internal: holds a user whom somebody else holds, or who is new; not if that one does nothing for ten seconds. Errors: PX063.
-Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._wait_for_user(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
-CREATE OR REPLACE FUNCTION pix._hold_user(user_id text) RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
-AS $$
+-- What is done for a user waits for what was begun for them; the user is created if new.
+CREATE OR REPLACE FUNCTION pix_internal.lock_user(user_id text) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
-    IF pix._is_cluster() THEN  -- which would lock the whole table
-        PERFORM FROM pix.users u WHERE u.user_id = _hold_user.user_id;
+    IF pix_internal.is_distributed() THEN  -- which would lock the whole table
+        PERFORM FROM pix.users u WHERE u.user_id = lock_user.user_id;
     ELSE
-        PERFORM FROM pix.users u WHERE u.user_id = _hold_user.user_id FOR NO KEY UPDATE SKIP LOCKED;
+        PERFORM FROM pix.users u WHERE u.user_id = lock_user.user_id FOR NO KEY UPDATE SKIP LOCKED;
     END IF;
     IF NOT FOUND THEN
-        IF NOT EXISTS (SELECT FROM pix.users u WHERE u.user_id = _hold_user.user_id) THEN
+        IF NOT EXISTS (SELECT FROM pix.users u WHERE u.user_id = lock_user.user_id) THEN
             LOCK TABLE pix.arms IN ROW EXCLUSIVE MODE;  -- a batch that creates the same user would wait with everybody else held up
         END IF;
-        PERFORM pix._wait_for_user(user_id);
+        PERFORM pix_internal.wait_for_user(user_id);
     END IF;
 END
 $$;
-COMMENT ON FUNCTION pix._hold_user(text) IS
-'Internal: what is done for a user waits for what was begun for them; the user is created if new. Errors: PX063.
-Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._hold_user(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
+-- What a user thought of an item before a vote, or after it.
 -- As pix.opinions has it, but for what the vote''s own transaction has logged after it.
-CREATE OR REPLACE FUNCTION pix._opinion_at(
+CREATE OR REPLACE FUNCTION pix_internal.opinion_at(
     vote pix.interactions, is_included boolean, OUT value double precision, OUT voted_at timestamptz, OUT vote_id bigint
 )
-LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
-SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
-AS $$
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
     SELECT i.value, i.voted_at, i.vote_id INTO value, voted_at, vote_id
     FROM (
@@ -203,54 +167,45 @@ BEGIN
     LIMIT 1;
 END
 $$;
-COMMENT ON FUNCTION pix._opinion_at(pix.interactions, boolean) IS
-'Internal: what a user thought of an item before a vote, or after it. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._opinion_at(pix.interactions, boolean) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
-CREATE OR REPLACE FUNCTION pix._count_vote(vote pix.interactions) RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
-AS $$
+-- Moves the arms of a user, who has to be held, by what a vote in the log has changed.
+CREATE OR REPLACE FUNCTION pix_internal.count_vote(vote pix.interactions) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
-    before record := pix._opinion_at(vote, false);
-    after record := pix._opinion_at(vote, true);
+    before record := pix_internal.opinion_at(vote, false);
+    after record := pix_internal.opinion_at(vote, true);
     half_life double precision;
     latest timestamptz;
 BEGIN
     IF before.vote_id IS NOT DISTINCT FROM after.vote_id THEN
         RETURN;
     END IF;
-    half_life := pix._half_life();
+    half_life := pix_internal.half_life();
     latest := greatest(before.voted_at, after.voted_at);
     INSERT INTO pix.arms AS a (user_id, clustering, cluster, likes, dislikes, votes, as_of)
     SELECT vote.user_id, m.clustering, m.cluster,
-        coalesce(greatest(after.value, 0) * pix._decay(half_life, latest - after.voted_at), 0)
-            - coalesce(greatest(before.value, 0) * pix._decay(half_life, latest - before.voted_at), 0),
-        coalesce(greatest(-after.value, 0) * pix._decay(half_life, latest - after.voted_at), 0)
-            - coalesce(greatest(-before.value, 0) * pix._decay(half_life, latest - before.voted_at), 0),
+        coalesce(greatest(after.value, 0) * pix_internal.decay(half_life, latest - after.voted_at), 0)
+            - coalesce(greatest(before.value, 0) * pix_internal.decay(half_life, latest - before.voted_at), 0),
+        coalesce(greatest(-after.value, 0) * pix_internal.decay(half_life, latest - after.voted_at), 0)
+            - coalesce(greatest(-before.value, 0) * pix_internal.decay(half_life, latest - before.voted_at), 0),
         (after.vote_id IS NOT NULL)::integer - (before.vote_id IS NOT NULL)::integer, latest
     FROM pix.cluster_members m WHERE m.item_id = vote.item_id
     -- What has decayed to nothing is dropped: the next product would be too small for a float.
     ON CONFLICT ON CONSTRAINT arms_pkey DO UPDATE SET
-        likes = greatest(0, CASE WHEN a.likes < 1e-90 THEN 0 ELSE a.likes END * pix._decay(half_life, greatest(a.as_of, excluded.as_of) - a.as_of)
-            + excluded.likes * pix._decay(half_life, greatest(a.as_of, excluded.as_of) - excluded.as_of)),
-        dislikes = greatest(0, CASE WHEN a.dislikes < 1e-90 THEN 0 ELSE a.dislikes END * pix._decay(half_life, greatest(a.as_of, excluded.as_of) - a.as_of)
-            + excluded.dislikes * pix._decay(half_life, greatest(a.as_of, excluded.as_of) - excluded.as_of)),
+        likes = greatest(0, CASE WHEN a.likes < 1e-90 THEN 0 ELSE a.likes END * pix_internal.decay(half_life, greatest(a.as_of, excluded.as_of) - a.as_of)
+            + excluded.likes * pix_internal.decay(half_life, greatest(a.as_of, excluded.as_of) - excluded.as_of)),
+        dislikes = greatest(0, CASE WHEN a.dislikes < 1e-90 THEN 0 ELSE a.dislikes END * pix_internal.decay(half_life, greatest(a.as_of, excluded.as_of) - a.as_of)
+            + excluded.dislikes * pix_internal.decay(half_life, greatest(a.as_of, excluded.as_of) - excluded.as_of)),
         votes = a.votes + excluded.votes, as_of = greatest(a.as_of, excluded.as_of);
 END
 $$;
-COMMENT ON FUNCTION pix._count_vote(pix.interactions) IS
-'Internal: moves the arms of a user, who has to be held, by what a vote in the log has changed. Errors: PX028. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._count_vote(pix.interactions) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
+-- Trigger of pix.interactions, for a vote whose transaction commits.
 -- Votes are counted when their transaction commits: until then nobody has to wait for it, and it for nobody. There, users are
 -- held in whatever order they have voted; transactions with votes of several take turns, or they could wait for one another.
-CREATE OR REPLACE FUNCTION pix._vote_commits() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-SET lock_timeout = '10s'
-AS $$
+CREATE OR REPLACE FUNCTION pix_internal.vote_commits() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '10s' AS $$
 BEGIN
     LOOP
         BEGIN
@@ -260,69 +215,61 @@ BEGIN
             LOCK TABLE pix.arms IN ROW EXCLUSIVE MODE;
             EXIT;
         EXCEPTION WHEN lock_not_available THEN
-            PERFORM pix._raise_held(may_work => true);
+            PERFORM pix_internal.raise_locked(may_work => true);
         END;
     END LOOP;
-    PERFORM pix._hold_user(NEW.user_id);
-    PERFORM pix._count_vote(NEW);
+    PERFORM pix_internal.lock_user(NEW.user_id);
+    PERFORM pix_internal.count_vote(NEW);
     RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION pix._vote_commits() IS
-'Internal: trigger of pix.interactions, for a vote whose transaction commits. Errors: PX028. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._vote_commits() FROM PUBLIC, pix_reader, pix_app, pix_admin;
 DROP TRIGGER IF EXISTS vote_commits ON pix.interactions;
 DO $$
 BEGIN
-    IF NOT pix._is_cluster() THEN  -- where triggers cannot write
+    IF NOT pix_internal.is_distributed() THEN  -- where triggers cannot write
         CREATE CONSTRAINT TRIGGER vote_commits AFTER INSERT ON pix.interactions DEFERRABLE INITIALLY DEFERRED
-        FOR EACH ROW WHEN (NEW.transaction_id IS NOT NULL) EXECUTE FUNCTION pix._vote_commits();
+        FOR EACH ROW WHEN (NEW.transaction_id IS NOT NULL) EXECUTE FUNCTION pix_internal.vote_commits();
     END IF;
 END
 $$;
 
-CREATE OR REPLACE FUNCTION pix._count_votes() RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
+-- Counts the votes of this transaction now.
+CREATE OR REPLACE FUNCTION pix_internal.count_votes() RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF NOT pix._is_cluster() THEN
+    IF NOT pix_internal.is_distributed() THEN
         SET CONSTRAINTS pix.vote_commits IMMEDIATE;
         SET CONSTRAINTS pix.vote_commits DEFERRED;
     END IF;
 END
 $$;
-COMMENT ON FUNCTION pix._count_votes() IS
-'Internal: counts the votes of this transaction now. Errors: PX028. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._count_votes() FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
+-- Appends to the log; the arms are moved by what that changes at the end of the transaction, on a cluster at once.
 -- Tables of votes are written by the owner's rights, through these functions alone: the log cannot be rewritten by who votes.
-CREATE OR REPLACE FUNCTION pix._log_vote(
+CREATE OR REPLACE FUNCTION pix_internal.log_vote(
     user_id text, item_id text, signal text, value double precision, voted_at timestamptz, policy text, clustering text,
-    cluster integer, propensity double precision, idempotency_key text
+    cluster bigint, propensity double precision, idempotency_key text
 ) RETURNS bigint
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
-AS $$
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     used_time timestamptz := coalesce(voted_at, clock_timestamp());
-    is_cluster boolean := pix._is_cluster();
+    is_cluster boolean := pix_internal.is_distributed();
     voter text := current_setting('pix.voters', true);
     known record;
     shown record;
     logged pix.interactions;
 BEGIN
-    PERFORM pix._require_read_committed();
-    PERFORM pix._use_planner();
-    PERFORM pix._half_life();  -- a setting that cannot be used is told now, not at the end of the transaction
+    PERFORM pix_internal.require_read_committed();
+    PERFORM pix_internal.use_planner();
+    PERFORM pix_internal.half_life();  -- a setting that cannot be used is told now, not at the end of the transaction
     IF is_cluster THEN
         LOCK TABLE pix.arms IN EXCLUSIVE MODE;  -- which counting the vote would do anyway: so there is one order of locks
     END IF;
     LOOP
         IF idempotency_key IS NOT NULL THEN
             SELECT n.vote_id, n.item_id, n.signal, n.voted_at INTO known FROM pix.interactions n
-            WHERE n.user_id = _log_vote.user_id AND n.idempotency_key = _log_vote.idempotency_key;
+            WHERE n.user_id = log_vote.user_id AND n.idempotency_key = log_vote.idempotency_key;
             IF FOUND THEN
                 IF known.item_id IS DISTINCT FROM item_id OR known.signal <> signal OR known.voted_at <> coalesce(voted_at, known.voted_at) THEN
                     RAISE EXCEPTION USING ERRCODE = 'PX123',
@@ -335,12 +282,12 @@ BEGIN
                 RETURN known.vote_id;
             END IF;
         END IF;
-        IF signal <> 'undo' AND NOT EXISTS (SELECT FROM pix.items i WHERE i.item_id = _log_vote.item_id) THEN
+        IF signal <> 'undo' AND NOT EXISTS (SELECT FROM pix.items i WHERE i.item_id = log_vote.item_id) THEN
             RAISE EXCEPTION USING ERRCODE = 'PX040', MESSAGE = format('Item %s is not known', coalesce(quote_literal(item_id), 'NULL')),
                 HINT = 'SELECT item_id FROM pix.items lists the items.';
         END IF;
         SELECT s.impression_id, s.policy, s.clustering, s.cluster, s.propensity INTO shown FROM pix.impressions s
-        WHERE s.user_id = _log_vote.user_id AND s.item_id = _log_vote.item_id AND s.shown_at <= used_time
+        WHERE s.user_id = log_vote.user_id AND s.item_id = log_vote.item_id AND s.shown_at <= used_time
         ORDER BY s.shown_at DESC LIMIT 1;
         IF (policy, clustering, cluster, propensity) IS DISTINCT FROM (
             CASE WHEN policy IS NOT NULL THEN shown.policy END, CASE WHEN clustering IS NOT NULL THEN shown.clustering END,
@@ -353,8 +300,8 @@ BEGIN
             user_id, item_id, signal, value, voted_at, impression_id, policy, clustering, cluster, propensity, idempotency_key,
             transaction_id
         ) VALUES (
-            _log_vote.user_id, _log_vote.item_id, _log_vote.signal, _log_vote.value, used_time, shown.impression_id,
-            shown.policy, shown.clustering, shown.cluster, shown.propensity, _log_vote.idempotency_key,
+            log_vote.user_id, log_vote.item_id, log_vote.signal, log_vote.value, used_time, shown.impression_id,
+            shown.policy, shown.clustering, shown.cluster, shown.propensity, log_vote.idempotency_key,
             CASE WHEN NOT is_cluster THEN txid_current() END
         )
         ON CONFLICT DO NOTHING
@@ -362,38 +309,28 @@ BEGIN
         EXIT WHEN FOUND;  -- else another session has just logged the same key
     END LOOP;
     IF is_cluster THEN
-        PERFORM pix._hold_user(user_id);
-        PERFORM pix._count_vote(logged);
+        PERFORM pix_internal.lock_user(user_id);
+        PERFORM pix_internal.count_vote(logged);
     ELSIF voter IS DISTINCT FROM user_id AND voter IS DISTINCT FROM 'several' THEN
         PERFORM set_config('pix.voters', CASE WHEN coalesce(voter, '') = '' THEN user_id ELSE 'several' END, true);
     END IF;
     RETURN logged.vote_id;
 END
 $$;
-COMMENT ON FUNCTION pix._log_vote(
-    text, text, text, double precision, timestamptz, text, text, integer, double precision, text
-) IS
-'Internal: appends to the log; the arms are moved by what that changes at the end of the transaction, on a cluster at once.
-Errors: PX028, PX040, PX123, PX130. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._log_vote(
-    text, text, text, double precision, timestamptz, text, text, integer, double precision, text
-) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.vote(
     user_id text, item_id text, liked boolean DEFAULT NULL, signal text DEFAULT NULL, voted_at timestamptz DEFAULT NULL,
-    idempotency_key text DEFAULT NULL, policy text DEFAULT NULL, clustering text DEFAULT NULL, cluster integer DEFAULT NULL,
+    idempotency_key text DEFAULT NULL, policy text DEFAULT NULL, clustering text DEFAULT NULL, cluster bigint DEFAULT NULL,
     propensity double precision DEFAULT NULL
 ) RETURNS bigint
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $$
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     used_signal text := coalesce(signal, CASE WHEN liked THEN 'like' WHEN NOT liked THEN 'dislike' END);
     used_value double precision;
 BEGIN
-    PERFORM pix._require_coordinator('pix.vote', 'Call it with values, or log many votes with pix.vote_batch.');
-    PERFORM pix._require_writable('pix.vote');
-    PERFORM pix._check_user(user_id);
+    PERFORM pix_internal.require_coordinator('pix.vote', 'Call it with values, or log many votes with pix.vote_batch.');
+    PERFORM pix_internal.require_writable('pix.vote');
+    PERFORM pix_internal.check_user(user_id);
     IF used_signal IS NULL OR (liked IS NOT NULL AND signal IS NOT NULL) THEN
         RAISE EXCEPTION USING ERRCODE = 'PX121',
             MESSAGE = CASE WHEN signal IS NULL THEN 'The vote says neither like nor dislike, and names no signal'
@@ -415,22 +352,22 @@ BEGIN
             HINT = 'Leave voted_at out, or set the client''s clock.';
     END IF;
     IF NOT propensity BETWEEN 0 AND 1 THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX125', MESSAGE = format('The propensity %s is no probability', propensity),
-            HINT = 'Give the probability with which the policy chose the cluster, or leave it out.';
+        PERFORM pix_internal.refuse(
+            format('The propensity %s is no probability', propensity),
+            'Give the probability with which the policy chose the cluster, or leave it out.'
+        );
     END IF;
     IF octet_length(idempotency_key) NOT BETWEEN 1 AND 200 THEN
         RAISE EXCEPTION USING ERRCODE = 'PX123',
             MESSAGE = format('The idempotency key has %s bytes', octet_length(idempotency_key)),
             HINT = 'Use 1 to 200 bytes, such as a UUID.';
     END IF;
-    RETURN pix._log_vote(
+    RETURN pix_internal.log_vote(
         user_id, item_id, used_signal, used_value, voted_at, policy, clustering, cluster, propensity, idempotency_key
     );
 END
 $$;
-COMMENT ON FUNCTION
-    pix.vote(text, text, boolean, text, timestamptz, text, text, text, integer, double precision)
-IS
+COMMENT ON FUNCTION pix.vote IS
 'Logs what a user thinks of an item, or did with it, and counts it for the item''s cluster in every clustering. A user who is
 new is created. Of several likes and dislikes of an item the last counts; of other signals, where there is no like or dislike,
 the strongest. All stay in pix.interactions. The vote is counted when its transaction commits, or asks for a suggestion: until
@@ -441,30 +378,22 @@ clustering, cluster and propensity, where something else than pix.next_item has 
 latest suggestion to this user).
 Result: vote_id.
 Errors: PX028 a setting that is no number, PX040 unknown item, PX060 a call as a part of a larger query on a cluster,
-PX061 a standby or a read-only transaction, PX063 a transaction that holds up the vote and does nothing for ten seconds, PX120
+PX061 a standby or a read-only transaction, PX063 a transaction that holds up the vote and does nothing for ten seconds, PX003
 a user_id that is missing or too long, PX121 a vote that says nothing or names an unknown signal, PX123 an idempotency key that
-was used for another vote, PX124 a vote in the future, PX125 a propensity that is no probability, PX130 a transaction that is
+was used for another vote, PX124 a vote in the future, PX003 a propensity that is no probability, PX130 a transaction that is
 REPEATABLE READ or SERIALIZABLE.
 Runs: coordinator. On a cluster votes take turns, table by table: log many at once with pix.vote_batch.
 Example: SELECT pix.vote(''ann'', (SELECT min(item_id) FROM pix.items), true);';
-REVOKE ALL ON FUNCTION
-    pix.vote(text, text, boolean, text, timestamptz, text, text, text, integer, double precision)
-FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION
-    pix.vote(text, text, boolean, text, timestamptz, text, text, text, integer, double precision)
-TO pix_app;
 
 CREATE OR REPLACE FUNCTION pix.undo_vote(user_id text, item_id text) RETURNS boolean
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $$
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     moment timestamptz;
 BEGIN
-    PERFORM pix._require_coordinator('pix.undo_vote', 'Call it with values.');
-    PERFORM pix._require_writable('pix.undo_vote');
-    PERFORM pix._require_read_committed();
-    PERFORM pix._check_user(user_id);
+    PERFORM pix_internal.require_coordinator('pix.undo_vote', 'Call it with values.');
+    PERFORM pix_internal.require_writable('pix.undo_vote');
+    PERFORM pix_internal.require_read_committed();
+    PERFORM pix_internal.check_user(user_id);
     IF NOT EXISTS (
         SELECT FROM pix.opinions o WHERE o.user_id = undo_vote.user_id AND o.item_id = undo_vote.item_id
     ) THEN
@@ -473,43 +402,39 @@ BEGIN
     -- Not before what it takes back, whose clock may be ahead.
     SELECT greatest(clock_timestamp(), max(n.voted_at)) INTO moment FROM pix.interactions n
     WHERE n.user_id = undo_vote.user_id AND n.item_id = undo_vote.item_id;
-    PERFORM pix._log_vote(user_id, item_id, 'undo', 0, moment, NULL, NULL, NULL, NULL, NULL);
+    PERFORM pix_internal.log_vote(user_id, item_id, 'undo', 0, moment, NULL, NULL, NULL, NULL, NULL);
     RETURN true;
 END
 $$;
-COMMENT ON FUNCTION pix.undo_vote(text, text) IS
+COMMENT ON FUNCTION pix.undo_vote IS
 'Takes back what a user has said of an item, and did with it: it counts no more, and the item may be suggested again. The log
 keeps it, and that it was taken back.
 Arguments: user_id; item_id. Result: whether there was anything to take back.
 Errors: PX060 a call as a part of a larger query on a cluster,
 PX061 a standby or a read-only transaction, PX063 a transaction that holds up the vote and does nothing for ten seconds,
-PX120 a user_id that is missing or too long, PX130 a transaction
+PX003 a user_id that is missing or too long, PX130 a transaction
 that is REPEATABLE READ or SERIALIZABLE.
 Runs: coordinator.
 Example: SELECT pix.undo_vote(''ann'', (SELECT min(item_id) FROM pix.items));';
-REVOKE ALL ON FUNCTION pix.undo_vote(text, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix.undo_vote(text, text) TO pix_app;
 
-CREATE OR REPLACE FUNCTION pix._add_up_arms(clustering text, users text[]) RETURNS bigint
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-SET plan_cache_mode = force_custom_plan
-AS $$
+-- Adds up the opinions of some users, or of all, in a clustering, or in all. Votes have to be held up.
+CREATE OR REPLACE FUNCTION pix_internal.add_up_arms(clustering text, users text[]) RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan AS $$
 DECLARE
-    half_life double precision := pix._half_life();
+    half_life double precision := pix_internal.half_life();
     number bigint;
 BEGIN
     DELETE FROM pix.arms a
-    WHERE (_add_up_arms.clustering IS NULL OR a.clustering = _add_up_arms.clustering)
+    WHERE (add_up_arms.clustering IS NULL OR a.clustering = add_up_arms.clustering)
         AND (users IS NULL OR a.user_id = ANY (users));
     INSERT INTO pix.arms (user_id, clustering, cluster, likes, dislikes, votes, as_of)
-    SELECT d.user_id, d.clustering, d.cluster, sum(greatest(d.value, 0) * pix._decay(half_life, d.latest - d.voted_at)),
-        sum(greatest(-d.value, 0) * pix._decay(half_life, d.latest - d.voted_at)), count(*), d.latest
+    SELECT d.user_id, d.clustering, d.cluster, sum(greatest(d.value, 0) * pix_internal.decay(half_life, d.latest - d.voted_at)),
+        sum(greatest(-d.value, 0) * pix_internal.decay(half_life, d.latest - d.voted_at)), count(*), d.latest
     FROM (
         SELECT o.user_id, m.clustering, m.cluster, o.value, o.voted_at,
             max(o.voted_at) OVER (PARTITION BY o.user_id, m.clustering, m.cluster) AS latest
         FROM pix.opinions o JOIN pix.cluster_members m ON m.item_id = o.item_id
-        WHERE (_add_up_arms.clustering IS NULL OR m.clustering = _add_up_arms.clustering)
+        WHERE (add_up_arms.clustering IS NULL OR m.clustering = add_up_arms.clustering)
             AND (users IS NULL OR o.user_id = ANY (users))
     ) d
     GROUP BY d.user_id, d.clustering, d.cluster, d.latest;
@@ -517,28 +442,21 @@ BEGIN
     RETURN number;
 END
 $$;
-COMMENT ON FUNCTION pix._add_up_arms(text, text[]) IS
-'Internal: adds up the opinions of some users, or of all, in a clustering, or in all. Votes have to be held up.
-Errors: PX028. Runs: coordinator; the work is done on the segments.';
-REVOKE ALL ON FUNCTION pix._add_up_arms(text, text[]) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.rebuild_arms(clustering text DEFAULT NULL) RETURNS bigint
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $$
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM pix._require_coordinator('pix.rebuild_arms', 'Call it alone: SELECT pix.rebuild_arms();');
-    PERFORM pix._require_writable('pix.rebuild_arms');
+    PERFORM pix_internal.check_call('pix.rebuild_arms');
     IF clustering IS NOT NULL THEN
-        PERFORM pix._find_clustering(clustering);
+        PERFORM pix.find_clustering(clustering);
     END IF;
-    PERFORM pix._hold_arms();
-    RETURN pix._add_up_arms(clustering, NULL);
+    PERFORM pix_internal.lock_arms();
+    RETURN pix_internal.add_up_arms(clustering, NULL);
 END
 $$;
-COMMENT ON FUNCTION pix.rebuild_arms(text) IS
+COMMENT ON FUNCTION pix.rebuild_arms IS
 'Derives the arms anew from the log of votes, by the clusters that items are in now. pix.vote leaves the same, so it is needed
-only after pix.interactions or pix.cluster_members was changed by hand; pix.fit_clusters and pix.assign_clusters call it.
+only after pix.interactions or pix.cluster_members was changed by hand; pix.fit_clusters and pix.refresh_clusters call it.
 Votes wait meanwhile.
 Arguments: clustering (NULL: all). Result: how many arms there are.
 Errors: PX028 a setting that is no number, PX060 a call as a part of a larger query on a cluster,
@@ -546,45 +464,37 @@ PX061 a standby or a read-only transaction, PX063 a transaction that has voted a
 a transaction that is REPEATABLE READ or SERIALIZABLE.
 Runs: coordinator; the work is done on the segments.
 Example: SELECT pix.rebuild_arms(''boots'');';
-REVOKE ALL ON FUNCTION pix.rebuild_arms(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix.rebuild_arms(text) TO pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.set_half_life(days double precision) RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $$
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM pix._require_coordinator('pix.set_half_life', 'Call it alone: SELECT pix.set_half_life(90);');
-    PERFORM pix._require_writable('pix.set_half_life');
+    PERFORM pix_internal.check_call('pix.set_half_life');
     IF NOT days BETWEEN 0.001 AND 100000 THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = format('A half-life of %s days cannot be used', days),
-            HINT = 'Use 0.001 to 100,000 days, or NULL, so that votes do not age.';
+        PERFORM pix_internal.refuse(
+            format('A half-life of %s days cannot be used', days),
+            'Use 0.001 to 100,000 days, or NULL, so that votes do not age.'
+        );
     END IF;
-    PERFORM pix._hold_arms();
+    PERFORM pix_internal.lock_arms();
     DELETE FROM pix.settings s WHERE s.key = 'half_life_days';
     IF days IS NOT NULL THEN
         INSERT INTO pix.settings (key, value) VALUES ('half_life_days', round(days::numeric, 6)::text);
     END IF;
-    PERFORM pix._add_up_arms(NULL, NULL);
+    PERFORM pix_internal.add_up_arms(NULL, NULL);
 END
 $$;
-COMMENT ON FUNCTION pix.set_half_life(double precision) IS
+COMMENT ON FUNCTION pix.set_half_life IS
 'Lets old votes count for less, as tastes change: one of so many days ago counts half. All arms are added up anew.
 Arguments: days, 0.001 to 100,000 (NULL: votes do not age). Result: none.
 Errors: PX060 a call as a part of a larger query on a cluster,
-PX061 a standby or a read-only transaction, PX063 a transaction that has voted and does not end, PX128 days that cannot be used, PX130 a transaction that is
+PX061 a standby or a read-only transaction, PX063 a transaction that has voted and does not end, PX003 days that cannot be used, PX130 a transaction that is
 REPEATABLE READ or SERIALIZABLE.
 Runs: coordinator; the work is done on the segments.
 Example: SELECT pix.set_half_life(90);';
-REVOKE ALL ON FUNCTION pix.set_half_life(double precision) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix.set_half_life(double precision) TO pix_admin;
 
 -- Many votes in a few statements: what is wrong with a vote is told of it, and the others are logged.
 CREATE OR REPLACE FUNCTION pix.vote_batch(votes jsonb) RETURNS SETOF pix.vote_result
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-SET lock_timeout = '10s'
-AS $$
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '10s' AS $$
 DECLARE
     date_form text := '^(?!0000)\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])[T ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,6})?)?'
         ' ?(Z|[+-](0\d|1[0-4])(:?[0-5]\d)?)$';
@@ -592,14 +502,13 @@ DECLARE
     checked record;
     voters text[];
 BEGIN
-    PERFORM pix._require_coordinator('pix.vote_batch', 'Call it alone: SELECT * FROM pix.vote_batch(…)');
-    PERFORM pix._require_writable('pix.vote_batch');
+    PERFORM pix_internal.check_call('pix.vote_batch');
     IF jsonb_typeof(votes) IS DISTINCT FROM 'array' THEN
         RAISE EXCEPTION USING ERRCODE = 'PX121', MESSAGE = 'The votes are no JSON array',
             HINT = 'Give an array of objects: [{"user_id": "ann", "item_id": "B005IYS5ZA", "liked": true}]';
     END IF;
-    PERFORM pix._use_planner();
-    PERFORM pix._hold_arms();
+    PERFORM pix_internal.use_planner();
+    PERFORM pix_internal.lock_arms();
 
     -- As far as the votes tell themselves.
     SELECT array_agg(v.user_id ORDER BY v.place) AS users, array_agg(v.item_id ORDER BY v.place) AS items,
@@ -705,7 +614,7 @@ BEGIN
                 is_known, place
             )
             WHERE u.reason IS NULL AND NOT u.is_known ORDER BY u.place;
-            PERFORM pix._add_up_arms(NULL, voters);
+            PERFORM pix_internal.add_up_arms(NULL, voters);
             EXIT;
         EXCEPTION
             WHEN unique_violation THEN NULL;  -- another session has just logged one of the keys
@@ -731,31 +640,49 @@ PX061 a standby or a read-only transaction, PX063 a transaction that has voted a
 transaction that is REPEATABLE READ or SERIALIZABLE.
 Runs: coordinator; the work is done on the segments.
 Example: SELECT * FROM pix.vote_batch(''[{"user_id": "ann", "item_id": "B005IYS5ZA", "liked": true}]'');';
-REVOKE ALL ON FUNCTION pix.vote_batch(jsonb) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix.vote_batch(jsonb) TO pix_app;
+
+-- Drivers send text.
+CREATE OR REPLACE FUNCTION pix.vote_batch(votes text) RETURNS SETOF pix.vote_result
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    parsed jsonb;
+BEGIN
+    BEGIN
+        parsed := votes;
+    EXCEPTION WHEN data_exception THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX121', MESSAGE = format('votes must be JSON, not %L', left(votes, 60)),
+            HINT = 'Give an array of objects: [{"user_id": "ann", "item_id": "B005IYS5ZA", "liked": true}]';
+    END;
+    RETURN QUERY SELECT v.* FROM pix.vote_batch(parsed) v;
+END
+$$;
+COMMENT ON FUNCTION pix.vote_batch(text) IS
+'As pix.vote_batch of jsonb, for drivers that send text.
+Arguments: votes, a JSON array as text. Result: as there. Errors: those there, PX121 also for what is not JSON.
+Runs: coordinator; the work is done on the segments.
+Example: SELECT * FROM pix.vote_batch(''[]''::text);';
 
 CREATE OR REPLACE FUNCTION pix.count_skips(older_than interval DEFAULT '1 day') RETURNS bigint
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $$
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     limit_time timestamptz;
     worth double precision;
     skipped record;
 BEGIN
-    PERFORM pix._require_coordinator('pix.count_skips', 'Call it alone: SELECT pix.count_skips();');
-    PERFORM pix._require_writable('pix.count_skips');
+    PERFORM pix_internal.check_call('pix.count_skips');
     IF older_than IS NULL OR NOT older_than BETWEEN interval '0' AND interval '1000 years' THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = format('older_than is %s', coalesce(older_than::text, 'NULL')),
-            HINT = 'Give the time that people have to answer: older_than => ''1 day''.';
+        PERFORM pix_internal.refuse(
+            format('older_than is %s', coalesce(older_than::text, 'NULL')),
+            'Give the time that people have to answer: older_than => ''1 day''.'
+        );
     END IF;
     SELECT s.value INTO worth FROM pix.signals s WHERE s.signal = 'skip';
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'PX121', MESSAGE = 'Signal ''skip'' is not known',
             HINT = 'INSERT INTO pix.signals (signal, value) VALUES (''skip'', -0.1);';
     END IF;
-    PERFORM pix._use_planner();
-    PERFORM pix._hold_arms();
+    PERFORM pix_internal.use_planner();
+    PERFORM pix_internal.lock_arms();
     limit_time := clock_timestamp() - older_than;
     SELECT array_agg(s.user_id) AS users, array_agg(s.impression_id) AS impressions INTO skipped
     FROM pix.impressions s
@@ -772,18 +699,16 @@ BEGIN
     SELECT s.user_id, s.item_id, 'skip', worth, s.shown_at, s.impression_id, s.policy, s.clustering, s.cluster, s.propensity
     FROM unnest(skipped.users, skipped.impressions) u (user_id, impression_id)
     JOIN pix.impressions s ON s.user_id = u.user_id AND s.impression_id = u.impression_id;
-    PERFORM pix._add_up_arms(NULL, ARRAY(SELECT DISTINCT u FROM unnest(skipped.users) u));
+    PERFORM pix_internal.add_up_arms(NULL, ARRAY(SELECT DISTINCT u FROM unnest(skipped.users) u));
     RETURN cardinality(skipped.users);
 END
 $$;
-COMMENT ON FUNCTION pix.count_skips(interval) IS
+COMMENT ON FUNCTION pix.count_skips IS
 'Counts suggestions that were shown and not answered: each is logged once, with signal skip, whose value in pix.signals is
 a little of a dislike. To be called by a job, once a day. Any other signal for the item outweighs it.
 Arguments: older_than, how long people have to answer. Result: how many were logged.
 Errors: PX060 a call as a part of a larger query on a cluster,
-PX061 a standby or a read-only transaction, PX063 a transaction that has voted and does not end, PX121 no signal skip, PX128 a time below 0, PX130 a transaction
+PX061 a standby or a read-only transaction, PX063 a transaction that has voted and does not end, PX121 no signal skip, PX003 a time below 0, PX130 a transaction
 that is REPEATABLE READ or SERIALIZABLE.
 Runs: coordinator; the work is done on the segments.
 Example: SELECT pix.count_skips(''1 day'');';
-REVOKE ALL ON FUNCTION pix.count_skips(interval) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix.count_skips(interval) TO pix_app;

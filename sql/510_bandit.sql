@@ -2,214 +2,119 @@
 -- item is the one that the user may like best. What was shown, and how probable that was, is logged.
 
 CREATE OR REPLACE FUNCTION pix.set_default_clustering(clustering text) RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $$
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM pix._require_coordinator('pix.set_default_clustering', 'Call it alone: SELECT pix.set_default_clustering(…)');
-    PERFORM pix._require_writable('pix.set_default_clustering');
-    PERFORM pix._find_clustering(clustering);
+    PERFORM pix_internal.check_call('pix.set_default_clustering');
+    PERFORM pix_internal.check_name('clustering', clustering);
+    PERFORM pix.find_clustering(clustering);
     DELETE FROM pix.settings s WHERE s.key = 'default_clustering';
     INSERT INTO pix.settings (key, value) VALUES ('default_clustering', clustering);
 END
 $$;
-COMMENT ON FUNCTION pix.set_default_clustering(text) IS
+COMMENT ON FUNCTION pix.set_default_clustering IS
 'Chooses the clustering whose clusters are suggested from where none is named. With a single clustering there is no need to.
 Arguments: clustering. Result: none.
 Errors: PX060 a call as a part of a larger query on a cluster,
 PX061 a standby or a read-only transaction, PX100 unknown clustering.
 Runs: coordinator.
 Example: SELECT pix.set_default_clustering(''boots'');';
-REVOKE ALL ON FUNCTION pix.set_default_clustering(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix.set_default_clustering(text) TO pix_admin;
 
-CREATE OR REPLACE FUNCTION pix._clustering_or_default(clustering text) RETURNS pix.clusterings
-LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
-SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    name text := clustering;
-    names text[];
-BEGIN
-    IF name IS NULL THEN
-        SELECT s.value INTO name FROM pix.settings s WHERE s.key = 'default_clustering';
-    END IF;
-    IF name IS NULL THEN
-        SELECT array_agg(c.clustering ORDER BY c.clustering) INTO names FROM pix.clusterings c;
-        IF names IS NULL THEN
-            RAISE EXCEPTION USING ERRCODE = 'PX100', MESSAGE = 'There are no clusters to suggest items from',
-                HINT = 'Make some: SELECT * FROM pix.fit_clusters(''looks'');';
-        ELSIF cardinality(names) > 1 THEN
-            RAISE EXCEPTION USING ERRCODE = 'PX126', MESSAGE = 'There is no default clustering',
-                HINT = format('Name one, or choose one of %s: SELECT pix.set_default_clustering(%L);',
-                    array_to_string(names, ', '), names[1]);
-        END IF;
-        name := names[1];
-    END IF;
-    RETURN pix._find_clustering(name);
-END
-$$;
-COMMENT ON FUNCTION pix._clustering_or_default(text) IS
-'Internal: the clustering of this name; NULL: the default one, or the only one. Errors: PX100, PX126. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._clustering_or_default(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._clustering_or_default(text) TO pix_reader;
+-- Refuses a policy that is not known.
+CREATE OR REPLACE FUNCTION pix_internal.check_policy(policy text) RETURNS void
+LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'bandit.check_policy', policy)$$;
 
-CREATE OR REPLACE FUNCTION pix._check_policy(policy text) RETURNS void
-LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'bandit.check_policy', policy)
-$$;
-COMMENT ON FUNCTION pix._check_policy(text) IS 'Internal: refuses a policy that is not known. Errors: PX122. Runs: either.';
-REVOKE ALL ON FUNCTION pix._check_policy(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._check_policy(text) TO pix_reader;
 
-CREATE OR REPLACE FUNCTION pix._check_seed(seed integer) RETURNS void
-LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    IF seed < 0 THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = format('seed must be 0 or more, not %s', seed),
-            HINT = 'Use a whole number from 0 on, or leave it out.';
-    END IF;
-END
-$$;
-COMMENT ON FUNCTION pix._check_seed(integer) IS 'Internal: refuses a seed below 0. Errors: PX128. Runs: either.';
-REVOKE ALL ON FUNCTION pix._check_seed(integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._check_seed(integer) TO pix_reader;
-
+-- The prior that is meant; NULL: pooled, where there is such a one, else flat.
 -- Which prior is meant, and whether there is such a one.
-CREATE OR REPLACE FUNCTION pix._check_prior(prior text, clustering pix.clusterings) RETURNS text
-LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
-SET search_path = pg_catalog, pg_temp
-AS $$
+CREATE OR REPLACE FUNCTION pix_internal.check_prior(prior text, clustering pix.clusterings) RETURNS text
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     is_pooled boolean;
 BEGIN
-    IF prior NOT IN ('flat', 'pooled', 'hierarchical') THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = format('The prior %L is not known', prior),
-            HINT = 'Use one of: flat, pooled, hierarchical.';
+    IF prior NOT IN ('flat', 'pooled', 'tree') THEN
+        PERFORM pix_internal.refuse(format('The prior %L is not known', prior), 'Use one of: flat, pooled, tree.');
     END IF;
-    IF prior = 'hierarchical' AND clustering.algorithm <> 'hierarchical' THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = format('Clustering %L is flat', clustering.clustering),
-            HINT = 'Fit it with algorithm => ''hierarchical'' to choose the branch before the leaf, or use prior => ''pooled''.';
+    IF prior = 'tree' AND clustering.algorithm <> 'ward' THEN
+        PERFORM pix_internal.refuse(
+            format('Clustering %L is flat', clustering.clustering),
+            'Fit it with algorithm => ''ward'' to choose the branch before the leaf, or use prior => ''pooled''.'
+        );
     END IF;
-    IF prior IN ('flat', 'hierarchical') THEN
+    IF prior IN ('flat', 'tree') THEN
         RETURN prior;
     END IF;
-    SELECT EXISTS (SELECT FROM pix.arm_priors p WHERE p.clustering = _check_prior.clustering.clustering) INTO is_pooled;
+    SELECT EXISTS (SELECT FROM pix.arm_priors p WHERE p.clustering = check_prior.clustering.clustering) INTO is_pooled;
     IF prior = 'pooled' AND NOT is_pooled THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX128',
-            MESSAGE = format('Clustering %L has no pooled priors', clustering.clustering),
-            HINT = format('SELECT * FROM pix.refresh_priors(%L); or use prior => ''flat''.', clustering.clustering);
+        PERFORM pix_internal.refuse(
+            format('Clustering %L has no pooled priors', clustering.clustering),
+            format('SELECT * FROM pix.refresh_priors(%L); or use prior => ''flat''.', clustering.clustering)
+        );
     END IF;
     RETURN CASE WHEN is_pooled THEN 'pooled' ELSE 'flat' END;
 END
 $$;
-COMMENT ON FUNCTION pix._check_prior(text, pix.clusterings) IS
-'Internal: the prior that is meant; NULL: pooled, where there is such a one, else flat. Errors: PX128. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._check_prior(text, pix.clusterings) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._check_prior(text, pix.clusterings) TO pix_reader;
 
-CREATE OR REPLACE FUNCTION pix._choose(
+-- Chooses clusters, and tells how probable each choice was.
+CREATE OR REPLACE FUNCTION pix_internal.choose_clusters(
     policy text, all_clusters integer[], parents integer[], alpha double precision[], beta double precision[],
-    likes double precision[], dislikes double precision[], free integer[], count integer, seed integer,
+    likes double precision[], dislikes double precision[], free integer[], count bigint, seed bigint,
     OUT clusters integer[], OUT propensities double precision[], OUT errors double precision[]
 )
-LANGUAGE plpython3u VOLATILE PARALLEL RESTRICTED
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'bandit.choose', policy, all_clusters, parents, alpha, beta, likes, dislikes, free, count, seed)
-$$;
-COMMENT ON FUNCTION pix._choose(
-    text, integer[], integer[], double precision[], double precision[], double precision[], double precision[], integer[],
-    integer, integer
-) IS
-'Internal: chooses clusters, and tells how probable each choice was. Errors: PX122. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._choose(
-    text, integer[], integer[], double precision[], double precision[], double precision[], double precision[], integer[],
-    integer, integer
-) FROM PUBLIC, pix_reader, pix_app, pix_admin;
+LANGUAGE plpython3u VOLATILE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'bandit.choose_clusters', policy, all_clusters, parents, alpha, beta, likes, dislikes, free, count, seed)$$;
 
-CREATE OR REPLACE FUNCTION pix._map_members(key text, clusters integer[], blocks integer[], block_rows integer[]) RETURNS void
-LANGUAGE plpython3u STABLE PARALLEL RESTRICTED
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'bandit.map_members', key, clusters, blocks, block_rows)
-$$;
-COMMENT ON FUNCTION pix._map_members(text, integer[], integer[], integer[]) IS
-'Internal: keeps in this backend which vectors belong to which cluster. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._map_members(text, integer[], integer[], integer[]) FROM PUBLIC, pix_reader, pix_app, pix_admin;
+-- Keeps in this backend which vectors belong to which cluster.
+CREATE OR REPLACE FUNCTION pix_internal.keep_members(key text, clusters integer[], blocks integer[], positions integer[]) RETURNS void
+LANGUAGE plpython3u STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'bandit.keep_members', key, clusters, blocks, positions)$$;
 
-CREATE OR REPLACE FUNCTION pix._open_members(key text, clustering text, pack pix.packs) RETURNS void
-LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
-SET search_path = pg_catalog, pg_temp
-SET enable_nestloop = off
-AS $$
+-- Maps the blocks of a model, and which of their vectors belong to which cluster.
+CREATE OR REPLACE FUNCTION pix_internal.open_members(key text, clustering text, pack pix_internal.packs) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $$
 DECLARE
     listed record;
 BEGIN
-    PERFORM pix._open_blocks(pack.model_name);
+    PERFORM pix_internal.open_blocks(pack.model_name);
     SELECT coalesce(array_agg(m.cluster), '{}') AS clusters, coalesce(array_agg(f.block), '{}') AS blocks,
-        coalesce(array_agg(f.block_row), '{}') AS block_rows
+        coalesce(array_agg(f.position), '{}') AS positions
     INTO listed
     FROM pix.cluster_members m JOIN pix.features f ON f.item_id = m.item_id
-    WHERE m.clustering = _open_members.clustering AND f.model_name = pack.model_name AND f.packed_in <= pack.packed_in;
-    PERFORM pix._map_members(key, listed.clusters, listed.blocks, listed.block_rows);
+    WHERE m.clustering = open_members.clustering AND f.model_name = pack.model_name AND f.packed_in <= pack.packed_in;
+    PERFORM pix_internal.keep_members(key, listed.clusters, listed.blocks, listed.positions);
 END
 $$;
-COMMENT ON FUNCTION pix._open_members(text, text, pix.packs) IS
-'Internal: maps the blocks of a model, and which of their vectors belong to which cluster. Errors: PX024, PX094.
-Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._open_members(text, text, pix.packs) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
-CREATE OR REPLACE FUNCTION pix._best_in_clusters(
-    key text, blocks_key text, sketch_key text, wanted integer[], counts integer[], centres bytea, dimensions integer[], voted_ids text[],
+-- The items of some clusters that a user may like best, and which liked item each is most like; NULL if this backend has not
+-- mapped what is to be searched.
+CREATE OR REPLACE FUNCTION pix_internal.best_in_clusters(
+    key text, blocks_key text, sketch_key text, wanted integer[], counts integer[], centers bytea, dimensions integer[], voted_ids text[],
     voted_blocks integer[], voted_rows integer[], weights double precision[], excluded text[], described text, content bytea,
     OUT clusters integer[], OUT item_ids text[], OUT scores double precision[], OUT nearest text[]
 )
-LANGUAGE plpython3u STABLE PARALLEL RESTRICTED
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'bandit.best_in_clusters', key, blocks_key, sketch_key, wanted, counts, centres, dimensions, voted_ids, voted_blocks, voted_rows, weights, excluded, described, content)
-$$;
-COMMENT ON FUNCTION pix._best_in_clusters(
-    text, text, text, integer[], integer[], bytea, integer[], text[], integer[], integer[], double precision[], text[], text,
-    bytea
-) IS
-'Internal: the items of some clusters that a user may like best, and which liked item each is most like; NULL if this backend
-has not mapped what is to be searched. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._best_in_clusters(
-    text, text, text, integer[], integer[], bytea, integer[], text[], integer[], integer[], double precision[], text[], text,
-    bytea
-) FROM PUBLIC, pix_reader, pix_app, pix_admin;
+LANGUAGE plpython3u STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'bandit.best_in_clusters', key, blocks_key, sketch_key, wanted, counts, centers, dimensions, voted_ids, voted_blocks, voted_rows, weights, excluded, described, content)$$;
 
+-- What pix.next_items shows, and which clusters have nothing left to show; and the user's model, which may be a new one.
 -- Being stable, it sees clusters, votes, models and blocks of the same moment.
-CREATE OR REPLACE FUNCTION pix._page(
-    user_id text, count integer, policy text, clustering text, prior text, again_after interval, seed integer,
+CREATE OR REPLACE FUNCTION pix_internal.suggestions_now(
+    user_id text, count bigint, policy text, clustering text, prior text, again_after interval, seed bigint,
     OUT trained pix.user_models, OUT known_at timestamptz, OUT is_new boolean, OUT page pix.suggestion[], OUT exhausted integer[],
     OUT used_prior text
 )
-LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
-SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
-AS $$
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
-    known pix.clusterings := pix._clustering_or_default(clustering);
-    pack pix.packs;
+    known pix.clusterings := pix.find_clustering(clustering);
+    pack pix_internal.packs;
     model pix.models;
     sketch pix.indexes;
     key text;
-    half_life double precision := pix._half_life();
+    half_life double precision := pix_internal.half_life();
     seen text[];
-    votes pix.user_votes;
+    votes pix_internal.user_votes;
     fitted record;
-    used pix.fitted_model;
+    used pix_internal.fitted_model;
     nodes record;
     free integer[];
     chosen record;
@@ -222,36 +127,36 @@ DECLARE
     is_chosen boolean := false;
     more integer := 4;
 BEGIN
-    PERFORM pix._check_clustering(known);
-    used_prior := pix._check_prior(prior, known);
-    model := pix._find_model(known.model_name);
-    pack := pix._packed(model);
+    PERFORM pix_internal.check_clustering(known);
+    used_prior := pix_internal.check_prior(prior, known);
+    model := pix.find_model(known.model_name);
+    pack := pix_internal.find_pack(model);
     key := format('members %s %s %s %s', known.clustering, known.fitted_at, known.packed_in, pack.checksum);
 
     -- An index of principal components, of the very same blocks, tells quickly what to look at closely.
     SELECT i.* INTO sketch FROM pix.indexes i
     WHERE i.model_name = known.model_name AND i.model_checksum IS NOT DISTINCT FROM known.model_checksum
-        AND i.method = 'exact' AND i.metric = 'cosine' AND i.project_to IS NOT NULL AND i.packed_in = pack.packed_in
+        AND i.algorithm = 'exact' AND i.metric = 'cosine' AND i.project_to IS NOT NULL AND i.packed_in = pack.packed_in
     ORDER BY i.project_to, i.index_name LIMIT 1;
 
     SELECT coalesce(array_agg(s.item_id), '{}') INTO seen FROM (
-        SELECT o.item_id FROM pix.opinions o WHERE o.user_id = _page.user_id AND o.signal <> 'skip'
+        SELECT o.item_id FROM pix.opinions o WHERE o.user_id = suggestions_now.user_id AND o.signal <> 'skip'
         UNION ALL
         SELECT h.item_id FROM pix.impressions h
-        WHERE h.user_id = _page.user_id AND h.shown_at > clock_timestamp() - again_after
+        WHERE h.user_id = suggestions_now.user_id AND h.shown_at > clock_timestamp() - again_after
     ) s;
     SELECT array_agg(c.cluster ORDER BY c.cluster) AS clusters,
-        array_agg(CASE WHEN used_prior = 'hierarchical' THEN c.parent END ORDER BY c.cluster) AS parents,
+        array_agg(CASE WHEN used_prior = 'tree' THEN c.parent END ORDER BY c.cluster) AS parents,
         array_agg(coalesce(p.alpha, 1) ORDER BY c.cluster) AS alpha, array_agg(coalesce(p.beta, 1) ORDER BY c.cluster) AS beta,
-        array_agg(coalesce(a.likes * pix._decay(half_life, clock_timestamp() - a.as_of), 0) ORDER BY c.cluster) AS likes,
-        array_agg(coalesce(a.dislikes * pix._decay(half_life, clock_timestamp() - a.as_of), 0) ORDER BY c.cluster) AS dislikes,
+        array_agg(coalesce(a.likes * pix_internal.decay(half_life, clock_timestamp() - a.as_of), 0) ORDER BY c.cluster) AS likes,
+        array_agg(coalesce(a.dislikes * pix_internal.decay(half_life, clock_timestamp() - a.as_of), 0) ORDER BY c.cluster) AS dislikes,
         array_agg(c.items::integer ORDER BY c.cluster) AS free,
         coalesce(min(c.items) FILTER (WHERE c.height IS NULL), 0) AS smallest
     INTO nodes
     FROM pix.clusters c
     LEFT JOIN pix.arm_priors p ON p.clustering = c.clustering AND p.cluster = c.cluster AND used_prior <> 'flat'
-    LEFT JOIN pix.arms a ON a.user_id = _page.user_id AND a.clustering = c.clustering AND a.cluster = c.cluster
-    WHERE c.clustering = known.clustering AND (c.height IS NULL OR used_prior = 'hierarchical');
+    LEFT JOIN pix.arms a ON a.user_id = suggestions_now.user_id AND a.clustering = c.clustering AND a.cluster = c.cluster
+    WHERE c.clustering = known.clustering AND (c.height IS NULL OR used_prior = 'tree');
     free := nodes.free;
     IF nodes.smallest <= cardinality(seen) THEN
         SELECT array_agg(n.items - coalesce(s.seen, 0)::integer ORDER BY n.place) INTO free
@@ -261,23 +166,23 @@ BEGIN
             WHERE m.clustering = known.clustering AND m.item_id = ANY (seen) GROUP BY m.cluster
         ) s ON s.cluster = n.cluster;
     END IF;
-    votes := pix._votes_of(user_id, model);
-    SELECT c.* INTO fitted FROM pix._current_user_model(user_id, model, NULL, NULL, false, votes) c;
+    votes := pix_internal.votes_of_user(user_id, model);
+    SELECT c.* INTO fitted FROM pix_internal.current_user_model(user_id, model, NULL, NULL, false, votes) c;
     trained := fitted.current;
     known_at := fitted.known_at;
     is_new := fitted.is_new;
     SELECT coalesce(votes.item_ids[1:200], '{}') AS item_ids, coalesce(votes.blocks[1:200], '{}') AS blocks,
-        coalesce(votes.block_rows[1:200], '{}') AS block_rows, coalesce(votes.vals[1:200], '{}') AS weights
+        coalesce(votes.positions[1:200], '{}') AS positions, coalesce(votes.vals[1:200], '{}') AS weights
     INTO voted;
     used.described := trained.described::text;
     used.content := trained.content;
-    IF trained.user_id IS NULL AND pix._taste_version(model) IS NOT NULL THEN
-        used := pix._pooled_model(model, pack);
+    IF trained.user_id IS NULL AND pix_internal.common_taste_version(model) IS NOT NULL THEN
+        used := pix_internal.pooled_model(model, pack);
     END IF;
 
     LOOP
         IF NOT is_chosen THEN
-            chosen := pix._choose(
+            chosen := pix_internal.choose_clusters(
                 policy, nodes.clusters, nodes.parents, nodes.alpha, nodes.beta, nodes.likes, nodes.dislikes, free, count,
                 seed
             );
@@ -287,23 +192,23 @@ BEGIN
             is_chosen := true;
         END IF;
         SELECT array_agg(w.cluster ORDER BY w.cluster) AS clusters, array_agg(w.times::integer ORDER BY w.cluster) AS times,
-            string_agg(c.centre, ''::bytea ORDER BY w.cluster) AS centres
+            string_agg(c.center, ''::bytea ORDER BY w.cluster) AS centers
         INTO wanted
         FROM (SELECT u.cluster, count(*) AS times FROM unnest(chosen.clusters) u (cluster) GROUP BY u.cluster) w
         JOIN pix.clusters c ON c.clustering = known.clustering AND c.cluster = w.cluster;
         -- A few more than are wanted: some may be gone, or look different now.
-        SELECT b.* INTO candidate FROM pix._best_in_clusters(
-            key, pack.checksum, sketch.design_checksum, wanted.clusters, ARRAY(SELECT t + more FROM unnest(wanted.times) t), wanted.centres,
-            known.dimensions, voted.item_ids, voted.blocks, voted.block_rows, voted.weights, seen,
+        SELECT b.* INTO candidate FROM pix_internal.best_in_clusters(
+            key, pack.checksum, sketch.state_checksum, wanted.clusters, ARRAY(SELECT t + more FROM unnest(wanted.times) t), wanted.centers,
+            known.dimensions, voted.item_ids, voted.blocks, voted.positions, voted.weights, seen,
             used.described, used.content
         ) b;
         IF candidate.item_ids IS NULL THEN
             IF was_opened THEN
-                PERFORM pix._raise_files_vanish();
+                PERFORM pix_internal.raise_files_vanish();
             END IF;
-            PERFORM pix._open_members(key, known.clustering, pack);
+            PERFORM pix_internal.open_members(key, known.clustering, pack);
             IF sketch.index_name IS NOT NULL THEN
-                PERFORM pix._open_index(sketch.index_name);
+                PERFORM pix_internal.open_index(sketch.index_name);
             END IF;
             was_opened := true;
             CONTINUE;
@@ -342,7 +247,7 @@ BEGIN
     WHERE u.free <= 0;
     SELECT array_agg(ROW(
         c.place::integer, p.item_id, known.clustering, c.cluster, policy, c.propensity, c.error, p.score,
-        CASE WHEN p.nearest IS NOT NULL THEN format('looks like %s, which %s liked; from', p.nearest, _page.user_id)
+        CASE WHEN p.nearest IS NOT NULL THEN format('looks like %s, which %s liked; from', p.nearest, suggestions_now.user_id)
             ELSE 'typical of' END
         || format(' cluster %s', c.cluster)
         || CASE WHEN cardinality(d.words) > 0 THEN format(' (%s)', array_to_string(d.words[1:3], ', ')) ELSE '' END
@@ -361,102 +266,85 @@ BEGIN
     JOIN pix.clusters d ON d.clustering = known.clustering AND d.cluster = c.cluster;
 END
 $$;
-COMMENT ON FUNCTION pix._page(text, integer, text, text, text, interval, integer) IS
-'Internal: what pix.next_items shows, and which clusters have nothing left to show; and the user''s model, which may be a new
-one. Errors: those of pix.next_items. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._page(text, integer, text, text, text, interval, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
-CREATE OR REPLACE FUNCTION pix._suggest(
-    user_id text, count integer, policy text, clustering text, prior text, again_after interval, seed integer
+-- pix.next_items, by the owner's rights.
+CREATE OR REPLACE FUNCTION pix_internal.suggest_items(
+    user_id text, count bigint, policy text, clustering text, prior text, again_after interval, seed bigint
 ) RETURNS SETOF pix.suggestion
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER ROWS 10
-SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
-AS $$
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER ROWS 10 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     used_policy text := coalesce(policy, 'thompson');
     found record;
     shown pix.suggestion;
 BEGIN
-    PERFORM pix._require_coordinator('pix.next_items', 'Call it alone: SELECT * FROM pix.next_items(…)');
-    PERFORM pix._require_writable('pix.next_items');
-    PERFORM pix._require_read_committed();
-    PERFORM pix._check_user(user_id);
-    IF count IS NULL OR count NOT BETWEEN 1 AND 1000 THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = format('n is %s', coalesce(count::text, 'NULL')),
-            HINT = 'Ask for 1 to 1,000 items: pix.next_items(user_id, 20).';
-    END IF;
-    PERFORM pix._check_seed(seed);
+    PERFORM pix_internal.check_call('pix.next_items');
+    PERFORM pix_internal.require_read_committed();
+    PERFORM pix_internal.check_user(user_id);
+    PERFORM pix_internal.check_range('count', count, 1, 1000);
+    PERFORM pix_internal.check_range('seed', coalesce(seed, 0), 0);
     IF again_after IS NULL OR NOT again_after BETWEEN interval '0' AND interval '1000 years' THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = format('again_after is %s', coalesce(again_after::text, 'NULL')),
-            HINT = 'Give the time before an item may be shown again: again_after => ''1 day''.';
+        PERFORM pix_internal.refuse(
+            format('again_after is %s', coalesce(again_after::text, 'NULL')),
+            'Give the time before an item may be shown again: again_after => ''1 day''.'
+        );
     END IF;
-    PERFORM pix._check_policy(used_policy);
-    PERFORM pix._use_planner();
-    PERFORM pix._count_votes();
-    PERFORM pix._hold_user(user_id);
-    SELECT p.* INTO found FROM pix._page(user_id, count, used_policy, clustering, prior, again_after, seed) p;
+    PERFORM pix_internal.check_policy(used_policy);
+    PERFORM pix_internal.use_planner();
+    PERFORM pix_internal.count_votes();
+    PERFORM pix_internal.lock_user(user_id);
+    SELECT p.* INTO found FROM pix_internal.suggestions_now(user_id, count, used_policy, clustering, prior, again_after, seed) p;
     IF found.is_new THEN
-        PERFORM pix._keep_user_model(found.trained, found.known_at);
+        PERFORM pix_internal.keep_user_model(found.trained, found.known_at);
     END IF;
     FOR shown IN SELECT u.* FROM unnest(found.page) u LOOP
         INSERT INTO pix.impressions (
             user_id, item_id, shown_at, policy, prior, clustering, cluster, exhausted, propensity, rank, score
         ) VALUES (
-            _suggest.user_id, shown.item_id, clock_timestamp(), shown.policy, found.used_prior, shown.clustering, shown.cluster,
+            suggest_items.user_id, shown.item_id, clock_timestamp(), shown.policy, found.used_prior, shown.clustering, shown.cluster,
             found.exhausted, shown.propensity, shown.rank, shown.score
         ) RETURNING impression_id INTO shown.impression_id;
         RETURN NEXT shown;
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION pix._suggest(text, integer, text, text, text, interval, integer) IS
-'Internal: pix.next_items, by the owner''s rights. Errors: those of pix.next_items. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._suggest(text, integer, text, text, text, interval, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._suggest(text, integer, text, text, text, interval, integer) TO pix_app;
 
 CREATE OR REPLACE FUNCTION pix.next_items(
-    user_id text, n integer DEFAULT 10, policy text DEFAULT NULL, clustering text DEFAULT NULL, prior text DEFAULT NULL,
-    again_after interval DEFAULT '1 day', seed integer DEFAULT NULL
+    user_id text, k bigint DEFAULT 10, policy text DEFAULT NULL, clustering text DEFAULT NULL, prior text DEFAULT NULL,
+    again_after interval DEFAULT '1 day', seed bigint DEFAULT NULL
 ) RETURNS SETOF pix.suggestion
-LANGUAGE sql VOLATILE PARALLEL UNSAFE ROWS 10
-SET search_path = pg_catalog, pg_temp
-AS $$SELECT s.* FROM pix._suggest(user_id, n, policy, clustering, prior, again_after, seed) s$$;
-COMMENT ON FUNCTION pix.next_items(text, integer, text, text, text, interval, integer) IS
+LANGUAGE sql VOLATILE PARALLEL UNSAFE ROWS 10 SET search_path = pg_catalog, pg_temp
+AS $$SELECT s.* FROM pix_internal.suggest_items(user_id, k, policy, clustering, prior, again_after, seed) s$$;
+COMMENT ON FUNCTION pix.next_items IS
 'A page of items that a user has not seen: for each, a policy chooses the cluster, none again before all others had their
 turn, and in the cluster it is the item that the user''s model likes best, which has seen all their votes; for somebody without
-votes, the one that users like on the whole (where pix.learn_tastes was called), or one that is typical of the cluster. All are logged in pix.impressions.
-Arguments: user_id, created if it is new; n, how many, up to 1,000; policy (NULL: thompson): thompson, posterior_mean (in
+votes, the one that users like on the whole (where pix.fit_common_taste was called), or one that is typical of the cluster. All are logged in pix.impressions.
+Arguments: user_id, created if it is new; k, how many, up to 1,000; policy (NULL: thompson): thompson, posterior_mean (in
 proportion to the posterior means), ucb1, greedy, epsilon_greedy (one time in ten any), random; clustering (NULL: the default
-one, or the only one); prior: flat, pooled (as pix.refresh_priors left it) or hierarchical (the branch of a hierarchical
-clustering, then the leaf); NULL: pooled where there is such a one, else flat; again_after, when an item that was shown and not
+one, or the only one); prior: flat, pooled (as pix.refresh_priors left it) or tree (the branch of a tree of
+clusters, then the leaf); NULL: pooled where there is such a one, else flat; again_after, when an item that was shown and not
 answered may be shown again; seed of the random numbers (NULL: others each time).
 Result: rank, item_id, clustering, cluster, policy, propensity (how probable the cluster was, given those before it on the page)
 and its standard error (0 but for thompson, which is simulated with 1,000 draws), score (by the model, as in pix.recommend; without votes, the cosine to the cluster''s
-centre), reason in words, impression_id. Fewer rows if fewer items are left.
+center), reason in words, impression_id. Fewer rows if fewer items are left.
 Errors: PX024 a cache folder that cannot be used, PX028 a setting that is no number, PX060 a call as a part of
 a larger query on a cluster,
 PX061 a standby or a read-only transaction, PX063 a transaction that holds the user and does nothing for ten seconds,
 PX094 a damaged block, PX095 a model without packed features, PX100 unknown clustering, or none,
-PX103 a clustering whose model has changed, PX120 a user_id that is missing or too long, PX122 unknown policy, PX126 no default
-clustering, PX128 an argument that cannot be used, PX130 a transaction that is REPEATABLE READ or SERIALIZABLE, PX132 a model of
+PX103 a clustering whose model has changed, PX003 a user_id that is missing or too long, PX122 unknown policy, PX126 no default
+clustering, PX003 an argument that cannot be used, PX130 a transaction that is REPEATABLE READ or SERIALIZABLE, PX132 a model of
 features that were imported again since.
 Runs: coordinator.
 Example: SELECT * FROM pix.next_items(''ann'', 6, clustering => ''boots'');';
-REVOKE ALL ON FUNCTION pix.next_items(text, integer, text, text, text, interval, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix.next_items(text, integer, text, text, text, interval, integer) TO pix_app;
 
 CREATE OR REPLACE FUNCTION pix.next_item(
     user_id text, policy text DEFAULT NULL, clustering text DEFAULT NULL, prior text DEFAULT NULL,
-    again_after interval DEFAULT '1 day', seed integer DEFAULT NULL
+    again_after interval DEFAULT '1 day', seed bigint DEFAULT NULL
 ) RETURNS SETOF pix.suggestion
-LANGUAGE sql VOLATILE PARALLEL UNSAFE ROWS 1
-SET search_path = pg_catalog, pg_temp
-AS $$SELECT s.* FROM pix._suggest(user_id, 1, policy, clustering, prior, again_after, seed) s$$;
-COMMENT ON FUNCTION pix.next_item(text, text, text, text, interval, integer) IS
+LANGUAGE sql VOLATILE PARALLEL UNSAFE ROWS 1 SET search_path = pg_catalog, pg_temp
+AS $$SELECT s.* FROM pix_internal.suggest_items(user_id, 1, policy, clustering, prior, again_after, seed) s$$;
+COMMENT ON FUNCTION pix.next_item IS
 'The item to show a user next: pix.next_items for a single one.
 Arguments: as for pix.next_items. Result: as for pix.next_items; no row if no item is left.
 Errors: those of pix.next_items. Runs: coordinator.
 Example: SELECT item_id, cluster, propensity, reason FROM pix.next_item(''ann'', clustering => ''boots'');';
-REVOKE ALL ON FUNCTION pix.next_item(text, text, text, text, interval, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix.next_item(text, text, text, text, interval, integer) TO pix_app;

@@ -1,50 +1,31 @@
 -- Priors from all users, and what is believed of tastes, for BI tools.
 
-CREATE OR REPLACE FUNCTION pix._pooled_priors(
-    arms integer[], likes double precision[], votes double precision[], users integer[], count integer, method text,
+-- A Beta prior for each arm, from how many users have so many likes of so many votes on it.
+CREATE OR REPLACE FUNCTION pix_internal.pooled_priors(
+    arms integer[], likes double precision[], votes double precision[], users integer[], count bigint, algorithm text,
     cap double precision, OUT alphas double precision[], OUT betas double precision[]
 )
-LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'priors.pooled', arms, likes, votes, users, count, method, cap)
-$$;
-COMMENT ON FUNCTION pix._pooled_priors(
-    integer[], double precision[], double precision[], integer[], integer, text, double precision
-) IS
-'Internal: a Beta prior for each arm, from how many users have so many likes of so many votes on it. Runs: either.';
-REVOKE ALL ON FUNCTION pix._pooled_priors(
-    integer[], double precision[], double precision[], integer[], integer, text, double precision
-) FROM PUBLIC, pix_reader, pix_app, pix_admin;
+LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'priors.pooled_priors', arms, likes, votes, users, count, algorithm, cap)$$;
 
 CREATE OR REPLACE FUNCTION pix.refresh_priors(
-    clustering text DEFAULT NULL, method text DEFAULT 'moments', strength_cap double precision DEFAULT 20
+    clustering text DEFAULT NULL, algorithm text DEFAULT 'moments', strength_cap double precision DEFAULT 20
 ) RETURNS SETOF pix.arm_priors
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER ROWS 25
-SET search_path = pg_catalog, pg_temp
-AS $$
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER ROWS 25 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     known pix.clusterings;
-    half_life double precision := pix._half_life();
+    half_life double precision := pix_internal.half_life();
     nodes integer[];
     kinds record;
     totals record;
     fitted record;
 BEGIN
-    PERFORM pix._require_coordinator('pix.refresh_priors', 'Call it alone: SELECT * FROM pix.refresh_priors();');
-    PERFORM pix._require_writable('pix.refresh_priors');
-    known := pix._clustering_or_default(clustering);
-    IF method IS NULL OR method NOT IN ('moments', 'likelihood') THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = format('The method %L is not known', method),
-            HINT = 'Use one of: moments, likelihood.';
-    END IF;
-    IF strength_cap IS NULL OR NOT strength_cap BETWEEN 0.1 AND 10000 THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = format('A strength_cap of %s cannot be used', coalesce(strength_cap::text, 'NULL')),
-            HINT = 'Use 0.1 to 10,000: so many votes a prior may at most be worth.';
-    END IF;
-    PERFORM pix._use_planner();
-    PERFORM pix._lock('arm_priors', known.clustering);
+    PERFORM pix_internal.check_call('pix.refresh_priors');
+    known := pix.find_clustering(clustering);
+    PERFORM pix_internal.check_choice('algorithm', algorithm, '{moments,likelihood}');
+    PERFORM pix_internal.check_range('strength_cap', strength_cap, 0.1, 10000);
+    PERFORM pix_internal.use_planner();
+    PERFORM pix_internal.lock('arm_priors', known.clustering);
     SELECT array_agg(c.cluster ORDER BY c.cluster) INTO nodes FROM pix.clusters c WHERE c.clustering = known.clustering;
     -- Every cluster with those below it that items belong to; a flat one has itself.
     WITH RECURSIVE below AS (
@@ -53,8 +34,8 @@ BEGIN
         SELECT c.parent, b.leaf FROM below b JOIN pix.clusters c ON c.clustering = known.clustering AND c.cluster = b.cluster
         WHERE c.parent IS NOT NULL
     ), user_arm AS (
-        SELECT b.cluster, a.user_id, sum(a.likes * pix._decay(half_life, clock_timestamp() - a.as_of)) AS likes,
-            sum((a.likes + a.dislikes) * pix._decay(half_life, clock_timestamp() - a.as_of)) AS votes
+        SELECT b.cluster, a.user_id, sum(a.likes * pix_internal.decay(half_life, clock_timestamp() - a.as_of)) AS likes,
+            sum((a.likes + a.dislikes) * pix_internal.decay(half_life, clock_timestamp() - a.as_of)) AS votes
         FROM pix.arms a JOIN below b ON b.leaf = a.cluster
         WHERE a.clustering = known.clustering GROUP BY b.cluster, a.user_id
     ), kind AS (
@@ -64,13 +45,13 @@ BEGIN
     SELECT coalesce(array_agg(array_position(nodes, k.cluster)), '{}') AS arms, coalesce(array_agg(k.likes), '{}') AS likes,
         coalesce(array_agg(k.votes), '{}') AS votes, coalesce(array_agg(k.users), '{}') AS users
     INTO kinds FROM kind k;
-    fitted := pix._pooled_priors(
-        kinds.arms, kinds.likes, kinds.votes, kinds.users, cardinality(nodes), method, strength_cap
+    fitted := pix_internal.pooled_priors(
+        kinds.arms, kinds.likes, kinds.votes, kinds.users, cardinality(nodes), algorithm, strength_cap
     );
     DELETE FROM pix.arm_priors p WHERE p.clustering = known.clustering;
-    INSERT INTO pix.arm_priors (clustering, cluster, alpha, beta, likes, dislikes, users, method, strength_cap)
+    INSERT INTO pix.arm_priors (clustering, cluster, alpha, beta, likes, dislikes, users, algorithm, strength_cap)
     SELECT known.clustering, f.cluster, f.alpha, f.beta, coalesce(t.likes, 0), coalesce(t.votes - t.likes, 0),
-        coalesce(t.users, 0), refresh_priors.method, refresh_priors.strength_cap
+        coalesce(t.users, 0), refresh_priors.algorithm, refresh_priors.strength_cap
     FROM unnest(nodes, fitted.alphas, fitted.betas) WITH ORDINALITY f (cluster, alpha, beta, place)
     LEFT JOIN (
         SELECT k.arm, sum(k.users * k.likes) AS likes, sum(k.users * k.votes) AS votes, sum(k.users) AS users
@@ -79,55 +60,43 @@ BEGIN
     RETURN QUERY SELECT p.* FROM pix.arm_priors p WHERE p.clustering = known.clustering ORDER BY p.cluster;
 END
 $$;
-COMMENT ON FUNCTION pix.refresh_priors(text, text, double precision) IS
+COMMENT ON FUNCTION pix.refresh_priors IS
 'Fits for each cluster, upper ones of a hierarchy too, a Beta distribution to what all users think of it: what is then expected
 of a user of whom nothing is known. To be called by a job, once a day; pix.fit_clusters does so too, where there are such
 priors. A cluster''s mean is pulled to that of
 all clusters by two votes; one that fewer than two users have voted in has the spread of all.
-Arguments: clustering (NULL: the default one, or the only one); method: moments (Kleinman) or likelihood (of the beta-binomial);
+Arguments: clustering (NULL: the default one, or the only one); algorithm: moments (Kleinman) or likelihood (of the beta-binomial);
 strength_cap, how many votes a prior is at most worth.
 Result: the rows of pix.arm_priors: alpha, beta, and likes, dislikes and users that they come from.
 Errors: PX028 a setting that is no number, PX060 a call as a part of a larger query on a cluster,
 PX061 a standby or a read-only transaction, PX100 unknown clustering, PX126
-no default clustering, PX128 an argument that cannot be used.
+no default clustering, PX003 an argument that cannot be used.
 Runs: coordinator; the work is done on the segments.
 Example: SELECT cluster, alpha / (alpha + beta) AS mean, users FROM pix.refresh_priors(''boots'');';
-REVOKE ALL ON FUNCTION pix.refresh_priors(text, text, double precision) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix.refresh_priors(text, text, double precision) TO pix_admin;
 
-CREATE OR REPLACE FUNCTION pix._refresh_known_priors(clustering text) RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
+-- Fits the pooled priors of a clustering anew, if it has any, as they were fitted before.
+CREATE OR REPLACE FUNCTION pix_internal.refresh_known_priors(clustering text) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     known pix.arm_priors;
 BEGIN
-    SELECT p.* INTO known FROM pix.arm_priors p WHERE p.clustering = _refresh_known_priors.clustering LIMIT 1;
+    SELECT p.* INTO known FROM pix.arm_priors p WHERE p.clustering = refresh_known_priors.clustering LIMIT 1;
     IF FOUND THEN
-        PERFORM pix.refresh_priors(clustering, known.method, known.strength_cap);
+        PERFORM pix.refresh_priors(clustering, known.algorithm, known.strength_cap);
     END IF;
 END
 $$;
-COMMENT ON FUNCTION pix._refresh_known_priors(text) IS
-'Internal: fits the pooled priors of a clustering anew, if it has any, as they were fitted before. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._refresh_known_priors(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.beta_quantile(alpha double precision, beta double precision, probability double precision)
 RETURNS double precision
-LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE COST 1000
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'priors.beta_quantile', alpha, beta, probability)
-$$;
-COMMENT ON FUNCTION pix.beta_quantile(double precision, double precision, double precision) IS
+LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE COST 1000 SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'priors.beta_quantile', alpha, beta, probability)$$;
+COMMENT ON FUNCTION pix.beta_quantile IS
 'The share of likes that a Beta(alpha, beta) distribution stays below with some probability.
 Arguments: alpha and beta, above 0; probability, 0 to 1. Result: a number from 0 to 1; NULL for NULLs.
-Errors: PX128 an argument out of its range.
+Errors: PX003 an argument out of its range.
 Runs: either.
 Example: SELECT pix.beta_quantile(4, 2, 0.025) AS low, pix.beta_quantile(4, 2, 0.975) AS high;';
-REVOKE ALL ON FUNCTION pix.beta_quantile(double precision, double precision, double precision) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix.beta_quantile(double precision, double precision, double precision) TO pix_reader;
 
 CREATE OR REPLACE VIEW pix.arm_posteriors AS
 SELECT d.user_id, d.clustering, d.cluster, d.words, d.votes, d.likes, d.dislikes, d.alpha / (d.alpha + d.beta) AS mean,
@@ -138,7 +107,7 @@ FROM (
     FROM (
         SELECT a.user_id, a.clustering, a.cluster, a.votes, a.likes * a.fresh AS likes, a.dislikes * a.fresh AS dislikes
         FROM (
-            SELECT r.*, pix._decay((SELECT pix._half_life()), now() - r.as_of) AS fresh FROM pix.arms r WHERE r.votes > 0
+            SELECT r.*, pix_internal.decay((SELECT pix_internal.half_life()), now() - r.as_of) AS fresh FROM pix.arms r WHERE r.votes > 0
         ) a
     ) w
     LEFT JOIN pix.clusters c ON c.clustering = w.clustering AND c.cluster = w.cluster
@@ -148,8 +117,6 @@ COMMENT ON VIEW pix.arm_posteriors IS
 'What is believed of each user''s taste for each cluster that they have voted in, for BI tools: votes, likes and dislikes (as
 they count today), the posterior mean of the share of likes, and the 95 % credible interval from low to high. The prior is the
 pooled one where pix.refresh_priors has made one, else flat.';
-REVOKE ALL ON pix.arm_posteriors FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT SELECT ON pix.arm_posteriors TO pix_reader;
 
 CREATE OR REPLACE VIEW pix.pooled_arms AS
 SELECT d.clustering, d.cluster, d.words, d.items, d.users, d.votes, d.likes, d.dislikes,
@@ -163,7 +130,7 @@ FROM (
         SELECT a.clustering, a.cluster, count(*) AS users, sum(a.votes) AS votes, sum(a.likes * a.fresh) AS likes,
             sum(a.dislikes * a.fresh) AS dislikes
         FROM (
-            SELECT r.*, pix._decay((SELECT pix._half_life()), now() - r.as_of) AS fresh FROM pix.arms r WHERE r.votes > 0
+            SELECT r.*, pix_internal.decay((SELECT pix_internal.half_life()), now() - r.as_of) AS fresh FROM pix.arms r WHERE r.votes > 0
         ) a
         GROUP BY a.clustering, a.cluster
     ) w ON w.clustering = c.clustering AND w.cluster = c.cluster
@@ -172,8 +139,6 @@ FROM (
 COMMENT ON VIEW pix.pooled_arms IS
 'What all users together think of each cluster, for BI tools: users, votes, likes and dislikes (as they count today), the
 posterior mean of the share of likes after a flat prior, and the 95 % credible interval from low to high.';
-REVOKE ALL ON pix.pooled_arms FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT SELECT ON pix.pooled_arms TO pix_reader;
 
 CREATE OR REPLACE VIEW pix.taste_trend AS
 SELECT date_trunc('week', o.voted_at) AS week, m.clustering, m.cluster, i.brand, count(*) AS votes,
@@ -185,5 +150,3 @@ GROUP BY 1, 2, 3, 4;
 COMMENT ON VIEW pix.taste_trend IS
 'Likes and dislikes by week, clustering, cluster and brand, for BI tools: add up what is not asked for, and look at one
 clustering at a time. Votes count for the cluster that their item is in now.';
-REVOKE ALL ON pix.taste_trend FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT SELECT ON pix.taste_trend TO pix_reader;

@@ -1,42 +1,50 @@
 -- Synthetic users whose taste is known, voting through the same functions as real ones.
 
-CREATE OR REPLACE FUNCTION pix._chance(said text) RETURNS double precision
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
+-- A number from 0 to 1 that looks random, the same for the same text.
+CREATE OR REPLACE FUNCTION pix_internal.pseudo_random(said text) RETURNS double precision
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$SELECT ('x' || substr(md5(said), 1, 8))::bit(32)::bigint / 4294967296.0::double precision$$;
-COMMENT ON FUNCTION pix._chance(text) IS
-'Internal: a number from 0 to 1 that looks random, the same for the same text. Runs: either.';
-REVOKE ALL ON FUNCTION pix._chance(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._chance(text) TO pix_reader;
 
-CREATE OR REPLACE FUNCTION pix._truths(truth text, clustering text) RETURNS text[]
-LANGUAGE sql STABLE PARALLEL RESTRICTED
-SET search_path = pg_catalog, pg_temp
-AS $$
+-- The labels of a label set, or values of an attribute, that items of a clustering have.
+CREATE OR REPLACE FUNCTION pix_internal.true_labels(truth text, clustering text) RETURNS text[]
+LANGUAGE sql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
 SELECT array_agg(d.value ORDER BY d.value) FROM (
     SELECT l.label AS value FROM pix.labels l
-    JOIN pix.cluster_members m ON m.item_id = l.item_id AND m.clustering = _truths.clustering WHERE l.label_set = truth
+    JOIN pix.cluster_members m ON m.item_id = l.item_id AND m.clustering = true_labels.clustering WHERE l.label_set = truth
     UNION
     SELECT CASE WHEN truth = 'brand' THEN i.brand ELSE i.attributes ->> truth END FROM pix.items i
-    JOIN pix.cluster_members m ON m.item_id = i.item_id AND m.clustering = _truths.clustering
+    JOIN pix.cluster_members m ON m.item_id = i.item_id AND m.clustering = true_labels.clustering
     WHERE NOT EXISTS (SELECT FROM pix.labels l WHERE l.label_set = truth)
 ) d WHERE d.value IS NOT NULL
 $$;
-COMMENT ON FUNCTION pix._truths(text, text) IS
-'Internal: the labels of a label set, or values of an attribute, that items of a clustering have. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._truths(text, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._truths(text, text) TO pix_reader;
+
+CREATE OR REPLACE FUNCTION pix.users_who_like(
+    truth text, users bigint DEFAULT 20, liked_labels bigint DEFAULT 2, taste_groups bigint DEFAULT NULL,
+    flipped double precision DEFAULT 0.1
+) RETURNS pix.synthetic_users
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+SELECT ROW(truth, users, liked_labels, taste_groups, flipped)::pix.synthetic_users
+$$;
+COMMENT ON FUNCTION pix.users_who_like IS
+'Synthetic users for pix.simulate: each likes some labels, and nothing else.
+Arguments: truth, what tells items apart: a label set, ''brand'', or a key of the items'' attributes; users, how many, 2 or more;
+liked_labels, how many labels a user likes; taste_groups, how many tastes the users share (NULL: each has their own); flipped, the
+fraction of votes that say the opposite, up to 0.5.
+Result: pix.synthetic_users. An argument that cannot be used is an error of pix.simulate: PX003.
+Runs: either (coordinator or segments).
+Example: SELECT pix.users_who_like(''heel'', users => 10, flipped => 0);';
 
 CREATE OR REPLACE FUNCTION pix.simulate(
-    policy text, truth text, users integer DEFAULT 20, votes integer DEFAULT 40, clustering text DEFAULT NULL,
-    prior text DEFAULT NULL, liked_labels integer DEFAULT 2, taste_groups integer DEFAULT NULL,
-    flipped double precision DEFAULT 0.1, seed integer DEFAULT 7, keep boolean DEFAULT false
+    policy text, synthetic_users pix.synthetic_users, votes bigint DEFAULT 40, clustering text DEFAULT NULL,
+    prior text DEFAULT NULL, seed bigint DEFAULT 7, keep boolean DEFAULT false
 ) RETURNS pix.simulations
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $$
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     begun timestamptz := clock_timestamp();
+    truth text := synthetic_users.truth;
+    users integer;
+    liked_labels integer;
+    flipped double precision := synthetic_users.flipped;
     known pix.clusterings;
     used_prior text;
     labels text[];
@@ -58,45 +66,44 @@ DECLARE
     miss_squares double precision[];
     result pix.simulations;
 BEGIN
-    PERFORM pix._require_coordinator('pix.simulate', 'Call it alone: SELECT * FROM pix.simulate(…)');
-    PERFORM pix._require_writable('pix.simulate');
-    PERFORM pix._check_policy(policy);
-    known := pix._clustering_or_default(clustering);
-    used_prior := pix._check_prior(prior, known);
-    PERFORM pix._check_range('users', users, 2, 100000);
-    PERFORM pix._check_range('votes', votes, 1, 10000);
-    PERFORM pix._check_range('taste_groups', coalesce(taste_groups, 1), 1, NULL);
-    PERFORM pix._check_range('flipped', flipped, 0, 0.5);
-    PERFORM pix._check_range('seed', seed, 0, NULL);
+    PERFORM pix_internal.check_call('pix.simulate');
+    PERFORM pix_internal.check_policy(policy);
+    known := pix.find_clustering(clustering);
+    used_prior := pix_internal.check_prior(prior, known);
+    PERFORM pix_internal.check_range('users', synthetic_users.users, 2, 100000);
+    users := synthetic_users.users;
+    PERFORM pix_internal.check_range('votes', votes, 1, 10000);
+    PERFORM pix_internal.check_range('taste_groups', coalesce(synthetic_users.taste_groups, 1), 1, 1000000000);
+    PERFORM pix_internal.check_range('flipped', flipped, 0, 0.5);
+    PERFORM pix_internal.check_range('seed', seed, 0, 1000000000);
     IF keep IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = 'keep must be true or false, not NULL', HINT = 'Leave keep out to keep nothing.';
+        PERFORM pix_internal.refuse('keep must be true or false, not NULL', 'Leave keep out to keep nothing.');
     END IF;
-    PERFORM pix._use_planner();
-    labels := pix._truths(truth, known.clustering);
+    PERFORM pix_internal.use_planner();
+    labels := pix_internal.true_labels(truth, known.clustering);
     IF coalesce(cardinality(labels), 0) < 2 THEN
         RAISE EXCEPTION USING ERRCODE = 'PX129',
             MESSAGE = format('%s is no label set, and no attribute, with two values in clustering %L',
                 coalesce(quote_literal(truth), 'NULL'), known.clustering),
             HINT = 'Name a label set of pix.labels, brand, or a key of the attributes of pix.items.';
     END IF;
-    IF liked_labels IS NULL OR NOT liked_labels BETWEEN 1 AND cardinality(labels) - 1 THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = format('Nobody can like %s of %s labels', liked_labels, cardinality(labels)),
-            HINT = format('Use liked_labels => 1 to %s.', cardinality(labels) - 1);
-    END IF;
+    PERFORM pix_internal.check_range('liked_labels', synthetic_users.liked_labels, 1, cardinality(labels) - 1);
+    liked_labels := synthetic_users.liked_labels;
     SELECT count(*) INTO available FROM pix.cluster_members m WHERE m.clustering = known.clustering;
     IF votes > available THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX128',
-            MESSAGE = format('%s votes of each user are more than the %s items of clustering %L', votes, available, known.clustering),
-            HINT = format('Use votes => %s or less.', available);
+        PERFORM pix_internal.refuse(
+            format('%s votes of each user are more than the %s items of clustering %L', votes, available, known.clustering),
+            format('Use votes => %s or less.', available)
+        );
     END IF;
     SELECT EXISTS (SELECT FROM pix.labels l WHERE l.label_set = truth) INTO is_label_set;
     INSERT INTO pix.simulations (
         policy, prior, clustering, label_set, users, votes, liked_labels, taste_groups, flipped, seed, likes, likes_error, seconds
     ) VALUES (
-        simulate.policy, used_prior, known.clustering, truth, simulate.users, simulate.votes, simulate.liked_labels,
-        simulate.taste_groups, simulate.flipped, simulate.seed, 0, 0, 0
+        simulate.policy, used_prior, known.clustering, truth, users, simulate.votes, liked_labels,
+        synthetic_users.taste_groups, flipped, simulate.seed, 0, 0, 0
     ) RETURNING simulation_id INTO id;
-    win_sums := array_fill(0::double precision, ARRAY[votes]);
+    win_sums := array_fill(0::double precision, ARRAY[votes::integer]);
     win_squares := win_sums;
     miss_sums := win_sums;
     miss_squares := win_sums;
@@ -107,14 +114,14 @@ BEGIN
             missed := 0;
             SELECT array_agg(t.value) INTO liked FROM (
                 SELECT l.value FROM unnest(labels) l (value)
-                ORDER BY md5(format('%s: %s', CASE WHEN taste_groups IS NULL THEN format('user %s of %s', number, seed)
-                    ELSE format('group %s', floor(taste_groups * pix._chance(format('%s in a group of %s', number, seed)))) END, l.value))
+                ORDER BY md5(format('%s: %s', CASE WHEN synthetic_users.taste_groups IS NULL THEN format('user %s of %s', number, seed)
+                    ELSE format('group %s', floor(synthetic_users.taste_groups * pix_internal.pseudo_random(format('%s in a group of %s', number, seed)))) END, l.value))
                 LIMIT liked_labels
             ) t;
             FOR vote_number IN 1 .. votes LOOP
                 SELECT s.item_id INTO shown FROM pix.next_item(
                     person, policy, known.clustering, used_prior,
-                    seed => floor(2147483647 * pix._chance(format('%s: %s, %s', seed, number, vote_number)))::integer
+                    seed => floor(2147483647 * pix_internal.pseudo_random(format('%s: %s, %s', seed, number, vote_number)))::integer
                 ) s;
                 is_over := NOT FOUND;
                 IF is_over THEN
@@ -127,7 +134,7 @@ BEGIN
                 END IF;
                 IF NOT is_over THEN
                     likes_it := coalesce(label = ANY (liked), false);
-                    says_so := likes_it <> (pix._chance(format('%s: %s votes on %s', seed, number, shown.item_id)) < flipped);
+                    says_so := likes_it <> (pix_internal.pseudo_random(format('%s: %s votes on %s', seed, number, shown.item_id)) < flipped);
                     PERFORM pix.vote(person, shown.item_id, says_so);
                     won := won + says_so::integer;
                     missed := missed + CASE WHEN likes_it THEN 0 ELSE 1 - 2 * flipped END;
@@ -156,27 +163,18 @@ BEGIN
     RETURN result;
 END
 $$;
-COMMENT ON FUNCTION
-    pix.simulate(text, text, integer, integer, text, text, integer, integer, double precision, integer, boolean)
-IS
+COMMENT ON FUNCTION pix.simulate IS
 'Tries a policy on synthetic users whose taste is known: each likes some labels, and votes on what pix.next_item shows through
 pix.vote. pix.regret_curves has how likes and regret grow; regret counts the likes that a user who is shown nothing but liked
 labels would have given more. Nothing else stays, unless it is to be kept.
-Arguments: policy; truth: a label set, ''brand'', or a key of the items'' attributes; users, 2 or more; votes of each;
-clustering (NULL: the default one, or the only one); prior, as for pix.next_items; liked_labels, how many labels a user likes;
-taste_groups, how many tastes the users share (NULL: each has their own); flipped, the share of votes that say the opposite;
-seed, which decides on users and votes; keep: users, named sim-…, their votes and what was shown to them stay.
+Arguments: policy; synthetic_users, as pix.users_who_like makes them; votes of each; clustering (NULL: the default one, or the only
+one); prior, as for pix.next_items; seed, which decides on users and votes; keep: users, named sim-…, their votes and what was
+shown to them stay.
 Result: the row of pix.simulations: likes is the mean number per user, likes_error its standard error.
-Errors: PX061 a standby or a read-only transaction, those of pix.next_items and pix.vote, PX122 unknown policy, PX128 an argument that cannot be used, PX129 a truth that does
+Errors: PX061 a standby or a read-only transaction, those of pix.next_items and pix.vote, PX122 unknown policy, PX003 an argument that cannot be used, PX129 a truth that does
 not tell items apart.
 Runs: coordinator; a vote and its suggestion take some 5 ms, on a cluster 100 ms. Fits and batches of votes wait meanwhile.
-Example: SELECT likes, likes_error FROM pix.simulate(''thompson'', ''heel'', users => 3, votes => 5, liked_labels => 1, clustering => ''boots'');';
-REVOKE ALL ON FUNCTION
-    pix.simulate(text, text, integer, integer, text, text, integer, integer, double precision, integer, boolean)
-FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION
-    pix.simulate(text, text, integer, integer, text, text, integer, integer, double precision, integer, boolean)
-TO pix_admin;
+Example: SELECT likes, likes_error FROM pix.simulate(''thompson'', pix.users_who_like(''heel'', users => 3, liked_labels => 1), votes => 5, clustering => ''boots'');';
 
 CREATE OR REPLACE VIEW pix.regret_curves AS
 SELECT s.simulation_id, s.policy, s.prior, s.clustering, s.label_set, s.users, s.taste_groups, s.seed, c.vote, c.likes,
@@ -184,5 +182,3 @@ SELECT s.simulation_id, s.policy, s.prior, s.clustering, s.label_set, s.users, s
 FROM pix.simulations s JOIN pix.simulation_curves c ON c.simulation_id = s.simulation_id;
 COMMENT ON VIEW pix.regret_curves IS
 'How likes and regret grow with votes in each run of pix.simulate, for BI tools: means per user, and their standard errors.';
-REVOKE ALL ON pix.regret_curves FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT SELECT ON pix.regret_curves TO pix_reader;

@@ -1,32 +1,18 @@
 -- What a policy would have been worth, from the log of others: nobody has to be shown anything for it.
 
-CREATE OR REPLACE FUNCTION pix._off_policy(
+-- A policy's value by each estimator.
+CREATE OR REPLACE FUNCTION pix_internal.off_policy_values(
     policy text, users integer[], arms integer[], "values" double precision[], propensities double precision[],
-    exhausted text[], alpha double precision[], beta double precision[], seed integer
+    exhausted text[], alpha double precision[], beta double precision[], seed bigint
 ) RETURNS pix.policy_value[]
-LANGUAGE plpython3u STABLE PARALLEL RESTRICTED
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'off_policy.evaluate', policy, users, arms, values, propensities, exhausted, alpha, beta, seed)
-$$;
-COMMENT ON FUNCTION pix._off_policy(
-    text, integer[], integer[], double precision[], double precision[], text[], double precision[], double precision[], integer
-) IS
-'Internal: a policy''s value by each estimator. Errors: PX122. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._off_policy(
-    text, integer[], integer[], double precision[], double precision[], text[], double precision[], double precision[], integer
-) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._off_policy(
-    text, integer[], integer[], double precision[], double precision[], text[], double precision[], double precision[], integer
-) TO pix_reader;
+LANGUAGE plpython3u STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'off_policy.off_policy_values', policy, users, arms, values, propensities, exhausted, alpha, beta, seed)$$;
 
-CREATE OR REPLACE FUNCTION pix._evaluate_policies(
-    function text, policies text[], from_log text, clustering text, prior text, seed integer
+-- pix.compare_policies as an array.
+CREATE OR REPLACE FUNCTION pix_internal.compare_policies(
+    policies text[], from_log text, clustering text, prior text, seed bigint
 ) RETURNS pix.policy_value[]
-LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
-SET search_path = pg_catalog, pg_temp
-AS $$
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     known pix.clusterings;
     used_prior text;
@@ -36,22 +22,18 @@ DECLARE
     answer pix.policy_value[] := '{}';
     one text;
 BEGIN
-    PERFORM pix._require_coordinator(function, 'Give it values where its result is joined or stored.');
-    IF policies IS NULL OR seed IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = 'The policies or the seed are NULL',
-            HINT = 'Leave them out to have the default.';
+    PERFORM pix_internal.require_coordinator('pix.compare_policies', 'Give it values where its result is joined or stored.');
+    IF policies IS NULL THEN
+        PERFORM pix_internal.refuse('policies must be a list of policies, not NULL', 'Leave it out to compare all.');
     END IF;
-    PERFORM pix._check_seed(seed);
-    PERFORM pix._check_list('policies', policies);
+    PERFORM pix_internal.check_range('seed', seed, 0);
+    PERFORM pix_internal.check_list('policies', policies);
     FOREACH one IN ARRAY policies LOOP
-        PERFORM pix._check_policy(one);
+        PERFORM pix_internal.check_policy(one);
     END LOOP;
-    known := pix._clustering_or_default(clustering);
-    IF prior = 'hierarchical' THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = 'A log tells nothing of how branches were chosen',
-            HINT = 'Use prior => ''flat'' or ''pooled''.';
-    END IF;
-    used_prior := pix._check_prior(prior, known);
+    known := pix.find_clustering(clustering);
+    PERFORM pix_internal.check_choice('prior', coalesce(prior, 'flat'), '{flat,pooled}');  -- a log does not say how branches were chosen
+    used_prior := pix_internal.check_prior(prior, known);
     SELECT array_agg(c.cluster ORDER BY c.cluster) AS clusters, array_agg(coalesce(p.alpha, 1) ORDER BY c.cluster) AS alpha,
         array_agg(coalesce(p.beta, 1) ORDER BY c.cluster) AS beta
     INTO leaves
@@ -113,59 +95,36 @@ BEGIN
             HINT = 'Nothing can be said without: name a policy whose propensities were logged, such as from_log => ''thompson''.';
     END IF;
     FOREACH one IN ARRAY policies LOOP
-        answer := answer || pix._off_policy(
+        answer := answer || pix_internal.off_policy_values(
             one, logged.users, logged.arms, logged.values, logged.propensities, logged.exhausted, leaves.alpha, leaves.beta, seed
         );
     END LOOP;
     RETURN answer;
 END
 $$;
-COMMENT ON FUNCTION pix._evaluate_policies(text, text[], text, text, text, integer) IS
-'Internal: pix.compare_policies as an array. Errors: those of pix.evaluate_policy. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._evaluate_policies(text, text[], text, text, text, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._evaluate_policies(text, text[], text, text, text, integer) TO pix_reader;
 
-CREATE OR REPLACE FUNCTION pix.evaluate_policy(
-    policy text, from_log text DEFAULT NULL, clustering text DEFAULT NULL, prior text DEFAULT 'flat', seed integer DEFAULT 7
+CREATE OR REPLACE FUNCTION pix.compare_policies(
+    policies text[] DEFAULT '{posterior_mean,thompson,ucb1,epsilon_greedy,greedy,random}', from_log text DEFAULT NULL,
+    clustering text DEFAULT NULL, prior text DEFAULT 'flat', seed bigint DEFAULT 7
 ) RETURNS SETOF pix.policy_value
-LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 4
-AS $$
+LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 24 AS $$
 SELECT n.policy, n.estimator, n.value, n.standard_error, n.low, n.high, n.effective_sample_size, n.mean_weight, n.events, n.users
-FROM pix._unnest(pix._evaluate_policies('pix.evaluate_policy', ARRAY[policy], from_log, clustering, prior, seed)) n
+FROM pix_internal.unnest(pix_internal.compare_policies(policies, from_log, clustering, prior, seed)) n
 $$;
-COMMENT ON FUNCTION pix.evaluate_policy(text, text, text, text, integer) IS
+COMMENT ON FUNCTION pix.compare_policies IS
 'Estimates what a policy would be worth, from votes on suggestions of others: for every such vote, it is asked how probable the
 cluster would have been to it, knowing the votes that the user had cast by then. The value is the mean of likes (1; other
 signals by their value, dislikes 0) per suggestion.
-Arguments: policy, as for pix.next_items; from_log, the policy whose suggestions are looked at (NULL: all); clustering (NULL:
+Arguments: policies, one or many, as for pix.next_items; from_log, the policy whose suggestions are looked at (NULL: all); clustering (NULL:
 the default one, or the only one); prior: flat or pooled (which comes from the same votes: values are then somewhat too high); seed of the random numbers.
-Result: a row for each estimator: replay (votes are kept in proportion to how much more probable they would have been), ips
-(inverse propensity scores), snips (self-normalised), dr (doubly robust, with the posterior means as its model); value, its
+Result: a row for each policy and estimator: replay (votes are kept in proportion to how much more probable they would have been), ips
+(inverse propensity scores), snips (self-normalized), dr (doubly robust, with the posterior means as its model); value, its
 standard error, and the 95 % confidence interval from low to high, users being independent; effective_sample_size, how many
 votes by the policy itself would tell as much; mean_weight, which is 1 but for chance if the log has some of everything that
 the policy would do: if it is far below, the estimates are of no use; events and users that they come from.
 Of a page only the first item counts, because the others'' clusters were not chosen freely; suggestions from before the
 clustering was last fitted, and from clusters that are not there any more, are left out.
 Errors: PX060 a call as a part of a larger query on a cluster, PX100 unknown clustering, PX122 unknown policy, PX126 no default
-clustering, PX127 a log without suggestions, or with propensities that are missing or below a millionth, PX128 an argument that cannot be used.
-Runs: coordinator; on a cluster with values for arguments. A vote takes some 10 µs, for thompson 300 µs, and it cannot be cancelled.
-Example: SELECT estimator, value, low, high FROM pix.evaluate_policy(''greedy'', clustering => ''boots'');';
-REVOKE ALL ON FUNCTION pix.evaluate_policy(text, text, text, text, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix.evaluate_policy(text, text, text, text, integer) TO pix_reader;
-
-CREATE OR REPLACE FUNCTION pix.compare_policies(
-    policies text[] DEFAULT '{posterior_mean,thompson,ucb1,epsilon_greedy,greedy,random}', from_log text DEFAULT NULL,
-    clustering text DEFAULT NULL, prior text DEFAULT 'flat', seed integer DEFAULT 7
-) RETURNS SETOF pix.policy_value
-LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 24
-AS $$
-SELECT n.policy, n.estimator, n.value, n.standard_error, n.low, n.high, n.effective_sample_size, n.mean_weight, n.events, n.users
-FROM pix._unnest(pix._evaluate_policies('pix.compare_policies', policies, from_log, clustering, prior, seed)) n
-$$;
-COMMENT ON FUNCTION pix.compare_policies(text[], text, text, text, integer) IS
-'Estimates what each of some policies would be worth: pix.evaluate_policy for all of them.
-Arguments: policies; all others as for pix.evaluate_policy. Result: as there. Errors: as there.
-Runs: coordinator; on a cluster with values for arguments.
+clustering, PX127 a log without suggestions, or with propensities that are missing or below a millionth, PX003 an argument that cannot be used.
+Runs: coordinator; on a cluster with values for arguments. A vote takes some 10 µs, for thompson 300 µs, and it cannot be canceled.
 Example: SELECT policy, value, low, high FROM pix.compare_policies(clustering => ''boots'') WHERE estimator = ''dr'' ORDER BY value DESC;';
-REVOKE ALL ON FUNCTION pix.compare_policies(text[], text, text, text, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix.compare_policies(text[], text, text, text, integer) TO pix_reader;

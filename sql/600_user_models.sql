@@ -1,204 +1,139 @@
 -- One model per user. Models are derived from the log of votes and know which votes they have seen: whoever asks for one
 -- has new votes folded in first, and after ten, or when an older vote was changed or taken back, it is trained anew.
 
-CREATE OR REPLACE FUNCTION pix._check_algorithm(algorithm text, parameters text, dimensions integer) RETURNS text
-LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'user_models.check', algorithm, parameters, dimensions)
-$$;
-COMMENT ON FUNCTION pix._check_algorithm(text, text, integer) IS
-'Internal: the parameters of an algorithm, with defaults where none are given. Errors: PX133, PX135. Runs: either.';
-REVOKE ALL ON FUNCTION pix._check_algorithm(text, text, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._check_algorithm(text, text, integer) TO pix_reader;
+-- The parameters of an algorithm, with defaults where none are given.
+CREATE OR REPLACE FUNCTION pix_internal.check_algorithm(algorithm text, parameters text, dimensions bigint) RETURNS text
+LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'user_models.check_algorithm', algorithm, parameters, dimensions)$$;
 
-CREATE OR REPLACE FUNCTION pix._fit_user_model(
-    blocks_key text, taste_key text, algorithm text, parameters text, item_ids text[], blocks integer[], block_rows integer[],
-    vals double precision[], vectors bytea, half integer,
+-- Trains a model, or says why it cannot; NULL if this backend has not opened what is needed.
+CREATE OR REPLACE FUNCTION pix_internal.fit_user_model(
+    blocks_key text, taste_key text, algorithm text, parameters text, item_ids text[], blocks integer[], positions integer[],
+    vals double precision[], vectors bytea, half bigint,
     OUT described text, OUT content bytea, OUT slope double precision, OUT intercept double precision, OUT auc double precision,
     OUT contradictions text[], OUT seconds double precision, OUT sqlstate text, OUT reason text
 )
-LANGUAGE plpython3u STABLE PARALLEL SAFE COST 1000000
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'user_models.fit', blocks_key, taste_key, algorithm, parameters, item_ids, blocks, block_rows, vals, vectors, half)
-$$;
-COMMENT ON FUNCTION pix._fit_user_model(
-    text, text, text, text, text[], integer[], integer[], double precision[], bytea, integer
-) IS
-'Internal: trains a model, or says why it cannot; NULL if this backend has not opened what is needed. Runs: either.';
-REVOKE ALL ON FUNCTION pix._fit_user_model(
-    text, text, text, text, text[], integer[], integer[], double precision[], bytea, integer
-) FROM PUBLIC, pix_reader, pix_app, pix_admin;
+LANGUAGE plpython3u STABLE PARALLEL SAFE COST 1000000 SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'user_models.fit_user_model', blocks_key, taste_key, algorithm, parameters, item_ids, blocks, positions, vals, vectors, half)$$;
 
-CREATE OR REPLACE FUNCTION pix._update_user_model(
-    blocks_key text, known text, arrays bytea, blocks integer[], block_rows integer[], vals double precision[],
+-- Lets a model see some votes more; NULL if this backend has not opened the blocks.
+CREATE OR REPLACE FUNCTION pix_internal.update_user_model(
+    blocks_key text, known text, arrays bytea, blocks integer[], positions integer[], vals double precision[],
     OUT described text, OUT content bytea
 )
-LANGUAGE plpython3u STABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'user_models.update', blocks_key, known, arrays, blocks, block_rows, vals)
-$$;
-COMMENT ON FUNCTION pix._update_user_model(text, text, bytea, integer[], integer[], double precision[]) IS
-'Internal: lets a model see some votes more; NULL if this backend has not opened the blocks. Errors: PX131. Runs: either.';
-REVOKE ALL ON FUNCTION pix._update_user_model(text, text, bytea, integer[], integer[], double precision[]) FROM PUBLIC, pix_reader, pix_app, pix_admin;
+LANGUAGE plpython3u STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'user_models.update_user_model', blocks_key, known, arrays, blocks, positions, vals)$$;
 
-CREATE OR REPLACE FUNCTION pix._can_update(algorithm text) RETURNS boolean
-LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'user_models.can_update', algorithm)
-$$;
-COMMENT ON FUNCTION pix._can_update(text) IS 'Internal: whether models take new votes one by one. Runs: either.';
-REVOKE ALL ON FUNCTION pix._can_update(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
+-- Whether models take new votes one by one.
+CREATE OR REPLACE FUNCTION pix_internal.can_update(algorithm text) RETURNS boolean
+LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'user_models.can_update', algorithm)$$;
 
-CREATE OR REPLACE FUNCTION pix._keep_taste(key text, described text, content bytea) RETURNS void
-LANGUAGE plpython3u STABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'user_models.keep_taste', key, described, content)
-$$;
-COMMENT ON FUNCTION pix._keep_taste(text, text, bytea) IS
-'Internal: keeps in this backend what users have in common. Errors: PX131. Runs: either.';
-REVOKE ALL ON FUNCTION pix._keep_taste(text, text, bytea) FROM PUBLIC, pix_reader, pix_app, pix_admin;
+-- Keeps in this backend what users have in common.
+CREATE OR REPLACE FUNCTION pix_internal.keep_common_taste(key text, described text, content bytea) RETURNS void
+LANGUAGE plpython3u STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'user_models.keep_common_taste', key, described, content)$$;
 
-CREATE OR REPLACE FUNCTION pix._taste_version(model pix.models) RETURNS text
-LANGUAGE plpgsql STABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
+-- Which prior over tastes there is for a model as it is; NULL: none.
+CREATE OR REPLACE FUNCTION pix_internal.common_taste_version(model pix.models) RETURNS text
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RETURN (
-        SELECT t.version FROM pix.tastes t
+        SELECT t.version FROM pix.common_taste t
         WHERE t.model_name = model.model_name AND t.model_checksum IS NOT DISTINCT FROM model.checksum
     );
 END
 $$;
-COMMENT ON FUNCTION pix._taste_version(pix.models) IS
-'Internal: which prior over tastes there is for a model as it is; NULL: none. Runs: either.';
-REVOKE ALL ON FUNCTION pix._taste_version(pix.models) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._taste_version(pix.models) TO pix_reader;
 
-CREATE OR REPLACE FUNCTION pix._choose_algorithm(likes integer, dislikes integer, has_taste boolean) RETURNS text
-LANGUAGE plpgsql STABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
+-- What pix.algorithm_rules says of so many likes and dislikes, of what can be trained on them; NULL: nothing.
+CREATE OR REPLACE FUNCTION pix_internal.choose_algorithm(likes bigint, dislikes bigint, has_taste boolean) RETURNS text
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RETURN (
-        SELECT p.algorithm FROM pix.user_model_policy p
-        WHERE (has_taste OR NOT p.needs_taste)
+        SELECT p.algorithm FROM pix.algorithm_rules p
+        WHERE (has_taste OR NOT p.needs_common_taste)
             AND (likes > 0 OR p.algorithm IN ('nearest', 'centroid', 'hierarchical'))
             AND (dislikes > 0 OR p.algorithm IN ('nearest', 'centroid', 'hierarchical', 'one_class'))
             AND likes + dislikes BETWEEN coalesce(p.min_votes, 0) AND coalesce(p.max_votes, likes + dislikes)
             AND likes BETWEEN coalesce(p.min_likes, 0) AND coalesce(p.max_likes, likes)
             AND dislikes BETWEEN coalesce(p.min_dislikes, 0) AND coalesce(p.max_dislikes, dislikes)
-            AND likes >= coalesce(p.min_share, 0) * (likes + dislikes) AND (p.max_share IS NULL OR likes < p.max_share * (likes + dislikes))
+            AND likes >= coalesce(p.min_fraction, 0) * (likes + dislikes) AND (p.max_fraction IS NULL OR likes < p.max_fraction * (likes + dislikes))
         ORDER BY p.priority LIMIT 1
     );
 END
 $$;
-COMMENT ON FUNCTION pix._choose_algorithm(integer, integer, boolean) IS
-'Internal: what pix.user_model_policy says of so many likes and dislikes, of what can be trained on them; NULL: nothing.
-Runs: either.';
-REVOKE ALL ON FUNCTION pix._choose_algorithm(integer, integer, boolean) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._choose_algorithm(integer, integer, boolean) TO pix_reader;
 
-CREATE OR REPLACE FUNCTION pix._packed(model pix.models) RETURNS pix.packs
-LANGUAGE plpgsql STABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
+-- The blocks of a model as it is.
+CREATE OR REPLACE FUNCTION pix_internal.find_pack(model pix.models) RETURNS pix_internal.packs
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    pack pix.packs;
+    pack pix_internal.packs;
 BEGIN
-    SELECT p.* INTO pack FROM pix.packs p
+    SELECT p.* INTO pack FROM pix_internal.packs p
     WHERE p.model_name = model.model_name AND p.model_checksum IS NOT DISTINCT FROM model.checksum;
-    PERFORM pix._check_pack(pack, model);
+    PERFORM pix_internal.check_pack(pack, model);
     RETURN pack;
 END
 $$;
-COMMENT ON FUNCTION pix._packed(pix.models) IS
-'Internal: the blocks of a model as it is. Errors: PX095. Runs: either.';
-REVOKE ALL ON FUNCTION pix._packed(pix.models) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._packed(pix.models) TO pix_reader;
 
+-- What a user thinks of items with packed features, the latest first.
 -- What a model is trained on: the latest 2,000 opinions whose items are in blocks. The hashes tell whether it is still
 -- the same votes, on the same vectors. Being stable, it sees votes and blocks of the same moment.
-CREATE OR REPLACE FUNCTION pix._votes_of(user_id text, model pix.models) RETURNS pix.user_votes
-LANGUAGE plpgsql STABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = off SET enable_indexscan = on SET enable_nestloop = on SET plan_cache_mode = force_generic_plan
-AS $$
+CREATE OR REPLACE FUNCTION pix_internal.votes_of_user(user_id text, model pix.models) RETURNS pix_internal.user_votes
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_indexscan = on
+SET enable_nestloop = on SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
-    pack pix.packs := pix._packed(model);
-    votes pix.user_votes;
+    pack pix_internal.packs := pix_internal.find_pack(model);
+    votes pix_internal.user_votes;
 BEGIN
     SELECT array_agg(v.item_id ORDER BY v.voted_at DESC, v.vote_id DESC), array_agg(v.block ORDER BY v.voted_at DESC, v.vote_id DESC),
-        array_agg(v.block_row ORDER BY v.voted_at DESC, v.vote_id DESC), array_agg(v.value ORDER BY v.voted_at DESC, v.vote_id DESC),
+        array_agg(v.position ORDER BY v.voted_at DESC, v.vote_id DESC), array_agg(v.value ORDER BY v.voted_at DESC, v.vote_id DESC),
         array_agg(v.vote_id ORDER BY v.voted_at DESC, v.vote_id DESC),
         array_agg(hashint8extended(v.vote_id, v.packed_in) ORDER BY v.voted_at DESC, v.vote_id DESC),
         pack.packed_in, pack.checksum, pack.items
     INTO votes
     FROM (
-        SELECT o.item_id, o.value, o.voted_at, o.vote_id, f.block, f.block_row, f.packed_in
+        SELECT o.item_id, o.value, o.voted_at, o.vote_id, f.block, f.position, f.packed_in
         FROM pix.opinions o JOIN pix.features f ON f.item_id = o.item_id
-        WHERE o.user_id = _votes_of.user_id AND o.value <> 0 AND o.signal <> 'skip'
+        WHERE o.user_id = votes_of_user.user_id AND o.value <> 0 AND o.signal <> 'skip'
             AND f.model_name = model.model_name AND f.packed_in <= pack.packed_in
         ORDER BY o.voted_at DESC, o.vote_id DESC LIMIT 2000
     ) v;
     RETURN votes;
 END
 $$;
-COMMENT ON FUNCTION pix._votes_of(text, pix.models) IS
-'Internal: what a user thinks of items with packed features, the latest first. Errors: PX095.
-Runs: coordinator, and in parallel workers.';
-REVOKE ALL ON FUNCTION pix._votes_of(text, pix.models) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._votes_of(text, pix.models) TO pix_reader;
 
-CREATE OR REPLACE FUNCTION pix._half(user_id text) RETURNS integer
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$SELECT abs(hashtext(user_id) % 2)$$;
-COMMENT ON FUNCTION pix._half(text) IS
-'Internal: in which half of the users somebody is, 0 or 1: what one half has in common is tried on the other. Runs: either.';
-REVOKE ALL ON FUNCTION pix._half(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
+-- In which half of the users somebody is, 0 or 1: what one half has in common is tried on the other.
+CREATE OR REPLACE FUNCTION pix_internal.half_of(user_id text) RETURNS integer
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$SELECT abs(hashtext(user_id) % 2)$$;
 
-CREATE OR REPLACE FUNCTION pix._open_taste(model_name text, version text) RETURNS void
-LANGUAGE plpgsql STABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
+-- Reads what users have in common into this backend.
+CREATE OR REPLACE FUNCTION pix_internal.open_common_taste(model_name text, version text) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    taste pix.tastes;
+    taste pix.common_taste;
 BEGIN
-    SELECT t.* INTO taste FROM pix.tastes t WHERE t.model_name = _open_taste.model_name AND t.version = _open_taste.version;
+    SELECT t.* INTO taste FROM pix.common_taste t WHERE t.model_name = open_common_taste.model_name AND t.version = open_common_taste.version;
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'PX137',
             MESSAGE = format('What users have in common has not been learned for model %L', model_name),
-            HINT = format('SELECT * FROM pix.learn_tastes(%L); or use another algorithm than hierarchical.', model_name);
+            HINT = format('SELECT * FROM pix.fit_common_taste(%L); or use another algorithm than hierarchical.', model_name);
     END IF;
-    PERFORM pix._keep_taste(version, taste.described::text, taste.content);
+    PERFORM pix_internal.keep_common_taste(version, taste.described::text, taste.content);
 END
 $$;
-COMMENT ON FUNCTION pix._open_taste(text, text) IS
-'Internal: reads what users have in common into this backend. Errors: PX131, PX137. Runs: either.';
-REVOKE ALL ON FUNCTION pix._open_taste(text, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
-CREATE OR REPLACE FUNCTION pix._learn(
-    model_name text, taste_version text, algorithm text, parameters text, votes pix.user_votes, vectors bytea, half integer
-) RETURNS pix.fitted_model
-LANGUAGE plpgsql STABLE PARALLEL SAFE COST 1000000
-SET search_path = pg_catalog, pg_temp
-AS $$
+-- Trains a model from votes, and opens first what it takes.
+CREATE OR REPLACE FUNCTION pix_internal.train_on_votes(
+    model_name text, common_taste_version text, algorithm text, parameters text, votes pix_internal.user_votes, vectors bytea, half bigint
+) RETURNS pix_internal.fitted_model
+LANGUAGE plpgsql STABLE PARALLEL SAFE COST 1000000 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    fitted pix.fitted_model;
+    fitted pix_internal.fitted_model;
 BEGIN
     FOR attempt IN 1 .. 2 LOOP
-        SELECT algorithm, parameters, NULL, NULL, NULL, NULL, f.* INTO fitted FROM pix._fit_user_model(
-            votes.blocks_key, taste_version, algorithm, parameters, votes.item_ids, votes.blocks, votes.block_rows, votes.vals,
+        SELECT algorithm, parameters, NULL, NULL, NULL, NULL, f.* INTO fitted FROM pix_internal.fit_user_model(
+            votes.blocks_key, common_taste_version, algorithm, parameters, votes.item_ids, votes.blocks, votes.positions, votes.vals,
             vectors, half
         ) f;
         IF fitted.described IS NOT NULL OR fitted.reason IS NOT NULL THEN
@@ -208,23 +143,19 @@ BEGIN
             RETURN fitted;
         END IF;
         IF vectors IS NULL THEN
-            PERFORM pix._open_blocks(model_name);
+            PERFORM pix_internal.open_blocks(model_name);
         END IF;
         IF algorithm = 'hierarchical' THEN
-            PERFORM pix._open_taste(model_name, taste_version);
+            PERFORM pix_internal.open_common_taste(model_name, common_taste_version);
         END IF;
     END LOOP;
-    PERFORM pix._raise_files_vanish();
+    PERFORM pix_internal.raise_files_vanish();
 END
 $$;
-COMMENT ON FUNCTION pix._learn(text, text, text, text, pix.user_votes, bytea, integer) IS
-'Internal: trains a model from votes, and opens first what it takes. Errors: PX024, PX094, PX137. Runs: either.';
-REVOKE ALL ON FUNCTION pix._learn(text, text, text, text, pix.user_votes, bytea, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
-CREATE OR REPLACE FUNCTION pix._check_user_model(known pix.user_models, model pix.models) RETURNS void
-LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
+-- Refuses a model that was trained on other features.
+CREATE OR REPLACE FUNCTION pix_internal.check_user_model(known pix.user_models, model pix.models) RETURNS void
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF known.user_id IS NOT NULL AND known.model_checksum IS DISTINCT FROM model.checksum THEN
         RAISE EXCEPTION USING ERRCODE = 'PX132',
@@ -236,23 +167,19 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION pix._check_user_model(pix.user_models, pix.models) IS
-'Internal: refuses a model that was trained on other features. Errors: PX132. Runs: either.';
-REVOKE ALL ON FUNCTION pix._check_user_model(pix.user_models, pix.models) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._check_user_model(pix.user_models, pix.models) TO pix_reader;
 
+-- A user's model that has seen all of some votes; NULL if there are none; when the stored one was last updated, and whether
+-- this one is to be stored in its place.
 -- Being stable, it sees votes, blocks and models of the same moment, and can be asked where nothing can be stored.
-CREATE OR REPLACE FUNCTION pix._current_user_model(
-    user_id text, model pix.models, algorithm text, parameters text, is_forced boolean, votes pix.user_votes,
+CREATE OR REPLACE FUNCTION pix_internal.current_user_model(
+    user_id text, model pix.models, algorithm text, parameters text, is_forced boolean, votes pix_internal.user_votes,
     OUT current pix.user_models, OUT known_at timestamptz, OUT is_new boolean
 )
-LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
-SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
-AS $$
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
-    fitted pix.fitted_model;
-    taste text := pix._taste_version(model);
+    fitted pix_internal.fitted_model;
+    taste text := pix_internal.common_taste_version(model);
     used text;
     used_parameters text;
     said record;
@@ -263,21 +190,21 @@ BEGIN
     SELECT count(*) FILTER (WHERE u.val > 0)::integer AS likes, count(*) FILTER (WHERE u.val < 0)::integer AS dislikes,
         coalesce(sum(u.hash), 0) AS hash INTO said
     FROM unnest(votes.vals, votes.hashes) u (val, hash);
-    used := coalesce(algorithm, pix._choose_algorithm(said.likes, said.dislikes, taste IS NOT NULL));
+    used := coalesce(algorithm, pix_internal.choose_algorithm(said.likes, said.dislikes, taste IS NOT NULL));
     IF used IS NULL OR said.likes + said.dislikes = 0 THEN
         RETURN;
     END IF;
     SELECT m.* INTO current FROM pix.user_models m
-    WHERE m.user_id = _current_user_model.user_id AND m.model_name = model.model_name AND m.algorithm = used;
+    WHERE m.user_id = current_user_model.user_id AND m.model_name = model.model_name AND m.algorithm = used;
     known_at := current.updated_at;
     IF NOT is_forced THEN
-        PERFORM pix._check_user_model(current, model);
+        PERFORM pix_internal.check_user_model(current, model);
     END IF;
-    used_parameters := pix._check_algorithm(
+    used_parameters := pix_internal.check_algorithm(
         used, coalesce(parameters, (current.parameters - 'loss')::text, '{}'), model.dimensions
     );
     IF NOT is_forced AND current.parameters = used_parameters::jsonb
-        AND (used <> 'hierarchical' OR current.taste_version = taste)
+        AND (used <> 'hierarchical' OR current.common_taste_version = taste)
     THEN
         IF current.votes_hash = said.hash THEN
             RETURN;
@@ -285,25 +212,25 @@ BEGIN
         SELECT coalesce(sum(u.hash) FILTER (WHERE u.vote_id <= current.watermark), 0) AS old_hash,
             count(*) FILTER (WHERE u.vote_id > current.watermark)::integer AS number,
             array_agg(u.block ORDER BY u.place) FILTER (WHERE u.vote_id > current.watermark) AS blocks,
-            array_agg(u.block_row ORDER BY u.place) FILTER (WHERE u.vote_id > current.watermark) AS block_rows,
+            array_agg(u.position ORDER BY u.place) FILTER (WHERE u.vote_id > current.watermark) AS positions,
             array_agg(u.val ORDER BY u.place) FILTER (WHERE u.vote_id > current.watermark) AS vals,
             max(u.vote_id) AS watermark
         INTO newer
-        FROM unnest(votes.vote_ids, votes.hashes, votes.blocks, votes.block_rows, votes.vals)
-            WITH ORDINALITY u (vote_id, hash, block, block_row, val, place);
+        FROM unnest(votes.vote_ids, votes.hashes, votes.blocks, votes.positions, votes.vals)
+            WITH ORDINALITY u (vote_id, hash, block, position, val, place);
         IF newer.number > 0 AND current.since_training + newer.number < 10 THEN
             IF cardinality(votes.vals) = 2000 THEN
                 RETURN;  -- so many votes that a few more can wait
-            ELSIF newer.old_hash = current.votes_hash AND pix._can_update(used) THEN
+            ELSIF newer.old_hash = current.votes_hash AND pix_internal.can_update(used) THEN
                 FOR attempt IN 1 .. 2 LOOP
-                    SELECT u.* INTO updated FROM pix._update_user_model(
-                        votes.blocks_key, current.described::text, current.content, newer.blocks, newer.block_rows, newer.vals
+                    SELECT u.* INTO updated FROM pix_internal.update_user_model(
+                        votes.blocks_key, current.described::text, current.content, newer.blocks, newer.positions, newer.vals
                     ) u;
                     EXIT WHEN updated.described IS NOT NULL;
                     IF attempt = 2 THEN
-                        PERFORM pix._raise_files_vanish();
+                        PERFORM pix_internal.raise_files_vanish();
                     END IF;
-                    PERFORM pix._open_blocks(model.model_name);
+                    PERFORM pix_internal.open_blocks(model.model_name);
                 END LOOP;
                 current.described := updated.described::jsonb;
                 current.content := updated.content;
@@ -322,18 +249,18 @@ BEGIN
             END IF;
         END IF;
     END IF;
-    fitted := pix._learn(model.model_name, taste, used, used_parameters, votes, NULL, pix._half(user_id));
+    fitted := pix_internal.train_on_votes(model.model_name, taste, used, used_parameters, votes, NULL, pix_internal.half_of(user_id));
     IF fitted.reason IS NOT NULL THEN
         RAISE EXCEPTION USING ERRCODE = fitted.sqlstate,
             MESSAGE = format('The model of user %L cannot be trained: %s', user_id, fitted.reason),
-            HINT = 'Use another algorithm, or see which one pix.user_model_policy chooses for so many likes and dislikes.';
+            HINT = 'Use another algorithm, or see which one pix.algorithm_rules chooses for so many likes and dislikes.';
     END IF;
     current.user_id := user_id;
     current.model_name := model.model_name;
     current.algorithm := used;
     current.model_checksum := model.checksum;
     current.parameters := fitted.parameters::jsonb;
-    current.taste_version := CASE WHEN used = 'hierarchical' THEN taste END;
+    current.common_taste_version := CASE WHEN used = 'hierarchical' THEN taste END;
     current.likes := fitted.likes;
     current.dislikes := fitted.dislikes;
     current.watermark := fitted.watermark;
@@ -351,15 +278,10 @@ BEGIN
     is_new := true;
 END
 $$;
-COMMENT ON FUNCTION pix._current_user_model(text, pix.models, text, text, boolean, pix.user_votes) IS
-'Internal: a user''s model that has seen all of some votes; NULL if there are none; when the stored one was last updated, and
-whether this one is to be stored in its place. Errors: PX024, PX094, PX095, PX131 to PX137. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._current_user_model(text, pix.models, text, text, boolean, pix.user_votes) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
-CREATE OR REPLACE FUNCTION pix._store_user_model(current pix.user_models, known_at timestamptz, is_forced boolean) RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
+-- Writes a model, in the place of the one that it follows; models of features that are no more go.
+CREATE OR REPLACE FUNCTION pix_internal.store_user_model(current pix.user_models, known_at timestamptz, is_forced boolean) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     DELETE FROM pix.user_model_failures x
     WHERE x.user_id = current.user_id AND x.model_name = current.model_name AND x.algorithm = current.algorithm;
@@ -368,7 +290,7 @@ BEGIN
         AND m.model_checksum IS DISTINCT FROM current.model_checksum;
     INSERT INTO pix.user_models AS m SELECT (current).*
     ON CONFLICT ON CONSTRAINT user_models_pkey DO UPDATE SET
-        model_checksum = excluded.model_checksum, parameters = excluded.parameters, taste_version = excluded.taste_version,
+        model_checksum = excluded.model_checksum, parameters = excluded.parameters, common_taste_version = excluded.common_taste_version,
         likes = excluded.likes, dislikes = excluded.dislikes, watermark = excluded.watermark,
         votes_hash = excluded.votes_hash, since_training = excluded.since_training, described = excluded.described,
         content = excluded.content, slope = excluded.slope, intercept = excluded.intercept, auc = excluded.auc,
@@ -377,99 +299,81 @@ BEGIN
     WHERE is_forced OR m.updated_at = known_at;
 END
 $$;
-COMMENT ON FUNCTION pix._store_user_model(pix.user_models, timestamptz, boolean) IS
-'Internal: writes a model, in the place of the one that it follows; models of features that are no more go. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._store_user_model(pix.user_models, timestamptz, boolean) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
+-- Stores a model unless that takes waiting, or nothing can be written here.
 -- A model that follows from the log need not be stored: nobody waits for whoever is storing another.
-CREATE OR REPLACE FUNCTION pix._keep_user_model(current pix.user_models, known_at timestamptz) RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-SET lock_timeout = '50ms' SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
-AS $$
+CREATE OR REPLACE FUNCTION pix_internal.keep_user_model(current pix.user_models, known_at timestamptz) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET lock_timeout = '50ms' SET enable_seqscan = off
+SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
-    IF NOT pix._is_read_only() THEN
-        PERFORM pix._store_user_model(current, known_at, false);
+    IF NOT pix_internal.is_read_only() THEN
+        PERFORM pix_internal.store_user_model(current, known_at, false);
     END IF;
 EXCEPTION WHEN lock_not_available OR serialization_failure THEN
     NULL;
 END
 $$;
-COMMENT ON FUNCTION pix._keep_user_model(pix.user_models, timestamptz) IS
-'Internal: stores a model unless that takes waiting, or nothing can be written here. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._keep_user_model(pix.user_models, timestamptz) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
-CREATE OR REPLACE FUNCTION pix._check_known_user(user_id text) RETURNS void
-LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
-SET search_path = pg_catalog, pg_temp
-AS $$
+-- Refuses a user who has never voted nor been shown anything.
+CREATE OR REPLACE FUNCTION pix_internal.check_known_user(user_id text) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM pix._check_user(user_id);
-    IF NOT EXISTS (SELECT FROM pix.users u WHERE u.user_id = _check_known_user.user_id)
-        AND NOT EXISTS (SELECT FROM pix.interactions n WHERE n.user_id = _check_known_user.user_id)
+    PERFORM pix_internal.check_user(user_id);
+    IF NOT EXISTS (SELECT FROM pix.users u WHERE u.user_id = check_known_user.user_id)
+        AND NOT EXISTS (SELECT FROM pix.interactions n WHERE n.user_id = check_known_user.user_id)
     THEN
         RAISE EXCEPTION USING ERRCODE = 'PX138', MESSAGE = format('User %L is not known', user_id),
             HINT = 'SELECT user_id FROM pix.users lists them; a first vote makes a user known.';
     END IF;
 END
 $$;
-COMMENT ON FUNCTION pix._check_known_user(text) IS
-'Internal: refuses a user who has never voted nor been shown anything. Errors: PX120, PX138. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._check_known_user(text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._check_known_user(text) TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix.train_user_model(
     user_id text, algorithm text DEFAULT NULL, model_name text DEFAULT NULL, parameters jsonb DEFAULT NULL
 ) RETURNS SETOF pix.user_model_summary
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER ROWS 1
-SET search_path = pg_catalog, pg_temp
-AS $$
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER ROWS 1 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     model pix.models;
     fitted record;
     trained pix.user_models;
 BEGIN
-    PERFORM pix._require_coordinator('pix.train_user_model', 'Call it alone: SELECT * FROM pix.train_user_model(…)');
-    PERFORM pix._require_writable('pix.train_user_model');
-    PERFORM pix._check_known_user(user_id);
-    model := pix._find_model(model_name);
-    PERFORM pix._packed(model);
+    PERFORM pix_internal.check_call('pix.train_user_model');
+    PERFORM pix_internal.check_known_user(user_id);
+    model := pix.find_model(model_name);
+    PERFORM pix_internal.find_pack(model);
     IF algorithm IS NOT NULL THEN
-        PERFORM pix._check_algorithm(algorithm, coalesce(parameters::text, '{}'), model.dimensions);
+        PERFORM pix_internal.check_algorithm(algorithm, coalesce(parameters::text, '{}'), model.dimensions);
     ELSIF parameters IS NOT NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX135', MESSAGE = 'Parameters need the algorithm that they are of',
-            HINT = 'Name it: algorithm => ''sgd_log''.';
+        PERFORM pix_internal.refuse('Parameters need the algorithm that they are of', 'Name it: algorithm => ''sgd_log''.');
     END IF;
-    PERFORM pix._use_planner();
+    PERFORM pix_internal.use_planner();
     SELECT c.* INTO fitted
-    FROM (SELECT pix._votes_of(user_id, model) AS votes) v
-    CROSS JOIN LATERAL pix._current_user_model(user_id, model, algorithm, parameters::text, true, v.votes) c;
+    FROM (SELECT pix_internal.votes_of_user(user_id, model) AS votes) v
+    CROSS JOIN LATERAL pix_internal.current_user_model(user_id, model, algorithm, parameters::text, true, v.votes) c;
     trained := fitted.current;
     IF trained.user_id IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'PX134',
             MESSAGE = format('User %L has no votes on items with features of model %L', user_id, model.model_name),
             HINT = format('Vote first, or see which items lack features: CALL pix.extract_features(%L);', model.model_name);
     END IF;
-    PERFORM pix._store_user_model(trained, NULL, true);
+    PERFORM pix_internal.store_user_model(trained, NULL, true);
     RETURN QUERY SELECT m.user_id, m.model_name, m.algorithm, m.likes, m.dislikes, m.auc, m.slope IS NOT NULL, m.seconds
     FROM (SELECT trained.*) m;
 END
 $$;
-COMMENT ON FUNCTION pix.train_user_model(text, text, text, jsonb) IS
+COMMENT ON FUNCTION pix.train_user_model IS
 'Trains the model of one user anew, from the latest 2,000 of their opinions. There is no need to: whoever asks for
 recommendations gets a model that has seen all votes.
-Arguments: user_id; algorithm (NULL: what pix.user_model_policy chooses for so many likes and dislikes): sgd_hinge, sgd_log,
+Arguments: user_id; algorithm (NULL: what pix.algorithm_rules chooses for so many likes and dislikes): sgd_hinge, sgd_log,
 logistic, svm, naive_bayes, random_forest, xgboost, nearest, centroid, one_class, hierarchical, ensemble; model_name, whose
 features (NULL: the default model); parameters of the algorithm (NULL: those of its last training, or its defaults), for
 example {"alpha": 0.01, "dimensions": [3, 17]} for sgd_log, {"members": ["logistic", "svm"]} for an ensemble.
 Result: user_id, model_name, algorithm, likes and dislikes that it has seen; auc on these, each scored without having been
 seen; is_calibrated, whether its scores can be turned into probabilities; seconds.
 Errors: PX020 unknown model, PX060 a call as a part of a larger query on a cluster,
-PX061 a standby or a read-only transaction, PX095 a model without packed features, PX120
+PX061 a standby or a read-only transaction, PX095 a model without packed features, PX003
 a user_id that is missing or too long, PX130 a transaction that is REPEATABLE READ or SERIALIZABLE, PX133 unknown algorithm,
-PX134 too few votes for it, PX135 a parameter that cannot be used, PX136 numbers that it cannot be trained on, PX137
-hierarchical without pix.learn_tastes, PX138 unknown user.
+PX134 too few votes for it, PX003 a parameter that cannot be used, PX136 numbers that it cannot be trained on, PX137
+hierarchical without pix.fit_common_taste, PX138 unknown user.
 Runs: coordinator.
 Example: SELECT * FROM pix.train_user_model(''ann'', ''nearest'');';
-REVOKE ALL ON FUNCTION pix.train_user_model(text, text, text, jsonb) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix.train_user_model(text, text, text, jsonb) TO pix_app;

@@ -1,36 +1,24 @@
 -- Recommendations for everybody, into a table: for BI tools, and for jobs that send e-mail.
 
-CREATE OR REPLACE FUNCTION pix._choose_many(
+-- The best items for many users; NULL if this backend has not opened the blocks.
+CREATE OR REPLACE FUNCTION pix_internal.choose_items_of_users(
     blocks_key text, described text[], contents bytea[], seen_users integer[], seen_blocks integer[], seen_rows integer[],
-    voted_users integer[], voted_ids text[], voted_blocks integer[], voted_rows integer[], k integer,
+    voted_users integer[], voted_ids text[], voted_blocks integer[], voted_rows integer[], k bigint,
     OUT users integer[], OUT item_ids text[], OUT scores double precision[], OUT liked_ids text[]
 )
-LANGUAGE plpython3u STABLE PARALLEL RESTRICTED
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'recommendations.choose_many', blocks_key, described, contents, seen_users, seen_blocks, seen_rows, voted_users, voted_ids, voted_blocks, voted_rows, k)
-$$;
-COMMENT ON FUNCTION pix._choose_many(
-    text, text[], bytea[], integer[], integer[], integer[], integer[], text[], integer[], integer[], integer
-) IS
-'Internal: the best items for many users; NULL if this backend has not opened the blocks. Errors: PX131. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._choose_many(
-    text, text[], bytea[], integer[], integer[], integer[], integer[], text[], integer[], integer[], integer
-) FROM PUBLIC, pix_reader, pix_app, pix_admin;
+LANGUAGE plpython3u STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'recommendations.choose_items_of_users', blocks_key, described, contents, seen_users, seen_blocks, seen_rows, voted_users, voted_ids, voted_blocks, voted_rows, k)$$;
 
+-- The recommendations of some users, and those among them whose model has not seen all votes, or other vectors.
 -- Being stable, it sees votes, models, blocks and features of the same moment.
-CREATE OR REPLACE FUNCTION pix._recommendations_now(
-    names text[], k integer, model pix.models, algorithm text, since timestamptz,
+CREATE OR REPLACE FUNCTION pix_internal.recommendations_now(
+    names text[], k bigint, model pix.models, algorithm text, since timestamptz,
     OUT answers pix.recommendations[], OUT older text[]
 )
-LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
-SET search_path = pg_catalog, pg_temp
-SET enable_nestloop = off
-AS $$
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $$
 DECLARE
-    pack pix.packs := pix._packed(model);
-    has_taste boolean := pix._taste_version(model) IS NOT NULL;
+    pack pix_internal.packs := pix_internal.find_pack(model);
+    has_taste boolean := pix_internal.common_taste_version(model) IS NOT NULL;
     known record;
     seen record;
     liked record;
@@ -56,7 +44,7 @@ BEGIN
                 WHERE x.user_id = c.user_id AND x.model_name = model.model_name AND x.algorithm = c.chosen
             ) AS has_failed
         FROM (
-            SELECT v.user_id, sum(v.hash) AS hash, coalesce(_recommendations_now.algorithm, pix._choose_algorithm(
+            SELECT v.user_id, sum(v.hash) AS hash, coalesce(recommendations_now.algorithm, pix_internal.choose_algorithm(
                 count(*) FILTER (WHERE v.value > 0)::integer, count(*) FILTER (WHERE v.value < 0)::integer, has_taste
             )) AS chosen
             FROM (
@@ -79,7 +67,7 @@ BEGIN
         RETURN;
     END IF;
     SELECT coalesce(array_agg(array_position(known.users, o.user_id)), '{}') AS users, coalesce(array_agg(f.block), '{}') AS blocks,
-        coalesce(array_agg(f.block_row), '{}') AS block_rows
+        coalesce(array_agg(f.position), '{}') AS positions
     INTO seen
     FROM pix.opinions o JOIN pix.features f ON f.item_id = o.item_id
     WHERE o.user_id = ANY (known.users) AND o.signal <> 'skip' AND f.model_name = model.model_name
@@ -87,10 +75,10 @@ BEGIN
     SELECT coalesce(array_agg(array_position(known.users, v.user_id) ORDER BY v.user_id, v.rank), '{}') AS users,
         coalesce(array_agg(v.item_id ORDER BY v.user_id, v.rank), '{}') AS item_ids,
         coalesce(array_agg(v.block ORDER BY v.user_id, v.rank), '{}') AS blocks,
-        coalesce(array_agg(v.block_row ORDER BY v.user_id, v.rank), '{}') AS block_rows
+        coalesce(array_agg(v.position ORDER BY v.user_id, v.rank), '{}') AS positions
     INTO liked
     FROM (
-        SELECT o.user_id, o.item_id, f.block, f.block_row,
+        SELECT o.user_id, o.item_id, f.block, f.position,
             row_number() OVER (PARTITION BY o.user_id ORDER BY o.voted_at DESC, o.vote_id DESC) AS rank
         FROM pix.opinions o JOIN pix.features f ON f.item_id = o.item_id
         WHERE o.user_id = ANY (known.users) AND o.signal <> 'skip' AND o.value > 0
@@ -98,21 +86,21 @@ BEGIN
     ) v
     WHERE v.rank <= 200;
     LOOP
-        SELECT c.* INTO chosen FROM pix._choose_many(
-            pack.checksum, known.described, known.contents, seen.users, seen.blocks, seen.block_rows, liked.users,
-            liked.item_ids, liked.blocks, liked.block_rows, wanted
+        SELECT c.* INTO chosen FROM pix_internal.choose_items_of_users(
+            pack.checksum, known.described, known.contents, seen.users, seen.blocks, seen.positions, liked.users,
+            liked.item_ids, liked.blocks, liked.positions, wanted
         ) c;
         IF chosen.users IS NULL THEN
             IF was_opened THEN
-                PERFORM pix._raise_files_vanish();
+                PERFORM pix_internal.raise_files_vanish();
             END IF;
-            PERFORM pix._open_blocks(model.model_name);
+            PERFORM pix_internal.open_blocks(model.model_name);
             was_opened := true;
             CONTINUE;
         END IF;
         SELECT array_agg(ROW(
                 (known.users)[p.number], model.model_name, p.rank, p.item_id, p.score,
-                pix._probability(p.score, (known.slopes)[p.number], (known.intercepts)[p.number]), (known.algorithms)[p.number],
+                pix_internal.probability(p.score, (known.slopes)[p.number], (known.intercepts)[p.number]), (known.algorithms)[p.number],
                 ARRAY(SELECT jsonb_array_elements_text(p.liked::jsonb)), clock_timestamp()
             )::pix.recommendations) FILTER (WHERE p.rank <= k AND p.is_there),
             bool_or(p.has_few)
@@ -133,73 +121,48 @@ BEGIN
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION pix._recommendations_now(text[], integer, pix.models, text, timestamptz) IS
-'Internal: the recommendations of some users, and those among them whose model has not seen all votes, or other vectors.
-Errors: PX024, PX094, PX131. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._recommendations_now(text[], integer, pix.models, text, timestamptz) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
-CREATE OR REPLACE FUNCTION pix._check_count(k integer) RETURNS void
-LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    IF k IS NULL OR k NOT BETWEEN 1 AND 1000 THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = format('k is %s', coalesce(k::text, 'NULL')),
-            HINT = 'Ask for 1 to 1,000 items for each user.';
-    END IF;
-END
-$$;
-COMMENT ON FUNCTION pix._check_count(integer) IS
-'Internal: refuses a number of items that nobody is recommended at once. Errors: PX128. Runs: either.';
-REVOKE ALL ON FUNCTION pix._check_count(integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._check_count(integer) TO pix_admin;
 
-CREATE OR REPLACE FUNCTION pix._recommend_some(
-    names text[], k integer, model_name text, algorithm text, since timestamptz
+-- Writes the recommendations of some users, by the owner's rights, and tells whose model has to be trained first: of them,
+-- what was there is left.
+CREATE OR REPLACE FUNCTION pix_internal.recommend_some(
+    names text[], k bigint, model_name text, algorithm text, since timestamptz
 ) RETURNS text[]
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $$
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    model pix.models := pix._find_model(model_name);
+    model pix.models := pix.find_model(model_name);
     answers pix.recommendations[];
     older text[];
 BEGIN
-    PERFORM pix._check_count(k);
-    PERFORM pix._use_planner();
-    PERFORM pix._lock('recommendations', model.model_name);
-    SELECT n.answers, n.older INTO answers, older FROM pix._recommendations_now(names, k, model, algorithm, since) n;
+    PERFORM pix_internal.check_range('k', k, 1, 1000);
+    PERFORM pix_internal.use_planner();
+    PERFORM pix_internal.lock('recommendations', model.model_name);
+    SELECT n.answers, n.older INTO answers, older FROM pix_internal.recommendations_now(names, k, model, algorithm, since) n;
     DELETE FROM pix.recommendations r
     WHERE r.user_id = ANY (names) AND (older IS NULL OR r.user_id <> ALL (older)) AND r.model_name = model.model_name;
     INSERT INTO pix.recommendations SELECT u.* FROM unnest(answers) u;
     RETURN older;
 END
 $$;
-COMMENT ON FUNCTION pix._recommend_some(text[], integer, text, text, timestamptz) IS
-'Internal: writes the recommendations of some users, by the owner''s rights, and tells whose model has to be trained first: of
-them, what was there is left. Errors: PX024, PX094, PX131. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._recommend_some(text[], integer, text, text, timestamptz) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._recommend_some(text[], integer, text, text, timestamptz) TO pix_admin;
 
 CREATE OR REPLACE PROCEDURE pix.recommend_all(
-    k integer DEFAULT 10, users text[] DEFAULT NULL, algorithm text DEFAULT NULL, model_name text DEFAULT NULL
+    k bigint DEFAULT 10, users text[] DEFAULT NULL, algorithm text DEFAULT NULL, model_name text DEFAULT NULL
 )
-LANGUAGE plpgsql
-AS $$
+LANGUAGE plpgsql AS $$
 DECLARE
-    model pix.models := pix._find_model(model_name);
+    model pix.models := pix.find_model(model_name);
     begun timestamptz := clock_timestamp();
     low text := '';
     names text[];
     chunk_size integer;
 BEGIN
-    CALL pix._require_no_transaction('pix.recommend_all');
+    CALL pix_internal.require_no_transaction('pix.recommend_all');
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-    PERFORM pix._require_writable('pix.recommend_all');
-    PERFORM pix._check_count(k);
+    PERFORM pix_internal.require_writable('pix.recommend_all');
+    PERFORM pix_internal.check_range('k', k, 1, 1000);
     CALL pix.train_user_models(algorithm, users, model.model_name);
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-    chunk_size := greatest(1, least(200, 20000000 / (pix._packed(model)).items))::integer;  -- scores of 80 MB
+    chunk_size := greatest(1, least(200, 20000000 / (pix_internal.find_pack(model)).items))::integer;  -- scores of 80 MB
     LOOP
         PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
         SELECT array_agg(c.user_id ORDER BY c.user_id) INTO names FROM (
@@ -211,7 +174,7 @@ BEGIN
         -- Somebody who has voted meanwhile, or whose items have other vectors now, is trained again.
         FOR attempt IN 1 .. 3 LOOP
             PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-            names := pix._recommend_some(names, k, model.model_name, algorithm, begun);
+            names := pix_internal.recommend_some(names, k, model.model_name, algorithm, begun);
             COMMIT;
             EXIT WHEN names IS NULL;
             CALL pix.train_user_models(algorithm, names, model.model_name);
@@ -219,14 +182,12 @@ BEGIN
     END LOOP;
 END
 $$;
-COMMENT ON PROCEDURE pix.recommend_all(integer, text[], text, text) IS
+COMMENT ON PROCEDURE pix.recommend_all IS
 'Trains the models of users whose votes have changed, and writes what each user will like best into pix.recommendations, in the
 place of what was there of them; commits after each few users. Users without votes get none: pix.recommend has some for them.
-Arguments: k, how many for each user, up to 1,000; users (NULL: all); algorithm (NULL: what pix.user_model_policy chooses);
+Arguments: k, how many for each user, up to 1,000; users (NULL: all); algorithm (NULL: what pix.algorithm_rules chooses);
 model_name, whose features (NULL: the default model).
 Errors: those of pix.train_user_models; PX061 a standby or a read-only transaction, PX062 a call in a transaction,
-PX128 a k that cannot be used.
+PX003 a k that cannot be used.
 Runs: coordinator, outside a transaction block.
 Example: CALL pix.recommend_all(5, algorithm => ''centroid'');';
-REVOKE ALL ON PROCEDURE pix.recommend_all(integer, text[], text, text) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON PROCEDURE pix.recommend_all(integer, text[], text, text) TO pix_admin;

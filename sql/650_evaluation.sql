@@ -1,32 +1,21 @@
 -- How well recommendations would have met what users liked afterwards.
 
-CREATE OR REPLACE FUNCTION pix._evaluate_recommender(
-    blocks_key text, taste_key text, recommender text, algorithms text[], users integer[], blocks integer[], block_rows integer[],
-    vals double precision[], held_out boolean[], k integer, seed integer
+-- Metrics of a recommender, as JSON; NULL if this backend has not opened what is needed.
+CREATE OR REPLACE FUNCTION pix_internal.evaluate_recommender(
+    blocks_key text, taste_key text, recommender text, algorithms text[], users integer[], blocks integer[], positions integer[],
+    vals double precision[], held_out boolean[], k bigint, seed bigint
 ) RETURNS text
-LANGUAGE plpython3u STABLE PARALLEL RESTRICTED
-SET search_path = pg_catalog, pg_temp
-AS $$
-from pixelplum.server import call
-return call(plpy, GD, '@VERSION@', 'evaluation.evaluate', blocks_key, taste_key, recommender, algorithms, users, blocks, block_rows, vals, held_out, k, seed)
-$$;
-COMMENT ON FUNCTION pix._evaluate_recommender(
-    text, text, text, text[], integer[], integer[], integer[], double precision[], boolean[], integer, integer
-) IS 'Internal: metrics of a recommender, as JSON; NULL if this backend has not opened what is needed. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._evaluate_recommender(
-    text, text, text, text[], integer[], integer[], integer[], double precision[], boolean[], integer, integer
-) FROM PUBLIC, pix_reader, pix_app, pix_admin;
+LANGUAGE plpython3u STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'evaluation.evaluate_recommender', blocks_key, taste_key, recommender, algorithms, users, blocks, positions, vals, held_out, k, seed)$$;
 
+-- The metrics of recommenders, a JSON array of each.
 -- Being stable, it sees votes, blocks and rules of the same moment.
-CREATE OR REPLACE FUNCTION pix._judge_recommenders(
-    recommenders text[], split text, k integer, model pix.models, test_share double precision, max_users integer, seed integer
+CREATE OR REPLACE FUNCTION pix_internal.evaluate_recommenders_now(
+    recommenders text[], split text, k bigint, model pix.models, test_fraction double precision, max_users bigint, seed bigint
 ) RETURNS jsonb
-LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
-SET search_path = pg_catalog, pg_temp
-SET enable_nestloop = off
-AS $$
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $$
 DECLARE
-    pack pix.packs := pix._packed(model);
+    pack pix_internal.packs := pix_internal.find_pack(model);
     recommender text;
     said record;
     people record;
@@ -39,7 +28,7 @@ DECLARE
 BEGIN
     -- The last like of each user; or the newest votes of all. What comes later is not learned from.
     SELECT array_agg(v.number::integer ORDER BY v.number, v.rank) AS users, array_agg(v.block ORDER BY v.number, v.rank) AS blocks,
-        array_agg(v.block_row ORDER BY v.number, v.rank) AS block_rows, array_agg(v.value ORDER BY v.number, v.rank) AS vals,
+        array_agg(v.position ORDER BY v.number, v.rank) AS positions, array_agg(v.value ORDER BY v.number, v.rank) AS vals,
         array_agg(v.is_later ORDER BY v.number, v.rank) AS held_out
     INTO said
     FROM (
@@ -48,8 +37,8 @@ BEGIN
             SELECT t.*, bool_or(t.is_later AND t.value > 0) OVER (PARTITION BY t.user_id) AS has_test,
                 bool_or(NOT t.is_later) OVER (PARTITION BY t.user_id) AS has_training
             FROM (
-                SELECT o.user_id, o.value, o.rank, f.block, f.block_row,
-                    CASE WHEN split = 'last' THEN o.rank <= o.last_like ELSE o.share > 1 - test_share END AS is_later
+                SELECT o.user_id, o.value, o.rank, f.block, f.position,
+                    CASE WHEN split = 'last' THEN o.rank <= o.last_like ELSE o.share > 1 - test_fraction END AS is_later
                 FROM (
                     SELECT r.*, min(r.rank) FILTER (WHERE r.value > 0) OVER (PARTITION BY r.user_id) AS last_like,
                         cume_dist() OVER (ORDER BY r.voted_at, r.vote_id) AS share
@@ -78,20 +67,20 @@ BEGIN
             count(*) FILTER (WHERE n.val < 0 AND NOT n.later)::integer AS dislikes
         FROM unnest(said.users, said.vals, said.held_out) n (number, val, later) GROUP BY n.number
     ) u;
-    PERFORM pix._open_blocks(model.model_name);
+    PERFORM pix_internal.open_blocks(model.model_name);
     -- What users have in common, as their earlier votes alone tell.
-    IF people.number >= 10 AND recommenders && '{ladder,hierarchical}' THEN
+    IF people.number >= 10 AND recommenders && '{rules,hierarchical}' THEN
         SELECT array_agg(n.number ORDER BY n.place) AS users, array_agg(n.number % 2 ORDER BY n.place) AS halves, array_agg(n.block ORDER BY n.place) AS blocks,
-            array_agg(n.block_row ORDER BY n.place) AS block_rows, array_agg(n.val ORDER BY n.place) AS vals
+            array_agg(n.position ORDER BY n.place) AS positions, array_agg(n.val ORDER BY n.place) AS vals
         INTO earlier
-        FROM unnest(said.users, said.blocks, said.block_rows, said.vals, said.held_out)
-            WITH ORDINALITY n (number, block, block_row, val, later, place)
+        FROM unnest(said.users, said.blocks, said.positions, said.vals, said.held_out)
+            WITH ORDINALITY n (number, block, position, val, later, place)
         WHERE NOT n.later;
-        SELECT t.* INTO learned FROM pix._fit_taste(
-            pack.checksum, earlier.users, earlier.halves, earlier.blocks, earlier.block_rows, earlier.vals
+        SELECT t.* INTO learned FROM pix_internal.fit_common_taste(
+            pack.checksum, earlier.users, earlier.halves, earlier.blocks, earlier.positions, earlier.vals
         ) t;
         taste_key := 'evaluation ' || encode(sha256(learned.content), 'hex');
-        PERFORM pix._keep_taste(taste_key, learned.described, learned.content);
+        PERFORM pix_internal.keep_common_taste(taste_key, learned.described, learned.content);
     END IF;
     FOREACH recommender IN ARRAY ARRAY(SELECT DISTINCT r FROM unnest(recommenders) r) LOOP
         IF recommender = 'hierarchical' AND taste_key IS NULL THEN
@@ -99,65 +88,55 @@ BEGIN
                 HINT = 'Leave it out.';
         END IF;
         SELECT array_agg(
-            CASE WHEN recommender = 'ladder' THEN coalesce(pix._choose_algorithm(u.likes, u.dislikes, taste_key IS NOT NULL), 'nearest')
+            CASE WHEN recommender = 'rules' THEN coalesce(pix_internal.choose_algorithm(u.likes, u.dislikes, taste_key IS NOT NULL), 'nearest')
                 ELSE recommender END ORDER BY u.place
         ) INTO algorithms
         FROM unnest(people.likes, people.dislikes) WITH ORDINALITY u (likes, dislikes, place);
-        told := pix._evaluate_recommender(
-            pack.checksum, taste_key, recommender, algorithms, said.users, said.blocks, said.block_rows, said.vals, said.held_out, k, seed
+        told := pix_internal.evaluate_recommender(
+            pack.checksum, taste_key, recommender, algorithms, said.users, said.blocks, said.positions, said.vals, said.held_out, k, seed
         );
         IF told IS NULL THEN
-            PERFORM pix._raise_files_vanish();
+            PERFORM pix_internal.raise_files_vanish();
         END IF;
         judged := judged || jsonb_build_object(recommender, told::jsonb);
     END LOOP;
     RETURN judged;
 END
 $$;
-COMMENT ON FUNCTION pix._judge_recommenders(text[], text, integer, pix.models, double precision, integer, integer) IS
-'Internal: the metrics of recommenders, a JSON array of each. Errors: PX024, PX094, PX095, PX134. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._judge_recommenders(text[], text, integer, pix.models, double precision, integer, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
 
 CREATE OR REPLACE FUNCTION pix.evaluate_recommenders(
-    run text, recommenders text[] DEFAULT '{ladder,popularity,random}', split text DEFAULT 'last', k integer DEFAULT 10,
-    model_name text DEFAULT NULL, test_share double precision DEFAULT 0.2, max_users integer DEFAULT 1000, seed integer DEFAULT 7
+    run text, recommenders text[] DEFAULT '{rules,popularity,random}', split text DEFAULT 'last', k bigint DEFAULT 10,
+    model_name text DEFAULT NULL, test_fraction double precision DEFAULT 0.2, max_users bigint DEFAULT 1000, seed bigint DEFAULT 7
 ) RETURNS SETOF pix.recommender_evaluations
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $$
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     model pix.models;
     recommender text;
     judged jsonb;
 BEGIN
-    PERFORM pix._require_coordinator('pix.evaluate_recommenders', 'Call it alone: SELECT * FROM pix.evaluate_recommenders(…)');
-    PERFORM pix._require_writable('pix.evaluate_recommenders');
+    PERFORM pix_internal.check_call('pix.evaluate_recommenders');
     IF run IS NULL OR octet_length(run) NOT BETWEEN 1 AND 200 THEN
         RAISE EXCEPTION USING ERRCODE = 'PX140', MESSAGE = format('A run cannot be named %s', coalesce(quote_literal(run), 'NULL')),
             HINT = 'Use a name of 1 to 200 bytes.';
     END IF;
-    IF split IS NULL OR split NOT IN ('last', 'time') THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = format('split must be last or time, not %s', coalesce(quote_literal(split), 'NULL')),
-            HINT = 'Use split => ''last'' to hold out each user''s last like, or split => ''time'' for the newest votes of all.';
-    END IF;
-    PERFORM pix._check_range('k', k, 1, 1000);
-    PERFORM pix._check_range('test_share', test_share, 0.01, 0.99);
-    PERFORM pix._check_range('max_users', max_users, 1, NULL);
-    PERFORM pix._check_range('seed', seed, 0, NULL);
-    model := pix._find_model(model_name);
-    PERFORM pix._packed(model);
-    PERFORM pix._check_list('recommenders', recommenders);
+    PERFORM pix_internal.check_choice('split', split, '{last,time}');
+    PERFORM pix_internal.check_range('k', k, 1, 1000);
+    PERFORM pix_internal.check_range('test_fraction', test_fraction, 0.01, 0.99);
+    PERFORM pix_internal.check_range('max_users', max_users, 1, NULL);
+    PERFORM pix_internal.check_range('seed', seed, 0, NULL);
+    model := pix.find_model(model_name);
+    PERFORM pix_internal.find_pack(model);
+    PERFORM pix_internal.check_list('recommenders', recommenders);
     IF coalesce(cardinality(recommenders), 0) = 0 THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX128', MESSAGE = 'No recommender is named',
-            HINT = 'Name some: ladder, popularity, random, or algorithms.';
+        PERFORM pix_internal.refuse('No recommender is named', 'Name some: rules, popularity, random, or algorithms.');
     END IF;
     FOREACH recommender IN ARRAY recommenders LOOP
-        IF recommender IS NULL OR recommender NOT IN ('ladder', 'popularity', 'random') THEN
-            PERFORM pix._check_algorithm(recommender, '{}', model.dimensions);
+        IF recommender IS NULL OR recommender NOT IN ('rules', 'popularity', 'random') THEN
+            PERFORM pix_internal.check_algorithm(recommender, '{}', model.dimensions);
         END IF;
     END LOOP;
-    PERFORM pix._use_planner();
-    judged := pix._judge_recommenders(recommenders, split, k, model, test_share, max_users, seed);
+    PERFORM pix_internal.use_planner();
+    judged := pix_internal.evaluate_recommenders_now(recommenders, split, k, model, test_fraction, max_users, seed);
     DELETE FROM pix.recommender_evaluations e WHERE e.run = evaluate_recommenders.run;
     INSERT INTO pix.recommender_evaluations (run, recommender, metric, value, low, high, users, model_name, split, k)
     SELECT evaluate_recommenders.run, j.key, e.row ->> 'metric', (e.row ->> 'value')::double precision,
@@ -167,21 +146,19 @@ BEGIN
     RETURN QUERY SELECT e.* FROM pix.recommender_evaluations e WHERE e.run = evaluate_recommenders.run ORDER BY e.metric, e.value DESC;
 END
 $$;
-COMMENT ON FUNCTION pix.evaluate_recommenders(text, text[], text, integer, text, double precision, integer, integer) IS
+COMMENT ON FUNCTION pix.evaluate_recommenders IS
 'How well recommendations would have met what users liked afterwards: models are trained on each user''s earlier votes, all items that
 they did not know are ranked, and what they liked afterwards is looked for. Kept in pix.recommender_evaluations, in the place of
 an earlier run of this name.
-Arguments: run, its name; recommenders: ladder (what pix.user_model_policy chooses), algorithms as for pix.train_user_model, and for
+Arguments: run, its name; recommenders: rules (what pix.algorithm_rules chooses), algorithms as for pix.train_user_model, and for
 comparison popularity and random; split: last (each user''s last like, and what came after it, is held out) or time (the newest votes of all); k,
-how many are recommended; model_name, whose features (NULL: the default model); test_share, of the votes, that split time holds out; max_users, a random sample;
+how many are recommended; model_name, whose features (NULL: the default model); test_fraction, of the votes, that split time holds out; max_users, a random sample;
 seed. Of each user the latest 500 opinions are looked at.
 Result: for each recommender and metric, value and 95 % interval over users from low to high: auc (how probably an item that was liked
 is ranked before any other that was not known), precision and ndcg of the first k, diversity (mean of 1 - cosine between these),
 coverage (share of all items that somebody is recommended); users: on how many it was measured.
 Errors: PX020 unknown model, PX024 a cache folder that cannot be used, PX060 a call as a part of a larger query on a cluster,
 PX061 a standby or a read-only transaction, PX095 a model
-without packed features, PX128 an argument that cannot be used, PX133 unknown algorithm, PX134 too few votes, PX140 a run that cannot be named so.
+without packed features, PX003 an argument that cannot be used, PX133 unknown algorithm, PX134 too few votes, PX140 a run that cannot be named so.
 Runs: coordinator.
-Example: SELECT recommender, metric, value FROM pix.evaluate_recommenders(''first'', ''{ladder,random}'', k => 5);';
-REVOKE ALL ON FUNCTION pix.evaluate_recommenders(text, text[], text, integer, text, double precision, integer, integer) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix.evaluate_recommenders(text, text[], text, integer, text, double precision, integer, integer) TO pix_admin;
+Example: SELECT recommender, metric, value FROM pix.evaluate_recommenders(''first'', ''{rules,random}'', k => 5);';

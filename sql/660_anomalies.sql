@@ -3,7 +3,7 @@
 CREATE OR REPLACE VIEW pix.item_anomalies AS
 SELECT n.model_name, n.item_id, i.title, n.distance, n.mean_distance,
     (n.mean_distance - avg(n.mean_distance) OVER w) / nullif(stddev_samp(n.mean_distance) OVER w, 0) AS deviations,
-    percent_rank() OVER (PARTITION BY n.model_name ORDER BY n.mean_distance) AS share_nearer
+    percent_rank() OVER (PARTITION BY n.model_name ORDER BY n.mean_distance) AS fraction_nearer
 FROM (
     SELECT g.model_name, g.item_id, min(g.distance) AS distance, avg(g.distance) AS mean_distance
     FROM pix.neighbors g GROUP BY g.model_name, g.item_id
@@ -11,20 +11,16 @@ FROM (
 LEFT JOIN pix.items i ON i.item_id = n.item_id
 WINDOW w AS (PARTITION BY n.model_name);
 COMMENT ON VIEW pix.item_anomalies IS
-'How far each item is from everything, by the neighbour graph (pix.build_neighbor_graph makes it): distance to the nearest, mean
-distance to all its neighbours, by how many standard deviations that is above the mean of all items, and the share of items
-whose neighbours are nearer. Order by mean_distance DESC: pictures that are broken, or of something else, come first.';
-REVOKE ALL ON pix.item_anomalies FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT SELECT ON pix.item_anomalies TO pix_reader;
+'How far each item is from everything, by the neighbor graph (pix.build_neighbor_graph makes it): distance to the nearest, mean
+distance to all its neighbors, by how many standard deviations that is above the mean of all items, and the share of items
+whose neighbors are nearer. Order by mean_distance DESC: pictures that are broken, or of something else, come first.';
 
 CREATE OR REPLACE VIEW pix.user_anomalies AS
 SELECT m.user_id, m.model_name, m.algorithm, m.likes, m.dislikes, m.auc,
-    cardinality(m.contradictions)::double precision / (m.likes + m.dislikes) AS contradiction_share, m.contradictions
+    cardinality(m.contradictions)::double precision / (m.likes + m.dislikes) AS contradiction_fraction, m.contradictions
 FROM pix.user_models m
 WHERE m.auc < 0.5 OR cardinality(m.contradictions) > 0;
 COMMENT ON VIEW pix.user_anomalies IS
 'Users whose votes contradict their model: auc below 0.5 (votes that it has not seen are the other way round), or votes to which it
 gave, without having seen them, less than 20 %: contradictions are the items, up to ten, the worst first. A
 hand that slipped, two people with one name, or somebody who votes at random.';
-REVOKE ALL ON pix.user_anomalies FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT SELECT ON pix.user_anomalies TO pix_reader;

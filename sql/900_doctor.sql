@@ -1,10 +1,9 @@
 -- What the server has, and what it lacks; on a cluster, what each of its hosts has and lacks.
 
+-- Checks the host it runs on, for so many networks of this size at once.
 -- The one body that is more than an import and a call: it has to work where the import does not.
-CREATE OR REPLACE FUNCTION pix._examine(segment integer, networks integer, model_bytes bigint) RETURNS pix.finding[]
-LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
+CREATE OR REPLACE FUNCTION pix_internal.examine_host(segment bigint, networks bigint, model_bytes bigint) RETURNS pix.finding[]
+LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 import socket
 import sys
 try:
@@ -23,25 +22,20 @@ except Exception as error:
     checks = [('package', False, found, remedy)]
 return [(socket.gethostname(), segment, *check) for check in checks]
 $$;
-COMMENT ON FUNCTION pix._examine(integer, integer, bigint) IS
-'Internal: checks the host it runs on, for so many networks of this size at once. Runs: either.';
-REVOKE ALL ON FUNCTION pix._examine(integer, integer, bigint) FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._examine(integer, integer, bigint) TO pix_reader;
 
-CREATE OR REPLACE FUNCTION pix._doctor() RETURNS pix.finding[]
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
+-- pix.doctor as an array.
+CREATE OR REPLACE FUNCTION pix_internal.doctor() RETURNS pix.finding[]
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     model_bytes bigint;
     primaries integer[];
     here pix.finding[];
     there pix.finding[];
 BEGIN
-    PERFORM pix._require_coordinator('pix.doctor', 'Call it alone: SELECT * FROM pix.doctor()');
+    PERFORM pix_internal.require_coordinator('pix.doctor', 'Call it alone: SELECT * FROM pix.doctor()');
     SELECT coalesce(max(m.size_bytes), 0) INTO model_bytes FROM pix.models m;
-    IF NOT pix._is_cluster() THEN
-        RETURN pix._examine(NULL, NULL, model_bytes);
+    IF NOT pix_internal.is_distributed() THEN
+        RETURN pix_internal.examine_host(NULL, NULL, model_bytes);
     END IF;
     -- How many primaries share a segment's host: each runs a network of its own. The coordinator runs one.
     EXECUTE
@@ -51,11 +45,11 @@ BEGIN
              FROM pg_catalog.gp_segment_configuration WHERE role = ''p'' AND content >= 0
          ) s'
     INTO primaries;
-    here := pix._examine(NULL, 1, model_bytes);
+    here := pix_internal.examine_host(NULL, 1, model_bytes);
     EXECUTE
         'SELECT array_agg(s.found)
          FROM (
-             SELECT unnest(pix._examine(g.number, $1[g.number + 1], $2)) AS found
+             SELECT unnest(pix_internal.examine_host(g.number, $1[g.number + 1], $2)) AS found
              FROM (SELECT gp_execution_segment() AS number FROM gp_dist_random(''gp_id'')) g
          ) s'
     INTO there USING primaries, model_bytes;
@@ -70,36 +64,28 @@ BEGIN
     RETURN here || there;
 END
 $$;
-COMMENT ON FUNCTION pix._doctor() IS 'Internal: pix.doctor as an array. Errors: PX060. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._doctor() FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._doctor() TO pix_reader;
 
 CREATE OR REPLACE FUNCTION pix.doctor() RETURNS SETOF pix.finding
-LANGUAGE sql VOLATILE PARALLEL UNSAFE ROWS 10
-SET search_path = pg_catalog, pg_temp
-AS $$
+LANGUAGE sql VOLATILE PARALLEL UNSAFE ROWS 10 SET search_path = pg_catalog, pg_temp AS $$
 SELECT f.host, f.segment, f."check", f.ok, f.found, f.remedy
-FROM unnest(pix._doctor()) WITH ORDINALITY f (host, segment, "check", ok, found, remedy, number)
+FROM unnest(pix_internal.doctor()) WITH ORDINALITY f (host, segment, "check", ok, found, remedy, number)
 ORDER BY f.segment NULLS FIRST, f.number
 $$;
-COMMENT ON FUNCTION pix.doctor() IS
+COMMENT ON FUNCTION pix.doctor IS
 'Checks the server, on a cluster the coordinator and every segment: package and version, Python, packages (the same on
 every host), cache folder, memory for as many networks as run there at once, cores.
 Arguments: none. Result: a row a check: host, segment (NULL: the coordinator, or a server without segments), check, ok,
 found, remedy (NULL where nothing is wrong). Errors: PX060 a call as a part of a larger query on a cluster.
 Runs: coordinator, alone in its query.
 Example: SELECT * FROM pix.doctor();';
-REVOKE ALL ON FUNCTION pix.doctor() FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix.doctor() TO pix_reader;
 
-CREATE OR REPLACE FUNCTION pix._require_fit_hosts() RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
+-- Refuses to go on while a host lacks what networks need.
+CREATE OR REPLACE FUNCTION pix_internal.require_fit_hosts() RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     fault pix.finding;
 BEGIN
-    SELECT * INTO fault FROM unnest(pix._doctor()) f
+    SELECT * INTO fault FROM unnest(pix_internal.doctor()) f
     WHERE NOT f.ok AND f."check" IN ('package', 'python', 'packages') ORDER BY f.segment NULLS FIRST LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'PX002',
@@ -111,7 +97,3 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION pix._require_fit_hosts() IS
-'Internal: refuses to go on while a host lacks what networks need. Errors: PX002. Runs: coordinator.';
-REVOKE ALL ON FUNCTION pix._require_fit_hosts() FROM PUBLIC, pix_reader, pix_app, pix_admin;
-GRANT EXECUTE ON FUNCTION pix._require_fit_hosts() TO pix_reader;

@@ -23,7 +23,7 @@ import psycopg2
 import psycopg2.extras
 import pytest
 
-from pixload.cluster import Cluster
+from pixload.private_server import PrivateServer
 from pixload.conversion.onnx_files import read_onnx
 from pixload.database import Database
 from pixload.migration import migrate
@@ -98,7 +98,7 @@ class Server:
         deadline = time.monotonic() + 120
         while True:
             try:
-                self.run("SELECT count(*) FROM gp_dist_random('gp_id')" if self.is_cluster else "SELECT 1")
+                self.run("SELECT count(*) FROM gp_dist_random('gp_id')" if self.is_distributed else "SELECT 1")
             except psycopg2.Error:
                 assert time.monotonic() < deadline, "the server did not recover"
                 time.sleep(0.05)
@@ -106,7 +106,7 @@ class Server:
                 return
 
     @cached_property
-    def is_cluster(self) -> bool:
+    def is_distributed(self) -> bool:
         """Whether it spreads tables over segments."""
         return self.run("SELECT to_regclass('pg_catalog.gp_distribution_policy') IS NOT NULL") == [(True,)]
 
@@ -121,10 +121,10 @@ def server(request):
     folder = CHECKOUT / ".pix" / "tests"
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as home:
-        cluster = Cluster(Path(home))
-        cluster.start()
-        yield from prepared(Server(cluster.dsn))
-        cluster.destroy()
+        private_server = PrivateServer(Path(home))
+        private_server.start()
+        yield from prepared(Server(private_server.dsn))
+        private_server.destroy()
 
 
 def prepared(server: Server):
@@ -155,7 +155,7 @@ def prepared(server: Server):
 @pytest.fixture
 def segments(server) -> int:
     """Number of segments; the test is about them."""
-    if not server.is_cluster:
+    if not server.is_distributed:
         pytest.skip("this server has no segments")
     return server.run("SELECT count(*) FROM gp_segment_configuration WHERE role = 'p' AND content >= 0")[0][0]
 
@@ -163,7 +163,7 @@ def segments(server) -> int:
 @pytest.fixture
 def parallel_workers(server) -> None:
     """The test is about parallel workers."""
-    if server.is_cluster:
+    if server.is_distributed:
         pytest.skip("a cluster shares work among segments, not parallel workers")
 
 
@@ -220,7 +220,7 @@ class Clone:
         return self.query(sql, parameters, role)[0][0]
 
     def database(self, role: str = "ada") -> Database:
-        return Database(self.dsn(role), Cluster(Path("/nonexistent")))
+        return Database(self.dsn(role), PrivateServer(Path("/nonexistent")))
 
     def pix(self, *arguments, role: str | None = "ada", check: bool = True, **options) -> subprocess.CompletedProcess:
         """Run the command as a user would."""
@@ -386,7 +386,7 @@ def with_features(stage, with_boots) -> str:
 
 @pytest.fixture(scope="session")
 def with_labels(stage, with_features, boots) -> str:
-    return stage("labelled", with_features, lambda db: db.pix("load", "labels", boots / "labels.csv"))
+    return stage("labeled", with_features, lambda db: db.pix("load", "labels", boots / "labels.csv"))
 
 
 @pytest.fixture(scope="session")
@@ -407,7 +407,7 @@ def extracted(clone, with_features) -> Clone:
 
 
 @pytest.fixture
-def labelled(clone, with_labels) -> Clone:
+def labeled(clone, with_labels) -> Clone:
     """Features and labels of the drawn boots."""
     return clone(with_labels)
 
@@ -434,8 +434,8 @@ class Catalogue:
 
     def draw(self, numbers) -> list[str]:
         """Draw the features of items, without storing them."""
-        centres = np.random.default_rng(1).normal(size=(40, DIMENSIONS))
-        added = {f"c{n:04}": centres[n % 40] + 0.7 * self.random.normal(size=DIMENSIONS) for n in numbers}
+        centers = np.random.default_rng(1).normal(size=(40, DIMENSIONS))
+        added = {f"c{n:04}": centers[n % 40] + 0.7 * self.random.normal(size=DIMENSIONS) for n in numbers}
         self.vectors |= {item_id: np.float32(vector) for item_id, vector in added.items()}
         return list(added)
 
@@ -583,7 +583,7 @@ def shelves(db, sizes: dict[int, int], clustering: str = "shelves") -> None:
         role=None,
     )
     db.ask(
-        "INSERT INTO pix.clusters (clustering, cluster, items, centre, words) "
+        "INSERT INTO pix.clusters (clustering, cluster, items, center, words) "
         "SELECT %s, u.cluster, u.size, pix.from_array(ARRAY[u.cluster + 1, 0, 1, 0]), '{}' "
         "FROM unnest(%s, %s) u (cluster, size)",
         (clustering, list(sizes), list(sizes.values())),

@@ -12,7 +12,7 @@ import click
 import psycopg2
 
 from pixload.cli import main as pix
-from pixload.cluster import Cluster
+from pixload.private_server import PrivateServer
 from pixload.migration import migrate
 
 CHECKOUT = Path(__file__).parents[1]
@@ -85,15 +85,15 @@ def main() -> None:
     state.mkdir(parents=True, exist_ok=True)
     REFERENCE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=state) as home:
-        cluster = Cluster(Path(home))
-        cluster.start()
+        private_server = PrivateServer(Path(home))
+        private_server.start()
         try:
-            migrate(cluster.dsn)
-            connection = psycopg2.connect(cluster.dsn)
+            migrate(private_server.dsn)
+            connection = psycopg2.connect(private_server.dsn)
             (REFERENCE / "sql.md").write_text(sql_reference(connection))
             connection.close()
         finally:
-            cluster.destroy()
+            private_server.destroy()
     (REFERENCE / "commands.md").write_text(command_reference())
 
 

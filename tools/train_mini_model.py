@@ -45,7 +45,7 @@ def read_pictures(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, lis
 
 
 def convolution(x, filters: int, size: int = 3, strides: int = 1):
-    """Convolution, batch normalisation, ReLU."""
+    """Convolution, batch normalization, ReLU."""
     x = layers.Conv2D(filters, size, strides=strides, padding="same", use_bias=False)(x)
     x = layers.BatchNormalization(momentum=0.95)(x)
     return layers.ReLU()(x)
@@ -105,7 +105,7 @@ def train(network: keras.Model, pixels: np.ndarray, labels: np.ndarray, epochs: 
     trainer.fit(pixels.astype(np.float32) / 127.5 - 1, targets, batch_size=batch, epochs=epochs, verbose=2)
 
 
-def neighbour_accuracy(reference, reference_labels, queries, query_labels, k: int = 10) -> float:
+def neighbor_accuracy(reference, reference_labels, queries, query_labels, k: int = 10) -> float:
     """Accuracy of the majority label of the k nearest references by cosine distance."""
     reference, queries = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (reference, queries))
     nearest = np.argsort(-queries @ reference.T, axis=1, kind="stable")[:, :k]
@@ -134,7 +134,7 @@ def main() -> None:
     features, classes = network.predict(pixels.astype(np.float32) / 127.5 - 1, batch_size=64, verbose=0)
     measured = {
         "accuracy": float(np.mean(classes[held_out].argmax(1) == labels[held_out])),
-        "10-nn accuracy": neighbour_accuracy(
+        "10-nn accuracy": neighbor_accuracy(
             features[~held_out], labels[~held_out], features[held_out], labels[held_out]
         ),
     }

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from pixload.cluster import Cluster
+from pixload.private_server import PrivateServer
 from pixload.commands.bandit import bandit, next_, undo, vote
 from pixload.commands.classifier import classifier, classify
 from pixload.commands.cluster import cluster
@@ -39,7 +39,7 @@ class Commands(click.Group):
     """Commands whose trouble with files and their names is told like any other failure."""
 
     def invoke(self, context: click.Context):
-        # SIGTERM ends a command as Ctrl-C does: what it runs in the server is cancelled.
+        # SIGTERM ends a command as Ctrl-C does: what it runs in the server is canceled.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         if sys.stdout is not None:
             sys.stdout.reconfigure(errors="backslashreplace")  # names of files can be bytes that are no text
@@ -66,7 +66,7 @@ def main(context: click.Context, dsn: str | None, home: Path) -> None:
 
     Example: pix load images pictures/ && pix extract && pix nearest B005IYS5ZA
     """
-    context.obj = Database(dsn or None, Cluster(Path(os.path.abspath(home))))
+    context.obj = Database(dsn or None, PrivateServer(Path(os.path.abspath(home))))
 
 
 for command in (

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import psycopg2
 import psycopg2.extensions
 
-from pixload.cluster import Cluster
+from pixload.private_server import PrivateServer
 from pixload.errors import PixError, from_connecting, from_database
 
 
@@ -22,13 +22,13 @@ class Database:
     ----------
     dsn : str, optional
         A connection string or URL. None: the private server of `cluster`.
-    cluster : Cluster
+    private_server : PrivateServer
         The private server.
     """
 
-    def __init__(self, dsn: str | None, cluster: Cluster):
+    def __init__(self, dsn: str | None, private_server: PrivateServer):
         self._dsn = dsn
-        self.cluster = cluster
+        self.private_server = private_server
 
     @property
     def is_remote(self) -> bool:
@@ -40,9 +40,9 @@ class Database:
         """The connection string; the private server has to run for its own."""
         if self._dsn is not None:
             return self._dsn
-        if not self.cluster.is_running():
+        if not self.private_server.is_running():
             raise PixError("The private server does not run.", "Start it: pix server start")
-        return self.cluster.dsn
+        return self.private_server.dsn
 
     @contextmanager
     def connect(self, autocommit: bool = False):

@@ -26,7 +26,7 @@ def read_progress(connection, model_name: str | None) -> Progress:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT model_name, images, extracted, failed, stale, pending, images_per_second "
-            "FROM pix.extraction_progress WHERE model_name = (pix._find_model(%s)).model_name",
+            "FROM pix.extraction_progress WHERE model_name = (pix.find_model(%s)).model_name",
             (model_name,),
         )
         row = cursor.fetchone()

@@ -181,7 +181,7 @@ def _name_foreign_model(connection, model_name: str, dimensions: int, path: Path
         checksum, known_dimensions = cursor.fetchone()
     if checksum is not None:
         raise PixError(
-            f"Model {model_name!r} is a network, or one that pix.add_metadata made.",
+            f"Model {model_name!r} is a network, or one that pix.fit_metadata made.",
             "Load the features under another --model name.",
         )
     if known_dimensions != dimensions:

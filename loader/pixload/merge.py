@@ -165,7 +165,7 @@ class Merge:
     def _create_staging(self) -> None:
         target = self._target
         extra = "".join(f", {column} text" for column in target.extra)
-        self._cursor.execute("SELECT pix._use_planner(), pix._distributed_by(%s)", (target.key[0],))
+        self._cursor.execute("SELECT pix_internal.use_planner(), pix_internal.distributed_by(%s)", (target.key[0],))
         _, distributed = self._cursor.fetchone()
         self._cursor.execute(
             f"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib import metadata, resources
 
 import psycopg2
@@ -10,12 +11,18 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, exc
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import SetColumnComment, SetTableComment
 
 from pixload.database import connect
 from pixload.errors import PixError, from_database
+from pixload.migrations.tables import metadata as tables
 from pixload.waiting import tell_who_is_in_the_way
 
 VERSION = metadata.version("pixelplum")
+
+FIRST_OF_ALL_FUNCTIONS = "980_coordinator.sql"
+"""From here on, files are about all functions."""
 
 # Nobody else can take this lock without rights to write the table, as alembic makes it.
 LOCK = """
@@ -45,17 +52,16 @@ DECLARE
 BEGIN
     FOR old IN
         SELECT format('DROP TRIGGER %I ON %s', t.tgname, t.tgrelid::regclass) AS command, 0 AS step, t.oid
-        FROM pg_trigger t
-        WHERE NOT t.tgisinternal AND t.tgrelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'pix'::regnamespace)
-            AND ({unless})
+        FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE NOT t.tgisinternal AND n.nspname IN ('pix', 'pix_internal') AND ({trigger})
         UNION ALL
         SELECT format('DROP VIEW %s', c.oid::regclass), 1, c.oid
-        FROM pg_class c
-        WHERE c.relnamespace = 'pix'::regnamespace AND c.relkind = 'v' AND ({unless})
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname IN ('pix', 'pix_internal') AND c.relkind = 'v' AND ({view})
         UNION ALL
         SELECT format('DROP ROUTINE %s', p.oid::regprocedure), 2, p.oid
-        FROM pg_proc p
-        WHERE p.pronamespace = 'pix'::regnamespace AND ({unless})
+        FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+        WHERE n.nspname IN ('pix', 'pix_internal') AND ({routine})
         ORDER BY step, oid DESC  -- what was made later may use what was made earlier
     LOOP
         EXECUTE old.command;
@@ -63,7 +69,11 @@ BEGIN
 END
 $$
 """
-WRITTEN_EARLIER = "xmin::text::bigint <> txid_current() % (2 ^ 32)::bigint"
+ALL_REPLAYED = DROP_REPLAYED.format(trigger="true", view="true", routine="true")
+WRITTEN_EARLIER = "{}.xmin::text::bigint <> txid_current() % (2 ^ 32)::bigint"
+LEFT_OVER = DROP_REPLAYED.format(
+    trigger=WRITTEN_EARLIER.format("t"), view=WRITTEN_EARLIER.format("c"), routine=WRITTEN_EARLIER.format("p")
+)
 
 
 def migrate(dsn: str, target: str = "head") -> tuple[str | None, str | None]:
@@ -117,7 +127,7 @@ def _migrate(connection: Connection, target: str) -> tuple[str | None, str | Non
         raise PixError(f"There is no revision {wanted}.", f"Choose one of: base {' '.join(history[1:])} head")
 
     if history.index(wanted) < history.index(before):
-        _execute(connection, DROP_REPLAYED.format(unless="true"))
+        _execute(connection, ALL_REPLAYED)
         command.downgrade(configuration, target)
     else:
         command.upgrade(configuration, target)
@@ -129,11 +139,24 @@ def _migrate(connection: Connection, target: str) -> tuple[str | None, str | Non
 
 
 def replay(connection: Connection) -> None:
-    """Create every function and view anew, and drop those of older versions."""
-    files = resources.files("pixload.sql").iterdir()
-    for file in sorted((f for f in files if f.name.endswith(".sql")), key=lambda f: f.name):
+    """Create every function and view again, drop those of older versions, and say what everything is and who may use it.
+
+    The last files touch all functions, after which nobody could tell the older ones.
+    """
+    files = sorted((f for f in resources.files("pixload.sql").iterdir() if f.name.endswith(".sql")), key=lambda f: f.name)
+    for file in files:
+        if file.name == FIRST_OF_ALL_FUNCTIONS:
+            _execute(connection, LEFT_OVER)
         _execute(connection, file.read_text().replace("@VERSION@", VERSION))
-    _execute(connection, DROP_REPLAYED.format(unless=WRITTEN_EARLIER))
+    for comment in comments():
+        _execute(connection, comment)
+
+
+def comments() -> Iterator[str]:
+    """Say what tables and their columns are."""
+    for table in tables.sorted_tables:
+        for comment in (SetTableComment(table), *(SetColumnComment(c) for c in table.columns if c.comment)):
+            yield str(comment.compile(dialect=postgresql.dialect()))
 
 
 def heal(dsn: str) -> list[str]:
@@ -141,10 +164,10 @@ def heal(dsn: str) -> list[str]:
     connection = connect(dsn)
     try:
         with connection, connection.cursor() as cursor:
-            cursor.execute("SELECT model_name FROM pix.packs ORDER BY 1")
+            cursor.execute("SELECT model_name FROM pix_internal.packs ORDER BY 1")
             healed = []
             for (model_name,) in cursor.fetchall():
-                cursor.execute("SELECT coalesce(sum(misplaced), 0) FROM pix._entries(%s)", (model_name,))
+                cursor.execute("SELECT coalesce(sum(misplaced), 0) FROM pix_internal.block_entries(%s)", (model_name,))
                 if cursor.fetchone()[0] > 0:
                     cursor.execute("SELECT pix.pack_features(%s)", (model_name,))
                     healed.append(model_name)

@@ -57,7 +57,6 @@ def import_model(connection, name: str, converted: ConvertedModel, keep_tensorfl
     if keep_tensorflow and converted.frozen is None:
         raise PixError("There is no TensorFlow graph to keep.", "Leave --keep-tensorflow out.")
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pix._lock_models()")
         checksum = _store(cursor, converted.serialize())
         tensorflow_checksum = _store(cursor, converted.frozen) if keep_tensorflow else None
         cursor.execute(
@@ -84,7 +83,7 @@ def _store(cursor, content: bytes) -> str:
     checksum = hashlib.sha256(content).hexdigest()
     for part, start in enumerate(range(0, len(content), PART_BYTES)):
         cursor.execute(
-            "SELECT pix._store_model_part(%s, %s, %s)",
+            "SELECT pix.store_model_part(%s, %s, %s)",
             (checksum, part, psycopg2.Binary(content[start : start + PART_BYTES])),
         )
     return checksum

@@ -28,7 +28,7 @@ QUALITY = 90
 
 
 def plot_map(connection, name: str, path: Path, label_set: str | None, clustering: str | None) -> None:
-    """Draw a map: thumbnails where there is room for them, on points coloured by cluster or label.
+    """Draw a map: thumbnails where there is room for them, on points colored by cluster or label.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def plot_map(connection, name: str, path: Path, label_set: str | None, clusterin
     path : Path
         A PNG file.
     label_set : str, optional
-        Colour by labels. None: by cluster.
+        Color by labels. None: by cluster.
     clustering : str, optional
         None: the latest of the map's model.
 
@@ -50,10 +50,10 @@ def plot_map(connection, name: str, path: Path, label_set: str | None, clusterin
     """
     check_target(path)
     with connection.cursor() as cursor:
-        cursor.execute("SELECT map, model_name, method FROM pix._find_map(%s)", (name,))
-        _, model_name, method = cursor.fetchone()
+        cursor.execute("SELECT map, model_name, algorithm FROM pix.find_map(%s)", (name,))
+        _, model_name, algorithm = cursor.fetchone()
         if clustering is not None:
-            cursor.execute("SELECT clustering FROM pix._find_clustering(%s)", (clustering,))
+            cursor.execute("SELECT clustering FROM pix.find_clustering(%s)", (clustering,))
         else:
             cursor.execute(
                 "SELECT clustering FROM pix.clusterings WHERE model_name = %s ORDER BY fitted_at DESC LIMIT 1",
@@ -85,23 +85,23 @@ def plot_map(connection, name: str, path: Path, label_set: str | None, clusterin
     figure = Figure(INCHES, DPI, layout="constrained")
     axes = figure.add_subplot()
     axes.set_axis_off()
-    colours = _colours([group for group in groups if group is not None])
-    axes.scatter(xs, ys, s=14, c=[colours.get(group, "#b5bcc4") for group in groups], alpha=0.7, linewidths=0)
+    colors = _colors([group for group in groups if group is not None])
+    axes.scatter(xs, ys, s=14, c=[colors.get(group, "#b5bcc4") for group in groups], alpha=0.7, linewidths=0)
     for number in shown:
         if item_ids[number] in pictures:
-            frame = {"edgecolor": colours.get(groups[number], "#b5bcc4"), "linewidth": 1.5}
+            frame = {"edgecolor": colors.get(groups[number], "#b5bcc4"), "linewidth": 1.5}
             thumbnail = OffsetImage(_pixels(pictures[item_ids[number]]), zoom=0.3)
             axes.add_artist(AnnotationBbox(thumbnail, points[number], pad=0.08, bboxprops=frame))
-    named = list(colours)[:MOST_GROUPS]
+    named = list(colors)[:MOST_GROUPS]
     if named:
-        handles = [axes.scatter([], [], s=60, color=colours[group], label=group) for group in named]
+        handles = [axes.scatter([], [], s=60, color=colors[group], label=group) for group in named]
         axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-    axes.set_title(f"{name}: {len(item_ids):,} items by {model_name} ({method})", fontsize=18)
+    axes.set_title(f"{name}: {len(item_ids):,} items by {model_name} ({algorithm})", fontsize=18)
     _save(figure, path)
 
 
 def plot_cluster(connection, clustering: str, cluster: int, path: Path) -> None:
-    """Draw the items of a cluster that are nearest to its centre, the medoid first.
+    """Draw the items of a cluster that are nearest to its center, the medoid first.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def plot_cluster(connection, clustering: str, cluster: int, path: Path) -> None:
     """
     check_target(path)
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pix._leaf_clusters((pix._find_clustering(%s)).clustering, %s)", (clustering, cluster))
+        cursor.execute("SELECT pix.leaf_clusters((pix.find_clustering(%s)).clustering, %s)", (clustering, cluster))
         (leaves,) = cursor.fetchone()
         cursor.execute(
             "SELECT items, medoid, words, mean_price FROM pix.clusters WHERE clustering = %s AND cluster = %s",
@@ -151,7 +151,7 @@ def _thinned(points: np.ndarray) -> list[int]:
     return first.tolist()
 
 
-def _colours(groups: list[str]) -> dict[str, tuple]:
+def _colors(groups: list[str]) -> dict[str, tuple]:
     names = sorted(set(groups), key=lambda name: (-groups.count(name), name))
     palette = colormaps["tab20"]
     return {name: palette(number % 20) for number, name in enumerate(names)}

@@ -105,7 +105,7 @@ def listing(asin: str, boot: Boot, earlier: dict[str, Boot], rng: np.random.Gene
     """Return the metadata of an item; like the real ones, some lack a price or a brand."""
     brand = BRANDS[rng.integers(len(BRANDS))]
     audience = AUDIENCES[rng.choice(len(AUDIENCES), p=(0.8, 0.12, 0.08))]
-    look = boot.colour if boot.pattern == "plain" else f"{boot.colour} {boot.pattern}"
+    look = boot.color if boot.pattern == "plain" else f"{boot.color} {boot.pattern}"
     entry = {
         "asin": asin,
         "title": f"{brand} {audience} {titled(boot.shaft)} {titled(boot.heel)} Boot, {titled(look)}",
@@ -115,7 +115,7 @@ def listing(asin: str, boot: Boot, earlier: dict[str, Boot], rng: np.random.Gene
         "related": related(boot, earlier, rng),
         "categories": [["Clothing, Shoes & Jewelry", "Women", "Shoes", "Boots", CATEGORIES[boot.shaft]]],
         "brand": brand,
-        "description": f"A {boot.colour} {boot.pattern} boot with a {boot.toe} toe, "
+        "description": f"A {boot.color} {boot.pattern} boot with a {boot.toe} toe, "
         f"a {boot.heel} heel and a {boot.sole} sole. The shaft is {boot.shaft}.",
     }
     lacking = [key for key, share in (("price", 0.1), ("brand", 0.2)) if rng.random() < share]

@@ -32,7 +32,7 @@ COLOURS = {
     "tan": (0.76, 0.56, 0.35),
     "red": (0.68, 0.09, 0.12),
     "navy": (0.08, 0.11, 0.26),
-    "grey": (0.5, 0.5, 0.52),
+    "gray": (0.5, 0.5, 0.52),
     "white": (0.89, 0.88, 0.85),
     "green": (0.17, 0.33, 0.2),
 }
@@ -44,7 +44,7 @@ VOCABULARY = {
     "shaft": tuple(SHAFT_HEIGHTS),
     "heel": tuple(HEEL_HEIGHTS),
     "toe": tuple(TOE_PROFILES),
-    "colour": tuple(COLOURS),
+    "color": tuple(COLOURS),
     "pattern": ("plain", "snake", "fringe", "studded", "two-tone", "laced"),
     "sole": tuple(SOLE_HEIGHTS),
 }
@@ -57,7 +57,7 @@ class Boot:
     shaft: str
     heel: str
     toe: str
-    colour: str
+    color: str
     pattern: str
     sole: str
 
@@ -219,9 +219,9 @@ def bell(distance: np.ndarray) -> np.ndarray:
     return np.exp(-np.square(distance))
 
 
-def tinted(rng: np.random.Generator, colour: Sequence[float]) -> np.ndarray:
-    """Return a colour as this dye lot happens to show it."""
-    return np.clip(np.array(colour) * rng.normal(1, 0.07) + rng.normal(0, 0.012, 3), 0.03, 0.92)
+def tinted(rng: np.random.Generator, color: Sequence[float]) -> np.ndarray:
+    """Return a color as this dye lot happens to show it."""
+    return np.clip(np.array(color) * rng.normal(1, 0.07) + rng.normal(0, 0.012, 3), 0.03, 0.92)
 
 
 class Photograph:
@@ -236,9 +236,9 @@ class Photograph:
         self.x, self.y = self.view.grid()
         self.canvas = np.ones((3, SIZE, SIZE), np.float32)
 
-    def paint(self, mask: np.ndarray, colour: Sequence[float]) -> None:
-        """Lay a colour over what is there."""
-        self.canvas += mask * (np.array(colour, np.float32)[:, None, None] - self.canvas)
+    def paint(self, mask: np.ndarray, color: Sequence[float]) -> None:
+        """Lay a color over what is there."""
+        self.canvas += mask * (np.array(color, np.float32)[:, None, None] - self.canvas)
 
     def darken(self, mask: np.ndarray, depth: float) -> None:
         """Take away light."""
@@ -260,7 +260,7 @@ class Photograph:
         self.darken(mask * resized(self.rng.standard_normal((cells, cells)), SIZE), depth)
 
     def developed(self) -> Image.Image:
-        """Return the picture as a sensor sees it: with a cast of colour and noise."""
+        """Return the picture as a sensor sees it: with a cast of color and noise."""
         self.canvas *= self.rng.normal(1, 0.012, (3, 1, 1)).astype(np.float32)
         noise = self.rng.standard_normal(self.canvas.shape, np.float32)
         self.canvas += noise * np.float32(self.rng.uniform(0.004, 0.012))
@@ -269,7 +269,7 @@ class Photograph:
 
 
 def draw_studio(photo: Photograph) -> None:
-    """Draw the background: white, a grey gradient, or coloured paper on wall and floor."""
+    """Draw the background: white, a gray gradient, or colored paper on wall and floor."""
     rng = photo.rng
     row = np.linspace(0, 1, SIZE, dtype=np.float32)[:, None]
     style = rng.choice(3, p=(0.5, 0.3, 0.2))
@@ -312,7 +312,7 @@ def draw_upper(photo: Photograph, boot: Boot, dye: np.ndarray) -> None:
     mask = view.mask(*last.upper())
     photo.paint(mask, dye)
     if boot.pattern == "two-tone":
-        colour_vamp(photo, mask, boot.colour)
+        color_vamp(photo, mask, boot.color)
     elif boot.pattern == "snake":
         lay_scales(photo, mask, dye)
     photo.mottle(mask, 24, 0.03)
@@ -325,10 +325,10 @@ def draw_upper(photo: Photograph, boot: Boot, dye: np.ndarray) -> None:
     photo.paint(view.mask(last.opening(0.93)), dye * 0.3 + 0.02)
 
 
-def colour_vamp(photo: Photograph, mask: np.ndarray, colour: str) -> None:
-    """Give the vamp and the cuff another colour, one that stands out; most of the boot keeps its own."""
+def color_vamp(photo: Photograph, mask: np.ndarray, color: str) -> None:
+    """Give the vamp and the cuff another color, one that stands out; most of the boot keeps its own."""
     last, rng = photo.last, photo.rng
-    others = [rgb for rgb in COLOURS.values() if abs(sum(rgb) - sum(COLOURS[colour])) > 0.7]
+    others = [rgb for rgb in COLOURS.values() if abs(sum(rgb) - sum(COLOURS[color])) > 0.7]
     vamp = photo.x - 0.36 - 0.25 * (photo.y - last.sole)
     cuff = photo.y - last.top + 0.13
     part = np.clip(np.maximum(vamp, cuff) * photo.view.scale, 0, 1)
@@ -340,7 +340,7 @@ def lay_scales(photo: Photograph, mask: np.ndarray, dye: np.ndarray) -> None:
     rng = photo.rng
     density = rng.uniform(16, 20)
     a, b = (1.3 * photo.x + photo.y) * density, (1.3 * photo.x - photo.y) * density
-    # A scale has one tone: that of its centre.
+    # A scale has one tone: that of its center.
     column, row = np.floor(a) / density, np.floor(b) / density
     warp = [rng.uniform(0, 6) for _ in range(4)]
     saddles = np.sin(8 * column + 2 * np.sin(7 * row + warp[0]) + warp[1])
@@ -423,7 +423,7 @@ def draw_boot(boot: Boot, rng: np.random.Generator) -> Image.Image:
         RGB, `SIZE` by `SIZE` pixels.
     """
     photo = Photograph(Last(boot, rng), rng)
-    dye = tinted(rng, COLOURS[boot.colour])
+    dye = tinted(rng, COLOURS[boot.color])
     draw_studio(photo)
     draw_shadow(photo)
     draw_sole(photo, boot, dye)

@@ -137,7 +137,7 @@ class UnknownMetric(VectorError):
 class IndexParameter(PixelplumError):
     """An index cannot be built as it was asked for."""
 
-    sqlstate = "PX091"
+    sqlstate = "PX003"
 
 
 class IndexBroken(PixelplumError):
@@ -164,7 +164,7 @@ class TooFewDistinct(PixelplumError):
 class MapParameter(PixelplumError):
     """A map cannot be made as it was asked for."""
 
-    sqlstate = "PX111"
+    sqlstate = "PX003"
 
 
 class TooFewPoints(PixelplumError):
@@ -191,7 +191,7 @@ class UnknownPolicy(PixelplumError):
 class OutOfRange(PixelplumError):
     """A number is out of its range."""
 
-    sqlstate = "PX128"
+    sqlstate = "PX003"
     hint = "alpha and beta are above 0 and below 1e12, a probability is from 0 to 1."
 
 
@@ -217,7 +217,7 @@ class TooFewVotes(PixelplumError):
 class UnusableParameter(PixelplumError):
     """A parameter of an algorithm cannot be used."""
 
-    sqlstate = "PX135"
+    sqlstate = "PX003"
 
 
 class Untrainable(PixelplumError):
@@ -229,14 +229,14 @@ class Untrainable(PixelplumError):
 class MetadataField(PixelplumError):
     """Metadata of no field, or of one that is not known, cannot be added."""
 
-    sqlstate = "PX150"
+    sqlstate = "PX003"
     hint = "Name some of: price, brand, categories, related, title."
 
 
 class MetadataParameter(PixelplumError):
     """The weight or the number of terms of metadata is out of range."""
 
-    sqlstate = "PX151"
+    sqlstate = "PX003"
 
 
 class NoMetadata(PixelplumError):

@@ -154,7 +154,7 @@ def test_examples_run(extracted, boots):
     extracted.pix("load", "metadata", boots / "metadata.json.gz")
     extracted.pix("load", "labels", boots / "labels.csv")
     item_id = extracted.value("SELECT min(item_id) FROM pix.images")
-    extracted.query("SELECT pix.fit_clusters('shapes', algorithm => 'hierarchical', k => 8)")
+    extracted.query("SELECT pix.fit_clusters('shapes', algorithm => 'ward', k => 8)")
     examples = extracted.query(
         "SELECT p.oid::regprocedure::text, obj_description(p.oid) FROM pg_proc p "
         "WHERE pronamespace = 'pix'::regnamespace AND proname NOT LIKE '\\_%' "
@@ -165,7 +165,7 @@ def test_examples_run(extracted, boots):
     for signature, comment in examples:
         if not signature.startswith("pix.fit") and not is_logged:  # what was fitted is suggested from
             extracted.query(
-                "SELECT pix.simulate('random', 'heel', 6, 30, clustering => 'boots', liked_labels => 1, keep => true)"
+                "SELECT pix.simulate('random', pix.users_who_like('heel', 6, 1), 30, 'boots', keep => true)"
             )
             extracted.query(
                 "SELECT pix.vote('ann', max(item_id), true), pix.vote('ann', min(item_id), false) FROM pix.images"
@@ -173,7 +173,7 @@ def test_examples_run(extracted, boots):
             for algorithm in ("sgd_log", "nearest"):
                 extracted.query("SELECT pix.train_user_model('ann', %s)", (algorithm,))
             selection = (
-                "CALL pix.select_models('first', sizes => '{20}', algorithms => '{logistic,nearest}', repeats => 2)"
+                "CALL pix.select_algorithms('first', sizes => '{20}', algorithms => '{logistic,nearest}', repeats => 2)"
             )
             extracted.query(selection)
             is_logged = True

@@ -154,7 +154,7 @@ def test_public_functions_have_docstrings():
 
 def test_model_card_states_what_was_measured():
     card = (CHECKOUT / "loader/pixload/networks/mini_inception.md").read_text()
-    accuracy = float(re.search(r"10 nearest neighbours\D*(0\.\d+)", card).group(1))
+    accuracy = float(re.search(r"10 nearest neighbors\D*(0\.\d+)", card).group(1))
     assert accuracy >= 0.70
 
 
@@ -204,7 +204,7 @@ def test_container_refuses_to_start_without_a_password():
 
 @pytest.mark.slow
 def test_shipped_model_is_as_good_as_its_card(data):
-    """10-nearest-neighbour accuracy on the held-out tenth, by the training script's own measure."""
+    """10-nearest-neighbor accuracy on the held-out tenth, by the training script's own measure."""
     import numpy as np
 
     from pixelplum.core.networks import Network
@@ -219,9 +219,9 @@ def test_shipped_model_is_as_good_as_its_card(data):
     names = sorted({path.parent.name for path in paths})
     labels = np.array([names.index(path.parent.name) for path in paths])
     held_out = np.array([train.is_held_out(path) for path in paths])
-    accuracy = train.neighbour_accuracy(features[~held_out], labels[~held_out], features[held_out], labels[held_out])
+    accuracy = train.neighbor_accuracy(features[~held_out], labels[~held_out], features[held_out], labels[held_out])
     card = (CHECKOUT / "loader/pixload/networks/mini_inception.md").read_text()
-    stated = float(re.search(r"10 nearest neighbours\D*(0\.\d+)", card).group(1))
+    stated = float(re.search(r"10 nearest neighbors\D*(0\.\d+)", card).group(1))
     assert accuracy == pytest.approx(stated, abs=0.006)
 
 

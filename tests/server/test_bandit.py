@@ -21,7 +21,7 @@ def suggested(db, user="ann", policy=None, seed=None) -> tuple | None:
 
 def test_a_newcomer_sees_what_is_typical(shop):
     item, cluster, propensity, score, reason = suggested(shop, policy="greedy", seed=1)
-    assert item == f"s{cluster}-00"  # the nearest to the centre
+    assert item == f"s{cluster}-00"  # the nearest to the center
     assert propensity == pytest.approx(1 / 3)
     assert score == pytest.approx(1, abs=1e-6)
     assert reason == f"typical of cluster {cluster}, chosen by greedy at 33 %"
@@ -105,7 +105,7 @@ def test_policies_choose_as_often_as_they_say(shop, policy):
         vote(shop, "ann", f"s2-{number:02}", liked)
     vote(shop, "ann", "s0-00", False)
     told, chosen = {}, Counter()
-    shown = 30 if shop.server.is_cluster else 150
+    shown = 30 if shop.server.is_distributed else 150
     for seed in range(shown):
         ((cluster, propensity, error),) = shop.ask(
             "SELECT cluster, propensity, propensity_error "
@@ -184,7 +184,7 @@ def test_an_item_moved_or_loaded_since(catalogue):
     first = db.ask("SELECT item_id FROM pix.next_items('ann', 4, 'random')", role="adam")
     assert len(first) == 4
     added = catalogue.add(range(2000, 2200))
-    db.ask("SELECT pix.assign_clusters('groups')")
+    db.ask("SELECT pix.refresh_clusters('groups')")
     page = db.ask("SELECT item_id, cluster FROM pix.next_items('ann', 1000, 'random')", role="adam")
     members = dict(db.ask("SELECT item_id, cluster FROM pix.cluster_members"))
     assert all(members[item] == cluster for item, cluster in page)
@@ -208,7 +208,7 @@ def test_an_index_of_principal_components_shows_the_same(catalogue):
     # It is not used when it is out of date: what came since is shown nevertheless.
     catalogue.vectors["c0100"] = catalogue.vectors["c0000"].copy()
     catalogue.store(["c0100"])
-    db.ask("SELECT pix.assign_clusters('groups')")
+    db.ask("SELECT pix.refresh_clusters('groups')")
     assert "c0100" in [item for item, _ in db.ask(page, role="adam")]
 
 
@@ -234,21 +234,21 @@ def test_which_clustering(shop):
 @pytest.mark.parametrize(
     ("call", "sqlstate", "said", "hint"),
     [
-        ("next_item(NULL)", "PX120", "user_id is NULL", "created"),
+        ("next_item(NULL)", "PX003", "user_id is NULL", "created"),
         ("next_item('ann', 'thomson')", "PX122", "'thomson' is not known", "thompson"),
         ("next_item('ann', 'Greedy')", "PX122", "'Greedy' is not known", ", ".join(POLICIES)),
-        ("next_item('ann', prior => 'strong')", "PX128", "'strong' is not known", "hierarchical"),
-        ("next_item('ann', prior => 'pooled')", "PX128", "has no pooled priors", "refresh_priors('shelves')"),
-        ("next_item('ann', prior => 'hierarchical')", "PX128", "'shelves' is flat", "hierarchical"),
-        ("next_item('ann', again_after => '-1 day')", "PX128", "again_after is -1 days", "1 day"),
-        ("next_item('ann', again_after => '100000 years')", "PX128", "again_after is 100000 years", "1 day"),
-        ("next_item('ann', again_after => NULL)", "PX128", "again_after is NULL", "1 day"),
-        ("next_items('ann', 0)", "PX128", "n is 0", "1 to 1,000"),
-        ("next_items('ann', NULL)", "PX128", "n is NULL", "1 to 1,000"),
-        ("next_items('ann', 1001)", "PX128", "n is 1001", "1 to 1,000"),
-        ("next_item('ann', seed => -1)", "PX128", "seed must be 0 or more, not -1", "from 0 on"),
-        ("refresh_priors(method => 'guess')", "PX128", "'guess' is not known", "likelihood"),
-        ("refresh_priors(strength_cap => 0)", "PX128", "strength_cap of 0", "10,000"),
+        ("next_item('ann', prior => 'strong')", "PX003", "prior must be one of flat, pooled, tree", "flat"),
+        ("next_item('ann', prior => 'pooled')", "PX003", "has no pooled priors", "refresh_priors('shelves')"),
+        ("next_item('ann', prior => 'tree')", "PX003", "'shelves' is flat", "ward"),
+        ("next_item('ann', again_after => '-1 day')", "PX003", "again_after is -1 days", "1 day"),
+        ("next_item('ann', again_after => '100000 years')", "PX003", "again_after is 100000 years", "1 day"),
+        ("next_item('ann', again_after => NULL)", "PX003", "again_after is NULL", "1 day"),
+        ("next_items('ann', 0)", "PX003", "n is 0", "1 to 1,000"),
+        ("next_items('ann', NULL)", "PX003", "n is NULL", "1 to 1,000"),
+        ("next_items('ann', 1001)", "PX003", "n is 1001", "1 to 1,000"),
+        ("next_item('ann', seed => -1)", "PX003", "seed must be 0 or more, not -1", "from 0 on"),
+        ("refresh_priors(algorithm => 'guess')", "PX003", "'guess' is not known", "likelihood"),
+        ("refresh_priors(strength_cap => 0)", "PX003", "strength_cap of 0", "10,000"),
         ("refresh_priors('nothing')", "PX100", "'nothing' is not known", "fit_clusters"),
     ],
 )
@@ -323,22 +323,22 @@ def test_a_refit_refreshes_pooled_priors(catalogue):
 
 def test_branches_before_leaves(catalogue):
     db = catalogue.db
-    db.ask("SELECT pix.fit_clusters('tree', 'clouds', 'hierarchical', k => 6)")
+    db.ask("SELECT pix.fit_clusters('tree', 'clouds', 'ward', k => 6)")
     tree = dict(db.ask("SELECT cluster, parent FROM pix.clusters"))
     rows = db.ask(
-        "SELECT cluster, propensity FROM pix.next_items('ann', 1, 'random', prior => 'hierarchical')", role="adam"
+        "SELECT cluster, propensity FROM pix.next_items('ann', 1, 'random', prior => 'tree')", role="adam"
     )
     ((leaf, propensity),) = rows
     depth, above = 0, tree[leaf]
     while above is not None:
         depth, above = depth + 1, tree[above]
     assert propensity == pytest.approx(0.5**depth)
-    page = db.ask("SELECT cluster FROM pix.next_items('ann', 6, prior => 'hierarchical')", role="adam")
+    page = db.ask("SELECT cluster FROM pix.next_items('ann', 6, prior => 'tree')", role="adam")
     assert {cluster for (cluster,) in page} == {cluster for cluster in tree if cluster not in tree.values()}
     # A branch is liked: its leaves come first, and its prior is that of all its leaves.
     (branch,) = {cluster for cluster in tree if tree[cluster] is None}
     liked = max(cluster for cluster in tree if tree[cluster] == branch)
-    leaves = set(db.ask("SELECT pix._leaf_clusters('tree', %s)", (liked,))[0][0])
+    leaves = set(db.ask("SELECT pix.leaf_clusters('tree', %s)", (liked,))[0][0])
     for user in ("bob", "eve"):
         for item, cluster in db.ask("SELECT min(item_id), cluster FROM pix.cluster_members GROUP BY cluster"):
             vote(db, user, item, cluster in leaves)
@@ -348,7 +348,7 @@ def test_branches_before_leaves(catalogue):
     }
     assert priors[liked][0] > 0.5
     assert priors[branch][1] == 2
-    ((cluster,),) = db.ask("SELECT cluster FROM pix.next_item('new', 'greedy', prior => 'hierarchical')", role="adam")
+    ((cluster,),) = db.ask("SELECT cluster FROM pix.next_item('new', 'greedy', prior => 'tree')", role="adam")
     assert cluster in leaves
 
 
@@ -360,7 +360,7 @@ def test_beta_quantiles(shop):
         assert found == pytest.approx(beta(a, b).ppf(p))
     assert shop.ask("SELECT pix.beta_quantile(NULL, 1, 0.5)") == [(None,)]
     for given in ("0, 1, 0.5", "1, 'NaN', 0.5", "'infinity', 1, 0.5", "1, 1, 1.5"):
-        refuses(shop, "PX128", f"SELECT pix.beta_quantile({given})", "no quantile")
+        refuses(shop, "PX003", f"SELECT pix.beta_quantile({given})", "no quantile")
 
 
 def test_views_for_bi_tools(shop):
@@ -407,7 +407,7 @@ def test_commands(shop):
     assert [line.split()[0] for line in arms.splitlines()[1:]] == ["0", "2", "1"]
     assert "taken back" in shop.pix("undo", "ann", "s2-00", role="adam").stdout
     assert "no opinion" in shop.pix("undo", "ann", "s2-00", role="adam").stdout
-    assert shop.pix("bandit", "priors", "--method", "likelihood").stdout.count("\n") == 4
+    assert shop.pix("bandit", "priors", "--algorithm", "likelihood").stdout.count("\n") == 4
     assert "2 arms" in shop.pix("bandit", "rebuild").stdout
     assert "half after 30 days" in shop.pix("bandit", "half-life", "30").stdout
     assert "do not age" in shop.pix("bandit", "half-life", "none").stdout

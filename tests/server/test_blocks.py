@@ -7,9 +7,9 @@ import pytest
 from tests.server.test_features import fails_with
 
 COUNTS = """
-SELECT p.items, p.blocks, (SELECT count(*) FROM pix.feature_blocks b WHERE b.model_name = p.model_name),
-    (SELECT sum(cardinality(b.item_ids)) FROM pix.feature_blocks b WHERE b.model_name = p.model_name)
-FROM pix.packs p WHERE p.model_name = %s
+SELECT p.items, p.blocks, (SELECT count(*) FROM pix_internal.feature_blocks b WHERE b.model_name = p.model_name),
+    (SELECT sum(cardinality(b.item_ids)) FROM pix_internal.feature_blocks b WHERE b.model_name = p.model_name)
+FROM pix_internal.packs p WHERE p.model_name = %s
 """
 
 
@@ -17,7 +17,7 @@ def packed_vectors(db, model_name: str, dimensions: int) -> dict[str, bytes]:
     """What the blocks hold, item by item."""
     found = {}
     for item_ids, vectors in db.query(
-        "SELECT item_ids, vectors FROM pix.feature_blocks WHERE model_name = %s", (model_name,)
+        "SELECT item_ids, vectors FROM pix_internal.feature_blocks WHERE model_name = %s", (model_name,)
     ):
         assert len(vectors) == len(item_ids) * dimensions * 4
         for number, item_id in enumerate(item_ids):
@@ -32,7 +32,7 @@ def test_what_is_packed_is_what_is_there(catalogue):
     items, blocks, stored_blocks, entries = db.query(COUNTS, ("clouds",))[0]
     assert (items, entries) == (2000, 2000)
     assert blocks == stored_blocks
-    places = db.query("SELECT count(DISTINCT (block, block_row)), max(block_row) FROM pix.features")
+    places = db.query("SELECT count(DISTINCT (block, position)), max(position) FROM pix.features")
     assert places[0][0] == 2000
     assert places[0][1] <= 1000
 
@@ -51,10 +51,10 @@ def test_incremental_and_without_ghosts(catalogue):
 
 def test_whole_blocks_stay_as_they_are(catalogue):
     db = catalogue.db
-    before = dict(db.query("SELECT checksum, items FROM pix.feature_blocks"))
+    before = dict(db.query("SELECT checksum, items FROM pix_internal.feature_blocks"))
     catalogue.add(range(2000, 2010))
     db.query("SELECT pix.pack_features('clouds')")
-    after = dict(db.query("SELECT checksum, items FROM pix.feature_blocks"))
+    after = dict(db.query("SELECT checksum, items FROM pix_internal.feature_blocks"))
     assert {checksum for checksum, items in before.items() if items >= 500} <= set(after)
 
 
@@ -63,17 +63,17 @@ def test_small_blocks_are_joined(catalogue):
     for number in range(2000, 2005):
         catalogue.add([number])
         db.query("SELECT pix.pack_features('clouds')")
-    per_segment = 2 * max(1, db.value("SELECT count(*) FROM pix.feature_blocks WHERE items < 500"))
-    assert db.value("SELECT count(*) FROM pix.feature_blocks") <= 2 + per_segment
+    per_segment = 2 * max(1, db.value("SELECT count(*) FROM pix_internal.feature_blocks WHERE items < 500"))
+    assert db.value("SELECT count(*) FROM pix_internal.feature_blocks") <= 2 + per_segment
 
 
 def test_everything_is_spread_over_segments(catalogue, segments):
-    rows = catalogue.db.query("SELECT DISTINCT gp_segment_id FROM pix.feature_blocks")
+    rows = catalogue.db.query("SELECT DISTINCT gp_segment_id FROM pix_internal.feature_blocks")
     assert len(rows) > 1
 
 
 def test_picture_that_changes_leaves_its_block(extracted, boots):
-    assert extracted.query("SELECT items FROM pix.packs") == [(60,)]
+    assert extracted.query("SELECT items FROM pix_internal.packs") == [(60,)]
     pictures = sorted((boots / "pictures").iterdir())
     name, other = pictures[0].stem, pictures[1]
     extracted.query("UPDATE pix.images SET content = %s WHERE item_id = %s", (other.read_bytes() + b" ", name))
@@ -83,7 +83,7 @@ def test_picture_that_changes_leaves_its_block(extracted, boots):
     assert (name,) not in found
     assert extracted.query("SELECT added, removed, items FROM pix.pack_features()") == [(0, 1, 59)]
     extracted.query("CALL pix.extract_features()")
-    assert extracted.query("SELECT items FROM pix.packs") == [(60,)]
+    assert extracted.query("SELECT items FROM pix_internal.packs") == [(60,)]
     first = extracted.query("SELECT item_id, distance FROM pix.nearest(%s, 1)", (other.stem,))
     assert first == [(name, pytest.approx(0, abs=1e-6))]
 
@@ -93,7 +93,7 @@ def test_model_imported_again_starts_anew(extracted):
     assert extracted.query("SELECT added, removed, items, blocks FROM pix.pack_features('mini_inception')") == [
         (0, 60, 0, 0)
     ]
-    assert extracted.value("SELECT count(*) FROM pix.feature_blocks") == 0
+    assert extracted.value("SELECT count(*) FROM pix_internal.feature_blocks") == 0
 
 
 @pytest.mark.parametrize("damage", [np.nan, np.inf])
@@ -105,7 +105,7 @@ def test_number_that_is_none(catalogue, damage):
     error = fails_with(catalogue.db, "PX030", "SELECT pix.pack_features('clouds')", role="ada")
     assert "c0007" in error.diag.message_primary
     fails_with(catalogue.db, "PX030", "SELECT * FROM pix.nearest('c0001', 3, 'clouds')")
-    assert catalogue.db.value("SELECT items FROM pix.packs") == 2000
+    assert catalogue.db.value("SELECT items FROM pix_internal.packs") == 2000
 
 
 def test_vector_of_other_dimensions(catalogue):
@@ -133,12 +133,12 @@ def test_nothing_is_left_of_a_dropped_model(catalogue):
 
 
 def test_extraction_and_loading_pack(extracted, tmp_path):
-    assert extracted.query("SELECT items FROM pix.packs WHERE model_name = 'mini_inception'") == [(60,)]
+    assert extracted.query("SELECT items FROM pix_internal.packs WHERE model_name = 'mini_inception'") == [(60,)]
     vectors = np.random.default_rng(3).normal(size=(5, 8)).astype("<f4")
     content = b"".join(b"B%09d" % n + vector.tobytes() for n, vector in enumerate(vectors))
     (tmp_path / "features.b").write_bytes(content)
     extracted.pix("load", "features", tmp_path / "features.b", "--model", "elsewhere", "--dimensions", 8)
-    assert extracted.query("SELECT items FROM pix.packs WHERE model_name = 'elsewhere'") == [(5,)]
+    assert extracted.query("SELECT items FROM pix_internal.packs WHERE model_name = 'elsewhere'") == [(5,)]
 
 
 def test_blocks_that_are_empty_now(catalogue):

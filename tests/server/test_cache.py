@@ -47,7 +47,7 @@ def abandoned(cache_folder) -> list:
 
 def live_bytes(db) -> int:
     return db.value(
-        "SELECT (SELECT sum(octet_length(vectors) + octet_length(norms)) FROM pix.feature_blocks) "
+        "SELECT (SELECT sum(octet_length(vectors) + octet_length(norms)) FROM pix_internal.feature_blocks) "
         "+ (SELECT coalesce(sum(size_bytes), 0) FROM pix.indexes)"
     )
 
@@ -113,5 +113,5 @@ def test_names_of_files_are_made_of_checksums_and_kinds(db):
         ("A" * 64, "block"),
     ):
         with pytest.raises(psycopg2.Error) as caught:
-            db.query("SELECT pix._index_file_is_there(%s, %s)", (checksum, kind), role=None)
+            db.query("SELECT pix_internal.index_file_is_there(%s, %s)", (checksum, kind), role=None)
         assert caught.value.pgcode in ("PX022", "PX094")

@@ -6,7 +6,7 @@ import psycopg2
 import pytest
 
 LONG = {
-    "select_models": "CALL pix.select_models('long', sizes => '{20}', repeats => 50)",
+    "select_models": "CALL pix.select_algorithms('long', sizes => '{20}', repeats => 50)",
     "evaluate_recommenders": "SELECT pix.evaluate_recommenders('long', '{xgboost,random_forest,svm,logistic}')",
     "fit_pca": "SELECT pix.fit_pca('wide', 1500)",
     "t-SNE": "SELECT pix.fit_map('long', 'wide')",

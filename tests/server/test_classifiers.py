@@ -74,8 +74,8 @@ class TestClassifying:
     def test_a_reader_cannot_put_another_in_its_place(self, trained):
         checksum = trained.value("SELECT checksum FROM pix.classifiers WHERE classifier = 'heels'")
         for sql in (
-            "SELECT pix._keep_classifier(%s, ARRAY['evil'], decode(repeat('00', 1152), 'hex'), ARRAY[1])",
-            "SELECT pix._load_classifier('mini_inception', %s)",
+            "SELECT pix_internal.keep_classifier(%s, ARRAY['evil'], decode(repeat('00', 1152), 'hex'), ARRAY[1])",
+            "SELECT pix_internal.load_classifier('mini_inception', %s)",
         ):
             with pytest.raises(psycopg2.Error) as caught:
                 trained.query(sql, (checksum,), role="rita")
@@ -128,17 +128,17 @@ class TestClassifying:
     def test_ensemble_across_models(self, trained, tmp_path):
         trained.pix("model", "import", "tiny", "--onnx", tiny_onnx(tmp_path / "tiny.onnx", [1, 2]))
         trained.query("CALL pix.extract_features('tiny')")
-        trained.query("SELECT pix.train_classifier('by colour', 'heel', 'tiny')")
+        trained.query("SELECT pix.train_classifier('by color', 'heel', 'tiny')")
         content = "(SELECT content FROM pix.images ORDER BY item_id LIMIT 1)"
         both = dict(
-            trained.query(f"SELECT label, score FROM pix.classify({content}, ARRAY['heels', 'by colour', 'heels'])")
+            trained.query(f"SELECT label, score FROM pix.classify({content}, ARRAY['heels', 'by color', 'heels'])")
         )
-        heels, colour = (
+        heels, color = (
             dict(trained.query(f"SELECT label, score FROM pix.classify({content}, '{name}')"))
-            for name in ("heels", "by colour")
+            for name in ("heels", "by color")
         )
         for label, score in both.items():
-            assert score == pytest.approx((2 * heels[label] + colour[label]) / 3, abs=1e-6)
+            assert score == pytest.approx((2 * heels[label] + color[label]) / 3, abs=1e-6)
 
     def test_classifiers_of_different_classes(self, trained):
         trained.query("SELECT pix.train_classifier('shafts', 'shaft')")
@@ -185,7 +185,7 @@ class TestClassifying:
         for name in ("min_parallel_table_scan_size", "parallel_setup_cost", "parallel_tuple_cost"):
             cursor.execute(f"SET {name} = 0")
         cursor.execute(
-            "EXPLAIN SELECT coalesce(pix._kept_best_class(vector, 'x'), pix._best_class(vector, 'heels', 'x')) "
+            "EXPLAIN SELECT coalesce(pix_internal.kept_best_class(vector, 'x'), pix_internal.best_class(vector, 'heels', 'x')) "
             "FROM pix.features"
         )
         assert any("Workers Planned" in line for (line,) in cursor.fetchall())
@@ -220,14 +220,14 @@ class TestUnfitClassifiers:
         "SELECT pix.classify_all('heels')",
     )
 
-    def test_unknown(self, labelled):
+    def test_unknown(self, labeled):
         for sql in self.ASK:
-            assert "'heels'" in str(fails_with(labelled, "PX070", sql))
+            assert "'heels'" in str(fails_with(labeled, "PX070", sql))
         for names in ("ARRAY[]::text[]", "NULL::text[]", "NULL::text", "ARRAY[NULL]::text[]"):
             fails_with(
-                labelled, "PX070", f"SELECT * FROM pix.classify((SELECT content FROM pix.images LIMIT 1), {names})"
+                labeled, "PX070", f"SELECT * FROM pix.classify((SELECT content FROM pix.images LIMIT 1), {names})"
             )
-        fails_with(labelled, "PX070", "SELECT pix.drop_classifier('heels')")
+        fails_with(labeled, "PX070", "SELECT pix.drop_classifier('heels')")
 
     def test_model_is_gone(self, trained):
         trained.query("SELECT pix.drop_model('mini_inception')")
@@ -263,7 +263,7 @@ class TestUnfitClassifiers:
         for top in ("0", "-1", "NULL"):
             fails_with(
                 trained,
-                "PX077",
+                "PX003",
                 f"SELECT * FROM pix.classify_item((SELECT min(item_id) FROM pix.images), 'heels', top => {top})",
             )
 
@@ -286,7 +286,7 @@ class TestUnfitClassifiers:
         )
         fails_with(
             db,
-            "PX077",
+            "PX003",
             "SELECT pix.register_classifier('', 'mini_inception', ARRAY['a'], "
             "decode(repeat('00', 1152), 'hex'), ARRAY[0])",
         )
@@ -294,57 +294,57 @@ class TestUnfitClassifiers:
 
 
 class TestCommands:
-    def test_story(self, labelled, boots):
-        said = labelled.pix("classifier", "train", "heels", "--label-set", "heel", "--folds", 3).stdout
+    def test_story(self, labeled, boots):
+        said = labeled.pix("classifier", "train", "heels", "--label-set", "heel", "--folds", 3).stdout
         for part in ("test", "validation", "fold 3", "heels: trained in"):
             assert part in said
         picture = sorted((boots / "pictures").iterdir())[0]
-        lines = labelled.pix("classify", picture, "--classifier", "heels", "--top", 2, role="rita").stdout.splitlines()
+        lines = labeled.pix("classify", picture, "--classifier", "heels", "--top", 2, role="rita").stdout.splitlines()
         assert len(lines) == 2
-        label, score = labelled.query(
+        label, score = labeled.query(
             "SELECT label, score FROM pix.classify_item(%s, 'heels', top => 1)", (picture.stem,)
         )[0]
         assert lines[0] == f"{label} (score = {score:.5f})"
         assert (
-            labelled.pix("classify", "--item", picture.stem, "--classifier", "heels", "--top", 2).stdout.splitlines()
+            labeled.pix("classify", "--item", picture.stem, "--classifier", "heels", "--top", 2).stdout.splitlines()
             == lines
         )
-        assert labelled.pix("classify", "--all", "--classifier", "heels").stdout == "60 items classified\n"
-        assert "heels" in labelled.pix("classifier", "list", role="rita").stdout
-        shown = labelled.pix("classifier", "show", "heels", role="rita").stdout
+        assert labeled.pix("classify", "--all", "--classifier", "heels").stdout == "60 items classified\n"
+        assert "heels" in labeled.pix("classifier", "list", role="rita").stdout
+        shown = labeled.pix("classifier", "show", "heels", role="rita").stdout
         for part in ("precision", "called", "AUC"):
             assert part in shown
-        assert labelled.pix("classifier", "drop", "heels").stdout == "60 predictions removed\n"
-        assert labelled.value("SELECT count(*) FROM pix.predictions") == 0
+        assert labeled.pix("classifier", "drop", "heels").stdout == "60 predictions removed\n"
+        assert labeled.value("SELECT count(*) FROM pix.predictions") == 0
 
-    def test_the_last_trained_is_asked(self, labelled, boots):
+    def test_the_last_trained_is_asked(self, labeled, boots):
         picture = next((boots / "pictures").iterdir())
         ask = ("classify", picture, "--top", 1)
-        assert labelled.pix(*ask).stdout == labelled.pix(*ask, "--classifier", "mini_inception").stdout
-        labelled.query("SELECT pix.train_classifier('shafts', 'shaft')")
-        labelled.query("SELECT pix.train_classifier('heels', 'heel')")
-        assert labelled.pix(*ask).stdout == labelled.pix(*ask, "--classifier", "heels").stdout
+        assert labeled.pix(*ask).stdout == labeled.pix(*ask, "--classifier", "mini_inception").stdout
+        labeled.query("SELECT pix.train_classifier('shafts', 'shaft')")
+        labeled.query("SELECT pix.train_classifier('heels', 'heel')")
+        assert labeled.pix(*ask).stdout == labeled.pix(*ask, "--classifier", "heels").stdout
         for name in ("shafts", "heels", "mini_inception"):
-            labelled.query("SELECT pix.drop_classifier(%s)", (name,))
-        assert "no classifier" in labelled.pix(*ask, check=False).stderr
+            labeled.query("SELECT pix.drop_classifier(%s)", (name,))
+        assert "no classifier" in labeled.pix(*ask, check=False).stderr
 
-    def test_brackets_are_no_markup(self, labelled):
-        labelled.query("UPDATE pix.labels SET label = '[/b] ' || label WHERE label_set = 'heel'")
-        labelled.pix("classifier", "train", "[bold]x", "--label-set", "heel")
-        assert "[bold]x" in labelled.pix("classifier", "list").stdout
-        assert "[/b] " in labelled.pix("classifier", "show", "[bold]x").stdout
+    def test_brackets_are_no_markup(self, labeled):
+        labeled.query("UPDATE pix.labels SET label = '[/b] ' || label WHERE label_set = 'heel'")
+        labeled.pix("classifier", "train", "[bold]x", "--label-set", "heel")
+        assert "[bold]x" in labeled.pix("classifier", "list").stdout
+        assert "[/b] " in labeled.pix("classifier", "show", "[bold]x").stdout
 
-    def test_what_cannot_be_asked(self, labelled, boots):
+    def test_what_cannot_be_asked(self, labeled, boots):
         picture = next((boots / "pictures").iterdir())
         for arguments in ([], [picture, "--item", "x"], [picture, "--all"]):
-            refused = labelled.pix("classify", *arguments, "--classifier", "heels", check=False)
+            refused = labeled.pix("classify", *arguments, "--classifier", "heels", check=False)
             assert refused.returncode == 1
             assert "Hint: " in refused.stderr
         assert (
             "one classifier at a time"
-            in labelled.pix("classify", "--all", "--classifier", "a", "--classifier", "b", check=False).stderr
+            in labeled.pix("classify", "--all", "--classifier", "a", "--classifier", "b", check=False).stderr
         )
-        assert "not known" in labelled.pix("classifier", "show", "nope", check=False).stderr
+        assert "not known" in labeled.pix("classifier", "show", "nope", check=False).stderr
         for role in ("rita", "adam"):
-            refused = labelled.pix("classifier", "train", "x", "--label-set", "heel", role=role, check=False)
+            refused = labeled.pix("classifier", "train", "x", "--label-set", "heel", role=role, check=False)
             assert "[42501]" in refused.stderr

@@ -24,15 +24,15 @@ def test_as_scikit_learn_has_them(measured):
     found = members(db, "groups")
     matrix = np.stack([measured.vectors[item_id] for item_id in found])
     labels = list(found.values())
-    ours = db.ask("SELECT pix.silhouette('groups'), pix.davies_bouldin('groups')", role="rita")[0]
+    ours = db.ask("SELECT silhouette, davies_bouldin FROM pix.clustering_quality('groups')", role="rita")[0]
     assert ours == pytest.approx(
         (metrics.silhouette_score(matrix, labels), metrics.davies_bouldin_score(matrix, labels))
     )
-    labelled = [item_id for item_id in found if item_id < "c1500"]
-    truth = [int(item_id[1:]) % 5 for item_id in labelled]
-    clusters = [found[item_id] for item_id in labelled]
+    labeled = [item_id for item_id in found if item_id < "c1500"]
+    truth = [int(item_id[1:]) % 5 for item_id in labeled]
+    clusters = [found[item_id] for item_id in labeled]
     ((rand, purity),) = db.ask(
-        "SELECT pix.adjusted_rand_index('groups', 'kind'), pix.purity('groups', 'kind')", role="rita"
+        "SELECT adjusted_rand_index, purity FROM pix.clustering_quality('groups', 'kind')", role="rita"
     )
     assert rand == pytest.approx(metrics.adjusted_rand_score(truth, clusters))
     table = metrics.cluster.contingency_matrix(truth, clusters)
@@ -45,7 +45,7 @@ def test_only_the_dimensions_that_were_looked_at(db):
     vectors[:, 0] *= 100
     store(db, "three", vectors)
     db.ask("SELECT pix.fit_clusters('halves', 'three', k => 2, dimensions => '{2}')")
-    assert db.ask("SELECT pix.silhouette('halves')")[0][0] > 0.9
+    assert db.ask("SELECT silhouette FROM pix.clustering_quality('halves')")[0][0] > 0.9
 
 
 def test_groups_that_are_the_same_or_have_nothing_to_do_with_labels(measured):
@@ -54,17 +54,15 @@ def test_groups_that_are_the_same_or_have_nothing_to_do_with_labels(measured):
     db.ask("INSERT INTO pix.labels SELECT item_id, 'one', 'only' FROM pix.items")
     db.ask("INSERT INTO pix.labels VALUES ('elsewhere', 'other', 'x')")
     for label_set, rand, purity in (("same", 1, 1), ("one", 0, 1), ("other", None, None)):
-        assert db.ask("SELECT pix.adjusted_rand_index('groups', %s), pix.purity('groups', %s)", (label_set,) * 2) == [
+        assert db.ask("SELECT adjusted_rand_index, purity FROM pix.clustering_quality('groups', %s)", (label_set,)) == [
             (rand, purity)
         ]
 
 
 def test_unknown_names(measured):
-    for function in ("silhouette", "davies_bouldin"):
-        refuses(measured.db, "PX100", f"SELECT pix.{function}('nothing')", "'nothing'")
-    for function in ("adjusted_rand_index", "purity"):
-        refuses(measured.db, "PX100", f"SELECT pix.{function}('nothing', 'kind')", "'nothing'")
-        refuses(measured.db, "PX071", f"SELECT pix.{function}('groups', 'nothing')", "'nothing'")
+    refuses(measured.db, "PX100", "SELECT pix.clustering_quality('nothing')", "'nothing'")
+    refuses(measured.db, "PX100", "SELECT pix.clustering_quality('nothing', 'kind')", "'nothing'")
+    refuses(measured.db, "PX071", "SELECT pix.clustering_quality('groups', 'nothing')", "'nothing'")
 
 
 def test_command(measured):

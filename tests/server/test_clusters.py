@@ -12,7 +12,7 @@ from sklearn.cluster import KMeans
 from tests.conftest import SOMEBODY_WAITS
 from tests.server.test_features import fails_with
 
-ALGORITHMS = ("kmeans", "minibatch_kmeans", "gaussian_mixture", "hierarchical")
+ALGORITHMS = ("kmeans", "minibatch_kmeans", "gaussian_mixture", "ward")
 
 
 @pytest.fixture
@@ -75,17 +75,17 @@ def test_what_is_said_of_clusters_is_true(groups):
     for item_id, cluster in members(db, "groups").items():
         belong.setdefault(cluster, []).append(item_id)
     rows = db.ask(
-        "SELECT cluster, parent, height, items, pix.to_array(centre), medoid, words, mean_price "
+        "SELECT cluster, parent, height, items, pix.to_array(center), medoid, words, mean_price "
         "FROM pix.clusters WHERE clustering = 'groups'"
     )
     assert sorted(row[0] for row in rows) == list(range(1, 41))
-    for cluster, parent, height, items, centre, medoid, words, price in rows:
+    for cluster, parent, height, items, center, medoid, words, price in rows:
         assert parent is None
         assert height is None
         assert items == len(belong[cluster])
         vectors = np.stack([groups.vectors[item_id] for item_id in belong[cluster]])
-        assert centre == pytest.approx(vectors.mean(axis=0), abs=1e-3)
-        nearest = np.linalg.norm(vectors - centre, axis=1).argmin()
+        assert center == pytest.approx(vectors.mean(axis=0), abs=1e-3)
+        nearest = np.linalg.norm(vectors - center, axis=1).argmin()
         assert medoid == belong[cluster][nearest]
         kinds = [int(item_id[1:]) % 40 for item_id in belong[cluster]]
         assert kinds.count(int(words[0].removeprefix("kind"))) == max(kinds.count(kind) for kind in kinds)
@@ -111,34 +111,34 @@ def test_refitting_keeps_numbers_and_tells_what_moved(groups):
 
 def test_new_items_are_assigned_without_refitting(groups):
     db = groups.db
-    centres = db.ask("SELECT cluster, centre FROM pix.clusters ORDER BY 1")
+    centers = db.ask("SELECT cluster, center FROM pix.clusters ORDER BY 1")
     before = members(db, "groups")
-    assert db.ask("SELECT pix.assign_clusters('groups')") == [(0,)]
+    assert db.ask("SELECT pix.refresh_clusters('groups')") == [(0,)]
     groups.add(range(2000, 2080))
     groups.remove(["c0000", "c0001"])
     groups.add([7])
     groups.vectors["c0010"] = groups.vectors["c0011"].copy()
     groups.store(["c0010"])
     assert db.ask("SELECT added FROM pix.clustering_status") == [(82,)]
-    assert db.ask("SELECT pix.assign_clusters('groups')") == [(82,)]
+    assert db.ask("SELECT pix.refresh_clusters('groups')") == [(82,)]
     after = members(db, "groups")
     assert set(after) == set(groups.vectors)
     assert after["c0010"] == after["c0011"]
     assert all(after[f"c{n}"] == before[f"c{n - 40}"] for n in range(2000, 2040))
     changed = {"c0007", "c0010"}
     assert all(after[item_id] == before[item_id] for item_id in before if item_id in after and item_id not in changed)
-    assert db.ask("SELECT cluster, centre FROM pix.clusters ORDER BY 1") == centres
+    assert db.ask("SELECT cluster, center FROM pix.clusters ORDER BY 1") == centers
     assert db.ask("SELECT sum(items), count(medoid) FROM pix.clusters") == [(2078, 40)]
     assert db.ask("SELECT items, added FROM pix.clustering_status") == [(2078, 0)]
     # Again with nothing but an item that is gone.
     groups.remove(["c0002"])
-    assert db.ask("SELECT pix.assign_clusters('groups')") == [(0,)]
+    assert db.ask("SELECT pix.refresh_clusters('groups')") == [(0,)]
     assert "c0002" not in members(db, "groups")
 
 
 def test_a_hierarchy_can_be_cut_anywhere(catalogue):
     db = catalogue.db
-    db.ask("SELECT pix.fit_clusters('tree', 'clouds', 'hierarchical', k => 40)")
+    db.ask("SELECT pix.fit_clusters('tree', 'clouds', 'ward', k => 40)")
     rows = db.ask("SELECT cluster, parent, height, items, medoid FROM pix.clusters WHERE clustering = 'tree'")
     assert len(rows) == 79
     roots = [row for row in rows if row[1] is None]
@@ -169,23 +169,23 @@ def test_a_hierarchy_can_be_cut_anywhere(catalogue):
     merges = sorted((height for height in heights.values() if height is not None), reverse=True)
     assert inertias[0] - inertias[1] == pytest.approx(merges[6], rel=0.01)
     before = {row[:2] for row in rows}
-    db.ask("SELECT pix.fit_clusters('tree', 'clouds', 'hierarchical', k => 40)")
+    db.ask("SELECT pix.fit_clusters('tree', 'clouds', 'ward', k => 40)")
     assert set(db.ask("SELECT cluster, parent FROM pix.clusters WHERE clustering = 'tree'")) == before
     catalogue.add(range(2000, 2010))
-    assert db.ask("SELECT pix.assign_clusters('tree')") == [(10,)]
+    assert db.ask("SELECT pix.refresh_clusters('tree')") == [(10,)]
     assert db.ask("SELECT items FROM pix.clusters WHERE parent IS NULL") == [(2010,)]
 
 
 def test_flat_clusters_have_no_levels(groups):
     assert len(groups.db.ask("SELECT * FROM pix.cut_clusters('groups', 40)")) == 40
-    refuses(groups.db, "PX101", "SELECT * FROM pix.cut_clusters('groups', 39)", "is flat")
-    refuses(groups.db, "PX101", "SELECT * FROM pix.cut_clusters('groups', 41)", "1 to 40")
+    refuses(groups.db, "PX003", "SELECT * FROM pix.cut_clusters('groups', 39)", "is flat")
+    refuses(groups.db, "PX003", "SELECT * FROM pix.cut_clusters('groups', 41)", "1 to 40")
     refuses(groups.db, "PX100", "SELECT * FROM pix.cut_clusters('nothing', 2)", "'nothing'")
 
 
 def test_the_number_of_clusters_can_be_chosen(db):
-    centres = np.random.default_rng(1).normal(size=(5, 16)) * 5
-    store(db, "five", np.repeat(centres, 30, axis=0) + np.random.default_rng(2).normal(size=(150, 16)) * 0.1)
+    centers = np.random.default_rng(1).normal(size=(5, 16)) * 5
+    store(db, "five", np.repeat(centers, 30, axis=0) + np.random.default_rng(2).normal(size=(150, 16)) * 0.1)
     assert db.ask("SELECT k, parameters->'k' FROM pix.fit_clusters('chosen', 'five', k => NULL)") == [(5, None)]
     curve = dict(db.ask("SELECT k, silhouette FROM pix.cluster_curves WHERE clustering = 'chosen'"))
     assert set(curve) >= {2, 3, 4, 5, 6, 40}
@@ -213,14 +213,14 @@ def test_only_some_dimensions_are_looked_at(db):
         halves = {found[f"i{n:03}"] for n in range(40)}, {found[f"i{n:03}"] for n in range(40, 80)}
         assert sorted(map(len, halves)) == [1, 1], algorithm
         assert halves[0] != halves[1], algorithm
-    assert db.ask("SELECT DISTINCT octet_length(centre) FROM pix.clusters WHERE clustering = 'kmeans'") == [(8,)]
+    assert db.ask("SELECT DISTINCT octet_length(center) FROM pix.clusters WHERE clustering = 'kmeans'") == [(8,)]
     for wrong in ("{}", "{0}", "{5}", "{1,1}", "{1,NULL}", "{{1,2},{3,4}}"):
-        refuses(db, "PX101", f"SELECT pix.fit_clusters('x', 'four', k => 2, dimensions => '{wrong}')", "no dimensions")
+        refuses(db, "PX003", f"SELECT pix.fit_clusters('x', 'four', k => 2, dimensions => '{wrong}')", "no dimensions")
 
 
 def test_components_that_nothing_belongs_to_are_dropped_and_said(db):
-    centres = np.random.default_rng(1).normal(size=(3, 16)) * 9
-    store(db, "three", np.repeat(centres, 50, axis=0) + np.random.default_rng(2).normal(size=(150, 16)))
+    centers = np.random.default_rng(1).normal(size=(3, 16)) * 9
+    store(db, "three", np.repeat(centers, 50, axis=0) + np.random.default_rng(2).normal(size=(150, 16)))
     ((k, parameters),) = db.ask(
         "SELECT k, parameters FROM pix.fit_clusters('mixed', 'three', 'gaussian_mixture', k => 10)"
     )
@@ -228,20 +228,20 @@ def test_components_that_nothing_belongs_to_are_dropped_and_said(db):
     assert k == len(db.ask("SELECT cluster FROM pix.clusters WHERE items > 0"))
 
 
-def test_groups_of_few_items_are_found_by_a_mixture(labelled):
+def test_groups_of_few_items_are_found_by_a_mixture(labeled):
     """Sixty boots are not one cluster, though priors weigh much then."""
-    ((k,),) = labelled.ask("SELECT k FROM pix.fit_clusters('boots', algorithm => 'gaussian_mixture', k => 10)")
+    ((k,),) = labeled.ask("SELECT k FROM pix.fit_clusters('boots', algorithm => 'gaussian_mixture', k => 10)")
     assert k > 1
 
 
 def test_every_item_a_cluster_of_its_own(db):
     store(db, "few", np.random.default_rng(2).normal(size=(20, 8)))
-    for algorithm in ("kmeans", "minibatch_kmeans", "hierarchical"):
+    for algorithm in ("kmeans", "minibatch_kmeans", "ward"):
         assert db.ask("SELECT k FROM pix.fit_clusters('each', 'few', %s, k => 20)", (algorithm,)) == [(20,)]
-        assert db.ask("SELECT pix.silhouette('each'), pix.davies_bouldin('each')") == [(0, None)]
+        assert db.ask("SELECT silhouette, davies_bouldin FROM pix.clustering_quality('each')") == [(0, None)]
     assert "silhouette 0.000" in db.pix("cluster", "show", "each").stdout
     db.ask("DELETE FROM pix.features WHERE model_name = 'few'")
-    assert db.ask("SELECT pix.silhouette('each'), pix.davies_bouldin('each')") == [(None, None)]
+    assert db.ask("SELECT silhouette, davies_bouldin FROM pix.clustering_quality('each')") == [(None, None)]
 
 
 def test_choosing_where_few_features_differ(db):
@@ -258,7 +258,7 @@ def test_prices_and_titles_that_change_are_described_anew(groups):
     db = groups.db
     db.ask("UPDATE pix.items SET price = 999, title = 'changed'")
     db.ask("UPDATE pix.items SET price = 'NaN' WHERE item_id = 'c0000'")
-    assert db.ask("SELECT pix.assign_clusters('groups')") == [(0,)]
+    assert db.ask("SELECT pix.refresh_clusters('groups')") == [(0,)]
     assert db.ask("SELECT DISTINCT mean_price FROM pix.clusters") == [(999,)]
 
 
@@ -279,18 +279,18 @@ def test_items_without_titles_or_prices(db):
 @pytest.mark.parametrize(
     ("arguments", "sqlstate", "said"),
     [
-        ("'x', 'clouds', k => 1", "PX101", "k is 1"),
-        ("'x', 'clouds', k => -3", "PX101", "k is -3"),
-        ("'x', 'clouds', k => 2001", "PX101", "2001"),
+        ("'x', 'clouds', k => 1", "PX003", "k is 1"),
+        ("'x', 'clouds', k => -3", "PX003", "k is -3"),
+        ("'x', 'clouds', k => 2001", "PX003", "2001"),
         ("'x', 'clouds', k => 2000", None, ""),
-        ("'x', 'clouds', 'dbscan'", "PX101", "'dbscan'"),
-        ("'x', 'clouds', NULL", "PX101", "NULL"),
-        ("'', 'clouds'", "PX101", "cannot name"),
-        ("NULL, 'clouds'", "PX101", "cannot name"),
-        ("repeat('x', 201), 'clouds'", "PX101", "cannot name"),
-        ("'x', 'clouds', n_init => 0", "PX101", "n_init is 0"),
-        ("'x', 'clouds', seed => -1", "PX101", "seed is -1"),
-        ("'x', 'clouds', k => NULL, max_k => 1", "PX101", "max_k is 1"),
+        ("'x', 'clouds', 'dbscan'", "PX003", "'dbscan'"),
+        ("'x', 'clouds', NULL", "PX003", "NULL"),
+        ("'', 'clouds'", "PX003", "cannot name"),
+        ("NULL, 'clouds'", "PX003", "cannot name"),
+        ("repeat('x', 201), 'clouds'", "PX003", "cannot name"),
+        ("'x', 'clouds', n_init => 0", "PX003", "n_init is 0"),
+        ("'x', 'clouds', seed => -1", "PX003", "seed is -1"),
+        ("'x', 'clouds', k => NULL, max_k => 1", "PX003", "max_k is 1"),
         ("'x', 'nothing'", "PX020", "'nothing'"),
         ("'x', 'mini_inception'", "PX095", "no up-to-date features"),
     ],
@@ -365,19 +365,19 @@ def test_a_model_that_has_changed(groups):
     db.ask("UPDATE pix.features SET model_checksum = 'other' WHERE model_name = 'clouds'")
     assert db.ask("SELECT usable FROM pix.clustering_status") == [(False,)]
     for call in (
-        "pix.assign_clusters('groups')",
-        "pix.silhouette('groups')",
-        "pix.nearest('c0001', model_name => 'clouds', filter_clustering => 'groups', filter_cluster => 1)",
+        "pix.refresh_clusters('groups')",
+        "pix.clustering_quality('groups')",
+        "pix.nearest('c0001', model_name => 'clouds', filter => pix.items_where(clustering => 'groups', cluster => 1))",
     ):
         refuses(db, "PX103", f"SELECT {call}", "earlier version of model 'clouds'")
     db.ask("SELECT pix.fit_clusters('groups', 'clouds', k => 40)")
-    assert db.ask("SELECT pix.assign_clusters('groups')") == [(0,)]
+    assert db.ask("SELECT pix.refresh_clusters('groups')") == [(0,)]
 
 
 def test_dropping(groups):
     db = groups.db
     refuses(db, "PX100", "SELECT pix.drop_clustering('nothing')", "'nothing'")
-    refuses(db, "PX100", "SELECT pix.assign_clusters(NULL)", "NULL")
+    refuses(db, "PX100", "SELECT pix.refresh_clusters(NULL)", "NULL")
     db.ask("SELECT pix.fit_clusters('other', 'clouds', k => 2)")
     db.ask("SELECT pix.drop_clustering('groups')")
     assert db.ask("SELECT DISTINCT clustering FROM pix.cluster_members") == [("other",)]
@@ -388,7 +388,7 @@ def test_dropping(groups):
         "clusterings",
         "clusters",
         "cluster_members",
-        "clustering_designs",
+        "clustering_states",
         "maps",
         "map_points",
         "projections",
@@ -403,7 +403,7 @@ def test_look_alikes_within_a_cluster(groups):
     wanted = {item_id for item_id, cluster in found.items() if cluster == 5} - {"c0001"}
     query = groups.vectors["c0001"]
     expected = [item_id for item_id, _ in groups.expected(query, 7, "cosine", exclude=set(groups.vectors) - wanted)]
-    within = "k => 7, model_name => 'clouds', filter_clustering => 'groups', filter_cluster => 5"
+    within = "k => 7, model_name => 'clouds', filter => pix.items_where(clustering => 'groups', cluster => 5)"
     for call in (
         f"SELECT item_id FROM pix.nearest('c0001', {within}) ORDER BY rank",
         f"SELECT item_id FROM pix.nearest('c0001', index_name => 'fast', {within}) ORDER BY rank",
@@ -412,25 +412,24 @@ def test_look_alikes_within_a_cluster(groups):
         assert [item_id for (item_id,) in db.ask(call, role="rita")] == expected
     many = db.ask(f"SELECT item_id FROM pix.nearest_to_vector(%s::real[], {within})", (query.tolist(),))
     assert len(many) == 7
-    db.ask("SELECT pix.fit_clusters('tree', 'clouds', 'hierarchical', k => 8)")
+    db.ask("SELECT pix.fit_clusters('tree', 'clouds', 'ward', k => 8)")
     ((parent,),) = db.ask("SELECT parent FROM pix.clusters WHERE clustering = 'tree' AND cluster = 1")
     below = db.ask(
-        "SELECT count(*) FROM pix.nearest('c0001', k => 3000, model_name => 'clouds', filter_clustering => 'tree', "
-        "filter_cluster => %s)", (parent,),
+        "SELECT count(*) FROM pix.nearest('c0001', k => 3000, model_name => 'clouds', "
+        "filter => pix.items_where(clustering => 'tree', cluster => %s))", (parent,),
     )  # fmt: skip
     ((size,),) = db.ask("SELECT items FROM pix.clusters WHERE clustering = 'tree' AND cluster = %s", (parent,))
     assert below[0][0] in (size, size - 1)
     for wrong, sqlstate in (
-        ("filter_clustering => 'groups'", "PX101"), ("filter_cluster => 1", "PX101"),
-        ("filter_clustering => 'nothing', filter_cluster => 1", "PX100"),
-        ("filter_clustering => 'groups', filter_cluster => 41", "PX105"),
+        ("clustering => 'groups'", "PX003"), ("cluster => 1", "PX003"),
+        ("clustering => 'nothing', cluster => 1", "PX100"), ("clustering => 'groups', cluster => 41", "PX105"),
     ):  # fmt: skip
-        refuses(db, sqlstate, f"SELECT pix.nearest('c0001', model_name => 'clouds', {wrong})", "")
+        refuses(db, sqlstate, f"SELECT pix.nearest('c0001', model_name => 'clouds', filter => pix.items_where({wrong}))", "")
 
 
 def test_who_may(groups):
     db = groups.db
-    for call in ("pix.fit_clusters('x', 'clouds')", "pix.assign_clusters('groups')", "pix.drop_clustering('groups')"):
+    for call in ("pix.fit_clusters('x', 'clouds')", "pix.refresh_clusters('groups')", "pix.drop_clustering('groups')"):
         with pytest.raises(psycopg2.errors.InsufficientPrivilege):
             db.query(f"SELECT {call}", role="rita")
     assert db.ask("SELECT count(*) FROM pix.cluster_members", role="rita") == [(2000,)]

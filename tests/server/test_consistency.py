@@ -22,8 +22,8 @@ def agrees(db) -> None:
 def misplace(db, block: int = 1, row: int = 500) -> None:
     """Leave a block as a packing by 0.7.0 could: whatever follows a row takes itself to be one row further."""
     db.query(
-        "UPDATE pix.features SET block_row = block_row + 1 "
-        "WHERE model_name = 'clouds' AND block = %s AND block_row >= %s",
+        "UPDATE pix.features SET position = position + 1 "
+        "WHERE model_name = 'clouds' AND block = %s AND position >= %s",
         (block, row),
         role=None,
     )
@@ -56,7 +56,7 @@ def test_a_vector_that_vanishes_while_it_is_packed_moves_no_other(busy, until, g
 
 def test_misplaced_vectors_are_found_and_packed_again(voters):
     """No later packing of 0.7.0 found such a block; whatever was learned from its vectors is learned again."""
-    voters.query("SELECT pix.learn_tastes()")
+    voters.query("SELECT pix.fit_common_taste()")
     voters.query("SELECT * FROM pix.recommend('u1', 3, 'centroid')", role="adam")
     before = dict(voters.query("SELECT user_id, votes_hash FROM pix.user_models"))
     misplace(voters)
@@ -67,7 +67,7 @@ def test_misplaced_vectors_are_found_and_packed_again(voters):
     assert added == removed > 0
     assert items == 2000
     agrees(voters)
-    assert voters.value("SELECT count(*) FROM pix.tastes") == 0
+    assert voters.value("SELECT count(*) FROM pix.common_taste") == 0
     voters.query("SELECT * FROM pix.recommend('u1', 3, 'centroid')", role="adam")
     after = dict(voters.query("SELECT user_id, votes_hash FROM pix.user_models"))
     assert after != before
@@ -83,8 +83,8 @@ def test_migrating_heals_and_says_so(catalogue):
 
 
 SPOILED = {
-    "blocks of model clouds": "UPDATE pix.feature_blocks SET vectors = overlay(vectors PLACING 'abcd' FROM 1 FOR 4)",
-    "index trees": "DELETE FROM pix.index_parts WHERE part = 0",
+    "blocks of model clouds": "UPDATE pix_internal.feature_blocks SET vectors = overlay(vectors PLACING 'abcd' FROM 1 FOR 4)",
+    "index trees": "DELETE FROM pix_internal.index_parts WHERE part = 0",
     "clustering groups": "DELETE FROM pix.cluster_members WHERE item_id = 'c0003'",
     "arms": "UPDATE pix.arms SET likes = likes + 1",
     "recommendations": "DELETE FROM pix.items WHERE item_id IN (SELECT item_id FROM pix.recommendations)",
@@ -94,7 +94,7 @@ SPOILED = {
 @pytest.fixture(scope="module")
 def with_everything(stage, with_voters) -> str:
     def derive(db) -> None:
-        db.query("SELECT pix.build_index('trees', method => 'annoy')")
+        db.query("SELECT pix.build_index('trees', algorithm => 'annoy')")
         db.query("SELECT pix.fit_clusters('groups', k => 8)")
         db.query("CALL pix.recommend_all(3, algorithm => 'centroid')")
 
@@ -165,7 +165,7 @@ def busy(voters):
     catalogue = Catalogue(voters, {}, np.random.default_rng(7))
     catalogue.draw(range(2000))
     voters.ask("SELECT pix.fit_clusters('groups', k => 8)")
-    voters.ask("UPDATE pix.user_model_policy SET algorithm = 'centroid', needs_taste = false")
+    voters.ask("UPDATE pix.algorithm_rules SET algorithm = 'centroid', needs_common_taste = false")
     return catalogue
 
 
@@ -193,10 +193,10 @@ def next_items(db, catalogue, number) -> None:
         for item_id, _, score in page:
             assert score == pytest.approx(expected[item_id], abs=1e-4), item_id
         return
-    centres = dict(db.query("SELECT cluster, pix.to_array(centre) FROM pix.clusters WHERE clustering = 'groups'"))
+    centers = dict(db.query("SELECT cluster, pix.to_array(center) FROM pix.clusters WHERE clustering = 'groups'"))
     for item_id, cluster, score in page:
-        vector, centre = catalogue.vectors[item_id].astype(float), np.array(centres[cluster])
-        cosine = vector @ centre / np.linalg.norm(vector) / np.linalg.norm(centre)
+        vector, center = catalogue.vectors[item_id].astype(float), np.array(centers[cluster])
+        cosine = vector @ center / np.linalg.norm(vector) / np.linalg.norm(center)
         assert score == pytest.approx(cosine, abs=1e-4), item_id
 
 
@@ -232,7 +232,7 @@ def train_user_models(db, catalogue, number) -> None:
 
 
 def learn_tastes(db, catalogue, number) -> None:
-    assert db.ask("SELECT users, votes FROM pix.learn_tastes()") == [(10, 300)]
+    assert db.ask("SELECT users, votes FROM pix.fit_common_taste()") == [(10, 300)]
 
 
 @pytest.mark.parametrize("call", [next_items, recommend, recommend_all, train_user_models, learn_tastes])
@@ -255,7 +255,7 @@ def test_right_answers_while_features_are_packed_and_indexes_built(busy, request
     "wait",
     [
         "SELECT FROM pix.recommendations WHERE user_id = 'u3' FOR UPDATE",
-        "SELECT pix._lock('recommendations', 'clouds')",
+        "SELECT pix_internal.lock('recommendations', 'clouds')",
     ],
     ids=["after it has read", "after the training"],
 )

@@ -37,7 +37,7 @@ def broken(loaded, server):
     def session(what: str):
         connection = loaded.connect("ada")
         cursor = connection.cursor()
-        if server.is_cluster:
+        if server.is_distributed:
             cursor.execute(
                 "SELECT public.sabotage(s.number, %s) "
                 "FROM (SELECT gp_execution_segment() AS number FROM gp_dist_random('gp_id')) s WHERE s.number = 1",
@@ -57,7 +57,7 @@ def broken(loaded, server):
 
 def test_fit_hosts(db, server):
     rows = db.query('SELECT host, segment, "check", ok, remedy FROM pix.doctor()', role="rita")
-    segments = server.run("SELECT count(*) FROM gp_dist_random('gp_id')")[0][0] if server.is_cluster else 0
+    segments = server.run("SELECT count(*) FROM gp_dist_random('gp_id')")[0][0] if server.is_distributed else 0
     assert [(segment, check) for _, segment, check, *_ in rows] == [
         (segment, check) for segment in (None, *range(segments)) for check in CHECKS
     ]
@@ -88,7 +88,7 @@ def test_memory_is_that_of_all_networks_at_once(db):
     ],
 )
 def test_host_that_cannot_run_networks(broken, loaded, server, what, check, found, remedy):
-    where = "segment = 1" if server.is_cluster else "segment IS NULL"
+    where = "segment = 1" if server.is_distributed else "segment IS NULL"
     run = broken(what)
     rows = run(f'SELECT host, "check", ok, found, remedy FROM pix.doctor() WHERE {where}')
     assert [(row[1], row[2]) for row in rows] == [(check, False)]
@@ -102,7 +102,7 @@ def test_host_that_cannot_run_networks(broken, loaded, server, what, check, foun
         assert found in caught.value.diag.message_primary
         assert remedy in caught.value.diag.message_hint
         assert "Traceback" not in (caught.value.diag.context or "")
-    if server.is_cluster:
+    if server.is_distributed:
         assert "(segment 1)" in caught.value.diag.message_primary
     assert loaded.value("SELECT count(*) FROM pix.features") == 0
     assert loaded.query("CALL pix.extract_features()") == []  # a new session has new backends
@@ -121,7 +121,7 @@ def test_segment_that_differs_from_the_coordinator(segments, broken, what, check
 
 
 def test_command_fails_with_the_remedy(db):
-    definition = db.value("SELECT pg_get_functiondef('pix._examine(int, int, bigint)'::regprocedure)", role=None)
+    definition = db.value("SELECT pg_get_functiondef('pix_internal.examine_host(int, int, bigint)'::regprocedure)", role=None)
     db.query(definition.replace("pixelplum.server.doctor", "pixelplum_is_missing"), role=None)
     failed = db.pix("doctor", check=False)
     assert failed.returncode == 1

@@ -17,8 +17,8 @@ pytestmark = pytest.mark.native
 @pytest.fixture
 def with_tensorflow(loaded, tmp_path):
     """A Keras model whose TensorFlow graph was kept."""
-    keras_classifier().save(tmp_path / "colours.keras")
-    loaded.pix("model", "import", "colours", "--keras", tmp_path / "colours.keras", "--keep-tensorflow")
+    keras_classifier().save(tmp_path / "colors.keras")
+    loaded.pix("model", "import", "colors", "--keras", tmp_path / "colors.keras", "--keep-tensorflow")
     return loaded
 
 
@@ -27,7 +27,7 @@ def test_tensorflow_gives_the_same_features(with_tensorflow):
         [
             from_bytes(bytes(vector))
             for (vector,) in with_tensorflow.query(
-                f"SELECT pix.embed(content, 'colours', engine => '{engine}') FROM pix.images ORDER BY item_id LIMIT 10"
+                f"SELECT pix.embed(content, 'colors', engine => '{engine}') FROM pix.images ORDER BY item_id LIMIT 10"
             )
         ]
         for engine in ("onnxruntime", "tensorflow")
@@ -37,19 +37,19 @@ def test_tensorflow_gives_the_same_features(with_tensorflow):
 
 
 def test_extraction_with_tensorflow(with_tensorflow):
-    said = with_tensorflow.pix("extract", "--model", "colours", "--engine", "tensorflow").stdout
+    said = with_tensorflow.pix("extract", "--model", "colors", "--engine", "tensorflow").stdout
     assert said.startswith("60 extracted, 0 failed, 0 pending")
-    assert with_tensorflow.value("SELECT count(*) FROM pix.features WHERE model_name = 'colours'") == 60
+    assert with_tensorflow.value("SELECT count(*) FROM pix.features WHERE model_name = 'colors'") == 60
 
 
 def test_engines_that_cannot_be_had(with_tensorflow):
     ask = "SELECT pix.embed(content, '{}', engine => '{}') FROM pix.images LIMIT 1"
-    fails_with(with_tensorflow, "PX026", ask.format("colours", "magic"))
+    fails_with(with_tensorflow, "PX026", ask.format("colors", "magic"))
     error = fails_with(with_tensorflow, "PX027", ask.format("mini_inception", "tensorflow"))
     assert "--keep-tensorflow" in error.diag.message_hint
     fails_with(with_tensorflow, "PX026", "CALL pix.extract_features(engine => 'magic')")
     fails_with(with_tensorflow, "PX027", "SELECT pix.warm_up('mini_inception', 'tensorflow')")
-    assert with_tensorflow.value("SELECT pix.warm_up('colours', 'tensorflow')") is not None
+    assert with_tensorflow.value("SELECT pix.warm_up('colors', 'tensorflow')") is not None
 
 
 def test_tensorflow_keeps_to_its_settings(with_tensorflow):
@@ -58,7 +58,7 @@ def test_tensorflow_keeps_to_its_settings(with_tensorflow):
     connection = with_tensorflow.connect()
     cursor = connection.cursor()
     cursor.execute("SET max_parallel_workers_per_gather = 0")
-    ask = "SELECT pix.embed(content, 'colours', engine => '{}') FROM pix.images LIMIT 1"
+    ask = "SELECT pix.embed(content, 'colors', engine => '{}') FROM pix.images LIMIT 1"
     with pytest.raises(psycopg2.Error, match="tensorflow_memory_mb") as caught:
         cursor.execute(ask.format("tensorflow"))
     assert caught.value.pgcode == "PX022"
@@ -71,9 +71,9 @@ def test_tensorflow_keeps_to_its_settings(with_tensorflow):
 
 
 def test_kept_graph_is_dropped_with_its_model(with_tensorflow):
-    assert with_tensorflow.value("SELECT count(DISTINCT checksum) FROM pix.model_parts") == 3
-    with_tensorflow.query("SELECT pix.drop_model('colours')")
-    assert with_tensorflow.value("SELECT count(DISTINCT checksum) FROM pix.model_parts") == 1
+    assert with_tensorflow.value("SELECT count(DISTINCT checksum) FROM pix_internal.model_parts") == 3
+    with_tensorflow.query("SELECT pix.drop_model('colors')")
+    assert with_tensorflow.value("SELECT count(DISTINCT checksum) FROM pix_internal.model_parts") == 1
 
 
 LOADED = """
@@ -102,6 +102,6 @@ def test_networks_that_fit_into_memory_are_kept(loaded, tmp_path):
         return kept
 
     assert alternate() == [[mini], [mini, tiny], [tiny, mini], [mini, tiny]]
-    loaded.query("INSERT INTO pix.settings VALUES ('network_memory_mb', '1')")
+    loaded.query("INSERT INTO pix.settings VALUES ('model_memory_mb', '1')")
     cursor = loaded.connect().cursor()
     assert alternate() == [[mini], [tiny], [mini], [tiny]]

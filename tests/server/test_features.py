@@ -15,7 +15,7 @@ import pytest
 
 from pixelplum.core.networks import Network
 from pixelplum.core.vectors import from_bytes
-from pixload.cluster import Cluster
+from pixload.private_server import PrivateServer
 from pixload.conversion.onnx_files import read_onnx
 from pixload.migration import migrate
 from pixload.models import SHIPPED, import_model
@@ -202,14 +202,14 @@ def test_killed_process_loses_one_chunk_at_most(loaded, third_chunk, server, whi
 
 def test_killed_server_loses_one_chunk_at_most(boots, until):
     with tempfile.TemporaryDirectory(dir=Path(sys.prefix).parent / "tests") as home:
-        cluster = Cluster(Path(home))
+        private_server = PrivateServer(Path(home))
         pix = [Path(sys.executable).parent / "pix", "--home", home]
         environment = {name: value for name, value in os.environ.items() if name != "PIX_DSN"}
         run = {"env": environment, "capture_output": True, "text": True}
         try:
-            cluster.start()
-            migrate(cluster.dsn)
-            connection = psycopg2.connect(cluster.dsn)
+            private_server.start()
+            migrate(private_server.dsn)
+            connection = psycopg2.connect(private_server.dsn)
             import_model(connection, "mini_inception", read_onnx(SHIPPED["mini_inception"]))
             connection.commit()
             assert subprocess.run([*pix, "load", "images", boots / "pictures"], **run).returncode == 0
@@ -220,7 +220,7 @@ def test_killed_server_loses_one_chunk_at_most(boots, until):
             )
             with ThreadPoolExecutor(1) as pool:
                 extraction = pool.submit(lambda: subprocess.run([*pix, "extract", "--chunk-size", "10"], **run))
-                watcher = psycopg2.connect(cluster.dsn)
+                watcher = psycopg2.connect(private_server.dsn)
                 watcher.autocommit = True
                 with watcher.cursor() as watching:
                     for _ in range(6000):
@@ -233,7 +233,7 @@ def test_killed_server_loses_one_chunk_at_most(boots, until):
                 postmaster.kill()
                 psutil.wait_procs(family, timeout=30)
                 assert extraction.result().returncode == 1
-            cluster.start()
+            private_server.start()
             assert (
                 subprocess.run([*pix, "psql", "--", "-Atc", "SELECT count(*) FROM pix.features"], **run).stdout
                 == "40\n"
@@ -241,7 +241,7 @@ def test_killed_server_loses_one_chunk_at_most(boots, until):
             resumed = subprocess.run([*pix, "extract"], **run)
             assert resumed.stdout.startswith("60 extracted, 0 failed, 0 pending"), resumed.stderr
         finally:
-            cluster.destroy()
+            private_server.destroy()
 
 
 @pytest.mark.sessions
@@ -278,7 +278,7 @@ def test_ended_command_ends_the_work(loaded, until, number):
     if number == signal.SIGKILL and not notices:
         pytest.skip("this server does not notice that a client is gone (PostgreSQL 14 and Greenplum 7 do)")
     blocker = loaded.connect(autocommit=False)
-    blocker.cursor().execute("SELECT pix._lock('extraction_runs', 'mini_inception')")
+    blocker.cursor().execute("SELECT pix_internal.lock('extraction_runs', 'mini_inception')")
     command = subprocess.Popen(
         [PIX, "extract"],
         env=os.environ | {"PIX_DSN": loaded.dsn("ada")},
@@ -323,7 +323,7 @@ def test_many_short_extractions_at_once(loaded):
 def test_errors_of_embed(loaded):
     fails_with(loaded, "PX010", "SELECT pix.embed('<html>'::bytea)", role="rita")
     fails_with(loaded, "PX020", "SELECT pix.embed('x'::bytea, 'nope')", role="rita")
-    fails_with(loaded, "PX050", "CALL pix.extract_features(chunk_size => 0)")
+    fails_with(loaded, "PX003", "CALL pix.extract_features(chunk_size => 0)")
     assert loaded.value("SELECT pix.embed(NULL) IS NULL", role="rita")
 
 

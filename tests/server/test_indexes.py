@@ -47,7 +47,7 @@ def nearest_many(db, item_ids: list[str], k: int, metric: str, index_name: str |
 
 
 def recall(catalogue, metric: str, index_name: str | None = "fast", k: int = 10) -> float:
-    """The share of the true neighbours, as numpy has them, that are found; what is found has its true distance."""
+    """The share of the true neighbors, as numpy has them, that are found; what is found has its true distance."""
     queries = sorted(catalogue.vectors)[:: max(1, len(catalogue.vectors) // QUERIES)]
     found = nearest_many(catalogue.db, queries, k, metric, index_name)
     hits = 0
@@ -158,7 +158,8 @@ def test_filtered_queries_return_k(catalogue, kind):
 
     def found(sql: str, k: int = 10) -> list[str]:
         rows = db.ask(
-            f"SELECT item_id FROM pix.nearest('c0011', {k}, 'clouds', index_name => %s, {sql})", (index,), role="rita"
+            f"SELECT item_id FROM pix.nearest('c0011', {k}, 'clouds', index_name => %s, "
+            f"filter => pix.items_where({sql}))", (index,), role="rita"
         )
         return [name for (name,) in rows]
 
@@ -170,17 +171,18 @@ def test_filtered_queries_return_k(catalogue, kind):
     assert len(found("max_price => 5")) == 10
     assert found("max_price => 5", 200) == cheap
     brand = [name for name in ranked if int(name[1:]) % 7 == 3 and 40 <= price(name) <= 60]
-    assert found("filter_brand => 'brand 3', min_price => 40, max_price => 60", 50) == brand[:50]
-    assert set(found("filter_label => 'rare'")) == {"c0003", "c0999", "c1500"}
-    assert found("filter_label => 'none'") == []
+    assert found("brand => 'brand 3', min_price => 40, max_price => 60", 50) == brand[:50]
+    assert set(found("label => 'rare'")) == {"c0003", "c0999", "c1500"}
+    assert set(found("label => 'rare', label_set => 's'")) == {"c0003", "c0999", "c1500"}
+    assert set(found("label_set => 's'")) == {"c0003", "c0999", "c1500"}
     some = ["c0005", "c0006", "c0007", "c0011", "unknown"]
-    assert found("candidates => ARRAY['c0005', 'c0006', 'c0007', 'c0011', 'unknown', NULL]") == [
+    assert found("only_ids => ARRAY['c0005', 'c0006', 'c0007', 'c0011', 'unknown', NULL]") == [
         name for name in ranked if name in some
     ]
-    assert found("candidates => '{}'") == []
-    assert found("candidates => ARRAY[ARRAY['c0005', 'c0006']]") == [n for n in ranked if n in ("c0005", "c0006")]
+    assert found("only_ids => '{}'") == []
+    assert found("only_ids => ARRAY[ARRAY['c0005', 'c0006']]") == [n for n in ranked if n in ("c0005", "c0006")]
     best = ranked[:300]
-    rest = found(f'"exclude" => ARRAY{best}')
+    rest = found(f"except_ids => ARRAY{best}")
     assert len(rest) == 10
     assert not set(rest) & set(best)
     half = [name for name in ranked if price(name) >= 50]
@@ -193,9 +195,10 @@ def test_categories_are_searched_at_any_depth(catalogue):
     categories = json.dumps([["Shoes", 'It\'s "new"'], ["Boots"]])
     db.ask("UPDATE pix.items SET categories = %s WHERE item_id = 'c0005'", (categories,))
     for category in ("Boots", 'It\'s "new"'):
-        rows = db.ask("SELECT item_id FROM pix.nearest('c0001', 5, 'clouds', filter_category => %s)", (category,))
+        rows = db.ask("SELECT item_id FROM pix.nearest('c0001', 5, 'clouds', filter => pix.items_where(category => %s))", (category,))
         assert rows == [("c0005",)]
-    assert db.ask("SELECT * FROM pix.nearest('c0001', 5, 'clouds', filter_category => 'Boot')") == []
+    boot = "SELECT * FROM pix.nearest('c0001', 5, 'clouds', filter => pix.items_where(category => 'Boot'))"
+    assert "Did you mean 'Boots'?" in fails_with(db, "PX004", boot).diag.message_hint
 
 
 @pytest.mark.parametrize("kind", ["exact", "annoy", "hnsw"])
@@ -224,7 +227,7 @@ def test_questions_without_an_answer(catalogue):
     fails_with(db, "PX090", nearest.format("'c0001', index_name => ''"))
     fails_with(db, "PX092", nearest.format("'c0001', 5, 'mini_inception', index_name => 'fast'"))
     fails_with(db, "PX092", nearest.format("'c0001', metric => 'dot', index_name => 'fast'"))
-    fails_with(db, "PX033", nearest.format("'c0001', 0, index_name => 'fast'"))
+    fails_with(db, "PX003", nearest.format("'c0001', 0, index_name => 'fast'"))
     fails_with(db, "PX040", nearest.format("'nope', index_name => 'fast'"))
     vector = "SELECT * FROM pix.nearest_to_vector({}::real[], 5, 'clouds')"
     fails_with(db, "PX030", vector.format("ARRAY[1, 2, 3]"))
@@ -233,8 +236,8 @@ def test_questions_without_an_answer(catalogue):
     fails_with(db, "PX030", vector.format("array_fill(NULL::real, ARRAY[48])"))
     fails_with(db, "PX031", vector.format("array_fill(0::real, ARRAY[48])"))
     fails_with(db, "PX090", "SELECT * FROM pix.recall_check('none')")
-    fails_with(db, "PX033", "SELECT * FROM pix.recall_check('fast', 10, 0)")
-    fails_with(db, "PX091", "SELECT * FROM pix.recall_check('fast', 0)")
+    fails_with(db, "PX003", "SELECT * FROM pix.recall_check('fast', 10, 0)")
+    fails_with(db, "PX003", "SELECT * FROM pix.recall_check('fast', 0)")
     fails_with(db, "PX090", "SELECT pix.refresh_index('none')", role="ada")
     fails_with(db, "PX090", "SELECT pix.drop_index('none')", role="ada")
 
@@ -242,34 +245,34 @@ def test_questions_without_an_answer(catalogue):
 @pytest.mark.parametrize(
     ("sqlstate", "arguments"),
     [
-        ("PX091", "'', 'clouds'"),
-        ("PX091", "NULL, 'clouds'"),
-        ("PX091", "repeat('x', 201), 'clouds'"),
+        ("PX003", "'', 'clouds'"),
+        ("PX003", "NULL, 'clouds'"),
+        ("PX003", "repeat('x', 201), 'clouds'"),
         ("PX020", "'x', 'none'"),
-        ("PX091", "'x', 'clouds', 'ivf'"),
-        ("PX091", "'x', 'clouds', NULL"),
+        ("PX003", "'x', 'clouds', 'ivf'"),
+        ("PX003", "'x', 'clouds', NULL"),
         ("PX032", "'x', 'clouds', 'hnsw', 'manhattan'"),
         ("PX032", "'x', 'clouds', 'hnsw', NULL"),
-        ("PX091", """'x', 'clouds', 'hnsw', 'cosine', '{"trees": 3}'"""),
-        ("PX091", """'x', 'clouds', 'hnsw', 'cosine', '{"m": 0}'"""),
-        ("PX091", """'x', 'clouds', 'hnsw', 'cosine', '{"m": "many"}'"""),
-        ("PX091", """'x', 'clouds', 'hnsw', 'cosine', '{"m": true}'"""),
-        ("PX091", """'x', 'clouds', 'hnsw', 'cosine', '{"dtype": "float8"}'"""),
-        ("PX091", """'x', 'clouds', 'hnsw', 'dot', '{"dtype": "int8"}'"""),
-        ("PX091", """'x', 'clouds', 'hnsw', 'cosine', '{"dtype": []}'"""),
-        ("PX091", """'x', 'clouds', 'hnsw', 'cosine', '{"m": 1e5000}'"""),
-        ("PX091", """'x', 'clouds', 'hnsw', 'cosine', '{"m": 1}'"""),
-        ("PX091", """'x', 'clouds', 'hnsw', 'cosine', '[1]'"""),
-        ("PX091", "'x', 'clouds', 'exact', 'cosine', '{}', 0"),
-        ("PX091", "'x', 'clouds', 'exact', 'cosine', '{}', -3"),
-        ("PX091", "'x', 'clouds', 'exact', 'cosine', '{}', 48"),
+        ("PX003", """'x', 'clouds', 'hnsw', 'cosine', '{"trees": 3}'"""),
+        ("PX003", """'x', 'clouds', 'hnsw', 'cosine', '{"m": 0}'"""),
+        ("PX003", """'x', 'clouds', 'hnsw', 'cosine', '{"m": "many"}'"""),
+        ("PX003", """'x', 'clouds', 'hnsw', 'cosine', '{"m": true}'"""),
+        ("PX003", """'x', 'clouds', 'hnsw', 'cosine', '{"dtype": "float8"}'"""),
+        ("PX003", """'x', 'clouds', 'hnsw', 'dot', '{"dtype": "int8"}'"""),
+        ("PX003", """'x', 'clouds', 'hnsw', 'cosine', '{"dtype": []}'"""),
+        ("PX003", """'x', 'clouds', 'hnsw', 'cosine', '{"m": 1e5000}'"""),
+        ("PX003", """'x', 'clouds', 'hnsw', 'cosine', '{"m": 1}'"""),
+        ("PX003", """'x', 'clouds', 'hnsw', 'cosine', '[1]'"""),
+        ("PX003", "'x', 'clouds', 'exact', 'cosine', '{}', 0"),
+        ("PX003", "'x', 'clouds', 'exact', 'cosine', '{}', -3"),
+        ("PX003", "'x', 'clouds', 'exact', 'cosine', '{}', 48"),
         ("PX095", "'x', 'mini_inception'"),
     ],
 )
 def test_index_that_cannot_be_built(catalogue, sqlstate, arguments):
     fails_with(catalogue.db, sqlstate, f"SELECT pix.build_index({arguments})", role="ada")
     assert catalogue.db.query("SELECT * FROM pix.indexes") == []
-    assert catalogue.db.query("SELECT * FROM pix.index_parts") == []
+    assert catalogue.db.query("SELECT * FROM pix_internal.index_parts") == []
 
 
 def test_numbers_too_large_for_float16(catalogue):
@@ -278,7 +281,7 @@ def test_numbers_too_large_for_float16(catalogue):
         "UPDATE pix.features SET vector = %s WHERE item_id = 'c0007'", (psycopg2.Binary(large.tobytes()),)
     )
     build = "SELECT pix.build_index('x', 'clouds', 'hnsw', 'euclidean', %s)"
-    fails_with(catalogue.db, "PX091", build, ("{}",), role="ada")
+    fails_with(catalogue.db, "PX003", build, ("{}",), role="ada")
     catalogue.db.query(build, ('{"dtype": "float32"}',))
 
 
@@ -321,11 +324,11 @@ def test_rebuild_replaces_and_cleans_up(catalogue):
         ("another", "annoy", "cosine"),
         ("fast", "hnsw", "euclidean"),
     ]
-    used = db.query("SELECT checksum FROM pix.indexes UNION SELECT design_checksum FROM pix.indexes")
-    assert sorted(db.query("SELECT DISTINCT checksum FROM pix.index_parts")) == sorted(used)
+    used = db.query("SELECT checksum FROM pix.indexes UNION SELECT state_checksum FROM pix.indexes")
+    assert sorted(db.query("SELECT DISTINCT checksum FROM pix_internal.index_parts")) == sorted(used)
     for name in ("fast", "another"):
         db.query("SELECT pix.drop_index(%s)", (name,))
-    assert db.query("SELECT * FROM pix.index_parts") == []
+    assert db.query("SELECT * FROM pix_internal.index_parts") == []
 
 
 def test_readers_go_on_while_an_index_is_replaced_and_dropped(catalogue):
@@ -365,10 +368,10 @@ def test_query_that_began_before_the_drop(catalogue):
 
 @pytest.mark.sessions
 def test_progress_is_seen_by_others(catalogue, until):
-    """A build that waits for the locks of a transaction is seen at work, and can be cancelled."""
+    """A build that waits for the locks of a transaction is seen at work, and can be canceled."""
     db = catalogue.db
     holder = db.connect(autocommit=False)
-    holder.cursor().execute("SELECT pix._lock('packs', 'clouds')")
+    holder.cursor().execute("SELECT pix_internal.lock('packs', 'clouds')")
     builder = db.connect()
     failed = []
 
@@ -396,8 +399,8 @@ def test_progress_is_seen_by_others(catalogue, until):
 def test_file_that_is_lost_or_damaged_is_restored(catalogue, cache_folder, kind, trouble):
     db = catalogue.db
     build(db, "hnsw", "cosine")
-    column = {"index": "SELECT checksum FROM pix.indexes", "design": "SELECT design_checksum FROM pix.indexes",
-              "block": "SELECT checksum FROM pix.feature_blocks ORDER BY block LIMIT 1"}[kind]  # fmt: skip
+    column = {"index": "SELECT checksum FROM pix.indexes", "design": "SELECT state_checksum FROM pix.indexes",
+              "block": "SELECT checksum FROM pix_internal.feature_blocks ORDER BY block LIMIT 1"}[kind]  # fmt: skip
     file = cache_folder / f"{db.value(column)}.{kind}"
     whole = file.read_bytes()
     if trouble == "lost":
@@ -416,7 +419,7 @@ def test_parts_that_are_lost_are_an_error(catalogue, cache_folder):
     build(db, "hnsw", "cosine")
     checksum = db.value("SELECT checksum FROM pix.indexes")
     (cache_folder / f"{checksum}.index").unlink()
-    db.query("DELETE FROM pix.index_parts WHERE checksum = %s AND part = 0", (checksum,), role=None)
+    db.query("DELETE FROM pix_internal.index_parts WHERE checksum = %s AND part = 0", (checksum,), role=None)
     fails_with(db, "PX094", "SELECT * FROM pix.nearest('c0007', 5, index_name => 'fast')")
     db.query("SELECT pix.build_index('fast', 'clouds')")
     assert recall(catalogue, "cosine") >= 0.97
@@ -427,7 +430,7 @@ def test_files_of_what_is_gone_are_removed(catalogue, cache_folder):
     catalogue.add(range(2000))  # blocks that no other database has
     build(db, "annoy", "cosine")
     index = cache_folder / f"{db.value('SELECT checksum FROM pix.indexes')}.index"
-    block = cache_folder / f"{db.value('SELECT checksum FROM pix.feature_blocks ORDER BY block LIMIT 1')}.block"
+    block = cache_folder / f"{db.value('SELECT checksum FROM pix_internal.feature_blocks ORDER BY block LIMIT 1')}.block"
     assert index.exists()
     assert block.exists()
     catalogue.remove(sorted(catalogue.vectors)[::2])
@@ -463,7 +466,7 @@ def test_stored_principal_components_are_used(catalogue):
     build = "SELECT recall FROM pix.build_index('small', 'clouds', 'exact', %s, '{\"rerank\": 1}', project_to => %s)"
     ((recall,),) = db.ask(build, ("euclidean", 24))
     assert recall > 0.5
-    spoil = "UPDATE pix.projections SET axes = substr(axes, 1, 4 * 48) || decode(repeat('00', 4 * 48 * 23), 'hex')"
+    spoil = "UPDATE pix_internal.projections SET axes = substr(axes, 1, 4 * 48) || decode(repeat('00', 4 * 48 * 23), 'hex')"
     db.ask(spoil, role=None)
     assert db.ask(build, ("euclidean", 24))[0][0] < 0.3
     assert db.ask(build, ("euclidean", 25))[0][0] > 0.5

@@ -15,7 +15,7 @@ from tests.server.test_features import fails_with
 
 ARMS = """
 SELECT a.user_id, a.clustering, a.cluster, a.likes * d.fresh, a.dislikes * d.fresh, a.votes
-FROM pix.arms a, LATERAL (SELECT pix._decay(pix._half_life(), '2026-01-01Z'::timestamptz - a.as_of) AS fresh) d
+FROM pix.arms a, LATERAL (SELECT pix_internal.decay(pix_internal.half_life(), '2026-01-01Z'::timestamptz - a.as_of) AS fresh) d
 WHERE a.votes > 0 ORDER BY 1, 2, 3
 """
 """What counts, as of one day."""
@@ -151,7 +151,7 @@ def test_suggest_and_vote_in_one_transaction_while_another_votes(shop, until):
 
 @pytest.mark.sessions
 def test_two_sessions_suggest_different_items(shop, until, server):
-    if server.is_cluster:
+    if server.is_distributed:
         pytest.skip("a cluster could hold a user only with the whole table of users")
     page = "SELECT item_id FROM pix.next_items('twin', 4, 'greedy', seed => 1)"
     connection = shop.connect("adam", autocommit=False)
@@ -222,9 +222,9 @@ def test_votes_in_every_clustering_and_in_none(shop):
 @pytest.mark.parametrize(
     ("arguments", "sqlstate", "said", "hint"),
     [
-        ("NULL, 's0-00', true", "PX120", "The user_id is NULL", "created"),
-        ("'', 's0-00', true", "PX120", "The user_id is empty", "created"),
-        ("repeat('x', 201), 's0-00', true", "PX120", "has 201 bytes", "created"),
+        ("NULL, 's0-00', true", "PX003", "The user_id is NULL", "created"),
+        ("'', 's0-00', true", "PX003", "The user_id is empty", "created"),
+        ("repeat('x', 201), 's0-00', true", "PX003", "has 201 bytes", "created"),
         ("'ann', 'nowhere', true", "PX040", "Item 'nowhere' is not known", "pix.items"),
         ("'ann', NULL, true", "PX040", "Item NULL is not known", "pix.items"),
         ("'ann', 's0-00'", "PX121", "neither like nor dislike", "liked => true"),
@@ -234,8 +234,8 @@ def test_votes_in_every_clustering_and_in_none(shop):
         ("'ann', 's0-00', true, voted_at => now() + '1 hour'", "PX124", "in the future", "clock"),
         ("'ann', 's0-00', true, voted_at => 'infinity'", "PX124", "in the future", "clock"),
         ("'ann', 's0-00', true, voted_at => '-infinity'", "PX124", "at no time", "Leave"),
-        ("'ann', 's0-00', true, propensity => 'NaN'", "PX125", "no probability", "probability"),
-        ("'ann', 's0-00', true, propensity => 1.5", "PX125", "no probability", "probability"),
+        ("'ann', 's0-00', true, propensity => 'NaN'", "PX003", "no probability", "probability"),
+        ("'ann', 's0-00', true, propensity => 1.5", "PX003", "no probability", "probability"),
         ("'ann', 's0-00', true, idempotency_key => ''", "PX123", "0 bytes", "UUID"),
     ],
 )  # fmt: skip
@@ -251,7 +251,7 @@ def test_bad_votes(shop, arguments, sqlstate, said, hint):
 def test_sixteen_connections_vote_as_one_user(shop):
     """No vote is lost, and none waits for another in a circle."""
     items = [item for (item,) in shop.ask("SELECT item_id FROM pix.cluster_members ORDER BY 1")]
-    each = 5 if shop.server.is_cluster else 30
+    each = 5 if shop.server.is_distributed else 30
 
     def votes(number: int) -> None:
         chosen = random.Random(number)
@@ -293,7 +293,7 @@ def test_a_session_killed_between_log_and_arm_leaves_neither(shop, barrier, same
     with ThreadPoolExecutor(1) as pool:
         voting = pool.submit(shop.query, "SELECT pix.vote('ann', 's0-00', true)", role="adam")
         pid = held.wait()
-        if not shop.server.is_cluster:
+        if not shop.server.is_distributed:
             assert shop.value(
                 "SELECT application_name IS NOT NULL FROM pg_stat_activity WHERE pid = %s", (pid,), role=None
             )
@@ -327,7 +327,7 @@ def test_half_life(shop):
     shop.ask("SELECT pix.set_half_life(NULL)")
     assert counts(shop) == {0: (1, 2, 3), 1: (0, 1, 1)}
     for days in ("0", "-1", "1e9", "'NaN'"):
-        refuses(shop, "PX128", f"SELECT pix.set_half_life({days})", "cannot be used")
+        refuses(shop, "PX003", f"SELECT pix.set_half_life({days})", "cannot be used")
     shop.ask("INSERT INTO pix.settings VALUES ('half_life_days', 'long')")
     refuses(shop, "PX028", "SELECT pix.vote('ann', 's0-04', true)", "half_life_days is 'long'")
 
@@ -475,7 +475,7 @@ def test_skips(shop):
     shop.ask("SELECT pix.count_skips('0')", role="adam")
     vote(shop, "ann", third, signal="hover")  # anything outweighs a skip
     assert shop.ask("SELECT signal FROM pix.opinions WHERE item_id = %s", (third,)) == [("hover",)]
-    refuses(shop, "PX128", "SELECT pix.count_skips('-1 day')", "older_than is -1 days")
+    refuses(shop, "PX003", "SELECT pix.count_skips('-1 day')", "older_than is -1 days")
 
 
 def test_refits_and_new_items_carry_votes_along(catalogue):
@@ -488,10 +488,10 @@ def test_refits_and_new_items_carry_votes_along(catalogue):
     assert db.ask("SELECT sum(votes), sum(likes) FROM pix.arms") == [(60, 20)]
     agrees(db)
     catalogue.add(range(5))  # they look different now
-    db.ask("SELECT pix.assign_clusters('groups')")
+    db.ask("SELECT pix.refresh_clusters('groups')")
     agrees(db)
     catalogue.remove(["c0000"])
-    db.ask("SELECT pix.assign_clusters('groups')")
+    db.ask("SELECT pix.refresh_clusters('groups')")
     assert db.ask("SELECT sum(votes) FROM pix.arms") == [(59,)]
     agrees(db)
     db.ask("SELECT pix.drop_clustering('groups')")
@@ -505,7 +505,7 @@ def test_who_may_do_what(shop):
     for statement in (
         "UPDATE pix.interactions SET value = 1", "DELETE FROM pix.interactions", "INSERT INTO pix.users VALUES ('x')",
         "UPDATE pix.arms SET likes = 9", "SELECT pix.rebuild_arms()", "SELECT pix.set_half_life(9)",
-        "SELECT pix._log_vote('ann', 's0-01', 'like', 99, NULL, NULL, NULL, NULL, NULL, NULL)",
+        "SELECT pix_internal.log_vote('ann', 's0-01', 'like', 99, NULL, NULL, NULL, NULL, NULL, NULL)",
     ):  # fmt: skip
         with pytest.raises(psycopg2.errors.InsufficientPrivilege):
             shop.query(statement, role="adam")

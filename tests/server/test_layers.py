@@ -67,6 +67,6 @@ def test_bad_input(loaded):
     fails_with(loaded, "PX029", f"SELECT * FROM pix.feature_maps({content}, 'mini_inception', NULL)")
     fails_with(loaded, "PX010", f"SELECT * FROM pix.feature_maps('no picture', 'mini_inception', {LAST_MAPS})")
     fails_with(loaded, "PX010", f"SELECT * FROM pix.feature_maps(NULL, 'mini_inception', {LAST_MAPS})")
-    fails_with(loaded, "PX077", f"SELECT * FROM pix.feature_maps({content}, 'mini_inception', {LAST_MAPS}, top => 0)")
+    fails_with(loaded, "PX003", f"SELECT * FROM pix.feature_maps({content}, 'mini_inception', {LAST_MAPS}, top => 0)")
     fails_with(loaded, "PX020", f"SELECT * FROM pix.feature_maps({content}, 'nope', 'features')")
     fails_with(loaded, "PX020", "SELECT * FROM pix.model_layers('nope')")

@@ -37,9 +37,9 @@ def test_bad_labels(db, tmp_path):
 
 
 def test_labels_as_one_key_a_line(db, tmp_path, data):
-    said = db.pix("load", "labels", data / "boots" / "labels.txt", "--label-set", "colour", cwd=tmp_path).stdout
+    said = db.pix("load", "labels", data / "boots" / "labels.txt", "--label-set", "color", cwd=tmp_path).stdout
     assert said.startswith("60 new, 0 changed, 0 unchanged, 0 rejected")
-    assert db.value("SELECT label FROM pix.labels WHERE item_id = 'B00GTZJF5Q' AND label_set = 'colour'") == "Brown"
+    assert db.value("SELECT label FROM pix.labels WHERE item_id = 'B00GTZJF5Q' AND label_set = 'color'") == "Brown"
 
 
 def test_label_set_of_rows_that_name_none(db, tmp_path):
@@ -49,10 +49,10 @@ def test_label_set_of_rows_that_name_none(db, tmp_path):
     (tmp_path / "mixed.jsonl").write_text(
         '{"a": "red"}\n{"item_id": "b", "label_set": "own", "label": "blue"}\n{"c": ""}\n'
     )
-    said = db.pix("load", "labels", "mixed.jsonl", "--label-set", "colour", cwd=tmp_path).stdout
+    said = db.pix("load", "labels", "mixed.jsonl", "--label-set", "color", cwd=tmp_path).stdout
     assert said.startswith("2 new, 0 changed, 0 unchanged, 1 rejected")
     assert db.query("SELECT item_id, label_set, label FROM pix.labels ORDER BY 1, 2") == [
-        ("a", "colour", "red"),
+        ("a", "color", "red"),
         ("a", "kind", "hat"),
         ("b", "kind", "boot"),
         ("b", "own", "blue"),

@@ -16,7 +16,7 @@ VOTE = "SELECT pix.vote(%s, %s, true)"
 @pytest.fixture
 def on_one_server(server) -> None:
     """The test is about votes that are counted when they are committed."""
-    if server.is_cluster:
+    if server.is_distributed:
         pytest.skip("a cluster locks the table of arms for each vote, at once")
 
 
@@ -37,7 +37,7 @@ def test_no_lock_that_anybody_could_take(shop, work):
         assert cursor.fetchone() == (0,)
     connection.rollback()
     for role in ("nobody", "rita", "adam"):
-        for lock in ("LOCK TABLE pix.arms IN EXCLUSIVE MODE", "SELECT FROM pix.locks FOR UPDATE",
+        for lock in ("LOCK TABLE pix.arms IN EXCLUSIVE MODE", "SELECT FROM pix_internal.locks FOR UPDATE",
                      "SELECT FROM pix.users FOR UPDATE"):  # fmt: skip
             with pytest.raises(psycopg2.errors.InsufficientPrivilege):
                 shop.query(f"BEGIN; {lock}", role=role)
@@ -65,7 +65,7 @@ def test_a_batch_waits_a_while_and_says_for_whom(shop):
         cursor.execute("SELECT * FROM pix.next_item('ann')")  # counts the vote at once
     with ThreadPoolExecutor(1) as pool:
         batch = pool.submit(fails_with, shop, "PX063", BATCH, role="adam")
-        if not shop.server.is_cluster:
+        if not shop.server.is_distributed:
             for number in range(3):
                 shop.query(VOTE, (f"user {number}", "s0-00"), role="adam")
         error = batch.result(60)
@@ -139,7 +139,7 @@ def test_many_opinions_of_one_item_in_one_transaction(shop):
         cursor.execute("SAVEPOINT again; SELECT pix.vote('ann', 's0-00', false); RELEASE again")
         shop.query(
             "SELECT pix.vote('ann', 's0-00', signal => 'click')", role="adam"
-        ) if not shop.server.is_cluster else None
+        ) if not shop.server.is_distributed else None
     connection.commit()
     agrees(shop)
     assert shop.query("SELECT likes, dislikes, votes FROM pix.arms WHERE votes > 0") == [(pytest.approx(0), 1, 1)]

@@ -16,7 +16,7 @@ def points(db, name: str) -> dict[str, np.ndarray]:
 
 
 def kinship(found: dict[str, np.ndarray]) -> float:
-    """The share of items whose neighbour on the map is of their kind."""
+    """The share of items whose neighbor on the map is of their kind."""
     names, places = list(found), np.stack(list(found.values()))
     kinds = np.array([int(name[1:]) % 40 for name in names])
     apart = np.linalg.norm(places[:, np.newaxis] - places, axis=2) + np.diag(np.full(len(names), np.inf))
@@ -39,7 +39,7 @@ def test_kin_are_near(catalogue, method, bar):
     added = catalogue.add(range(2000, 2040))
     catalogue.remove(["c0000"])
     assert db.ask("SELECT added FROM pix.map_status") == [(40,)]
-    assert db.ask("SELECT pix.place_on_map('all')") == [(40,)]
+    assert db.ask("SELECT pix.refresh_map('all')") == [(40,)]
     later = points(db, "all")
     assert set(later) == set(catalogue.vectors)
     assert all((later[item_id] == found[item_id]).all() for item_id in found if item_id != "c0000")
@@ -49,7 +49,7 @@ def test_kin_are_near(catalogue, method, bar):
         nearest = min(others, key=lambda name: ((others[name] - later[item_id]) ** 2).sum())
         near += int(nearest[1:]) % 40 == int(item_id[1:]) % 40
     assert near >= 34
-    assert db.ask("SELECT pix.place_on_map('all')") == [(0,)]
+    assert db.ask("SELECT pix.refresh_map('all')") == [(0,)]
 
 
 def test_principal_components_are_as_they_are(catalogue):
@@ -64,7 +64,7 @@ def test_principal_components_are_as_they_are(catalogue):
         assert np.abs(after[item_id]) == pytest.approx(np.abs(components[item_id][:2]), abs=1e-4)
         assert np.abs(after[item_id]) == pytest.approx(np.abs(before[item_id]), abs=1e-2)
     catalogue.add([2000])
-    db.ask("SELECT pix.place_on_map('plane')")
+    db.ask("SELECT pix.refresh_map('plane')")
     ((new,),) = db.ask("SELECT pix.principal_components(vector, 'clouds') FROM pix.features WHERE item_id = 'c2000'")
     assert points(db, "plane")["c2000"] == pytest.approx(new[:2], abs=1e-2)
 
@@ -91,7 +91,7 @@ def test_the_same_seed_gives_the_same_map(catalogue):
 
 def test_one_cluster(catalogue):
     db = catalogue.db
-    db.ask("SELECT pix.fit_clusters('tree', 'clouds', 'hierarchical', k => 10)")
+    db.ask("SELECT pix.fit_clusters('tree', 'clouds', 'ward', k => 10)")
     ((parent,),) = db.ask("SELECT parent FROM pix.clusters WHERE cluster = 1")
     for cluster in (1, parent):
         ((size,),) = db.ask("SELECT items FROM pix.clusters WHERE cluster = %s", (cluster,))
@@ -101,17 +101,17 @@ def test_one_cluster(catalogue):
         ]
         assert len(points(db, "one")) == size
     catalogue.add(range(2000, 2040))
-    db.ask("SELECT pix.assign_clusters('tree')")
+    db.ask("SELECT pix.refresh_clusters('tree')")
     ((size,),) = db.ask("SELECT items FROM pix.clusters WHERE cluster = %s", (parent,))
-    db.ask("SELECT pix.place_on_map('one')")
+    db.ask("SELECT pix.refresh_map('one')")
     assert len(points(db, "one")) == size
     refuses(db, "PX105", "SELECT pix.fit_map('one', clustering => 'tree', cluster => 99)", "no cluster 99")
     refuses(db, "PX100", "SELECT pix.fit_map('one', clustering => 'nothing', cluster => 1)", "'nothing'")
-    refuses(db, "PX111", "SELECT pix.fit_map('one', clustering => 'tree')", "without a cluster")
-    refuses(db, "PX111", "SELECT pix.fit_map('one', cluster => 1)", "without a cluster")
-    refuses(db, "PX111", "SELECT pix.fit_map('x', 'mini_inception', clustering => 'tree', cluster => 1)", "not of")
+    refuses(db, "PX003", "SELECT pix.fit_map('one', clustering => 'tree')", "without a cluster")
+    refuses(db, "PX003", "SELECT pix.fit_map('one', cluster => 1)", "without a cluster")
+    refuses(db, "PX003", "SELECT pix.fit_map('x', 'mini_inception', clustering => 'tree', cluster => 1)", "not of")
     db.ask("SELECT pix.drop_clustering('tree')")
-    refuses(db, "PX100", "SELECT pix.place_on_map('one')", "'tree'")
+    refuses(db, "PX100", "SELECT pix.refresh_map('one')", "'tree'")
     assert len(points(db, "one")) == size
 
 
@@ -119,9 +119,9 @@ def test_few_items(db):
     store(db, "few", np.random.default_rng(5).normal(size=(5, 8)))
     for method in ("tsne", "pca"):
         assert db.ask("SELECT items FROM pix.fit_map(%s, 'few', %s)", (method, method)) == [(5,)]
-    refuses(db, "PX111", "SELECT pix.fit_map('x', 'few', perplexity => 30)", "perplexity 30 does not suit 5 items")
-    refuses(db, "PX111", "SELECT pix.fit_map('x', 'few', perplexity => 0)", "perplexity 0")
-    refuses(db, "PX111", "SELECT pix.fit_map('x', 'few', perplexity => 'NaN')", "perplexity nan")
+    refuses(db, "PX003", "SELECT pix.fit_map('x', 'few', perplexity => 30)", "perplexity 30 does not suit 5 items")
+    refuses(db, "PX003", "SELECT pix.fit_map('x', 'few', perplexity => 0)", "perplexity 0")
+    refuses(db, "PX003", "SELECT pix.fit_map('x', 'few', perplexity => 'NaN')", "perplexity nan")
     store(db, "three", np.random.default_rng(5).normal(size=(3, 8)))
     refuses(db, "PX112", "SELECT pix.fit_map('x', 'three')", "3 items says nothing")
     store(db, "same", np.ones((10, 4)))
@@ -134,9 +134,9 @@ def test_few_items(db):
 def test_bad_arguments(catalogue):
     db = catalogue.db
     for arguments, sqlstate, said in (
-        ("'x', 'clouds', 'isomap'", "PX111", "'isomap'"), ("'x', 'clouds', NULL", "PX111", "NULL"),
-        ("'', 'clouds'", "PX111", "cannot name"), ("NULL", "PX111", "cannot name"),
-        ("'x', 'clouds', seed => -1", "PX111", "seed is -1"), ("'x', 'nothing'", "PX020", "'nothing'"),
+        ("'x', 'clouds', 'isomap'", "PX003", "'isomap'"), ("'x', 'clouds', NULL", "PX003", "NULL"),
+        ("'', 'clouds'", "PX003", "cannot name"), ("NULL", "PX003", "cannot name"),
+        ("'x', 'clouds', seed => -1", "PX003", "seed is -1"), ("'x', 'nothing'", "PX020", "'nothing'"),
         ("'x', 'mini_inception'", "PX095", "no up-to-date"),
     ):  # fmt: skip
         refuses(db, sqlstate, f"SELECT pix.fit_map({arguments})", said)
@@ -150,7 +150,7 @@ def test_a_failed_map_leaves_what_was_there(catalogue):
     db = catalogue.db
     db.ask("SELECT pix.fit_map('all', 'clouds', 'pca')")
     before = db.ask("SELECT * FROM pix.maps"), db.ask("SELECT * FROM pix.map_points ORDER BY item_id")
-    refuses(db, "PX111", "SELECT pix.fit_map('all', 'clouds', perplexity => 2000)", "2000")
+    refuses(db, "PX003", "SELECT pix.fit_map('all', 'clouds', perplexity => 2000)", "2000")
     assert (db.ask("SELECT * FROM pix.maps"), db.ask("SELECT * FROM pix.map_points ORDER BY item_id")) == before
 
 
@@ -160,7 +160,7 @@ def test_a_model_that_has_changed(catalogue):
     db.ask("UPDATE pix.models SET checksum = 'other' WHERE model_name = 'clouds'", role=None)
     db.ask("UPDATE pix.features SET model_checksum = 'other' WHERE model_name = 'clouds'")
     assert db.ask("SELECT usable FROM pix.map_status") == [(False,)]
-    refuses(db, "PX113", "SELECT pix.place_on_map('all')", "earlier version of model 'clouds'")
+    refuses(db, "PX113", "SELECT pix.refresh_map('all')", "earlier version of model 'clouds'")
     db.ask("SELECT pix.fit_map('all', 'clouds', 'pca')")
     assert db.ask("SELECT usable FROM pix.map_status") == [(True,)]
 
@@ -170,12 +170,12 @@ def test_too_few_are_left_to_place_others_among(catalogue):
     db.ask("DELETE FROM pix.features WHERE item_id >= 'c0100'")
     db.ask("SELECT pix.fit_map('all', 'clouds')")
     catalogue.add(range(90))
-    refuses(db, "PX112", "SELECT pix.place_on_map('all')", "10 are left")
+    refuses(db, "PX112", "SELECT pix.refresh_map('all')", "10 are left")
 
 
 @pytest.mark.slow
 @pytest.mark.sessions
-def test_many_items_are_laid_out_by_opentsne_and_can_be_cancelled(db, until):
+def test_many_items_are_laid_out_by_opentsne_and_can_be_canceled(db, until):
     """From 15,000 items on; a wish to cancel is heard."""
     random = np.random.default_rng(5)
     db.ask("INSERT INTO pix.models (model_name, dimensions, source) VALUES ('many', 8, 'a test')")
@@ -204,7 +204,7 @@ def test_command(catalogue):
     db = catalogue.db
     assert (
         "all: 2,000 items, trustworthiness 0."
-        in db.pix("map", "fit", "all", "--model", "clouds", "--method", "pca").stdout
+        in db.pix("map", "fit", "all", "--model", "clouds", "--algorithm", "pca").stdout
     )
     catalogue.add([2000])
     assert "1 items placed" in db.pix("map", "place", "all").stdout

@@ -30,7 +30,7 @@ def root_mean_square(lengths) -> float:
 def test_metadata_follow_the_picture(shop):
     ((dimensions, items, base, design),) = shop.ask(
         "SELECT dimensions, items, base_model, design "
-        "FROM pix.add_metadata('more', fields => '{brand,price}', weight => 2)"
+        "FROM pix.fit_metadata('more', fields => '{brand,price}', weight => 2)"
     )
     pictures, together = vectors(shop, "mini_inception"), vectors(shop, "more")
     assert (items, base, len(together)) == (60, "mini_inception", 60)
@@ -54,8 +54,8 @@ def test_metadata_follow_the_picture(shop):
         assert together[item_id][288:] / design["scale"] == pytest.approx(expected, abs=1e-5)
 
 
-def test_neighbours_share_what_weighs(shop):
-    shop.ask("SELECT pix.add_metadata('brands', fields => '{brand}', weight => 30)")
+def test_neighbors_share_what_weighs(shop):
+    shop.ask("SELECT pix.fit_metadata('brands', fields => '{brand}', weight => 30)")
     brands = dict(shop.ask("SELECT item_id, brand FROM pix.items WHERE brand IS NOT NULL"))
     brand = max(set(brands.values()), key=list(brands.values()).count)
     same = {item_id for item_id, other in brands.items() if other == brand}
@@ -73,45 +73,45 @@ def test_neighbours_share_what_weighs(shop):
 
 def test_all_that_takes_a_model_takes_it(shop, boots):
     shop.pix("load", "labels", boots / "labels.csv")
-    shop.ask("SELECT pix.add_metadata('more')")
+    shop.ask("SELECT pix.fit_metadata('more')")
     assert shop.ask("SELECT items FROM pix.fit_clusters('both', 'more', k => 4)") == [(60,)]
     assert shop.ask("SELECT items FROM pix.fit_map('both', 'more')") == [(60,)]
     assert shop.ask("SELECT items FROM pix.build_index('both', 'more')") == [(60,)]
     assert shop.ask("SELECT items FROM pix.train_classifier('heels', 'heel', 'more')") == [(60,)]
     # Lists within lists are looked into, and every boot is one.
     values = shop.value(
-        "SELECT block -> 'values' FROM pix.metadata_designs, jsonb_array_elements(design -> 'blocks') block "
+        "SELECT block -> 'values' FROM pix.metadata_models, jsonb_array_elements(design -> 'blocks') block "
         "WHERE block ->> 'field' = 'categories'",
         role="rita",
     )
     assert {"Boots", "Shoes", "Women"} < set(values)
     # Again upon itself.
     ((dimensions, base_checksum),) = shop.ask(
-        "SELECT dimensions, base_checksum FROM pix.add_metadata('twice', 'more', '{price}')"
+        "SELECT dimensions, base_checksum FROM pix.fit_metadata('twice', 'more', '{price}')"
     )
     assert dimensions == 2
     assert base_checksum == shop.value("SELECT checksum FROM pix.models WHERE model_name = 'more'")
 
 
 def test_another_design_is_noticed_and_the_same_is_not(shop):
-    shop.ask("SELECT pix.add_metadata('more', fields => '{price}')")
+    shop.ask("SELECT pix.fit_metadata('more', fields => '{price}')")
     shop.ask("SELECT pix.fit_clusters('both', 'more', k => 4)")
     shop.ask("SELECT pix.build_index('both', 'more')")
     kept = shop.ask("SELECT item_id, packed_in, xmin::text FROM pix.features WHERE model_name = 'more' ORDER BY 1")
-    shop.ask("SELECT pix.add_metadata('more', fields => '{price}')")
+    shop.ask("SELECT pix.fit_metadata('more', fields => '{price}')")
     assert kept == shop.ask(
         "SELECT item_id, packed_in, xmin::text FROM pix.features WHERE model_name = 'more' ORDER BY 1"
     )
     assert shop.ask("SELECT usable FROM pix.clustering_status") == [(True,)]
 
-    shop.ask("SELECT pix.add_metadata('more', fields => '{price,title}')")
+    shop.ask("SELECT pix.fit_metadata('more', fields => '{price,title}')")
     assert shop.value(FRESH, ("more",)) == 60
     assert shop.ask("SELECT usable FROM pix.clustering_status") == [(False,)]
-    refuses(shop, "PX103", "SELECT pix.assign_clusters('both')", "'both'")
+    refuses(shop, "PX103", "SELECT pix.refresh_clusters('both')", "'both'")
     item_id = min(vectors(shop, "more"))
     refuses(shop, "PX092", f"SELECT pix.nearest('{item_id}', index_name => 'both')", "'both'")
     assert len(shop.ask("SELECT pix.nearest(%s, 59, 'more')", (item_id,))) == 59
-    assert shop.value("SELECT count(*) FROM pix.metadata_designs") == 1
+    assert shop.value("SELECT count(*) FROM pix.metadata_models") == 1
 
 
 def test_extending(shop, tmp_path):
@@ -120,12 +120,12 @@ def test_extending(shop, tmp_path):
     shop.ask("CREATE TABLE pg_temp.kept AS SELECT * FROM pix.images WHERE item_id = %s", (new,))
     shop.ask("DELETE FROM pix.images WHERE item_id = %s", (new,))
     shop.ask("CALL pix.extract_features()")
-    assert shop.ask("SELECT items FROM pix.add_metadata('more')") == [(59,)]
+    assert shop.ask("SELECT items FROM pix.fit_metadata('more')") == [(59,)]
     ((checksum, design),) = shop.ask(
-        "SELECT m.checksum, d.design FROM pix.models m JOIN pix.metadata_designs d USING (model_name)"
+        "SELECT m.checksum, d.design FROM pix.models m JOIN pix.metadata_models d USING (model_name)"
     )
     before = vectors(shop, "more")
-    assert shop.ask("SELECT pix.extend_metadata('more')") == [(0,)]
+    assert shop.ask("SELECT pix.refresh_metadata('more')") == [(0,)]
 
     shop.ask("INSERT INTO pix.images (item_id, content) SELECT item_id, content FROM pg_temp.kept")
     shop.ask("DELETE FROM pix.images WHERE item_id = %s", (gone,))
@@ -152,7 +152,7 @@ def test_extending(shop, tmp_path):
         (np.log(12346) - price["mean"]) / price["deviation"], rel=1e-5
     )
     assert after[new][288:].any()
-    assert shop.ask("SELECT items, design FROM pix.metadata_designs") == [(59, design)]
+    assert shop.ask("SELECT items, design FROM pix.metadata_models") == [(59, design)]
     assert shop.value("SELECT checksum FROM pix.models WHERE model_name = 'more'") == checksum
     assert shop.value("SELECT count(*) FROM pix.features WHERE model_name = 'more' AND packed_in IS NULL") == 0
 
@@ -174,7 +174,7 @@ def test_features_of_a_file_in_chunks(catalogue):
     db.ask("DELETE FROM pix.items WHERE item_id = 'c0007'")
     ((dimensions, items, checksum, empty),) = db.ask(
         "SELECT dimensions, items, base_checksum, design -> 'empty' "
-        "FROM pix.add_metadata('more', 'clouds', '{price,categories,related,title}', terms => 4096)"
+        "FROM pix.fit_metadata('more', 'clouds', '{price,categories,related,title}', terms => 4096)"
     )
     assert (dimensions, items, checksum, empty) == (2 + 3 * 4096, 2000, None, [])
     together = vectors(db, "more")
@@ -184,23 +184,23 @@ def test_features_of_a_file_in_chunks(catalogue):
 
 
 def test_base_that_was_imported_again(shop):
-    shop.ask("SELECT pix.add_metadata('more')")
+    shop.ask("SELECT pix.fit_metadata('more')")
     shop.ask("UPDATE pix.models SET checksum = 'other' WHERE model_name = 'mini_inception'", role=None)
-    refuses(shop, "PX154", "SELECT pix.extend_metadata('more')", "'mini_inception' was imported again")
+    refuses(shop, "PX154", "SELECT pix.refresh_metadata('more')", "'mini_inception' was imported again")
     assert shop.value(FRESH, ("more",)) == 60
     shop.ask("SELECT pix.drop_model('mini_inception')")
-    refuses(shop, "PX020", "SELECT pix.extend_metadata('more')", "'mini_inception'")
+    refuses(shop, "PX020", "SELECT pix.refresh_metadata('more')", "'mini_inception'")
 
 
 def test_foreign_base_of_other_dimensions(catalogue):
     db = catalogue.db
-    db.ask("SELECT pix.add_metadata('more', 'clouds', '{brand}')")
+    db.ask("SELECT pix.fit_metadata('more', 'clouds', '{brand}')")
     db.ask("UPDATE pix.models SET dimensions = 47 WHERE model_name = 'clouds'", role=None)
-    refuses(db, "PX154", "SELECT pix.extend_metadata('more')", "'clouds' was imported again")
+    refuses(db, "PX154", "SELECT pix.refresh_metadata('more')", "'clouds' was imported again")
 
 
 def test_it_has_no_network(shop, tmp_path):
-    shop.ask("SELECT pix.add_metadata('more')")
+    shop.ask("SELECT pix.fit_metadata('more')")
     refuses(shop, "PX022", "SELECT pix.embed(content, 'more') FROM pix.images LIMIT 1", "with metadata")
     refuses(shop, "PX022", "CALL pix.extract_features('more')", "with metadata")
     assert shop.ask("SELECT FROM pix.pending_images WHERE model_name = 'more'") == []
@@ -208,40 +208,40 @@ def test_it_has_no_network(shop, tmp_path):
     file = tmp_path / "features.b"
     file.write_bytes(b"ABCDEFGHIJ" + np.ones(288, "<f4").tobytes())
     refused = shop.pix("load", "features", file, "--model", "more", "--dimensions", 288, check=False)
-    assert "'more' is a network, or one that pix.add_metadata made" in refused.stderr
+    assert "'more' is a network, or one that pix.fit_metadata made" in refused.stderr
     assert "more" in shop.pix("model", "list").stdout
 
 
 def test_a_network_under_its_name_replaces_it(shop):
-    shop.ask("SELECT pix.add_metadata('more')")
+    shop.ask("SELECT pix.fit_metadata('more')")
     checksum = shop.value("SELECT checksum FROM pix.models WHERE model_name = 'mini_inception'")
     shop.ask("SELECT pix.register_model('more', %s, 'test')", (checksum,))
-    assert shop.value("SELECT count(*) FROM pix.metadata_designs") == 0
+    assert shop.value("SELECT count(*) FROM pix.metadata_models") == 0
     assert shop.value(FRESH, ("more",)) == 0
-    refuses(shop, "PX152", "SELECT pix.extend_metadata('more')", "'more' has no metadata")
+    refuses(shop, "PX152", "SELECT pix.refresh_metadata('more')", "'more' has no metadata")
 
 
 def test_dropping(shop):
-    shop.ask("SELECT pix.add_metadata('more')")
+    shop.ask("SELECT pix.fit_metadata('more')")
     assert shop.ask("SELECT pix.drop_model('more')") == [(60,)]
-    assert shop.value("SELECT count(*) FROM pix.metadata_designs") == 0
+    assert shop.value("SELECT count(*) FROM pix.metadata_models") == 0
 
 
 BAD_ARGUMENTS = [
     ("PX020", "'more', 'nothing'", "'nothing'"),
     ("PX095", "'more', 'empty'", "'empty'"),
-    ("PX150", "'more', fields => '{}'", "No field"),
-    ("PX150", "'more', fields => NULL", "No field"),
-    ("PX150", "'more', fields => '{price,colour}'", "'colour'"),
-    ("PX150", "'more', fields => '{price,NULL}'", "NULL"),
-    ("PX151", "'more', weight => 0", "weight is 0"),
-    ("PX151", "'more', weight => -1", "weight is -1"),
-    ("PX151", "'more', weight => 'NaN'", "weight is nan"),
-    ("PX151", "'more', weight => 'Infinity'", "weight is inf"),
-    ("PX151", "'more', weight => NULL", "weight is None"),
-    ("PX151", "'more', terms => 0", "terms is 0"),
-    ("PX151", "'more', terms => 4097", "terms is 4097"),
-    ("PX151", "'more', terms => NULL", "terms is None"),
+    ("PX003", "'more', fields => '{}'", "No field"),
+    ("PX003", "'more', fields => NULL", "No field"),
+    ("PX003", "'more', fields => '{price,color}'", "'color'"),
+    ("PX003", "'more', fields => '{price,NULL}'", "NULL"),
+    ("PX003", "'more', weight => 0", "weight is 0"),
+    ("PX003", "'more', weight => -1", "weight is -1"),
+    ("PX003", "'more', weight => 'NaN'", "weight is nan"),
+    ("PX003", "'more', weight => 'Infinity'", "weight is inf"),
+    ("PX003", "'more', weight => NULL", "weight is None"),
+    ("PX003", "'more', terms => 0", "terms is 0"),
+    ("PX003", "'more', terms => 4097", "terms is 4097"),
+    ("PX003", "'more', terms => NULL", "terms is None"),
     ("PX152", "'mini_inception'", "'mini_inception' cannot name"),
     ("PX152", "'mini_inception', 'foreign'", "'mini_inception' is a network"),
     ("PX152", "'foreign'", "features of its own"),
@@ -261,7 +261,7 @@ def test_bad_arguments(extracted):
         "INSERT INTO pix.features (item_id, model_name, vector) VALUES ('i', 'foreign', '\\x0000803f0000803f')"
     )
     for sqlstate, arguments, said in BAD_ARGUMENTS:
-        refuses(extracted, sqlstate, f"SELECT pix.add_metadata({arguments})", said)
+        refuses(extracted, sqlstate, f"SELECT pix.fit_metadata({arguments})", said)
     assert extracted.value("SELECT count(*) FROM pix.models") == 3
 
 
@@ -271,16 +271,16 @@ def test_only_what_has_metadata_is_extended(db):
         ("PX152", "'mini_inception'", "has no metadata"),
         ("PX152", "NULL", "has no metadata"),
     ):
-        refuses(db, sqlstate, f"SELECT pix.extend_metadata({name})", said)
+        refuses(db, sqlstate, f"SELECT pix.refresh_metadata({name})", said)
 
 
 def test_only_admins_make_models(shop):
-    shop.ask("SELECT pix.add_metadata('more')")
+    shop.ask("SELECT pix.fit_metadata('more')")
     for role in ("rita", "adam"):
         for call in ("add_metadata('other')", "extend_metadata('more')"):
             with pytest.raises(psycopg2.errors.InsufficientPrivilege):
                 shop.query(f"SELECT pix.{call}", role=role)
-        assert shop.value("SELECT count(*) FROM pix.metadata_designs", role=role) == 1
+        assert shop.value("SELECT count(*) FROM pix.metadata_models", role=role) == 1
 
 
 def test_command(shop):
@@ -290,7 +290,7 @@ def test_command(shop):
         "more: 2 numbers of metadata appended to the mini_inception features of 60 items\n"
         "  no items have anything in common in: related\n"
     )
-    assert shop.ask("SELECT weight, terms, fields FROM pix.metadata_designs") == [(0.5, 256, ["price", "related"])]
+    assert shop.ask("SELECT weight, terms, fields FROM pix.metadata_models") == [(0.5, 256, ["price", "related"])]
     refused = shop.pix("model", "add-metadata", "more", "--base", "nothing", check=False)
     assert refused.returncode == 1
     assert "'nothing' is not known" in refused.stderr
@@ -307,16 +307,16 @@ def test_values_that_are_odd(extracted):
     deep = "[" * 5000 + '"a"' + "]" * 5000
     extracted.ask("UPDATE pix.items SET categories = %s::jsonb WHERE item_id = %s", (deep, ids[0]))
     extracted.ask("UPDATE pix.items SET related = '7' WHERE item_id = %s", (ids[1],))
-    design = extracted.value("SELECT design FROM pix.add_metadata('more')")
+    design = extracted.value("SELECT design FROM pix.fit_metadata('more')")
     assert design["blocks"][2]["values"] == ["a", "b"]
     assert design["empty"] == ["related", "title"]
     missing = {item_id for item_id, vector in vectors(extracted, "more").items() if vector[289]}
     assert missing == set(ids[:5])
-    fails_with(extracted, "PX077", "SELECT pix.add_metadata('more', fields => '{{price}}')")
+    fails_with(extracted, "PX003", "SELECT pix.fit_metadata('more', fields => '{{price}}')")
 
 
 def test_older_versions_take_it_for_loaded_features(shop):
-    shop.ask("SELECT pix.add_metadata('more', fields => '{brand}')")
+    shop.ask("SELECT pix.fit_metadata('more', fields => '{brand}')")
     before = vectors(shop, "more")
     shop.forget_sessions()
     migrate(shop.dsn(), "0006")

@@ -10,18 +10,18 @@ from tests.server.test_clusters import refuses
 from tests.server.test_features import fails_with
 
 CALL = (
-    "CALL pix.select_models('first', sizes => '{10,20}', balance => '{none,class_weight}', "
+    "CALL pix.select_algorithms('first', sizes => '{10,20}', balance => '{none,class_weight}', "
     "algorithms => '{logistic,svm,nearest}', repeats => 2, chunk_size => %s)"
 )
 RESULTS = (
     "SELECT user_id, size, repeat, balance, algorithm, test_auc, cv_auc, parameters, reason "
-    "FROM pix.model_selection_results ORDER BY 1, 2, 3, 4, 5"
+    "FROM pix.algorithm_selection_results ORDER BY 1, 2, 3, 4, 5"
 )
 
 
 RULES = (
-    "SELECT priority, algorithm, min_votes, max_votes, min_share, max_share, reason "
-    "FROM pix.learn_model_policy('first', 2)"
+    "SELECT priority, algorithm, min_votes, max_votes, min_fraction, max_fraction, reason "
+    "FROM pix.fit_algorithm_rules('first', 2)"
 )
 
 
@@ -50,7 +50,7 @@ def test_results(selected):
         else:
             assert size == 10
     ranking = selected.ask(
-        "SELECT size, rank, algorithm, users, mean_auc, low, high, gap FROM pix.model_ranking "
+        "SELECT size, rank, algorithm, users, mean_auc, low, high, gap FROM pix.algorithm_ranking "
         "WHERE run = 'first' AND users > 0 ORDER BY size, rank", role="rita",
     )  # fmt: skip
     assert len(ranking) == 2 * 5
@@ -75,23 +75,23 @@ def test_stopped_and_taken_up(selected, voters, until):
         (pid,) = cursor.fetchone()
     with ThreadPoolExecutor(1) as pool:
         work = pool.submit(running.cursor().execute, CALL, (2,))
-        until(voters, "SELECT count(DISTINCT (user_id, size, repeat)) >= 4 FROM pix.model_selection_results")
+        until(voters, "SELECT count(DISTINCT (user_id, size, repeat)) >= 4 FROM pix.algorithm_selection_results")
         voters.query("SELECT pg_terminate_backend(%s)", (pid,), role=None)
         with pytest.raises(psycopg2.Error):
             work.result()
     done = voters.ask(RESULTS)
     assert 0 < len(done) < VOTERS * 24
-    assert voters.value("SELECT count(*) FROM pix.model_selection_tasks") == VOTERS * 4 - len(done) // 6
+    assert voters.value("SELECT count(*) FROM pix_internal.algorithm_selection_tasks") == VOTERS * 4 - len(done) // 6
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda _: voters.query(CALL, (7,)), range(2)))
     assert voters.ask(RESULTS) == selected.ask(RESULTS)
-    assert voters.value("SELECT count(*) FROM pix.model_selection_tasks") == 0
+    assert voters.value("SELECT count(*) FROM pix_internal.algorithm_selection_tasks") == 0
 
 
 def test_another_question_needs_another_name(selected):
-    error = fails_with(selected, "PX140", "CALL pix.select_models('first', sizes => '{10}')")
+    error = fails_with(selected, "PX140", "CALL pix.select_algorithms('first', sizes => '{10}')")
     assert "drop_model_selection('first')" in error.diag.message_hint
-    assert selected.ask("SELECT pix.drop_model_selection('first'), pix.drop_model_selection('gone')") == [(True, False)]
+    assert selected.ask("SELECT pix.drop_algorithm_selection('first'), pix.drop_algorithm_selection('gone')") == [(True, False)]
     for table in ("model_selections", "model_selection_results", "model_selection_tasks"):
         assert selected.value(f"SELECT count(*) FROM pix.{table}") == 0
     command = ("users", "select", "first", "--size", 10, "--algorithm", "nearest", "--balance", "none", "--repeats", 1)
@@ -118,26 +118,26 @@ def test_rules_are_learned(selected):
     shown = selected.pix("users", "policy", "--learn", "first", "--min-users", 2)
     assert f"{len(rows)} rules learned" in shown.stderr
     assert "15" in shown.stdout
-    assert selected.ask("SELECT count(*) FROM pix.learn_model_policy('first', 100)") == [(0,)]
+    assert selected.ask("SELECT count(*) FROM pix.fit_algorithm_rules('first', 100)") == [(0,)]
 
 
 BAD_CALLS = [
-    ("CALL pix.select_models(NULL)", "PX140", "named NULL"),
-    ("CALL pix.select_models('x', sizes => '{5}')", "PX128", "from 6 to 1,900"),
-    ("CALL pix.select_models('x', sizes => '{}')", "PX128", "6 to 1,900"),
-    ("CALL pix.select_models('x', sizes => '{29}')", "PX134", "more votes"),
-    ("CALL pix.select_models('x', repeats => 0)", "PX128", "repeats"),
-    ("CALL pix.select_models('x', balance => '{heavy}')", "PX135", "'heavy'"),
-    ("CALL pix.select_models('x', algorithms => '{hierarchical}')", "PX133", "'hierarchical'"),
-    ("CALL pix.select_models('x', algorithms => NULL)", "PX133", "NULL"),
-    ("CALL pix.select_models('x', search => 'wild')", "PX135", "'wild'"),
-    ("CALL pix.select_models('x', users => '{nobody}', sizes => '{10}')", "PX134", "more votes"),
-    ("SELECT * FROM pix.learn_model_policy('x')", "PX140", "no run 'x'"),
+    ("CALL pix.select_algorithms(NULL)", "PX140", "named NULL"),
+    ("CALL pix.select_algorithms('x', sizes => '{5}')", "PX003", "from 6 to 1,900"),
+    ("CALL pix.select_algorithms('x', sizes => '{}')", "PX003", "6 to 1,900"),
+    ("CALL pix.select_algorithms('x', sizes => '{29}')", "PX134", "more votes"),
+    ("CALL pix.select_algorithms('x', repeats => 0)", "PX003", "repeats"),
+    ("CALL pix.select_algorithms('x', balance => '{heavy}')", "PX003", "'heavy'"),
+    ("CALL pix.select_algorithms('x', algorithms => '{hierarchical}')", "PX133", "'hierarchical'"),
+    ("CALL pix.select_algorithms('x', algorithms => NULL)", "PX133", "NULL"),
+    ("CALL pix.select_algorithms('x', search => 'wild')", "PX003", "'wild'"),
+    ("CALL pix.select_algorithms('x', users => '{nobody}', sizes => '{10}')", "PX134", "more votes"),
+    ("SELECT * FROM pix.fit_algorithm_rules('x')", "PX140", "no run 'x'"),
     ("SELECT * FROM pix.evaluate_recommenders('x', '{magic}')", "PX133", "'magic'"),
-    ("SELECT * FROM pix.evaluate_recommenders('x', '{}')", "PX128", "No recommender"),
-    ("SELECT * FROM pix.evaluate_recommenders('x', split => 'half')", "PX128", "split"),
-    ("SELECT * FROM pix.evaluate_recommenders('x', k => 0)", "PX128", "k must be from 1 to 1,000, not 0"),
-    ("SELECT * FROM pix.evaluate_recommenders('x', test_share => 1)", "PX128", "test_share"),
+    ("SELECT * FROM pix.evaluate_recommenders('x', '{}')", "PX003", "No recommender"),
+    ("SELECT * FROM pix.evaluate_recommenders('x', split => 'half')", "PX003", "split"),
+    ("SELECT * FROM pix.evaluate_recommenders('x', k => 0)", "PX003", "k must be from 1 to 1,000, not 0"),
+    ("SELECT * FROM pix.evaluate_recommenders('x', test_fraction => 1)", "PX003", "test_fraction"),
     ("SELECT * FROM pix.evaluate_recommenders('')", "PX140", "named"),
 ]
 
@@ -146,7 +146,7 @@ def test_bad_calls(voters):
     for call, sqlstate, said in BAD_CALLS:
         error = fails_with(voters, sqlstate, call)
         assert said in f"{error} {error.diag.message_hint}", call
-    assert voters.ask("SELECT count(*) FROM pix.model_selections") == [(0,)]
+    assert voters.ask("SELECT count(*) FROM pix.algorithm_selections") == [(0,)]
 
 
 class TestEvaluation:
@@ -159,11 +159,11 @@ class TestEvaluation:
         )
         rows = voters.ask(
             f"SELECT {self.COLUMNS} FROM pix.evaluate_recommenders('first', %s, %s, k => 5)",
-            (["ladder", "nearest", "popularity", "random"], split),
+            (["rules", "nearest", "popularity", "random"], split),
         )
         found = {(name, metric): value for name, metric, value, *_ in rows}
         assert len(rows) == 4 * 5
-        assert found["ladder", "auc"] > found["random", "auc"] + 0.2
+        assert found["rules", "auc"] > found["random", "auc"] + 0.2
         assert found["nearest", "auc"] > 0.9
         assert found["random", "auc"] == pytest.approx(0.5, abs=0.3)
         assert found["popularity", "coverage"] < found["random", "coverage"]
@@ -211,7 +211,7 @@ def test_items_that_are_like_nothing_else(voters):
     voters.ask("SELECT pix.pack_features()")
     voters.query("CALL pix.build_neighbor_graph('clouds', 5)")
     ((item, title, deviations, share),) = voters.ask(
-        "SELECT item_id, title, deviations, share_nearer FROM pix.item_anomalies ORDER BY mean_distance DESC LIMIT 1",
+        "SELECT item_id, title, deviations, fraction_nearer FROM pix.item_anomalies ORDER BY mean_distance DESC LIMIT 1",
         role="rita",
     )
     assert (item, title, share) == ("odd", "An anvil", 1)

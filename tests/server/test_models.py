@@ -41,7 +41,7 @@ def test_shipped_model(bare):
     assert "default" in listed
     size = bare.value("SELECT size_bytes FROM pix.models")
     assert size == SHIPPED["mini_inception"].stat().st_size
-    assert bare.value("SELECT sum(octet_length(content)) FROM pix.model_parts") == size
+    assert bare.value("SELECT sum(octet_length(content)) FROM pix_internal.model_parts") == size
 
 
 def test_frozen_graphdef(db, graphdef):
@@ -111,7 +111,7 @@ def test_output_that_is_no_vector(db, tmp_path):
     assert "not one vector" in error
     assert "[PX023]" in error
     assert db.value("SELECT count(*) FROM pix.models") == 1
-    assert db.value("SELECT count(DISTINCT checksum) FROM pix.model_parts") == 1
+    assert db.value("SELECT count(DISTINCT checksum) FROM pix_internal.model_parts") == 1
 
 
 def test_earlier_layer(db, graphdef):
@@ -137,7 +137,7 @@ def test_proposals_are_told(db, graphdef):
 
 
 def test_wrong_scaling_is_caught(db, graphdef):
-    """Scaled to a hundredth of what it expects, the network sees grey."""
+    """Scaled to a hundredth of what it expects, the network sees gray."""
     error = refuses(db, "x", "--graphdef", graphdef, "--mean", 127.5, "--std", 32512.5)
     assert "does not tell pictures apart" in error
     assert "[PX025]" in error
@@ -179,7 +179,7 @@ def test_classes_do_not_replace_a_trained_classifier(extracted, boots, tmp_path)
     extracted.pix("model", "import", "torch", "--onnx", path, "--labels", tmp_path / "labels.txt")
     with pytest.raises(psycopg2.Error, match="came with a network") as caught:
         extracted.query("SELECT pix.train_classifier('torch', 'heel')")
-    assert caught.value.pgcode == "PX077"
+    assert caught.value.pgcode == "PX003"
 
 
 def test_onnx_files(db, tmp_path):
@@ -227,13 +227,13 @@ def test_options_out_of_range(db, tmp_path):
 
 
 def test_keras_file(db, tmp_path):
-    keras_classifier().save(tmp_path / "colours.keras")
+    keras_classifier().save(tmp_path / "colors.keras")
     (tmp_path / "labels.txt").write_text("\n".join(COLOURS))
     said = db.pix(
-        "model", "import", "colours", "--keras", tmp_path / "colours.keras", "--labels", tmp_path / "labels.txt"
+        "model", "import", "colors", "--keras", tmp_path / "colors.keras", "--labels", tmp_path / "labels.txt"
     ).stdout
-    assert "colours: 12 features a picture, engines agree to " in said
-    assert "classifier colours: 4 classes" in said
+    assert "colors: 12 features a picture, engines agree to " in said
+    assert "classifier colors: 4 classes" in said
     assert "no file" in refuses(db, "x", "--keras", tmp_path / "nope.keras")
 
 
@@ -251,7 +251,7 @@ def test_import_under_the_same_name_makes_features_stale(extracted, tmp_path):
     said = extracted.pix("model", "import", "mini_inception", "--onnx", path).stdout
     assert "60 features are stale now" in said
     assert extracted.query(PROGRESS) == [(0, 60, 60)]
-    assert extracted.value("SELECT count(DISTINCT checksum) FROM pix.model_parts") == 1
+    assert extracted.value("SELECT count(DISTINCT checksum) FROM pix_internal.model_parts") == 1
     extracted.query("CALL pix.extract_features()")
     assert extracted.query(PROGRESS) == [(60, 0, 0)]
     assert extracted.value("SELECT max(octet_length(vector)) FROM pix.features") == 12
@@ -274,7 +274,7 @@ def test_default_and_drop(extracted, tmp_path):
     assert extracted.value("SELECT value FROM pix.settings WHERE key = 'default_model'") == "tiny"
     assert extracted.pix("model", "drop", "mini_inception").stdout == "60 features removed\n"
     assert extracted.value("SELECT count(*) FROM pix.features") == 0
-    assert extracted.value("SELECT count(DISTINCT checksum) FROM pix.model_parts") == 1
+    assert extracted.value("SELECT count(DISTINCT checksum) FROM pix_internal.model_parts") == 1
     assert "not known" in extracted.pix("model", "drop", "mini_inception", check=False).stderr
     with pytest.raises(psycopg2.Error) as caught:
         extracted.query("SELECT pix.drop_model(NULL)")

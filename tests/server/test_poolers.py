@@ -15,7 +15,7 @@ from threading import Event
 import psycopg2
 import pytest
 
-from pixload.cluster import UNPRIVILEGED_USER, Cluster
+from pixload.private_server import UNPRIVILEGED_USER, PrivateServer
 from pixload.commands.nearest import percent
 from pixload.database import Database
 from pixload.watching import run_watched
@@ -199,7 +199,7 @@ def test_loads_side_by_side(pooler, tmp_path):
 
 def test_work_goes_on_where_the_pool_has_no_session_to_watch_it(bare):
     with pgbouncer(bare, default_pool_size=1, query_wait_timeout=1) as pooler:
-        database = Database(pooler.dsn("ada"), Cluster(pooler.folder))
+        database = Database(pooler.dsn("ada"), PrivateServer(pooler.folder))
         looks = []
 
         def look(watching, mark: str) -> int:

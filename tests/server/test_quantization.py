@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pixelplum.core.quantization import neighbour_overlap
+from pixelplum.core.quantization import neighbor_overlap
 from pixelplum.core.vectors import from_bytes
 from tests.server.test_features import fails_with
 from tests.unit.graphs import torch_like_onnx
@@ -25,14 +25,14 @@ def quantized(extracted):
 
 
 def test_report_is_what_the_features_say(quantized):
-    """All 60 pictures are compared: their neighbours can be counted again."""
+    """All 60 pictures are compared: their neighbors can be counted again."""
     ((source, calibrated, compared, overlap),) = quantized.query(
         "SELECT quantized_from, calibrated_on, compared_on, overlap FROM pix.quantizations", role="rita"
     )
     assert (source, calibrated, compared) == ("mini_inception", 30, 60)
     quantized.query("CALL pix.extract_features('mini_int8')")
     before, after = features(quantized, "mini_inception"), features(quantized, "mini_int8")
-    assert overlap == pytest.approx(neighbour_overlap(before, after, 10), abs=0.01)
+    assert overlap == pytest.approx(neighbor_overlap(before, after, 10), abs=0.01)
     assert overlap >= 0.9
     assert not np.array_equal(before, after)
     assert (
@@ -65,7 +65,7 @@ def test_accuracy_of_a_classifier_is_compared(extracted, boots):
     )
     assert before == pytest.approx(measured)
     assert 0 <= after <= 1
-    for part in ("ten nearest neighbours", "accuracy of heels", "ms a picture", "MB of memory"):
+    for part in ("ten nearest neighbors", "accuracy of heels", "ms a picture", "MB of memory"):
         assert part in said
 
 
@@ -73,11 +73,11 @@ def test_too_small_an_overlap_is_refused(extracted, tmp_path):
     """Four features that hardly differ between pictures do not survive eight bits."""
     extracted.pix("model", "import", "torch", "--onnx", torch_like_onnx(tmp_path / "torch.onnx"))
     error = fails_with(extracted, "PX080", "SELECT pix.quantize_model('torch', 'torch_int8', calibrate => 1)")
-    assert "% of the ten nearest neighbours" in str(error)
+    assert "% of the ten nearest neighbors" in str(error)
     assert "force" in error.diag.message_hint
     assert extracted.value("SELECT count(*) FROM pix.models WHERE model_name = 'torch_int8'") == 0
     assert extracted.value("SELECT count(*) FROM pix.quantizations") == 0
-    assert extracted.value("SELECT count(DISTINCT checksum) FROM pix.model_parts") == 2
+    assert extracted.value("SELECT count(DISTINCT checksum) FROM pix_internal.model_parts") == 2
     forced = extracted.pix("model", "quantize", "torch", "--as", "torch_int8", "--calibrate", 1, "--force").stdout
     assert forced.startswith("torch_int8: ")
     assert extracted.value("SELECT overlap < 0.9 FROM pix.quantizations")
@@ -102,10 +102,10 @@ def test_bad_input(quantized, tmp_path):
         "'mini_inception', 'x', calibrate => 1001",
         "'mini_int8', 'x'",
     ):
-        fails_with(quantized, "PX077", f"SELECT pix.quantize_model({arguments})")
+        fails_with(quantized, "PX003", f"SELECT pix.quantize_model({arguments})")
     fails_with(quantized, "PX020", "SELECT pix.quantize_model('nope', 'x')")
     quantized.pix("model", "import", "other", "--onnx", torch_like_onnx(tmp_path / "torch.onnx"))
-    error = fails_with(quantized, "PX077", "SELECT pix.quantize_model('mini_inception', 'other')")
+    error = fails_with(quantized, "PX003", "SELECT pix.quantize_model('mini_inception', 'other')")
     assert "not replaced" in str(error)
     quantized.query(
         "DELETE FROM pix.images WHERE item_id > (SELECT item_id FROM pix.images ORDER BY 1 OFFSET 9 LIMIT 1)"

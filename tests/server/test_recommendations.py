@@ -58,22 +58,22 @@ def test_filters(known):
         return int(name[1:])
 
     for options, only in (
-        (", filter_brand => 'brand 3'", lambda name: number(name) % 7 == 3),
-        (", max_price => 20, min_price => 10", lambda name: 10 <= number(name) % 100 <= 20),
-        (", min_price => 50", lambda name: number(name) % 100 >= 50),
-        (", candidates => '{c0001,c0002,c0003,nothing}'", lambda name: name in ("c0001", "c0002", "c0003")),
+        (", filter => pix.items_where(brand => 'brand 3')", lambda name: number(name) % 7 == 3),
+        (", filter => pix.items_where(max_price => 20, min_price => 10)", lambda name: 10 <= number(name) % 100 <= 20),
+        (", filter => pix.items_where(min_price => 50)", lambda name: number(name) % 100 >= 50),
+        (", filter => pix.items_where(only_ids => '{c0001,c0002,c0003,nothing}')", lambda name: name in ("c0001", "c0002", "c0003")),
     ):
         agree(page(db, options), expected(db, vectors, only=only))
     best = [item for item, _ in page(db)]
-    rest = [item for item, _ in db.ask(PAGE.format(', "exclude" => %s'), (best[:3],), role="adam")]
+    rest = [item for item, _ in db.ask(PAGE.format(", filter => pix.items_where(except_ids => %s)"), (best[:3],), role="adam")]
     assert rest[:7] == best[3:]
     db.ask("SELECT pix.fit_clusters('groups', 'clouds', k => 3)")
     inside = dict(db.ask("SELECT item_id, cluster FROM pix.cluster_members"))
     agree(
-        page(db, ", filter_clustering => 'groups', filter_cluster => 2"),
+        page(db, ", filter => pix.items_where(clustering => 'groups', cluster => 2)"),
         expected(db, vectors, only=lambda name: inside[name] == 2),
     )
-    assert page(db, ", filter_brand => 'no brand'") == []
+    refuses(db, "PX004", PAGE.format(", filter => pix.items_where(brand => 'no brand')"), "no brand")
 
 
 def test_opinions_are_not_recommended(voters):
@@ -111,7 +111,7 @@ def test_with_an_index(voters):
             found = page(voters, f", '{algorithm}', index_name => '{method}'")
             assert len(found) == 10
             assert len(exact & {item for item, _ in found}) >= (3 if algorithm == "svm" else 8), (method, algorithm)
-        assert len(page(voters, f", index_name => '{method}', filter_brand => 'brand 3'")) == 10
+        assert len(page(voters, f", index_name => '{method}', filter => pix.items_where(brand => 'brand 3')")) == 10
 
 
 def test_diversity(voters):
@@ -204,10 +204,10 @@ class TestForAll:
 
 
 BAD_CALLS = [
-    ("'u0', 0", "PX128", "k is 0"), ("'u0', NULL", "PX128", "k is NULL"), ("NULL", "PX120", "user_id"),
-    ("'u0', diversity => 1.5", "PX128", "diversity is 1.5"), ("'u0', diversity => 'NaN'", "PX128", "diversity is NaN"),
+    ("'u0', 0", "PX003", "k is 0"), ("'u0', NULL", "PX003", "k is NULL"), ("NULL", "PX003", "user_id"),
+    ("'u0', diversity => 1.5", "PX003", "diversity is 1.5"), ("'u0', diversity => 'NaN'", "PX003", "diversity is NaN"),
     ("'u0', algorithm => 'magic'", "PX133", "'magic'"), ("'u0', index_name => 'none'", "PX090", "'none'"),
-    ("'u0', model_name => 'none'", "PX020", "'none'"), ("'u0', filter_cluster => 1", "PX101", "clustering"),
+    ("'u0', model_name => 'none'", "PX020", "'none'"), ("'u0', filter => pix.items_where(cluster => 1)", "PX003", "clustering"),
     ("'u0', algorithm => 'hierarchical'", "PX137", "not been learned"),
     ("'u0', index_name => 'far'", "PX092", "euclidean"),
 ]  # fmt: skip
@@ -231,7 +231,7 @@ def test_odd_names(voters):
 @pytest.mark.slow
 def test_a_million_votes_of_one_user(voters):
     """On each of two thousand items, again and again; written as a restore would."""
-    votes = 100_000 if voters.server.is_cluster else 1_000_000
+    votes = 100_000 if voters.server.is_distributed else 1_000_000
     voters.query("INSERT INTO pix.users (user_id) VALUES ('busy')")
     voters.query(
         "INSERT INTO pix.interactions (user_id, item_id, signal, value, voted_at) "
@@ -268,6 +268,6 @@ def test_next_item_shows_what_the_model_likes(voters):
     assert all(scores == sorted(scores, reverse=True) for scores in by_cluster.values())
     # Of somebody without votes, what users like on the whole is wanted, once that is known.
     typical = voters.ask("SELECT item_id FROM pix.next_items('new', 3, 'random', seed => 3)", role="adam")
-    voters.ask("SELECT pix.learn_tastes()")
+    voters.ask("SELECT pix.fit_common_taste()")
     pooled = voters.ask("SELECT item_id FROM pix.next_items('newer', 3, 'random', seed => 3)", role="adam")
     assert typical != pooled

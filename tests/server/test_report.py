@@ -181,23 +181,23 @@ def test_hovering_and_clicking(chromium, mapped, page_file):
     assert page.errors() == []
 
 
-def test_colours_and_legend(chromium, page_file):
+def test_colors_and_legend(chromium, page_file):
     page = Page(chromium, page_file)
-    colour = Select(page.one("#colour"))
-    assert {"cluster", "heel", "shaft", "style"} <= {option.text for option in colour.options}
-    colours = "return [...Bokeh.documents[0].all_models].find((m) => m.name === 'items').data.%s"
-    by_cluster = page.run(colours % "color")
+    color = Select(page.one("#color"))
+    assert {"cluster", "heel", "shaft", "style"} <= {option.text for option in color.options}
+    colors = "return [...Bokeh.documents[0].all_models].find((m) => m.name === 'items').data.%s"
+    by_cluster = page.run(colors % "color")
     assert len(set(by_cluster)) == 6
-    colour.select_by_visible_text("heel")
-    assert page.run(colours % "color") != by_cluster
+    color.select_by_visible_text("heel")
+    assert page.run(colors % "color") != by_cluster
     names = {chip.text.split(" (")[0].strip() for chip in page.all("#legend button")}
-    assert names == set(page.run(colours % "group"))
+    assert names == set(page.run(colors % "group"))
     page.all("#legend button")[0].click()
-    assert len(set(page.run(colours % "alpha"))) == 2
+    assert len(set(page.run(colors % "alpha"))) == 2
     pressed = page.all("#legend button[aria-pressed=true]")
     assert len(pressed) == 1
     pressed[0].click()
-    assert set(page.run(colours % "alpha")) == {1}
+    assert set(page.run(colors % "alpha")) == {1}
 
 
 def test_by_keyboard(chromium, page_file):
@@ -256,7 +256,7 @@ def test_likes_and_regrets(chromium, mapped, tmp_path):
     mapped.pix("report", path, role="rita")
     assert "There are no votes yet" in Page(chromium, path).one("main").text
     for policy in ("thompson", "random"):
-        mapped.ask("SELECT pix.simulate(%s, 'heel', 2, 5, liked_labels => 1, keep => true)", (policy,))
+        mapped.ask("SELECT pix.simulate(%s, pix.users_who_like('heel', 2, liked_labels => 1), 5, keep => true)", (policy,))
     mapped.pix("report", path, role="rita")
     page = Page(chromium, path)
     assert page.errors() == []
@@ -281,7 +281,7 @@ def test_what_the_network_sees(chromium, mapped, tmp_path):
 def test_failures_a_chosen_number_and_levels(chromium, mapped, tmp_path):
     mapped.ask("INSERT INTO pix.images (item_id, content) VALUES ('broken', 'no picture')")
     mapped.ask("CALL pix.extract_features()")
-    mapped.ask("SELECT pix.fit_clusters('tree', algorithm => 'hierarchical', k => NULL, max_k => 6)")
+    mapped.ask("SELECT pix.fit_clusters('tree', algorithm => 'ward', k => NULL, max_k => 6)")
     mapped.pix("report", tmp_path / "report.html")
     page = Page(chromium, tmp_path / "report.html")
     said = page.one("main").text

@@ -13,7 +13,7 @@ ROLES = ("rita", "adam", "ada")
 DENIED = psycopg2.errors.InsufficientPrivilege
 
 OPENED = (
-    "models", "model_parts", "packs", "feature_blocks", "indexes", "index_parts", "clusterings", "clustering_designs",
+    "models", "model_parts", "packs", "feature_blocks", "indexes", "index_parts", "clusterings", "clustering_states",
     "clusters", "projections", "maps", "metadata_designs", "quantizations", "classifiers", "classifier_classes",
     "user_models", "tastes",
 )  # fmt: skip
@@ -92,7 +92,7 @@ def admins_write_nothing_that_is_opened(db) -> None:
             denied(db, sql, *ROLES)
         columns = "(model_name, checksum) VALUES ('x', 'y')" if table == "models" else "DEFAULT VALUES"
         denied(db, f"INSERT INTO pix.{table} {columns}", *ROLES)
-    for column in ("packed_in", "block", "block_row"):
+    for column in ("packed_in", "block", "position"):
         denied(db, f"UPDATE pix.features SET {column} = 1", *ROLES)
         denied(
             db,
@@ -100,7 +100,7 @@ def admins_write_nothing_that_is_opened(db) -> None:
             *ROLES,
         )
     for call in ("'x', 0, 'x'", "repeat('a', 64), -1, 'x'", "repeat('a', 64), 0, ''", "NULL, 0, 'x'"):
-        fails_with(db, "PX022", f"SELECT pix._store_model_part({call})", role="ada")
+        fails_with(db, "PX022", f"SELECT pix.store_model_part({call})", role="ada")
 
 
 def no_files(db) -> None:
@@ -154,7 +154,7 @@ def no_locks(db) -> None:
 def rights_are_taken_back(db) -> None:
     db.query(
         "GRANT EXECUTE ON FUNCTION pix.pack_features TO pix_reader, PUBLIC;"
-        "GRANT INSERT, UPDATE ON pix.model_parts TO pix_admin;"
+        "GRANT INSERT, UPDATE ON pix_internal.model_parts TO pix_admin;"
         "GRANT UPDATE (block) ON pix.features TO pix_admin; GRANT SELECT ON pix.items TO PUBLIC;"
         "GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA pix TO pix_reader",
         role=None,

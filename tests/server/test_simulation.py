@@ -20,10 +20,13 @@ def tasteful(shop):
 
 
 def simulate(db, policy: str, **options) -> dict:
-    given = "".join(f", {name} => %({name})s" for name in options)
+    of_users, others = (
+        "".join(f", {name} => %({name})s" for name in options if (name in ("users", "taste_groups")) == is_theirs)
+        for is_theirs in (True, False)
+    )
     columns = "simulation_id, prior, users, likes, likes_error"
     ((number, prior, users, likes, error),) = db.ask(
-        f"SELECT {columns} FROM pix.simulate(%(policy)s, 'shelf', liked_labels => 1{given})",
+        f"SELECT {columns} FROM pix.simulate(%(policy)s, pix.users_who_like('shelf', liked_labels => 1{of_users}){others})",
         {"policy": policy} | options,
     )
     curve = db.ask("SELECT likes, regret FROM pix.regret_curves WHERE simulation_id = %s ORDER BY vote", (number,))
@@ -31,7 +34,7 @@ def simulate(db, policy: str, **options) -> dict:
 
 
 def test_learning_pays(tasteful):
-    users, votes = (4, 6) if tasteful.server.is_cluster else (40, 12)
+    users, votes = (4, 6) if tasteful.server.is_distributed else (40, 12)
     found = {policy: simulate(tasteful, policy, users=users, votes=votes) for policy in ("thompson", "random")}
     for result in found.values():
         assert len(result["curve"]) == votes
@@ -41,7 +44,7 @@ def test_learning_pays(tasteful):
         assert list(regrets) == sorted(regrets)
         # Likes are those that were possible, 9 of 10, without those that were missed, but for chance.
         assert likes[-1] + regrets[-1] == pytest.approx(0.9 * votes, abs=5 * votes**0.5 * 0.3 / users**0.5)
-    if not tasteful.server.is_cluster:
+    if not tasteful.server.is_distributed:
         difference = found["thompson"]["likes"] - found["random"]["likes"]
         assert difference > 3 * math.hypot(found["thompson"]["error"], found["random"]["error"])
 
@@ -66,7 +69,7 @@ def test_nothing_stays_unless_it_is_to_be_kept(tasteful):
 
 
 def test_users_who_share_tastes_make_priors_useful(tasteful):
-    users = 3 if tasteful.server.is_cluster else 30
+    users = 3 if tasteful.server.is_distributed else 30
     simulate(tasteful, "random", users=users, votes=6, taste_groups=1, keep=True, seed=1)
     tasteful.ask("SELECT pix.refresh_priors()")
     pooled, flat = (
@@ -79,7 +82,7 @@ def test_users_who_share_tastes_make_priors_useful(tasteful):
 
 def test_what_goes_wrong_is_not_passed_over(tasteful):
     tasteful.ask("INSERT INTO pix.settings VALUES ('half_life_days', 'long')")
-    refuses(tasteful, "PX028", "SELECT pix.simulate('random', 'shelf', 2, 3, liked_labels => 1)", "half_life_days")
+    refuses(tasteful, "PX028", "SELECT pix.simulate('random', pix.users_who_like('shelf', 2, 1), 3)", "half_life_days")
     assert tasteful.ask("SELECT count(*) FROM pix.simulations") == [(0,)]
 
 
@@ -91,10 +94,10 @@ def test_users_who_run_out_of_items(tasteful):
 
 
 def test_truths(shop):
-    ((likes,),) = shop.ask("SELECT likes FROM pix.simulate('random', 'brand', 2, 4, liked_labels => 1)")
+    ((likes,),) = shop.ask("SELECT likes FROM pix.simulate('random', pix.users_who_like('brand', 2, 1), 4)")
     assert 0 <= likes <= 4
     shop.ask("UPDATE pix.items SET attributes = jsonb_build_object('heel', right(item_id, 1))")
-    assert shop.ask("SELECT label_set FROM pix.simulate('greedy', 'heel', 2, 3, flipped => 0)") == [("heel",)]
+    assert shop.ask("SELECT label_set FROM pix.simulate('greedy', pix.users_who_like('heel', 2, flipped => 0), 3)") == [("heel",)]
     said = shop.pix("bandit", "simulate", "ucb1", "--truth", "heel", "--users", 2, "--votes", 3).stdout
     assert said.startswith("ucb1, flat prior: ")
 
@@ -102,17 +105,18 @@ def test_truths(shop):
 @pytest.mark.parametrize(
     ("arguments", "sqlstate", "said"),
     [
-        ("'thomson', 'brand'", "PX122", "'thomson' is not known"),
-        ("'thompson', 'nothing'", "PX129", "'nothing' is no label set"),
-        ("'thompson', NULL", "PX129", "NULL is no label set"),
-        ("'thompson', 'brand', users => 1", "PX128", "users must be from 2 to 100,000, not 1"),
-        ("'thompson', 'brand', votes => 0", "PX128", "votes must be from 1 to 10,000, not 0"),
-        ("'thompson', 'brand', votes => NULL", "PX128", "votes must be from 1 to 10,000, not NULL"),
-        ("'thompson', 'brand', votes => 19, liked_labels => 1", "PX128", "more than the 18 items"),
-        ("'thompson', 'brand', seed => -1", "PX128", "seed must be 0 or more, not -1"),
-        ("'thompson', 'brand', flipped => 0.6", "PX128", "flipped must be from 0 to 0.5, not 0.6"),
-        ("'thompson', 'brand', liked_labels => 2", "PX128", "Nobody can like 2 of 2 labels"),
-        ("'thompson', 'brand', liked_labels => 1, clustering => 'gone'", "PX100", "'gone' is not known"),
+        ("'thomson', pix.users_who_like('brand')", "PX122", "'thomson' is not known"),
+        ("'thompson', pix.users_who_like('nothing')", "PX129", "'nothing' is no label set"),
+        ("'thompson', pix.users_who_like(NULL)", "PX129", "NULL is no label set"),
+        ("'thompson', NULL", "PX003", "users must be from 2 to 100,000, not NULL"),
+        ("'thompson', pix.users_who_like('brand', users => 1)", "PX003", "users must be from 2 to 100,000, not 1"),
+        ("'thompson', pix.users_who_like('brand'), votes => 0", "PX003", "votes must be from 1 to 10,000, not 0"),
+        ("'thompson', pix.users_who_like('brand'), votes => NULL", "PX003", "votes must be from 1 to 10,000, not NULL"),
+        ("'thompson', pix.users_who_like('brand', liked_labels => 1), votes => 19", "PX003", "more than the 18 items"),
+        ("'thompson', pix.users_who_like('brand'), seed => -1", "PX003", "seed must be from 0 to 1,000,000,000, not -1"),
+        ("'thompson', pix.users_who_like('brand', flipped => 0.6)", "PX003", "flipped must be from 0 to 0.5, not 0.6"),
+        ("'thompson', pix.users_who_like('brand', liked_labels => 2)", "PX003", "liked_labels must be from 1 to 1, not 2"),
+        ("'thompson', pix.users_who_like('brand', liked_labels => 1), clustering => 'gone'", "PX100", "'gone' is not known"),
     ],
 )
 def test_simulations_that_cannot_be(shop, arguments, sqlstate, said):
@@ -124,13 +128,13 @@ class TestEvaluation:
     @pytest.fixture
     def logged(self, tasteful):
         """A log of random suggestions, until clusters run out, and votes that answer none."""
-        simulate(tasteful, "random", users=4 if tasteful.server.is_cluster else 20, votes=14, keep=True)
+        simulate(tasteful, "random", users=4 if tasteful.server.is_distributed else 20, votes=14, keep=True)
         vote(tasteful, "ann", "s0-00", True)
         return tasteful
 
     def test_what_was_logged_is_worth_what_it_was(self, logged):
         rows = logged.query("SELECT estimator, value, low, high, effective_sample_size, mean_weight, events, users "
-                            "FROM pix.evaluate_policy('random')", role="rita")  # fmt: skip
+                            "FROM pix.compare_policies('{random}')", role="rita")  # fmt: skip
         ((mean, votes, users),) = logged.ask(
             "SELECT avg(greatest(value, 0)), count(*), count(DISTINCT user_id) FROM pix.interactions "
             "WHERE policy IS NOT NULL"
@@ -147,7 +151,7 @@ class TestEvaluation:
     def test_better_policies_are_seen_to_be_better(self, logged):
         rows = logged.ask("SELECT policy, estimator, value FROM pix.compare_policies()")
         assert len(rows) == 24
-        if not logged.server.is_cluster:
+        if not logged.server.is_distributed:
             values = {policy: value for policy, estimator, value in rows if estimator == "dr"}
             assert values["greedy"] > values["random"]
         assert logged.ask("SELECT DISTINCT policy FROM pix.compare_policies('{greedy}', 'random')") == [("greedy",)]
@@ -161,39 +165,39 @@ class TestEvaluation:
 
     def test_votes_without_propensities(self, logged):
         vote(logged, "bob", "s1-00", True, policy="by hand", clustering="shelves", cluster=1)
-        error = fails_with(logged, "PX127", "SELECT * FROM pix.evaluate_policy('greedy')")
+        error = fails_with(logged, "PX127", "SELECT * FROM pix.compare_policies('{greedy}')")
         assert "have no propensity, or one near 0, such as that on item 's1-00'" in str(error)
         assert "from_log" in error.diag.message_hint
-        assert len(logged.ask("SELECT * FROM pix.evaluate_policy('greedy', 'random')")) == 4
+        assert len(logged.ask("SELECT * FROM pix.compare_policies('{greedy}', 'random')")) == 4
         vote(logged, "eve", "s1-00", True, policy="never", clustering="shelves", cluster=1, propensity=0)
-        refuses(logged, "PX127", "SELECT * FROM pix.evaluate_policy('greedy', 'never')", "1 of 1 votes")
+        refuses(logged, "PX127", "SELECT * FROM pix.compare_policies('{greedy}', 'never')", "1 of 1 votes")
 
     def test_questions_that_have_no_answer(self, logged):
-        error = fails_with(logged, "PX127", "SELECT * FROM pix.evaluate_policy('greedy', 'ucb1')")
+        error = fails_with(logged, "PX127", "SELECT * FROM pix.compare_policies('{greedy}', 'ucb1')")
         assert "no votes on suggestions of policy 'ucb1'" in str(error)
         assert "It has some of: random" in error.diag.message_hint
-        refuses(logged, "PX122", "SELECT * FROM pix.evaluate_policy('best')", "'best' is not known")
+        refuses(logged, "PX122", "SELECT * FROM pix.compare_policies('{best}')", "'best' is not known")
         refuses(logged, "PX122", "SELECT * FROM pix.compare_policies('{greedy,NULL}')", "is not known")
-        refuses(logged, "PX128", "SELECT * FROM pix.compare_policies(NULL)", "NULL")
-        refuses(logged, "PX128", "SELECT * FROM pix.evaluate_policy('greedy', seed => -1)", "seed must be 0 or more")
-        refuses(logged, "PX128", "SELECT * FROM pix.evaluate_policy('greedy', prior => 'hierarchical')", "branches")
-        refuses(logged, "PX100", "SELECT * FROM pix.evaluate_policy('greedy', clustering => 'gone')", "'gone'")
+        refuses(logged, "PX003", "SELECT * FROM pix.compare_policies(NULL)", "policies must be")
+        refuses(logged, "PX003", "SELECT * FROM pix.compare_policies('{greedy}', seed => -1)", "seed must be 0 or more")
+        refuses(logged, "PX003", "SELECT * FROM pix.compare_policies('{greedy}', prior => 'tree')", "prior must be one of flat, pooled")
+        refuses(logged, "PX100", "SELECT * FROM pix.compare_policies('{greedy}', clustering => 'gone')", "'gone'")
         logged.ask("DELETE FROM pix.interactions")
-        hint = fails_with(logged, "PX127", "SELECT * FROM pix.evaluate_policy('greedy')").diag.message_hint
+        hint = fails_with(logged, "PX127", "SELECT * FROM pix.compare_policies('{greedy}')").diag.message_hint
         assert "pix.next_item" in hint
 
     def test_of_a_page_the_first_counts(self, shop):
         page = shop.ask("SELECT item_id, rank FROM pix.next_items('ann', 3, 'random') ORDER BY rank", role="adam")
         for item, rank in page:
             vote(shop, "ann", item, rank > 1)
-        found = shop.ask("SELECT events, value FROM pix.evaluate_policy('random') WHERE estimator = 'snips'")
+        found = shop.ask("SELECT events, value FROM pix.compare_policies('{random}') WHERE estimator = 'snips'")
         assert found == [(1, 0)]
 
     def test_suggestions_from_before_a_refit_do_not_count(self, shop):
         ((item,),) = shop.ask("SELECT item_id FROM pix.next_item('ann', 'random')", role="adam")
         vote(shop, "ann", item, True)
         shop.ask("UPDATE pix.clusterings SET fitted_at = now()", role=None)
-        refuses(shop, "PX127", "SELECT * FROM pix.evaluate_policy('random')", "no votes on suggestions from clustering")
+        refuses(shop, "PX127", "SELECT * FROM pix.compare_policies('{random}')", "no votes on suggestions from clustering")
 
     def test_an_item_that_is_suggested_again_is_another_event(self, shop):
         for liked in (None, None, None, True):
@@ -203,7 +207,7 @@ class TestEvaluation:
                 vote(shop, "ann", item, True)
             shop.ask("SELECT pix.count_skips('0')", role="adam")
             shop.ask("DELETE FROM pix.cluster_members WHERE item_id <> %s", (item,))
-        found = shop.ask("SELECT events, value FROM pix.evaluate_policy('random') WHERE estimator = 'ips'")
+        found = shop.ask("SELECT events, value FROM pix.compare_policies('{random}') WHERE estimator = 'ips'")
         assert found == [(4, 0.25)]
 
     def test_several_signals_for_one_suggestion_are_one_event(self, shop):
@@ -211,5 +215,5 @@ class TestEvaluation:
         for signal in ("view", "click", "cart"):
             vote(shop, "ann", item, signal=signal)
         assert shop.ask(
-            "SELECT DISTINCT events, users, value FROM pix.evaluate_policy('random') WHERE estimator = 'snips'"
+            "SELECT DISTINCT events, users, value FROM pix.compare_policies('{random}') WHERE estimator = 'snips'"
         ) == [(1, 1, pytest.approx(0.6))]

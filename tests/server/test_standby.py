@@ -7,7 +7,7 @@ from dataclasses import replace
 import psycopg2
 import pytest
 
-from pixload.cluster import Cluster
+from pixload.private_server import PrivateServer
 from tests.conftest import CHECKOUT, Clone, Server, fill_catalogue, let_vote, prepared
 from tests.server.test_features import fails_with
 
@@ -58,12 +58,12 @@ def fill(db, boots) -> None:
 
 @contextmanager
 def running(home):
-    cluster = Cluster(home)
-    cluster.start()
+    private_server = PrivateServer(home)
+    private_server.start()
     try:
-        yield cluster
+        yield private_server
     finally:
-        cluster.destroy()
+        private_server.destroy()
 
 
 def copy_server(source, target) -> None:

@@ -77,69 +77,69 @@ class TestTraining:
         )
         assert confusion == sorted(tuple(cell.values()) for cell in measured["confusion"])
 
-    def test_nothing_is_extracted_again(self, labelled):
-        labelled.query("UPDATE pix.images SET content = 'not a picture' WHERE false")
-        before = labelled.value("SELECT max(extracted_at) FROM pix.features")
-        labelled.query("SELECT pix.train_classifier('heels', 'heel')")
-        assert labelled.value("SELECT max(extracted_at) FROM pix.features") == before
+    def test_nothing_is_extracted_again(self, labeled):
+        labeled.query("UPDATE pix.images SET content = 'not a picture' WHERE false")
+        before = labeled.value("SELECT max(extracted_at) FROM pix.features")
+        labeled.query("SELECT pix.train_classifier('heels', 'heel')")
+        assert labeled.value("SELECT max(extracted_at) FROM pix.features") == before
 
-    def test_folds_and_balance(self, labelled):
-        row = labelled.query(
+    def test_folds_and_balance(self, labeled):
+        row = labeled.query(
             "SELECT items, left_out, parameters "
             "FROM pix.train_classifier('heels', 'heel', balanced => true, folds => 4)"
         )
         assert row == [(60, 0, {"balanced": True, "folds": 4, "penalty": row[0][2]["penalty"]})]
-        folds = labelled.query("SELECT items FROM pix.classifier_metrics WHERE evaluation LIKE 'fold %'")
+        folds = labeled.query("SELECT items FROM pix.classifier_metrics WHERE evaluation LIKE 'fold %'")
         assert len(folds) == 4
         assert sum(items for (items,) in folds) == 60
-        ranked = labelled.query(
+        ranked = labeled.query(
             "SELECT classifier, cross_validated_accuracy, usable FROM pix.classifier_ranking", role="rita"
         )
         assert (
             "heels",
-            labelled.value("SELECT avg(accuracy) FROM pix.classifier_metrics WHERE evaluation LIKE 'fold %'"),
+            labeled.value("SELECT avg(accuracy) FROM pix.classifier_metrics WHERE evaluation LIKE 'fold %'"),
             True,
         ) in ranked
 
-    def test_discriminant_analysis(self, labelled):
-        labelled.query("SELECT pix.train_classifier('heels', 'heel', algorithm => 'lda')")
-        ((accuracy, *_),) = labelled.query(METRICS, ("heels", "test"))
+    def test_discriminant_analysis(self, labeled):
+        labeled.query("SELECT pix.train_classifier('heels', 'heel', algorithm => 'lda')")
+        ((accuracy, *_),) = labeled.query(METRICS, ("heels", "test"))
         assert 0 <= accuracy <= 1
-        assert labelled.value("SELECT parameters ? 'penalty' FROM pix.classifiers WHERE classifier = 'heels'") is False
+        assert labeled.value("SELECT parameters ? 'penalty' FROM pix.classifiers WHERE classifier = 'heels'") is False
 
-    def test_fingerprint_tells_the_training_set(self, labelled):
+    def test_fingerprint_tells_the_training_set(self, labeled):
         train = "SELECT fingerprint, checksum FROM pix.train_classifier('heels', 'heel')"
-        first, again = labelled.query(train), labelled.query(train)
+        first, again = labeled.query(train), labeled.query(train)
         assert first == again
-        labels = labels_of(labelled, "heel")
-        item_id, label = labelled.query(
+        labels = labels_of(labeled, "heel")
+        item_id, label = labeled.query(
             "SELECT item_id, label FROM pix.labels WHERE label_set = 'heel' AND pix.split_of(item_id) = 'train' LIMIT 1"
         )[0]
         other = next(other for other in labels if other != label)
-        labelled.query("UPDATE pix.labels SET label = %s WHERE label_set = 'heel' AND item_id = %s", (other, item_id))
-        (other,) = labelled.query(train)
+        labeled.query("UPDATE pix.labels SET label = %s WHERE label_set = 'heel' AND item_id = %s", (other, item_id))
+        (other,) = labeled.query(train)
         assert other[0] != first[0][0]
         assert other[1] != first[0][1]
 
-    def test_items_without_features_are_counted(self, labelled):
-        labelled.query("INSERT INTO pix.items (item_id) VALUES ('no picture')")
-        labelled.query("INSERT INTO pix.labels VALUES ('no picture', 'heel', 'flat')")
-        assert labelled.query("SELECT items, left_out FROM pix.train_classifier('heels', 'heel')") == [(60, 1)]
+    def test_items_without_features_are_counted(self, labeled):
+        labeled.query("INSERT INTO pix.items (item_id) VALUES ('no picture')")
+        labeled.query("INSERT INTO pix.labels VALUES ('no picture', 'heel', 'flat')")
+        assert labeled.query("SELECT items, left_out FROM pix.train_classifier('heels', 'heel')") == [(60, 1)]
 
-    def test_foreign_features_can_be_trained_on(self, labelled):
+    def test_foreign_features_can_be_trained_on(self, labeled):
         """Features that were loaded from a file have no network: items can be classified, pictures cannot."""
-        labelled.query("INSERT INTO pix.models (model_name, dimensions, source) VALUES ('foreign', 3, 'test')")
-        labelled.query(
+        labeled.query("INSERT INTO pix.models (model_name, dimensions, source) VALUES ('foreign', 3, 'test')")
+        labeled.query(
             "INSERT INTO pix.features (item_id, model_name, vector) SELECT item_id, 'foreign', "
             "pix.from_array(ARRAY[length(label), ascii(label), 1]::real[]) FROM pix.labels WHERE label_set = 'heel'"
         )
-        labelled.query("SELECT pix.train_classifier('by letters', 'heel', 'foreign')")
-        assert labelled.query(METRICS, ("by letters", "test"))[0][0] == 1
-        item_id, label = labelled.query("SELECT item_id, label FROM pix.labels WHERE label_set = 'heel' LIMIT 1")[0]
-        found = labelled.query("SELECT label FROM pix.classify_item(%s, 'by letters', top => 1)", (item_id,))
+        labeled.query("SELECT pix.train_classifier('by letters', 'heel', 'foreign')")
+        assert labeled.query(METRICS, ("by letters", "test"))[0][0] == 1
+        item_id, label = labeled.query("SELECT item_id, label FROM pix.labels WHERE label_set = 'heel' LIMIT 1")[0]
+        found = labeled.query("SELECT label FROM pix.classify_item(%s, 'by letters', top => 1)", (item_id,))
         assert found == [(label,)]
         fails_with(
-            labelled, "PX022", "SELECT * FROM pix.classify((SELECT content FROM pix.images LIMIT 1), 'by letters')"
+            labeled, "PX022", "SELECT * FROM pix.classify((SELECT content FROM pix.images LIMIT 1), 'by letters')"
         )
 
     def test_replaced_as_a_whole(self, trained):
@@ -154,110 +154,110 @@ class TestTraining:
         fails_with(trained, "PX071", "SELECT pix.train_classifier('heels', 'nope')")
         assert trained.value("SELECT checksum FROM pix.classifiers WHERE classifier = 'heels'") == before
 
-    def test_at_once(self, labelled):
+    def test_at_once(self, labeled):
         with ThreadPoolExecutor(3) as pool:
             list(
                 pool.map(
-                    lambda name: labelled.query("SELECT pix.train_classifier(%s, 'heel')", (name,)), ["a", "a", "b"]
+                    lambda name: labeled.query("SELECT pix.train_classifier(%s, 'heel')", (name,)), ["a", "a", "b"]
                 )
             )
-        assert labelled.value("SELECT count(*) FROM pix.classifiers WHERE label_set = 'heel'") == 2
+        assert labeled.value("SELECT count(*) FROM pix.classifiers WHERE label_set = 'heel'") == 2
 
 
 class TestUnfitLabels:
-    def test_unknown_label_set(self, labelled):
+    def test_unknown_label_set(self, labeled):
         for label_set in ("nope", "", None):
-            error = fails_with(labelled, "PX071", "SELECT pix.train_classifier('x', %s)", (label_set,))
+            error = fails_with(labeled, "PX071", "SELECT pix.train_classifier('x', %s)", (label_set,))
             assert "label set" in str(error)
 
-    def test_one_class(self, labelled):
-        labelled.query("INSERT INTO pix.labels SELECT item_id, 'all', 'boot' FROM pix.images")
-        assert "'all' has one class" in str(fails_with(labelled, "PX072", "SELECT pix.train_classifier('x', 'all')"))
+    def test_one_class(self, labeled):
+        labeled.query("INSERT INTO pix.labels SELECT item_id, 'all', 'boot' FROM pix.images")
+        assert "'all' has one class" in str(fails_with(labeled, "PX072", "SELECT pix.train_classifier('x', 'all')"))
 
-    def test_class_of_one_picture(self, labelled):
-        labelled.query("INSERT INTO pix.labels SELECT item_id, 'odd', 'boot' FROM pix.images")
-        labelled.query(
+    def test_class_of_one_picture(self, labeled):
+        labeled.query("INSERT INTO pix.labels SELECT item_id, 'odd', 'boot' FROM pix.images")
+        labeled.query(
             "UPDATE pix.labels SET label = 'only' "
             "WHERE item_id = (SELECT min(item_id) FROM pix.images) AND label_set = 'odd'"
         )
-        error = fails_with(labelled, "PX072", "SELECT pix.train_classifier('x', 'odd')")
+        error = fails_with(labeled, "PX072", "SELECT pix.train_classifier('x', 'odd')")
         assert "'only'" in str(error)
         assert "fewer than two" in str(error)
 
-    def test_class_without_training_items(self, labelled):
-        labelled.query(
+    def test_class_without_training_items(self, labeled):
+        labeled.query(
             "INSERT INTO pix.labels "
             "SELECT item_id, 'odd', CASE WHEN pix.split_of(item_id) = 'train' THEN 'a' ELSE 'b' END FROM pix.images"
         )
-        assert "'b'" in str(fails_with(labelled, "PX072", "SELECT pix.train_classifier('x', 'odd')"))
+        assert "'b'" in str(fails_with(labeled, "PX072", "SELECT pix.train_classifier('x', 'odd')"))
 
-    def test_fewer_items_than_folds(self, labelled):
+    def test_fewer_items_than_folds(self, labeled):
         """Three of the items that are trained on are of one class."""
-        labelled.query(
+        labeled.query(
             "INSERT INTO pix.labels SELECT item_id, 'odd', CASE WHEN item_id = ANY (few) THEN 'a' ELSE 'b' END "
             "FROM pix.images, (SELECT array_agg(item_id) AS few FROM (SELECT item_id FROM pix.images "
             "WHERE pix.split_of(item_id) = 'train' ORDER BY item_id LIMIT 3) s) f"
         )
-        error = fails_with(labelled, "PX072", "SELECT pix.train_classifier('x', 'odd', folds => 4)")
+        error = fails_with(labeled, "PX072", "SELECT pix.train_classifier('x', 'odd', folds => 4)")
         assert "at most 3 folds" in error.diag.message_hint
-        labelled.query("SELECT pix.train_classifier('x', 'odd', folds => 3)")
+        labeled.query("SELECT pix.train_classifier('x', 'odd', folds => 3)")
 
-    def test_long_label(self, labelled):
-        labelled.query("INSERT INTO pix.labels SELECT item_id, 'long', repeat(item_id, 51) FROM pix.images")
-        assert "500 bytes" in str(fails_with(labelled, "PX072", "SELECT pix.train_classifier('x', 'long')"))
+    def test_long_label(self, labeled):
+        labeled.query("INSERT INTO pix.labels SELECT item_id, 'long', repeat(item_id, 51) FROM pix.images")
+        assert "500 bytes" in str(fails_with(labeled, "PX072", "SELECT pix.train_classifier('x', 'long')"))
 
-    def test_too_few_items_for_discriminant_analysis(self, labelled):
-        labelled.query(
+    def test_too_few_items_for_discriminant_analysis(self, labeled):
+        labeled.query(
             "INSERT INTO pix.labels SELECT item_id, 'pairs', (row_number() OVER (ORDER BY item_id) / 2)::text "
             "FROM (SELECT item_id FROM pix.images WHERE pix.split_of(item_id) = 'train' ORDER BY item_id LIMIT 10) s"
         )
-        labelled.query("DELETE FROM pix.labels WHERE label_set = 'pairs' AND label IN ('0', '5')")
+        labeled.query("DELETE FROM pix.labels WHERE label_set = 'pairs' AND label IN ('0', '5')")
         train = "SELECT pix.train_classifier('x', 'pairs', algorithm => '{}', folds => 2)"
-        error = fails_with(labelled, "PX072", train.format("lda"))
+        error = fails_with(labeled, "PX072", train.format("lda"))
         assert "softmax" in error.diag.message_hint
-        labelled.query(train.format("softmax"))
+        labeled.query(train.format("softmax"))
 
-    def test_no_features_at_all(self, labelled):
-        labelled.query("INSERT INTO pix.models (model_name, dimensions, source) VALUES ('empty', 3, 'test')")
-        assert "No item" in str(fails_with(labelled, "PX074", "SELECT pix.train_classifier('x', 'heel', 'empty')"))
+    def test_no_features_at_all(self, labeled):
+        labeled.query("INSERT INTO pix.models (model_name, dimensions, source) VALUES ('empty', 3, 'test')")
+        assert "No item" in str(fails_with(labeled, "PX074", "SELECT pix.train_classifier('x', 'heel', 'empty')"))
 
-    def test_labels_for_unknown_items(self, labelled):
-        labelled.query("INSERT INTO pix.labels VALUES ('stranger', 'heel', 'flat')")
-        error = fails_with(labelled, "PX073", "SELECT pix.train_classifier('x', 'heel')")
+    def test_labels_for_unknown_items(self, labeled):
+        labeled.query("INSERT INTO pix.labels VALUES ('stranger', 'heel', 'flat')")
+        error = fails_with(labeled, "PX073", "SELECT pix.train_classifier('x', 'heel')")
         assert "1 of 61" in str(error)
         assert "stranger" in str(error)
-        labelled.query("DELETE FROM pix.items")  # pictures alone are in the catalogue too
-        labelled.query(error.diag.message_hint.split("remove their labels: ")[1])  # the remedy works
-        assert labelled.query("SELECT items FROM pix.train_classifier('x', 'heel')") == [(60,)]
+        labeled.query("DELETE FROM pix.items")  # pictures alone are in the catalogue too
+        labeled.query(error.diag.message_hint.split("remove their labels: ")[1])  # the remedy works
+        assert labeled.query("SELECT items FROM pix.train_classifier('x', 'heel')") == [(60,)]
 
-    def test_features_of_mixed_models(self, labelled, tmp_path):
-        labelled.pix("model", "import", "mini_inception", "--onnx", tiny_onnx(tmp_path / "tiny.onnx", [1, 2]))
-        labelled.query(
+    def test_features_of_mixed_models(self, labeled, tmp_path):
+        labeled.pix("model", "import", "mini_inception", "--onnx", tiny_onnx(tmp_path / "tiny.onnx", [1, 2]))
+        labeled.query(
             "UPDATE pix.features SET model_checksum = (SELECT checksum FROM pix.models LIMIT 1) "
             "WHERE item_id = (SELECT min(item_id) FROM pix.features)"
         )
-        error = fails_with(labelled, "PX074", "SELECT pix.train_classifier('x', 'heel')")
-        assert "59 labelled items" in str(error)
+        error = fails_with(labeled, "PX074", "SELECT pix.train_classifier('x', 'heel')")
+        assert "59 labeled items" in str(error)
         assert "CALL pix.extract_features('mini_inception')" in error.diag.message_hint
 
-    def test_features_that_are_missing(self, labelled):
-        labelled.query("DELETE FROM pix.features WHERE item_id = (SELECT min(item_id) FROM pix.features)")
-        error = fails_with(labelled, "PX074", "SELECT pix.train_classifier('x', 'heel')")
-        assert "1 labelled pictures" in str(error)
+    def test_features_that_are_missing(self, labeled):
+        labeled.query("DELETE FROM pix.features WHERE item_id = (SELECT min(item_id) FROM pix.features)")
+        error = fails_with(labeled, "PX074", "SELECT pix.train_classifier('x', 'heel')")
+        assert "1 labeled pictures" in str(error)
 
-    def test_features_of_other_dimensions(self, labelled):
-        labelled.query(
+    def test_features_of_other_dimensions(self, labeled):
+        labeled.query(
             "UPDATE pix.features SET vector = pix.from_array(ARRAY[1, 2]::real[]) "
             "WHERE item_id = (SELECT min(item_id) FROM pix.features)"
         )
-        assert "288 dimensions" in str(fails_with(labelled, "PX074", "SELECT pix.train_classifier('x', 'heel')"))
+        assert "288 dimensions" in str(fails_with(labeled, "PX074", "SELECT pix.train_classifier('x', 'heel')"))
 
-    def test_features_that_are_not_finite(self, labelled):
-        labelled.query(
+    def test_features_that_are_not_finite(self, labeled):
+        labeled.query(
             "UPDATE pix.features SET vector = decode(repeat('0000c07f', 288), 'hex') "
             "WHERE item_id = (SELECT min(item_id) FROM pix.features)"
         )
-        assert "not finite" in str(fails_with(labelled, "PX030", "SELECT pix.train_classifier('x', 'heel')"))
+        assert "not finite" in str(fails_with(labeled, "PX030", "SELECT pix.train_classifier('x', 'heel')"))
 
     @pytest.mark.parametrize(
         "arguments",
@@ -265,9 +265,9 @@ class TestUnfitLabels:
          "'x', 'heel', algorithm => NULL", "'x', 'heel', folds => 1", "'x', 'heel', folds => -1",
          "'x', 'heel', folds => NULL"],
     )  # fmt: skip
-    def test_arguments_out_of_range(self, labelled, arguments):
-        fails_with(labelled, "PX077", f"SELECT pix.train_classifier({arguments})")
-        fails_with(labelled, "PX020", "SELECT pix.train_classifier('x', 'heel', 'nope')")
+    def test_arguments_out_of_range(self, labeled, arguments):
+        fails_with(labeled, "PX003", f"SELECT pix.train_classifier({arguments})")
+        fails_with(labeled, "PX020", "SELECT pix.train_classifier('x', 'heel', 'nope')")
 
 
 @pytest.mark.slow

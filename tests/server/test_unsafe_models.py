@@ -15,7 +15,7 @@ from tests.unit.crafted_pictures import png
 def store(db, content: bytes) -> str:
     """Write a model's file into the table, as its owner can."""
     checksum = hashlib.sha256(content).hexdigest()
-    db.query("INSERT INTO pix.model_parts VALUES (%s, 0, %s)", (checksum, psycopg2.Binary(content)), role=None)
+    db.query("INSERT INTO pix_internal.model_parts VALUES (%s, 0, %s)", (checksum, psycopg2.Binary(content)), role=None)
     return checksum
 
 

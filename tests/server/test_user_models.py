@@ -43,7 +43,7 @@ def test_every_algorithm_learns_a_taste(voters):
         assert (name, votes, calibrated) == (algorithm, THEIR_VOTES, True)
         assert algorithm == "one_class" or auc > 0.65, algorithm
         page = voters.ask(
-            "SELECT item_id, score, algorithm FROM pix.recommend('u0', 5, %s, candidates => %s) ORDER BY rank",
+            "SELECT item_id, score, algorithm FROM pix.recommend('u0', 5, %s, filter => pix.items_where(only_ids => %s)) ORDER BY rank",
             (algorithm, shown), role="adam",
         )  # fmt: skip
         assert [row[2] for row in page] == [algorithm] * 5
@@ -171,7 +171,7 @@ class TestLadder:
         voters.ask("SELECT pix.fit_clusters('groups', 'clouds', k => 4)")
         ((reason,),) = voters.ask("SELECT DISTINCT reason FROM pix.recommend('new', 3)", role="adam")
         assert reason == "near clusters that users like on the whole"
-        voters.ask("SELECT pix.learn_tastes()")
+        voters.ask("SELECT pix.fit_common_taste()")
         assert self.choice(voters, "new") == "pooled"
 
     def test_by_votes(self, voters):
@@ -190,22 +190,22 @@ class TestLadder:
         assert self.choice(voters, "pat") == "nearest"  # 4 likes against 142 dislikes
         vote(voters, "pat", "c0404", True)
         assert self.choice(voters, "pat") == "logistic"
-        voters.ask("SELECT pix.learn_tastes()")
+        voters.ask("SELECT pix.fit_common_taste()")
         assert self.choice(voters, "pat") == self.choice(voters, "eve") == "hierarchical"
 
     def test_the_table_decides(self, voters):
         voters.ask(
-            "INSERT INTO pix.user_model_policy (priority, algorithm, min_share, reason) "
+            "INSERT INTO pix.algorithm_rules (priority, algorithm, min_fraction, reason) "
             "VALUES (1, 'svm', 0.3, 'a test')"
         )
         assert self.choice(voters, "u0") == "svm"
-        voters.ask("UPDATE pix.user_model_policy SET max_share = 0.31 WHERE priority = 1")
+        voters.ask("UPDATE pix.algorithm_rules SET max_fraction = 0.31 WHERE priority = 1")
         assert self.choice(voters, "u0") == "logistic"
         with pytest.raises(psycopg2.errors.CheckViolation):
-            voters.ask("UPDATE pix.user_model_policy SET algorithm = 'magic' WHERE priority = 1")
+            voters.ask("UPDATE pix.algorithm_rules SET algorithm = 'magic' WHERE priority = 1")
         # What cannot be trained on the votes that there are is passed over.
         voters.ask(
-            "UPDATE pix.user_model_policy SET algorithm = 'svm', min_share = NULL, max_share = NULL WHERE priority = 1"
+            "UPDATE pix.algorithm_rules SET algorithm = 'svm', min_fraction = NULL, max_fraction = NULL WHERE priority = 1"
         )
         vote(voters, "eve", "c0001", True)
         assert self.choice(voters, "eve") == "nearest"
@@ -217,7 +217,7 @@ class TestTrainingAll:
         voters.query("CALL pix.train_user_models()")
         rows = voters.ask("SELECT algorithm, count(*), min(likes + dislikes) FROM pix.user_models GROUP BY 1")
         assert rows == [("hierarchical", VOTERS, THEIR_VOTES)]
-        assert voters.ask("SELECT users, votes FROM pix.tastes") == [(VOTERS, VOTERS * THEIR_VOTES)]
+        assert voters.ask("SELECT users, votes FROM pix.common_taste") == [(VOTERS, VOTERS * THEIR_VOTES)]
         assert voters.ask("SELECT count(*) FROM pix.user_model_failures") == [(0,)]
         # Nothing is done twice, and what was trained together is what is trained alone.
         before = voters.ask("SELECT user_id, trained_at, content FROM pix.user_models ORDER BY 1")
@@ -277,7 +277,7 @@ class TestTrainingAll:
 
 @pytest.mark.sessions
 def test_stopped_and_called_again(voters, until):
-    """Whoever is cancelled has committed what was done."""
+    """Whoever is canceled has committed what was done."""
     running = voters.connect()
     with running.cursor() as cursor:
         cursor.execute("SELECT pg_backend_pid()")
@@ -344,25 +344,25 @@ BAD_CALLS = [
     ("SELECT * FROM pix.train_user_model('u0', 'svm', 'nope')", "PX020", "'nope'"),
     (
         "SELECT * FROM pix.train_user_model('u0', 'svm', parameters => '{\"c\": 1}')",
-        "PX135",
+        "PX003",
         "no parameter 'c'",
     ),
-    ("SELECT * FROM pix.train_user_model('u0', 'svm', parameters => '[1]')", "PX135", "JSON object"),
-    ("SELECT * FROM pix.train_user_model('u0', parameters => '{\"C\": 1}')", "PX135", "need the algorithm"),
+    ("SELECT * FROM pix.train_user_model('u0', 'svm', parameters => '[1]')", "PX003", "JSON object"),
+    ("SELECT * FROM pix.train_user_model('u0', parameters => '{\"C\": 1}')", "PX003", "need the algorithm"),
     ("SELECT * FROM pix.train_user_model('nobody')", "PX138", "'nobody' is not known"),
-    ("SELECT * FROM pix.train_user_model(NULL)", "PX120", "user_id"),
+    ("SELECT * FROM pix.train_user_model(NULL)", "PX003", "user_id"),
     ("SELECT * FROM pix.train_user_model('u0', 'hierarchical')", "PX137", "has not been learned"),
     (
         "SELECT * FROM pix.train_user_model('u0', 'sgd_log', parameters => '{\"dimensions\": [49]}')",
-        "PX135",
+        "PX003",
         "1 to 48",
     ),
     ("SELECT * FROM pix.selected_dimensions('u0')", "PX139", "has no sgd_log model"),
     ("SELECT * FROM pix.explain('nobody', 'c0001')", "PX139", "has no model"),
     ("CALL pix.train_user_models('magic')", "PX133", "'magic' is not known"),
-    ("CALL pix.train_user_models(chunk_size => 0)", "PX050", "chunk_size is 0"),
-    ("CALL pix.train_user_models(parameters => '{}')", "PX135", "need the algorithm"),
-    ("SELECT * FROM pix.learn_tastes('nope')", "PX020", "'nope'"),
+    ("CALL pix.train_user_models(chunk_size => 0)", "PX003", "chunk_size is 0"),
+    ("CALL pix.train_user_models(parameters => '{}')", "PX003", "need the algorithm"),
+    ("SELECT * FROM pix.fit_common_taste('nope')", "PX020", "'nope'"),
 ]
 
 
@@ -463,7 +463,7 @@ class TestWhatGoesWrong:
 
     def test_one_taste_is_none_in_common(self, db, voters):
         voters.ask("DELETE FROM pix.interactions WHERE user_id <> 'u0'")
-        refuses(voters, "PX134", "SELECT * FROM pix.learn_tastes()", "1 users have voted")
+        refuses(voters, "PX134", "SELECT * FROM pix.fit_common_taste()", "1 users have voted")
         voters.query("CALL pix.train_user_models()")
         assert voters.ask("SELECT algorithm FROM pix.user_models") == [("logistic",)]
 
@@ -472,10 +472,10 @@ def test_who_may_what(voters):
     refused = psycopg2.errors.InsufficientPrivilege
     for role, statement in (
         ("rita", "SELECT * FROM pix.recommend('u0')"), ("rita", "SELECT * FROM pix.train_user_model('u0')"),
-        ("adam", "CALL pix.train_user_models()"), ("adam", "SELECT * FROM pix.learn_tastes()"),
+        ("adam", "CALL pix.train_user_models()"), ("adam", "SELECT * FROM pix.fit_common_taste()"),
         ("adam", "CALL pix.recommend_all()"), ("adam", "UPDATE pix.user_models SET likes = 0"),
-        ("adam", "UPDATE pix.user_model_policy SET algorithm = 'svm'"), ("adam", "CALL pix.select_models('x')"),
-        ("adam", "SELECT * FROM pix.learn_model_policy('x')"), ("adam", "SELECT * FROM pix.evaluate_recommenders('x')"),
+        ("adam", "UPDATE pix.algorithm_rules SET algorithm = 'svm'"), ("adam", "CALL pix.select_algorithms('x')"),
+        ("adam", "SELECT * FROM pix.fit_algorithm_rules('x')"), ("adam", "SELECT * FROM pix.evaluate_recommenders('x')"),
         ("nobody", "SELECT * FROM pix.user_models"),
     ):  # fmt: skip
         with pytest.raises(refused):
@@ -507,7 +507,7 @@ def test_users_whose_votes_contradict_their_model(voters):
     vote(voters, "u0", item, False)
     voters.query("CALL pix.train_user_models('logistic')")
     ((share, items),) = voters.ask(
-        "SELECT contradiction_share, contradictions FROM pix.user_anomalies WHERE user_id = 'u0'", role="rita"
+        "SELECT contradiction_fraction, contradictions FROM pix.user_anomalies WHERE user_id = 'u0'", role="rita"
     )
     assert item in items
     assert share == pytest.approx(len(items) / THEIR_VOTES)

@@ -26,14 +26,14 @@ def deflated(row: bytes, rows: int) -> bytes:
     return b"".join([*(packer.compress(block) for _ in range(whole)), packer.compress(block[:rest]), packer.flush()])
 
 
-def png(width: int, height: int, depth: int = 8, colour: int = 2, interlace: int = 0, extra: bytes = b"") -> bytes:
+def png(width: int, height: int, depth: int = 8, color: int = 2, interlace: int = 0, extra: bytes = b"") -> bytes:
     """A PNG of one tone; `extra` are chunks before the pixels."""
-    samples = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour]
+    samples = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[color]
     row = b"\0" + bytes((width * samples * depth + 7) // 8)
     if interlace:
         height = height * 2  # the seven passes have about so many rows
-    header = struct.pack(">IIBBBBB", width, height // (2 if interlace else 1), depth, colour, 0, 0, interlace)
-    palette = chunk(b"PLTE", bytes(range(256)) * 3) if colour == 3 else b""
+    header = struct.pack(">IIBBBBB", width, height // (2 if interlace else 1), depth, color, 0, 0, interlace)
+    palette = chunk(b"PLTE", bytes(range(256)) * 3) if color == 3 else b""
     pixels = chunk(b"IDAT", deflated(row, height))
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + palette + extra + pixels + chunk(b"IEND")
 
@@ -81,11 +81,11 @@ def exif(entries: list[tuple[int, int, int, int]], data: bytes = b"") -> bytes:
 def gif(width: int, height: int, box: tuple[int, int, int, int], frames: int = 1) -> bytes:
     """A GIF with a screen of this size, and frames in a box of it."""
     frame = saved(Image.new("P", box[2:]), "GIF", transparency=0)
-    colours = 13 + (3 << (frame[10] & 7) + 1)
-    start = frame.index(b"\x2c", colours)
-    control, picture = frame[colours:start], frame[start:-1]
+    colors = 13 + (3 << (frame[10] & 7) + 1)
+    start = frame.index(b"\x2c", colors)
+    control, picture = frame[colors:start], frame[start:-1]
     placed = control + b"\x2c" + struct.pack("<HHHH", *box) + picture[9:]
-    return frame[:6] + struct.pack("<HH", width, height) + frame[10:colours] + placed * frames + b"\x3b"
+    return frame[:6] + struct.pack("<HH", width, height) + frame[10:colors] + placed * frames + b"\x3b"
 
 
 def riff(*chunks: tuple[bytes, bytes]) -> bytes:
@@ -111,7 +111,7 @@ def webp_claiming(width: int, height: int, frames: int = 0) -> bytes:
 def webp_lossless(width: int, height: int) -> bytes:
     """34 bytes of a lossless WebP that has all its pixels of one tone."""
     bits = (width - 1) | (height - 1) << 14
-    # no transforms, no colour cache, no meta codes, five codes of a single symbol each
+    # no transforms, no color cache, no meta codes, five codes of a single symbol each
     codes = 0
     for number in range(5):
         codes |= 0b0001 << (4 * number)  # simple, one symbol, of one bit: 0
@@ -208,9 +208,9 @@ CRAFTED: dict[str, Callable[[], bytes]] = {
     "png 10,000 x 10,000 RGBA": lambda: png(10_000, 10_000, 8, 6),
     "png 10,000 x 10,000 RGBA, 16 bits": lambda: png(10_000, 10_000, 16, 6),
     "png 10,000 x 10,000 RGB, 16 bits": lambda: png(10_000, 10_000, 16, 2),
-    "png 10,000 x 10,000 grey and alpha": lambda: png(10_000, 10_000, 8, 4),
-    "png 10,000 x 10,000 grey, 16 bits": lambda: png(10_000, 10_000, 16, 0),
-    "png 14,000 x 14,000 grey, one bit": lambda: png(14_000, 14_000, 1, 0),
+    "png 10,000 x 10,000 gray and alpha": lambda: png(10_000, 10_000, 8, 4),
+    "png 10,000 x 10,000 gray, 16 bits": lambda: png(10_000, 10_000, 16, 0),
+    "png 14,000 x 14,000 gray, one bit": lambda: png(14_000, 14_000, 1, 0),
     "png 8,000 x 8,000 interlaced": lambda: png(8_000, 8_000, 8, 6, interlace=1),
     "png 60,000 x 60,000": lambda: png(60_000, 60_000, 1, 0),
     "png with text of 100 MB": lambda: png(8, 8, extra=chunk(
@@ -283,8 +283,8 @@ def ordinary(width: int, height: int, **options) -> bytes:
     """A photograph as cameras make them: detail everywhere."""
     tile = Image.effect_noise((500, 500), 70).resize((1000, 1000), Image.Resampling.BICUBIC)
     image = Image.new("RGB", (width, height))
-    colours = Image.merge("RGB", [tile, tile.rotate(90), tile.rotate(180)])
+    colors = Image.merge("RGB", [tile, tile.rotate(90), tile.rotate(180)])
     for top in range(0, height, 1000):
         for left in range(0, width, 1000):
-            image.paste(colours, (left, top))
+            image.paste(colors, (left, top))
     return saved(image, "JPEG", **options)

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-COLOURS = ("red", "green", "blue", "grey")
+COLOURS = ("red", "green", "blue", "gray")
 
 
 def inception_2015(path: Path, classes: int = 4, retrained: bool = False) -> Path:
     """Write a frozen graph of the form of classify_image_graph_def.pb.
 
-    It decodes and scales a JPEG by itself, normalises as graphs of 2015 did, is fixed to a batch of one, and ends with
+    It decodes and scales a JPEG by itself, normalizes as graphs of 2015 did, is fixed to a batch of one, and ends with
     pool_3 (6 features) and softmax. A retrained one has a second softmax, final_result, behind a placeholder.
     """
     import tensorflow as tf
@@ -32,10 +32,10 @@ def inception_2015(path: Path, classes: int = 4, retrained: bool = False) -> Pat
         conv = tf.nn.conv2d(scaled, kernel, 2, "SAME", name="conv/Conv2D")
         checked = tf.debugging.check_numerics(conv, "conv", name="conv/CheckNumerics")
         # TensorFlow makes no new nodes of that operation: it is put in afterwards.
-        normalised = tf.identity(checked, name="conv/batchnorm")
+        normalized = tf.identity(checked, name="conv/batchnorm")
         for name, low in (("mean", -0.5), ("variance", 0.5), ("beta", -0.5), ("gamma", 0.5)):
             tf.constant(random.uniform(low, 1.5, 6).astype("f4"), name=f"conv/batchnorm/{name}")
-        active = tf.nn.relu(normalised, name="conv")
+        active = tf.nn.relu(normalized, name="conv")
         pooled = tf.nn.avg_pool(active, [1, 16, 24, 1], 1, "VALID", name="pool_3")
         flat = tf.reshape(pooled, [1, 6], name="pool_3/_reshape")
         weights = tf.constant(random.normal(0, 1, (6, classes)).astype("f4"), name="softmax/weights")

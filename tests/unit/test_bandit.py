@@ -11,7 +11,7 @@ from pixelplum.errors import UnknownPolicy
 RANDOM = np.random.default_rng
 
 
-def test_posterior_means_normalised():
+def test_posterior_means_normalized():
     """The golden row of the talk's calculator."""
     alpha, beta = np.array([6, 1, 1, 3, 2.0]), np.array([2, 4, 3, 1, 1.0])
     found, errors = bandit.probabilities("posterior_mean", alpha, beta, RANDOM(1))

@@ -17,7 +17,7 @@ from pixelplum.errors import VectorError
 
 @pytest.fixture
 def blobs():
-    """Vectors around three centres, of different scales, one dimension constant."""
+    """Vectors around three centers, of different scales, one dimension constant."""
     random = np.random.default_rng(1)
     classes = random.integers(3, size=300)
     vectors = random.normal(0, 1, (300, 8)) * 10.0 ** np.arange(-2, 6) + np.eye(8)[classes] * 10.0 ** np.arange(-2, 6)

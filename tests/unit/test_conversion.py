@@ -35,7 +35,7 @@ def retrained_graph(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def keras_file(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("keras") / "colours.keras"
+    path = tmp_path_factory.mktemp("keras") / "colors.keras"
     keras_classifier().save(path)
     return path
 
@@ -254,7 +254,7 @@ class TestKeras:
         assert got.shape == (features,)
         np.testing.assert_allclose(got, expected, atol=1e-4 * np.abs(expected).max())
 
-    def test_application_within_a_model_is_recognised(self, tmp_path):
+    def test_application_within_a_model_is_recognized(self, tmp_path):
         """A network that was built on MobileNet v2 without scaling of its own wants MobileNet's."""
         import keras
 
@@ -277,7 +277,7 @@ class TestKeras:
             assert keras_models.freeze_keras(model, "test").scaling == scaling
 
     def test_preprocessing_within_a_model_is_not_done_twice(self):
-        """Colours that are turned around before the network: no longer is it certain what it wants."""
+        """Colors that are turned around before the network: no longer is it certain what it wants."""
         import keras
 
         picture = keras.Input((32, 32, 3))

@@ -16,8 +16,8 @@ DIMENSIONS = 32
 @pytest.fixture
 def matrix():
     random = np.random.default_rng(4)
-    centres = random.normal(size=(30, DIMENSIONS))
-    return np.float32(centres[random.integers(30, size=1500)] + 0.6 * random.normal(size=(1500, DIMENSIONS)))
+    centers = random.normal(size=(30, DIMENSIONS))
+    return np.float32(centers[random.integers(30, size=1500)] + 0.6 * random.normal(size=(1500, DIMENSIONS)))
 
 
 def parts(matrix: np.ndarray) -> list[Part]:

@@ -27,23 +27,23 @@ def test_as_scikit_learn_from_the_same_seeds(vectors, shift):
     moved = vectors + np.float32(shift)
     fit = fitted(moved, [8])
     theirs = KMeans(8, init=moved[fit.runs[0].seeds], n_init=1).fit(moved)
-    assert np.allclose(fit.runs[0].centres, theirs.cluster_centers_, atol=1e-2)
+    assert np.allclose(fit.runs[0].centers, theirs.cluster_centers_, atol=1e-2)
     assert fit.runs[0].members.sum() == 1000
 
 
 def test_runs_side_by_side_are_as_runs_alone(vectors):
     together = fitted(vectors, [3, 8, 5])
-    assert [len(run.centres) for run in together.runs] == [3, 8, 5]
+    assert [len(run.centers) for run in together.runs] == [3, 8, 5]
     start = kmeans.KMeans(vectors, [3, 8, 5], seed=7)
     for run, seeded in zip(together.runs, start.runs, strict=True):
-        theirs = KMeans(len(run.centres), init=vectors[seeded.seeds], n_init=1).fit(vectors)
-        assert np.allclose(run.centres, theirs.cluster_centers_, atol=1e-2)
+        theirs = KMeans(len(run.centers), init=vectors[seeded.seeds], n_init=1).fit(vectors)
+        assert np.allclose(run.centers, theirs.cluster_centers_, atol=1e-2)
 
 
 def test_the_best_run_has_the_least_inertia(vectors):
     fit = fitted(vectors, [20] * 6)
     best = fit.best(20)
-    inertias = [((vectors[:, np.newaxis] - run.centres) ** 2).sum(axis=2).min(axis=1).sum() for run in fit.runs]
+    inertias = [((vectors[:, np.newaxis] - run.centers) ** 2).sum(axis=2).min(axis=1).sum() for run in fit.runs]
     assert inertias[fit.runs.index(best)] == pytest.approx(min(inertias))
     assert max(inertias) > min(inertias)
 
@@ -58,9 +58,9 @@ def test_sums_do_not_depend_on_blocks(vectors):
     assert np.allclose(totals[:4].sum(axis=0), vectors.sum(axis=0), rtol=1e-3)
 
 
-def test_a_centre_that_nothing_belongs_to_is_moved_to_a_far_vector(vectors):
+def test_a_center_that_nothing_belongs_to_is_moved_to_a_far_vector(vectors):
     fit = kmeans.KMeans(vectors, [8], seed=7)
-    fit.runs[0].centres[2] = 1000
+    fit.runs[0].centers[2] = 1000
     fit.advance(fit.trial().sums(vectors))
     assert fit.runs[0].members[2] == 0
     while fit.advance(fit.trial().sums(vectors)):
@@ -68,7 +68,7 @@ def test_a_centre_that_nothing_belongs_to_is_moved_to_a_far_vector(vectors):
     assert (fit.runs[0].members > 0).all()
 
 
-def test_fewer_distinct_vectors_than_centres():
+def test_fewer_distinct_vectors_than_centers():
     with pytest.raises(TooFewDistinct, match=r"3 clusters .* differ \(2\)"):
         kmeans.KMeans(np.float32([[0, 1], [1, 0]] * 5), [2, 3], seed=1)
 
@@ -76,16 +76,16 @@ def test_fewer_distinct_vectors_than_centres():
 @pytest.mark.parametrize("shift", [0, 10_000])
 def test_minibatches_come_close(vectors, shift):
     moved = vectors + np.float32(shift)
-    centres, batches = kmeans.fit_minibatches(np.array_split(moved, 3), moved[:500], 8, 3, 7)
-    found = ((moved[:, np.newaxis] - centres) ** 2).sum(axis=2).min(axis=1).sum()
+    centers, batches = kmeans.fit_minibatches(np.array_split(moved, 3), moved[:500], 8, 3, 7)
+    found = ((moved[:, np.newaxis] - centers) ** 2).sum(axis=2).min(axis=1).sum()
     assert found < 1.03 * KMeans(8, n_init=5, random_state=7).fit(vectors).inertia_
     assert batches > 0
 
 
-def test_minibatches_of_more_centres_than_a_batch_has_rows(vectors, monkeypatch):
+def test_minibatches_of_more_centers_than_a_batch_has_rows(vectors, monkeypatch):
     monkeypatch.setattr(kmeans, "BATCH", 100)
-    centres, _ = kmeans.fit_minibatches([vectors], vectors, 150, 1, 7)
-    assert centres.shape == (150, 24)
+    centers, _ = kmeans.fit_minibatches([vectors], vectors, 150, 1, 7)
+    assert centers.shape == (150, 24)
 
 
 def test_vectors_that_are_too_near_one_another():

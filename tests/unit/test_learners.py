@@ -29,7 +29,7 @@ def objective(votes: Votes, weights: np.ndarray, intercept: float, given: dict) 
 
 def scaled_weights(model: SteppedLinear) -> tuple[np.ndarray, float]:
     return model.weights.astype(float) * model.scale, model.intercept + float(
-        model.weights.astype(float) @ model.centre
+        model.weights.astype(float) @ model.center
     )
 
 
@@ -81,7 +81,7 @@ def test_one_vote_at_a_time_is_one_step_at_a_time(algorithm):
     weights, intercept = scaled_weights(begun)
     machine.classes_, machine.t_ = np.array([0, 1]), begun.steps
     machine.coef_, machine.intercept_ = weights[np.newaxis], np.array([intercept])
-    scaled = learners.Scaling(begun.centre, begun.scale)(new.directions).astype(float)[::-1]
+    scaled = learners.Scaling(begun.center, begun.scale)(new.directions).astype(float)[::-1]
     machine.partial_fit(scaled, new.liked.astype(int)[::-1])
     if algorithm == "sgd_log":  # descent shuffles; with three votes the order changes the last digits only
         assert scaled_weights(together)[0] == pytest.approx(machine.coef_[0], abs=2e-2)

@@ -103,7 +103,7 @@ def test_nothing_to_learn_from(items):
 
 
 @pytest.mark.parametrize(("fields", "weight", "terms", "error"), [
-    (None, 1.0, 1, MetadataField), ([], 1.0, 1, MetadataField), (["colour"], 1.0, 1, MetadataField),
+    (None, 1.0, 1, MetadataField), ([], 1.0, 1, MetadataField), (["color"], 1.0, 1, MetadataField),
     (["price", None], 1.0, 1, MetadataField), ([["price"]], 1.0, 1, MetadataField),
     (["price"], None, 1, MetadataParameter), (["price"], 0.0, 1, MetadataParameter),
     (["price"], float("nan"), 1, MetadataParameter), (["price"], float("inf"), 1, MetadataParameter),

@@ -11,7 +11,7 @@ from pixelplum.core.vectors import distances
 def test_merging_blocks_finds_the_nearest(metric):
     matrix = np.random.default_rng(6).normal(size=(400, 24)).astype(np.float32)
     norms = np.linalg.norm(matrix, axis=1)
-    bounds = [(0, 100), (100, 103), (103, 400)]  # one with fewer rows than neighbours
+    bounds = [(0, 100), (100, 103), (103, 400)]  # one with fewer rows than neighbors
     found = [nearest_in_block(matrix[:60], matrix[a:b], norms[a:b], 5, metric) for a, b in bounds]
     which, rows = merged(found, 5)
     numbers = np.array([a for a, _ in bounds])[which] + rows

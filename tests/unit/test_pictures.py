@@ -22,7 +22,7 @@ def encode(image: Image.Image, kind: str = "PNG", **options) -> bytes:
     return file.getvalue()
 
 
-def colour(content: bytes) -> np.ndarray:
+def color(content: bytes) -> np.ndarray:
     return decode(content, 8, 8).reshape(-1, 3).mean(axis=0)
 
 
@@ -32,16 +32,16 @@ def test_formats(kind):
     pixels = decode(content, 16, 12)
     assert pixels.shape == (12, 16, 3)
     assert pixels.dtype == np.uint8
-    np.testing.assert_allclose(colour(content), RED, atol=4)
+    np.testing.assert_allclose(color(content), RED, atol=4)
 
 
 @pytest.mark.parametrize(("mode", "kind"), [("CMYK", "JPEG"), ("P", "PNG"), ("YCbCr", "TIFF"), ("LAB", "TIFF")])
-def test_colour_modes_become_rgb(mode, kind):
+def test_color_modes_become_rgb(mode, kind):
     image = Image.new("RGB", (40, 30), RED)
     image = image.convert(mode) if mode != "LAB" else Image.new("LAB", (40, 30), (110, 180, 150))
     assert decode(encode(image, kind), 8, 8).shape == (8, 8, 3)
     if mode != "LAB":
-        np.testing.assert_allclose(colour(encode(image, kind)), RED, atol=12)
+        np.testing.assert_allclose(color(encode(image, kind)), RED, atol=12)
 
 
 def test_formats_that_start_other_programs_are_refused():
@@ -49,25 +49,25 @@ def test_formats_that_start_other_programs_are_refused():
         decode(encode(Image.new("RGB", (40, 30), RED), "EPS"), 8, 8)
 
 
-def test_grey_becomes_three_equal_channels():
-    np.testing.assert_allclose(colour(encode(Image.new("L", (40, 30), 99))), (99, 99, 99), atol=1)
+def test_gray_becomes_three_equal_channels():
+    np.testing.assert_allclose(color(encode(Image.new("L", (40, 30), 99))), (99, 99, 99), atol=1)
 
 
-def test_sixteen_bit_grey_keeps_its_tones():
+def test_sixteen_bit_gray_keeps_its_tones():
     ramp = np.linspace(0, 65535, 64, dtype=np.uint16).reshape(1, 64).repeat(64, axis=0)
     pixels = decode(encode(Image.fromarray(ramp)), 64, 64)[:, :, 0]
     np.testing.assert_allclose(pixels[0], np.linspace(0, 255, 64), atol=2)
 
 
 def test_transparency_is_flattened_on_white():
-    np.testing.assert_allclose(colour(encode(Image.new("RGBA", (40, 30), (*RED, 0)))), (255, 255, 255))
-    np.testing.assert_allclose(colour(encode(Image.new("LA", (40, 30), (0, 0)))), (255, 255, 255))
+    np.testing.assert_allclose(color(encode(Image.new("RGBA", (40, 30), (*RED, 0)))), (255, 255, 255))
+    np.testing.assert_allclose(color(encode(Image.new("LA", (40, 30), (0, 0)))), (255, 255, 255))
 
 
-def test_palette_with_transparent_colour_is_flattened():
+def test_palette_with_transparent_color_is_flattened():
     image = Image.new("P", (40, 30), 0)
     image.putpalette([0, 0, 0, *RED])
-    np.testing.assert_allclose(colour(encode(image, "PNG", transparency=0)), (255, 255, 255))
+    np.testing.assert_allclose(color(encode(image, "PNG", transparency=0)), (255, 255, 255))
 
 
 def test_exif_orientation_is_applied():
@@ -83,7 +83,7 @@ def test_exif_orientation_is_applied():
 def test_first_frame_of_an_animation():
     frames = [Image.new("RGB", (40, 30), tone) for tone in (RED, (0, 0, 255))]
     content = encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
-    np.testing.assert_allclose(colour(content), RED, atol=4)
+    np.testing.assert_allclose(color(content), RED, atol=4)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pixelplum.core.networks import Network
-from pixelplum.core.quantization import measure, neighbour_overlap, quantize
+from pixelplum.core.quantization import measure, neighbor_overlap, quantize
 from pixelplum.errors import ModelBroken
 from pixload.models import SHIPPED
 
@@ -33,7 +33,7 @@ def test_quantized_network_gives_nearly_the_same_features(int8, pictures):
     assert not np.array_equal(a, b)
     cosines = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
     assert cosines.min() > 0.99
-    assert neighbour_overlap(a, b, 10) > 0.9
+    assert neighbor_overlap(a, b, 10) > 0.9
 
 
 def test_no_picture_that_can_be_read():
@@ -44,17 +44,17 @@ def test_no_picture_that_can_be_read():
 def test_overlap_by_hand():
     angles = np.deg2rad([0, 10, 25, 90])
     a = np.float32(np.stack([np.cos(angles), np.sin(angles)], axis=1))
-    assert neighbour_overlap(a, 3 * a, 1) == 1  # lengths do not matter to the cosine
+    assert neighbor_overlap(a, 3 * a, 1) == 1  # lengths do not matter to the cosine
     b = a[[0, 2, 1, 3]]
     # Nearest in a: 1, 0, 1, 2; in b: 2, 2, 0, 1.
-    assert neighbour_overlap(a, b, 1) == 0
-    assert neighbour_overlap(a, b, 3) == 1
+    assert neighbor_overlap(a, b, 1) == 0
+    assert neighbor_overlap(a, b, 3) == 1
 
 
 def test_overlap_of_chance():
     random = np.random.default_rng(0)
     a, b = random.normal(size=(2, 400, 16)).astype(np.float32)
-    assert neighbour_overlap(a, b, 10) == pytest.approx(10 / 399, abs=0.01)
+    assert neighbor_overlap(a, b, 10) == pytest.approx(10 / 399, abs=0.01)
 
 
 def test_measuring_two_networks(int8, pictures):

@@ -149,12 +149,12 @@ def histogram(picture: Image.Image) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("label_set", "features", "at_least"),
-    [("shaft", thumbnail, 0.6), ("heel", thumbnail, 0.34), ("colour", histogram, 0.4)],
+    [("shaft", thumbnail, 0.6), ("heel", thumbnail, 0.34), ("color", histogram, 0.4)],
 )
-def test_ten_nearest_neighbours_tell_boots_apart(
+def test_ten_nearest_neighbors_tell_boots_apart(
     catalogue: Path, label_set: str, features: Callable[[Image.Image], np.ndarray], at_least: float
 ) -> None:
-    """Chance would be 1/4 for the shaft and the heel, 1/8 for the colour."""
+    """Chance would be 1/4 for the shaft and the heel, 1/8 for the color."""
     labels = labels_of(catalogue, label_set)
     names, truth = np.unique(list(labels.values()), return_inverse=True)
     vectors = []

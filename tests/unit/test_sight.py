@@ -23,7 +23,7 @@ def test_network_that_sees(network):
     check_sight(network)
 
 
-def test_even_mean_colours_tell_pictures_apart(tmp_path):
+def test_even_mean_colors_tell_pictures_apart(tmp_path):
     check_sight(Network(tiny_onnx(tmp_path / "tiny.onnx", [1, 2])))
 
 

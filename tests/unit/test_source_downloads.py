@@ -182,7 +182,7 @@ def test_passing_faults_are_retried(site, path):
     assert site.requests[path] == 2
 
 
-def test_retry_after_is_honoured(site):
+def test_retry_after_is_honored(site):
     start = time.monotonic()
     assert download(site, "patient") == PNG
     assert time.monotonic() - start >= 1

@@ -13,7 +13,7 @@ INT_MAX = 2**31 - 1
 POLICY = "thompson, posterior_mean, ucb1, greedy, epsilon_greedy, or random"
 clustering_option = click.option("--clustering", help="Default: the default clustering, or the only one.")
 prior_option = click.option(
-    "--prior", help="flat, pooled, or hierarchical; default: pooled where there is one, else flat."
+    "--prior", help="flat, pooled, or tree; default: pooled where there is one, else flat."
 )
 
 
@@ -102,7 +102,7 @@ def arms(database: Database, user_id: str | None, clustering: str | None) -> Non
     """
     view, condition = ("pooled_arms", "") if user_id is None else ("arm_posteriors", " AND user_id = %(user_id)s")
     with database.connect() as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT clustering FROM pix._clustering_or_default(%s)", (clustering,))
+        cursor.execute("SELECT clustering FROM pix.find_clustering(%s)", (clustering,))
         (name,) = cursor.fetchone()
         cursor.execute(
             f"SELECT cluster, words, votes, likes, dislikes, mean, low, high FROM pix.{view} "
@@ -133,17 +133,17 @@ def default(database: Database, clustering: str) -> None:
 
 @bandit.command("priors")
 @clustering_option
-@click.option("--method", default="moments", show_default=True, help="moments or likelihood.")
+@click.option("--algorithm", default="moments", show_default=True, help="moments or likelihood.")
 @click.option("--strength-cap", default=20.0, show_default=True, help="How many votes a prior is at most worth.")
 @click.pass_obj
-def priors(database: Database, clustering: str | None, method: str, strength_cap: float) -> None:
+def priors(database: Database, clustering: str | None, algorithm: str, strength_cap: float) -> None:
     """Refresh the pooled priors: what is expected of a user of whom nothing is known.
 
     Example: pix bandit priors
     """
     with database.connect() as connection, connection.cursor() as cursor:
         cursor.execute(
-            "SELECT cluster, alpha, beta, users FROM pix.refresh_priors(%s, %s, %s)", (clustering, method, strength_cap)
+            "SELECT cluster, alpha, beta, users FROM pix.refresh_priors(%s, %s, %s)", (clustering, algorithm, strength_cap)
         )
         rows = cursor.fetchall()
     table = Table("cluster", "alpha", "beta", "mean", "users")
@@ -213,8 +213,8 @@ def simulate(database: Database, **options) -> None:
     with database.connect() as connection, connection.cursor() as cursor:
         cursor.execute(
             "SELECT simulation_id, prior, likes, likes_error, seconds FROM pix.simulate("
-            "%(policy)s, %(truth)s, %(users)s, %(votes)s, %(clustering)s, %(prior)s, %(liked_labels)s, "
-            "%(taste_groups)s, %(flipped)s, %(seed)s, %(keep)s)",
+            "%(policy)s, pix.users_who_like(%(truth)s, %(users)s, %(liked_labels)s, %(taste_groups)s, %(flipped)s), "
+            "%(votes)s, %(clustering)s, %(prior)s, %(seed)s, %(keep)s)",
             options,
         )
         number, prior, likes, error, seconds = cursor.fetchone()

@@ -32,7 +32,7 @@ def classifier() -> None:
 def train(
     database: Database, name: str, label_set: str, model_name: str | None, algorithm: str, balanced: bool, folds: int
 ) -> None:
-    """Train the classifier NAME on the stored features of labelled items.
+    """Train the classifier NAME on the stored features of labeled items.
 
     Example: pix classifier train kinds --label-set kind --folds 5
     """

@@ -20,7 +20,7 @@ FROM pix.fit_clusters(
 CLUSTERS = """
 SELECT c.cluster, c.parent, c.items, c.medoid, i.title, c.words, c.mean_price
 FROM pix.clusters c LEFT JOIN pix.items i ON i.item_id = c.medoid
-WHERE c.clustering = (pix._find_clustering(%s)).clustering
+WHERE c.clustering = (pix.find_clustering(%s)).clustering
 ORDER BY c.height IS NULL, c.height DESC, c.cluster
 """
 
@@ -38,7 +38,7 @@ def cluster() -> None:
 @click.option("--model", "model_name", help="Default: the database's default model.")
 @click.option(
     "--algorithm", default="kmeans", show_default=True,
-    help="kmeans, minibatch_kmeans, gaussian_mixture, or hierarchical.",
+    help="kmeans, minibatch_kmeans, gaussian_mixture, or ward.",
 )  # fmt: skip
 @click.option(
     "-k", default="25", show_default=True, metavar="NUMBER", help="How many clusters; auto: chosen by silhouette."
@@ -76,7 +76,7 @@ def assign(database: Database, name: str) -> None:
     Example: pix cluster assign boots
     """
     with database.connect() as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT pix.assign_clusters(%s)", (name,))
+        cursor.execute("SELECT pix.refresh_clusters(%s)", (name,))
         (assigned,) = cursor.fetchone()
     click.echo(f"{name}: {assigned:,} items assigned")
 
@@ -113,13 +113,9 @@ def show(database: Database, name: str, label_set: str | None) -> None:
     with database.connect() as connection, connection.cursor() as cursor:
         cursor.execute(CLUSTERS, (name,))
         rows = cursor.fetchall()
-        cursor.execute("SELECT pix.silhouette(%s), pix.davies_bouldin(%s)", (name, name))
-        measures = dict(zip(("silhouette", "Davies–Bouldin"), cursor.fetchone(), strict=True))
-        if label_set is not None:
-            cursor.execute(
-                "SELECT pix.adjusted_rand_index(%s, %s), pix.purity(%s, %s)", (name, label_set, name, label_set)
-            )
-            measures |= zip(("adjusted Rand index", "purity"), cursor.fetchone(), strict=True)
+        cursor.execute("SELECT * FROM pix.clustering_quality(%s, %s)", (name, label_set))
+        names = ("silhouette", "Davies–Bouldin", "adjusted Rand index", "purity")
+        measures = dict(zip(names, cursor.fetchone(), strict=True))
     table = Table("cluster", "in", "items", "medoid", "its title", "words", "mean price")
     for number, parent, items, medoid, title, words, price in rows:
         table.add_row(

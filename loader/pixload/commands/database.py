@@ -32,7 +32,7 @@ def migrate(database: Database, revision: str, yes: bool) -> None:
         for model_name in heal(database.dsn):
             click.echo(
                 f"Blocks of model {model_name} had vectors in the wrong rows: they were packed again, and models of "
-                f"users learn again. What users have in common: SELECT * FROM pix.learn_tastes('{model_name}')"
+                f"users learn again. What users have in common: SELECT * FROM pix.fit_common_taste('{model_name}')"
             )
 
 

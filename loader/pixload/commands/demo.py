@@ -30,7 +30,7 @@ INDEX = "look_alikes"
 CLUSTERS, MAP = "looks", "everything"
 MOST_CLUSTERS = 24
 SIMULATED, VOTES, TASTES = 12, 25, 3
-UNFIT_LABELS = ("PX072", "PX073", "PX077")
+UNFIT_LABELS = ("PX072", "PX073", "PX003")
 """What labels of people's own pictures can be: too few, of other items, or a name that is taken."""
 
 
@@ -68,7 +68,7 @@ def demo(database: Database, pictures: Path | None) -> None:
 
     say = Console(highlight=False, soft_wrap=True)
     if not database.is_remote:
-        database.cluster.start()
+        database.private_server.start()
     migrate(database.dsn)
     label_set = load_catalogue(database, pictures)
     model_name = choose_model(database, say)
@@ -82,7 +82,7 @@ def demo(database: Database, pictures: Path | None) -> None:
 
 def load_catalogue(database: Database, pictures: Path | None) -> str:
     """Load the given or the drawn catalogue, and return the label set of its truth."""
-    home = database.cluster.home
+    home = database.private_server.home
     home.mkdir(parents=True, exist_ok=True)
 
     def rejects(kind: str) -> Rejects:
@@ -137,7 +137,7 @@ def import_imagenet_model(database: Database) -> str | None:
         "--keras",
         "inception_v3",
     ]
-    weights = database.cluster.home / "keras"
+    weights = database.private_server.home / "keras"
     environment = {"KERAS_HOME": str(weights)} | os.environ | {"PIX_DSN": database.dsn}
     try:
         subprocess.run(
@@ -204,7 +204,7 @@ def show_groups(say: Console, database: Database, after, label_set: str) -> None
     say.print(f"\nWhich groups are there?  SELECT * FROM pix.fit_clusters('{CLUSTERS}', k => {k});\n")
     with database.connect() as connection, connection.cursor() as cursor:
         cursor.execute("SELECT pix.fit_clusters(%s, %s, k => %s)", (CLUSTERS, after.model_name, k))
-        cursor.execute("SELECT pix.adjusted_rand_index(%s, %s), pix.purity(%s, %s)", (CLUSTERS, label_set) * 2)
+        cursor.execute("SELECT adjusted_rand_index, purity FROM pix.clustering_quality(%s, %s)", (CLUSTERS, label_set))
         rand, purity = cursor.fetchone()
         cursor.execute("SELECT trustworthiness FROM pix.fit_map(%s, %s)", (MAP, after.model_name))
         (trust,) = cursor.fetchone()
@@ -213,7 +213,7 @@ def show_groups(say: Console, database: Database, after, label_set: str) -> None
     show_bandit(say, database, label_set)
     from pixload.report import write_report  # Bokeh is slow to import
 
-    page = database.cluster.home / "report.html"
+    page = database.private_server.home / "report.html"
     write_report(database, page, model_name=after.model_name)
     say.print(
         f"A map of everything (trustworthiness {trust:.2f}), a gallery of each cluster, and more, to open in a browser:"
@@ -241,9 +241,9 @@ def show_bandit(say: Console, database: Database, label_set: str) -> None:
             ("thompson", "the same, for others later, who gain from what these liked", DEMO_SEED + 1),
         ):
             cursor.execute(
-                "SELECT likes, likes_error FROM pix.simulate(%s, %s, %s, %s, %s, liked_labels => %s, "
-                "taste_groups => %s, seed => %s, keep => %s)",
-                (policy, label_set, SIMULATED, VOTES, CLUSTERS, liked, TASTES, seed, policy == "thompson"),
+                "SELECT likes, likes_error FROM pix.simulate(%s, pix.users_who_like(%s, %s, %s, %s), %s, %s, "
+                "seed => %s, keep => %s)",
+                (policy, label_set, SIMULATED, liked, TASTES, VOTES, CLUSTERS, seed, policy == "thompson"),
             )
             likes, error = cursor.fetchone()
             say.print(f"{likes:.1f} ± {error:.1f} of {VOTES} suggestions liked: {told}")

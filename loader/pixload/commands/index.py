@@ -1,4 +1,4 @@
-"""pix index: approximate nearest neighbours."""
+"""pix index: approximate nearest neighbors."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def index() -> None:
 @index.command("build")
 @click.argument("name")
 @click.option("--model", "model_name", help="Default: the database's default model.")
-@click.option("--method", default="hnsw", show_default=True, help="hnsw, annoy, or exact.")
+@click.option("--algorithm", default="hnsw", show_default=True, help="hnsw, annoy, or exact.")
 @click.option("--metric", default="cosine", show_default=True, help="cosine, euclidean, or dot.")
 @click.option(
-    "--set", "settings", multiple=True, metavar="NAME=VALUE", help="A parameter of the method, such as ef_search=100."
+    "--set", "settings", multiple=True, metavar="NAME=VALUE", help="A parameter of the algorithm, such as ef_search=100."
 )
 @click.option("--project-to", type=click.IntRange(1, INT_MAX), help="Principal components to keep; default: all.")
 @click.pass_obj
 def build(
-    database: Database, name: str, model_name: str | None, method: str, metric: str, settings: tuple[str, ...],
+    database: Database, name: str, model_name: str | None, algorithm: str, metric: str, settings: tuple[str, ...],
     project_to: int | None,
 ) -> None:  # fmt: skip
     """Build the index NAME, or build it anew; queries use the one before until it is done.
@@ -43,7 +43,7 @@ def build(
     """
     parameters = json.dumps(dict(map(_setting, settings)))
     run_and_report(
-        database, "pix.build_index(%s, %s, %s, %s, %s, %s)", (name, model_name, method, metric, parameters, project_to)
+        database, "pix.build_index(%s, %s, %s, %s, %s, %s)", (name, model_name, algorithm, metric, parameters, project_to)
     )
 
 
@@ -80,14 +80,14 @@ def list_indexes(database: Database) -> None:
     """
     with database.connect() as connection, connection.cursor() as cursor:
         cursor.execute(
-            "SELECT index_name, model_name, method, metric, items, added, removed, recall, size_bytes, usable "
+            "SELECT index_name, model_name, algorithm, metric, items, added, removed, recall, size_bytes, usable "
             "FROM pix.index_status ORDER BY index_name"
         )
         rows = cursor.fetchall()
-    table = Table("index", "model", "method", "metric", "items", "added", "removed", "recall", "MB", "")
-    for name, model_name, method, metric, items, added, removed, recall, size, usable in rows:
+    table = Table("index", "model", "algorithm", "metric", "items", "added", "removed", "recall", "MB", "")
+    for name, model_name, algorithm, metric, items, added, removed, recall, size, usable in rows:
         table.add_row(
-            name, model_name, method, metric, f"{items:,}", f"{added:,}", f"{removed:,}", f"{recall:.3f}",
+            name, model_name, algorithm, metric, f"{items:,}", f"{added:,}", f"{removed:,}", f"{recall:.3f}",
             f"{size / 1e6:,.1f}", "" if usable else "the model has changed",
         )  # fmt: skip
     Console().print(table)
@@ -96,7 +96,7 @@ def list_indexes(database: Database) -> None:
 @index.command("check")
 @click.argument("name")
 @click.option("--queries", type=click.IntRange(1, INT_MAX), default=100, show_default=True, help="How many items.")
-@click.option("-k", type=click.IntRange(1, INT_MAX), default=10, show_default=True, help="How many neighbours.")
+@click.option("-k", type=click.IntRange(1, INT_MAX), default=10, show_default=True, help="How many neighbors.")
 @click.pass_obj
 def check(database: Database, name: str, queries: int, k: int) -> None:
     """Measure what the index NAME finds and how fast, against exact search.

@@ -82,7 +82,7 @@ def metadata(database: Database, file: Path, title_word: str | None, rejects: Pa
 def labels(database: Database, file: Path, label_set: str | None, rejects: Path) -> None:
     """Load labels from a CSV file with the header item_id,label_set,label, or from JSON lines.
 
-    Example: pix load labels colours.jsonl --label-set colour
+    Example: pix load labels colors.jsonl --label-set color
     """
     with database.connect() as connection, progress_bar("loading labels", None) as advance:
         summary = loading.load_labels(connection, file, Rejects(rejects), label_set, advance)

@@ -13,7 +13,7 @@ from pixload.watching import run_watched
 
 FIT = """
 SELECT map, items, trustworthiness, seconds
-FROM pix.fit_map(%(map)s, %(model_name)s, %(method)s, %(clustering)s, %(cluster)s, %(perplexity)s, %(seed)s)
+FROM pix.fit_map(%(map)s, %(model_name)s, %(algorithm)s, %(clustering)s, %(cluster)s, %(perplexity)s, %(seed)s)
 """
 
 
@@ -28,16 +28,16 @@ def map_() -> None:
 @map_.command("fit")
 @click.argument("name")
 @click.option("--model", "model_name", help="Default: that of the clustering, or the database's default model.")
-@click.option("--method", default="tsne", show_default=True, help="tsne, umap, or pca.")
+@click.option("--algorithm", default="tsne", show_default=True, help="tsne, umap, or pca.")
 @click.option("--clustering", help="Map one cluster of this clustering; default: everything.")
 @click.option("--cluster", type=click.IntRange(1, INT_MAX), help="The cluster.")
-@click.option("--perplexity", type=click.FloatRange(1), help="How many neighbours count; default: 30, or fewer.")
+@click.option("--perplexity", type=click.FloatRange(1), help="How many neighbors count; default: 30, or fewer.")
 @click.option("--seed", default=7, show_default=True, type=click.IntRange(0, INT_MAX), help="Of the random numbers.")
 @click.pass_obj
 def fit(database: Database, name: str, **options) -> None:
     """Make the map NAME, or make it anew.
 
-    Example: pix map fit boots --method tsne
+    Example: pix map fit boots --algorithm tsne
     """
     ((name, items, trust, seconds),) = run_watched(database, FIT, options | {"map": name}, "mapping", 100, percent)
     click.echo(f"{name}: {items:,} items, trustworthiness {trust:.3f}, made in {seconds:.1f} s")
@@ -52,7 +52,7 @@ def place(database: Database, name: str) -> None:
     Example: pix map place boots
     """
     with database.connect() as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT pix.place_on_map(%s)", (name,))
+        cursor.execute("SELECT pix.refresh_map(%s)", (name,))
         (placed,) = cursor.fetchone()
     click.echo(f"{name}: {placed:,} items placed")
 
@@ -66,14 +66,14 @@ def list_maps(database: Database) -> None:
     """
     with database.connect() as connection, connection.cursor() as cursor:
         cursor.execute(
-            "SELECT map, model_name, method, clustering, cluster, items, added, trustworthiness, usable "
+            "SELECT map, model_name, algorithm, clustering, cluster, items, added, trustworthiness, usable "
             "FROM pix.map_status ORDER BY 1"
         )
         rows = cursor.fetchall()
-    table = Table("map", "model", "method", "shows", "items", "added", "trustworthiness", "")
-    for name, model_name, method, clustering, cluster, items, added, trust, usable in rows:
+    table = Table("map", "model", "algorithm", "shows", "items", "added", "trustworthiness", "")
+    for name, model_name, algorithm, clustering, cluster, items, added, trust, usable in rows:
         table.add_row(
-            name, model_name, method, f"cluster {cluster} of {clustering}" if clustering else "everything",
+            name, model_name, algorithm, f"cluster {cluster} of {clustering}" if clustering else "everything",
             f"{items:,}", f"{added:,}", f"{trust:.3f}", "" if usable else "the model has changed",
         )  # fmt: skip
     Console().print(table)

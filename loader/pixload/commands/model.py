@@ -176,7 +176,7 @@ def feature_maps(database: Database, name: str, image: Path, folder: Path, layer
 @click.argument("name")
 @click.option("--as", "as_name", required=True, help="Name of the INT8 model.")
 @click.option("--calibrate", default=100, show_default=True, type=click.IntRange(1), help="On how many pictures.")
-@click.option("--force", is_flag=True, help="Store it even if fewer than 90 % of the nearest neighbours stay the same.")
+@click.option("--force", is_flag=True, help="Store it even if fewer than 90 % of the nearest neighbors stay the same.")
 @click.pass_obj
 def quantize(database: Database, name: str, as_name: str, calibrate: int, force: bool) -> None:
     """Make a second model of NAME, in INT8, and report what it costs.
@@ -191,7 +191,7 @@ def quantize(database: Database, name: str, as_name: str, calibrate: int, force:
         )
         overlap, compared, classifier, *numbers = cursor.fetchone()
     before, after, float_ms, int8_ms, float_mb, int8_mb = numbers
-    click.echo(f"{as_name}: {overlap:.1%} of the ten nearest neighbours stay the same ({compared:,} pictures)")
+    click.echo(f"{as_name}: {overlap:.1%} of the ten nearest neighbors stay the same ({compared:,} pictures)")
     if classifier is not None:
         click.echo(f"  accuracy of {classifier}: {after:.3f}, with {name} {before:.3f}")
     click.echo(
@@ -217,7 +217,7 @@ def add_metadata(
     with database.connect() as connection, connection.cursor() as cursor:
         cursor.execute(
             "SELECT base_model, dimensions, items, ARRAY(SELECT jsonb_array_elements_text(design -> 'empty')) "
-            "FROM pix.add_metadata(%s, %s, %s, %s, %s)",
+            "FROM pix.fit_metadata(%s, %s, %s, %s, %s)",
             (name, base, list(fields), weight, terms),
         )
         base, dimensions, items, empty = cursor.fetchone()
@@ -235,7 +235,7 @@ def extend_metadata(database: Database, name: str) -> None:
     Example: pix model extend-metadata with_brand
     """
     with database.connect() as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT pix.extend_metadata(%s)", (name,))
+        cursor.execute("SELECT pix.refresh_metadata(%s)", (name,))
         click.echo(f"{name}: {cursor.fetchone()[0]:,} vectors made")
 
 

@@ -10,6 +10,7 @@ import psycopg2
 from rich.console import Console
 
 from pixload.commands.features import INT_MAX
+from pixload.commands.filters import filter_options, named_arguments
 from pixload.commands.load import EXISTING_FILE
 from pixload.database import Database
 from pixload.errors import PixError
@@ -28,11 +29,7 @@ SELECT b.percent FROM pix.builds b JOIN pg_catalog.pg_stat_activity a USING (pid
 @click.option("--model", "model_name", help="Default: that of the index, or the database's default model.")
 @click.option("--metric", help="cosine, euclidean, or dot; default: that of the index, or cosine.")
 @click.option("--index", "index_name", help="An index of pix index build; default: exact search.")
-@click.option("--label", "filter_label", help="Only items with this label.")
-@click.option("--brand", "filter_brand", help="Only items of this brand.")
-@click.option("--category", "filter_category", help="Only items with this word in their categories.")
-@click.option("--min-price", type=float, help="Only items that cost as much.")
-@click.option("--max-price", type=float, help="Only items that cost no more.")
+@filter_options
 @click.pass_obj
 def nearest(database: Database, item_ids: tuple[str, ...], image: Path | None, **options) -> None:
     """List the look-alikes of an item, of several, or of a picture file.
@@ -53,24 +50,24 @@ def nearest(database: Database, item_ids: tuple[str, ...], image: Path | None, *
 
 @click.command()
 @click.option("--model", "model_name", help="Default: the database's default model.")
-@click.option("-k", type=click.IntRange(1, INT_MAX), default=10, show_default=True, help="How many neighbours.")
+@click.option("-k", type=click.IntRange(1, INT_MAX), default=10, show_default=True, help="How many neighbors.")
 @click.option("--metric", default="cosine", show_default=True, help="cosine, euclidean, or dot.")
 @click.pass_obj
 def graph(database: Database, model_name: str | None, k: int, metric: str) -> None:
-    """Store the neighbours of all items in pix.neighbors; stopped, it goes on where it was.
+    """Store the neighbors of all items in pix.neighbors; stopped, it goes on where it was.
 
     Example: pix graph -k 10
     """
     run_watched(
-        database, "CALL pix.build_neighbor_graph(%s, %s, %s)", (model_name, k, metric), "neighbour graph", 100, percent
+        database, "CALL pix.build_neighbor_graph(%s, %s, %s)", (model_name, k, metric), "neighbor graph", 100, percent
     )
     with database.connect() as connection, connection.cursor() as cursor:
         cursor.execute(
-            "SELECT items, seconds FROM pix.neighbor_graphs WHERE model_name = (pix._find_model(%s)).model_name",
+            "SELECT items, seconds FROM pix.neighbor_graphs WHERE model_name = (pix.find_model(%s)).model_name",
             (model_name,),
         )
         items, seconds = cursor.fetchone()
-    click.echo(f"{items:,} items have their neighbours in pix.neighbors, after {seconds:.1f} s")
+    click.echo(f"{items:,} items have their neighbors in pix.neighbors, after {seconds:.1f} s")
 
 
 @click.command()
@@ -115,7 +112,7 @@ def look_alikes_of_items(connection, item_ids: list[str], options: Mapping[str, 
         cursor.execute(
             f"""
             SELECT n.item_id, n.rank, n.neighbor_id, n.distance, i.title
-            FROM pix.nearest_many(%(item_ids)s, {_named(options)}) n
+            FROM pix.nearest_many(%(item_ids)s, {named_arguments(options)}) n
             LEFT JOIN pix.items i ON i.item_id = n.neighbor_id
             ORDER BY n.item_id, n.rank
             """,
@@ -133,17 +130,13 @@ def look_alikes_of_image(connection, content: bytes, options: Mapping[str, objec
         cursor.execute(
             f"""
             SELECT n.rank, n.item_id, n.distance, i.title
-            FROM pix.nearest_to_image(%(content)s, {_named(options)}) n
+            FROM pix.nearest_to_image(%(content)s, {named_arguments(options)}) n
             LEFT JOIN pix.items i USING (item_id)
             ORDER BY n.rank
             """,
             {**options, "content": psycopg2.Binary(content)},
         )
         return cursor.fetchall()
-
-
-def _named(options: Mapping[str, object]) -> str:
-    return ", ".join(f"{name} => %({name})s" for name in options)
 
 
 def neighbor_table(rows: list[Neighbor], title: str | None = None) -> Table:

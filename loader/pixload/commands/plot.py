@@ -23,8 +23,8 @@ def plot() -> None:
 @plot.command("map")
 @click.argument("name")
 @click.argument("file", type=PNG_FILE)
-@click.option("--labels", "label_set", help="Colour by this label set; default: by cluster.")
-@click.option("--clustering", help="Colour by this clustering; default: the latest.")
+@click.option("--labels", "label_set", help="Color by this label set; default: by cluster.")
+@click.option("--clustering", help="Color by this clustering; default: the latest.")
 @click.pass_obj
 def plot_map(database: Database, name: str, file: Path, label_set: str | None, clustering: str | None) -> None:
     """Draw the map NAME into FILE.

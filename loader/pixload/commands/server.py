@@ -7,7 +7,7 @@ import shutil
 
 import click
 
-from pixload.cluster import python_path
+from pixload.private_server import python_path
 from pixload.database import Database
 from pixload.errors import PixError
 
@@ -27,8 +27,8 @@ def start(database: Database) -> None:
 
     Example: pix server start
     """
-    database.cluster.start()
-    click.echo(database.cluster.status())
+    database.private_server.start()
+    click.echo(database.private_server.status())
 
 
 @server.command()
@@ -38,7 +38,7 @@ def stop(database: Database) -> None:
 
     Example: pix server stop
     """
-    database.cluster.stop()
+    database.private_server.stop()
 
 
 @server.command()
@@ -48,7 +48,7 @@ def status(database: Database) -> None:
 
     Example: pix server status
     """
-    click.echo(database.cluster.status())
+    click.echo(database.private_server.status())
 
 
 @server.command()
@@ -60,8 +60,8 @@ def destroy(database: Database, yes: bool) -> None:
     Example: pix server destroy --yes
     """
     if not yes:
-        click.confirm(f"Delete all data in {database.cluster.data}?", abort=True)
-    database.cluster.destroy()
+        click.confirm(f"Delete all data in {database.private_server.data}?", abort=True)
+    database.private_server.destroy()
 
 
 @server.command("python-path")

@@ -7,6 +7,7 @@ import json
 import click
 from rich.console import Console
 
+from pixload.commands.filters import filter_options, named_arguments
 from pixload.database import Database
 from pixload.errors import PixError
 from pixload.tables import Table
@@ -28,20 +29,15 @@ algorithm_option = click.option("--algorithm", help=f"{ALGORITHMS}; default: wha
 @model_option
 @click.option("--index", "index_name", help="An index of pix index build; default: all items are scored.")
 @click.option("--diversity", default=0.0, show_default=True, help="From 0, the best, to 1, the most different.")
-@click.option("--label", "filter_label", help="Only items with this label.")
-@click.option("--brand", "filter_brand", help="Only items of this brand.")
-@click.option("--category", "filter_category", help="Only items with this word in their categories.")
-@click.option("--min-price", type=float, help="Only items that cost as much.")
-@click.option("--max-price", type=float, help="Only items that cost no more.")
+@filter_options
 @click.pass_obj
 def recommend(database: Database, **options) -> None:
     """List what USER_ID will like best, of what they have no opinion of.
 
     Example: pix recommend ann -k 5 --max-price 100
     """
-    given = ", ".join(f"{name} => %({name})s" for name in options)
     with database.connect() as connection, connection.cursor() as cursor:
-        cursor.execute(f"SELECT item_id, score, probability, reason FROM pix.recommend({given}) ORDER BY rank", options)
+        cursor.execute(f"SELECT item_id, score, probability, reason FROM pix.recommend({named_arguments(options)}) ORDER BY rank", options)
         rows = cursor.fetchall()
         cursor.execute("SELECT item_id, title FROM pix.items WHERE item_id = ANY (%s)", ([row[0] for row in rows],))
         titles = dict(cursor.fetchall())
@@ -194,12 +190,12 @@ def policy(database: Database, run: str | None, min_users: int) -> None:
     """
     with database.connect() as connection, connection.cursor() as cursor:
         if run is not None:
-            cursor.execute("SELECT count(*) FROM pix.learn_model_policy(%s, %s)", (run, min_users))
+            cursor.execute("SELECT count(*) FROM pix.fit_algorithm_rules(%s, %s)", (run, min_users))
             click.echo(f"{cursor.fetchone()[0]} rules learned", err=True)
         cursor.execute(
             "SELECT priority, algorithm, int4range(min_votes, max_votes, '[]'), int4range(min_likes, max_likes, '[]'), "
-            "int4range(min_dislikes, max_dislikes, '[]'), numrange(min_share::numeric, max_share::numeric), reason "
-            "FROM pix.user_model_policy ORDER BY priority"
+            "int4range(min_dislikes, max_dislikes, '[]'), numrange(min_fraction::numeric, max_fraction::numeric), reason "
+            "FROM pix.algorithm_rules ORDER BY priority"
         )
         rows = cursor.fetchall()
     table = Table("priority", "algorithm", "votes", "likes", "dislikes", "share of likes", "why")
@@ -248,8 +244,8 @@ def select(database: Database, run: str, algorithms: tuple[str, ...], **options)
     }
     if algorithms:
         arguments["algorithms"] = list(algorithms)
-    call = f"CALL pix.select_models({', '.join(f'{name} => %({name})s' for name in arguments)})"
-    left = "SELECT count(*) FROM pix.model_selection_tasks WHERE run = %s"
+    call = f"CALL pix.select_algorithms({', '.join(f'{name} => %({name})s' for name in arguments)})"
+    left = "SELECT count(*) FROM pix_internal.algorithm_selection_tasks WHERE run = %s"
     most = [0]
 
     def look(watching, _: str) -> int:
@@ -275,11 +271,11 @@ def show_ranking(database: Database, run: str) -> None:
 
 
 def ranking(database: Database, run: str) -> None:
-    """Print pix.model_ranking of a run."""
+    """Print pix.algorithm_ranking of a run."""
     with database.connect() as connection, connection.cursor() as cursor:
         cursor.execute(
             "SELECT size, algorithm, balance, users, mean_auc, low, high, gap, fit_seconds "
-            "FROM pix.model_ranking WHERE run = %s AND users > 0 ORDER BY size, rank, algorithm",
+            "FROM pix.algorithm_ranking WHERE run = %s AND users > 0 ORDER BY size, rank, algorithm",
             (run,),
         )
         rows = cursor.fetchall()
@@ -302,9 +298,9 @@ def ranking(database: Database, run: str) -> None:
 def evaluate(
     database: Database, run: str, recommenders: tuple[str, ...], split: str, k: int, model_name: str | None
 ) -> None:
-    """Measure how well RECOMMENDERS would have met what users liked afterwards; default: ladder, popularity, random.
+    """Measure how well RECOMMENDERS would have met what users liked afterwards; default: rules, popularity, random.
 
-    Example: pix users evaluate first ladder nearest random
+    Example: pix users evaluate first rules nearest random
     """
     arguments = {"run": run, "split": split, "k": k, "model_name": model_name}
     if recommenders:

@@ -198,7 +198,7 @@ def largest_difference(got: np.ndarray, expected: np.ndarray) -> float:
 
 
 def picture_tensors(preprocessing: dict, count: int = 4) -> list[np.ndarray]:
-    """Draw batches of one (NHWC) with the smooth blobs of colour that pictures are made of."""
+    """Draw batches of one (NHWC) with the smooth blobs of color that pictures are made of."""
     random = np.random.default_rng(7)
     height, width = preprocessing["height"], preprocessing["width"]
     tensors = []

@@ -28,7 +28,7 @@ class FrozenGraph:
     scaling : tuple, optional
         Mean and deviation of the pixels, where the source says so.
     channels : {'RGB', 'BGR'}
-        Order of the colour channels.
+        Order of the color channels.
     """
 
     definition: object

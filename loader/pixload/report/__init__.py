@@ -79,7 +79,7 @@ def render(content: Content, pictures: dict[str, str], sheets: list[Sheet]) -> s
         chart_script=script,
         library=Resources(mode="inline", components=["bokeh"]).render_js(),
         style=_file("page.css"),
-        behaviour=_file("page.js"),
+        behavior=_file("page.js"),
         data=_data(content, pictures),
         sheets=sheets,
         strips=_strips(content),

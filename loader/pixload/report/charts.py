@@ -50,7 +50,7 @@ def charts(content: Content) -> dict[str, figure]:
 
 
 def map_of_items() -> figure:
-    """Draw the frame of a thumbnail for each item, coloured by its group, and the thumbnail in it."""
+    """Draw the frame of a thumbnail for each item, colored by its group, and the thumbnail in it."""
     source = ColumnDataSource(
         {name: [] for name in ("x", "y", "url", "title", "price", "group", "color", "alpha")}, name="items"
     )
@@ -155,16 +155,16 @@ def regrets(curves: list[RegretCurve]) -> figure:
         height=300 + 20 * len(curves), sizing_mode="stretch_width", toolbar_location=None, tools="hover",
         tooltips="$name, vote @x: @y{0.0}", x_axis_label="votes", y_axis_label="likes that were missed",
     )  # fmt: skip
-    colours = Category10_10[: len(curves)]
-    for colour, curve in zip(colours, curves, strict=True):
+    colors = Category10_10[: len(curves)]
+    for color, curve in zip(colors, curves, strict=True):
         votes = list(range(1, len(curve.regret) + 1))
         name = f"{curve.policy}, {curve.prior} prior"
         low, high = (
             [regret + sign * 2 * error for regret, error in zip(curve.regret, curve.error, strict=True)]
             for sign in (-1, 1)
         )
-        plot.varea(votes, low, high, color=colour, alpha=0.15, hover_alpha=0.15)
-        plot.line(votes, curve.regret, color=colour, line_width=2, legend_label=name, name=name)
+        plot.varea(votes, low, high, color=color, alpha=0.15, hover_alpha=0.15)
+        plot.line(votes, curve.regret, color=color, line_width=2, legend_label=name, name=name)
     plot.legend.location = "top_left"
     plot.legend.label_text_font_size = "12px"
     plot.x_range.start = 1
@@ -176,7 +176,7 @@ def confusion_matrix(confusion: Confusion) -> figure:
     """Draw what the items of each label were taken for."""
     labels = confusion.labels
     most = max(items for *_, items in confusion.cells)
-    colours = LinearColorMapper(palette=Blues256[::-1], low=0, high=most)
+    colors = LinearColorMapper(palette=Blues256[::-1], low=0, high=most)
     actual, predicted, items = zip(*confusion.cells, strict=True)
     source = {
         "actual": actual, "predicted": predicted, "items": items,
@@ -189,7 +189,7 @@ def confusion_matrix(confusion: Confusion) -> figure:
     )  # fmt: skip
     plot.rect(
         "predicted", "actual", 0.96, 0.96, source=source, line_color=None,
-        fill_color={"field": "items", "transform": colours},
+        fill_color={"field": "items", "transform": colors},
     )  # fmt: skip
     plot.text(
         "predicted", "actual", "items", source=source, text_align="center", text_baseline="middle", text_color="ink",
@@ -197,7 +197,7 @@ def confusion_matrix(confusion: Confusion) -> figure:
     )  # fmt: skip
     plot.xaxis.major_label_orientation = 0.9
     plot.grid.visible = False
-    plot.add_layout(ColorBar(color_mapper=colours, ticker=BasicTicker(), width=10), "right")
+    plot.add_layout(ColorBar(color_mapper=colors, ticker=BasicTicker(), width=10), "right")
     return _bare(plot)
 
 

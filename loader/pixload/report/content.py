@@ -14,7 +14,7 @@ LONGEST = 200
 """Letters of a title or label: the page has room for no more of each item."""
 SEED = 7
 MOST_LABELS = 40
-"""A label set with more labels is no key to colours, and no readable matrix."""
+"""A label set with more labels is no key to colors, and no readable matrix."""
 GALLERY, GALLERY_ITEMS, MOST_GALLERIES = 11, 1200, 200
 CLASSIFIERS = 3
 MOST_CURVES = 10
@@ -37,7 +37,7 @@ class Item:
 
 @dataclass
 class Cluster:
-    """A cluster; its gallery are the items nearest to its centre, the medoid first."""
+    """A cluster; its gallery are the items nearest to its center, the medoid first."""
 
     number: int
     parent: int | None
@@ -120,15 +120,15 @@ def read(connection, model_name: str | None, map_name: str | None, clustering: s
         If there is no item to show, or these are of different models.
     """
     if map_name is not None:
-        (found,) = _rows(connection, "SELECT model_name FROM pix._find_map(%s)", (map_name,))
+        (found,) = _rows(connection, "SELECT model_name FROM pix.find_map(%s)", (map_name,))
         model_name = _same_model(model_name, found["model_name"], f"Map {map_name!r}")
     if clustering is not None:
-        (found,) = _rows(connection, "SELECT model_name FROM pix._find_clustering(%s)", (clustering,))
+        (found,) = _rows(connection, "SELECT model_name FROM pix.find_clustering(%s)", (clustering,))
         model_name = _same_model(model_name, found["model_name"], f"Clustering {clustering!r}")
-    ((model_name,),) = _tuples(connection, "SELECT model_name FROM pix._find_model(%s)", (model_name,))
+    ((model_name,),) = _tuples(connection, "SELECT model_name FROM pix.find_model(%s)", (model_name,))
     shown_map = _first(
         connection,
-        "SELECT map, method, items, trustworthiness FROM pix.map_status WHERE model_name = %s AND CASE WHEN %s IS NULL "
+        "SELECT map, algorithm, items, trustworthiness FROM pix.map_status WHERE model_name = %s AND CASE WHEN %s IS NULL "
         "THEN clustering IS NULL ELSE map = %s END ORDER BY fitted_at DESC",
         (model_name, map_name, map_name),
     )
@@ -270,7 +270,7 @@ def _look_alikes(connection, items: dict[str, Item], of_items: int, model_name: 
 
 
 def _label_sets(connection, items: dict[str, Item]) -> list[str]:
-    """Fill in labels, and return the label sets that can colour a map."""
+    """Fill in labels, and return the label sets that can color a map."""
     rows = _tuples(
         connection, "SELECT item_id, label_set, label FROM pix.labels WHERE item_id = ANY(%s)", (list(items),)
     )

@@ -94,7 +94,7 @@
     }
   });
 
-  // What colours can stand for: the name of an item's group, or null.
+  // What colors can stand for: the name of an item's group, or null.
   const groupings = [];
   if (items.some((item) => item.cluster !== null)) {
     groupings.push(["cluster", (item) => item.cluster === null ? null : `cluster ${item.cluster}`]);
@@ -108,12 +108,12 @@
     let only = null;
 
     const paint = () => {
-      const [, groupOf] = groupings[$("colour").value] ?? ["", () => null];
+      const [, groupOf] = groupings[$("color").value] ?? ["", () => null];
       const groups = mapped.map((place) => groupOf(items[place]));
       const counts = new Map();
       groups.forEach((group) => group !== null && counts.set(group, (counts.get(group) ?? 0) + 1));
       const order = [...counts.keys()].sort((a, b) => a.localeCompare(b, undefined, { numeric: true }));
-      const colours = new Map(order.map((group, number) => [group, PALETTE[number % PALETTE.length]]));
+      const colors = new Map(order.map((group, number) => [group, PALETTE[number % PALETTE.length]]));
       source.data = {
         place: mapped,
         x: mapped.map((place) => items[place].x),
@@ -122,14 +122,14 @@
         title: mapped.map((place) => items[place].title),
         price: mapped.map((place) => price(items[place])),
         group: groups.map((group) => group ?? ""),
-        color: groups.map((group) => colours.get(group) ?? NONE),
+        color: groups.map((group) => colors.get(group) ?? NONE),
         alpha: groups.map((group) => only === null || group === only ? 1 : FADED),
       };
       const { x, y, url, alpha } = source.data;
       pictures.data = { x, y, url, alpha };
       $("legend").replaceChildren(...order.map((group) => {
         const swatch = element("i");
-        swatch.style.background = colours.get(group);
+        swatch.style.background = colors.get(group);
         const words = group.startsWith("cluster ") ? (data.clusters[group.slice(8)] ?? []).slice(0, 2).join(" ") : "";
         const chip = element("button", { type: "button" }, swatch, `${group} ${words} (${counts.get(group)})`);
         chip.setAttribute("aria-pressed", String(group === only));
@@ -173,11 +173,11 @@
       range.properties.start.change.connect(fitSoon);
       range.properties.end.change.connect(fitSoon);
     }
-    groupings.forEach(([name], number) => $("colour").append(element("option", { value: number }, name)));
+    groupings.forEach(([name], number) => $("color").append(element("option", { value: number }, name)));
     if (!groupings.length) {
-      $("colour").append(element("option", { value: -1 }, "nothing"));
+      $("color").append(element("option", { value: -1 }, "nothing"));
     }
-    $("colour").addEventListener("change", () => { only = null; paint(); });
+    $("color").addEventListener("change", () => { only = null; paint(); });
     source.selected.properties.indices.change.connect(() => {
       const [first] = source.selected.indices;
       if (first !== undefined) {

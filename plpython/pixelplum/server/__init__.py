@@ -20,7 +20,7 @@ for _library in ("OMP", "OPENBLAS", "MKL"):
 
 from pixelplum import __version__  # noqa: E402
 from pixelplum.errors import PixelplumError, VersionMismatch  # noqa: E402
-from pixelplum.server.cancelling import Cancelled, forget_interrupts  # noqa: E402
+from pixelplum.server.canceling import Canceled, forget_interrupts  # noqa: E402
 
 
 def call(plpy, cache: dict, sql_version: str, function: str, *arguments):
@@ -55,7 +55,7 @@ def call(plpy, cache: dict, sql_version: str, function: str, *arguments):
         return body(plpy, cache, *arguments)
     except PixelplumError as error:
         failure = error
-    except Cancelled:
+    except Canceled:
         return None  # the server ends the statement before anything is done with it
     except KeyboardInterrupt:
         forget_interrupts()

@@ -12,7 +12,7 @@ FEW = 8
 """Items of a cluster, more than are wanted, that may turn out to be excluded."""
 
 
-def choose(
+def choose_clusters(
     plpy, cache: dict, policy: str, clusters: list[int], parents: list[int | None], alpha: list[float],
     beta: list[float], likes: list[float], dislikes: list[float], free: list[int], count: int, seed: int | None,
 ) -> dict:  # fmt: skip
@@ -65,14 +65,14 @@ def check_policy(plpy, cache: dict, policy: str | None) -> None:
     bandit.check_policy(policy)
 
 
-def map_members(plpy, cache: dict, key: str, clusters: list[int], blocks: list[int], rows: list[int]) -> None:
+def keep_members(plpy, cache: dict, key: str, clusters: list[int], blocks: list[int], rows: list[int]) -> None:
     """Keep which vectors belong to which cluster under a key."""
     keep(cache, key, candidates.Members(np.array(clusters), np.array(blocks), np.array(rows)))
 
 
 def best_in_clusters(
     plpy, cache: dict, key: str, blocks_key: str, sketch_key: str | None, clusters: list[int], counts: list[int],
-    centres: bytes, dimensions: list[int] | None, voted_ids: list[str], voted_blocks: list[int],
+    centers: bytes, dimensions: list[int] | None, voted_ids: list[str], voted_blocks: list[int],
     voted_rows: list[int], weights: list[float], excluded: list[str], described: str | None, content: bytes | None,
 ) -> dict | None:  # fmt: skip
     """Find the items of clusters that a user may like best.
@@ -85,10 +85,10 @@ def best_in_clusters(
         An index that holds principal components of the very same blocks, as it was mapped.
     clusters, counts : list of int
         In which to look, and how many are wanted of each.
-    centres : bytes
-        Their centres, one after another.
+    centers : bytes
+        Their centers, one after another.
     dimensions : list of int or None
-        Which dimensions, from 1, the centres are of.
+        Which dimensions, from 1, the centers are of.
     voted_ids, voted_blocks, voted_rows, weights : list
         Items that the user has an opinion of, where their vectors are, and how much they like them.
     excluded : list of str
@@ -121,13 +121,13 @@ def best_in_clusters(
     refused = set(excluded)
     model = opened(cache, described, content) if described is not None else None
     found: dict[str, list] = {"clusters": [], "item_ids": [], "scores": [], "nearest": []}
-    for cluster, count, centre in zip(
-        clusters, counts, vectors.matrix(centres, len(centres) // 4 // len(clusters)), strict=True
+    for cluster, count, center in zip(
+        clusters, counts, vectors.matrix(centers, len(centers) // 4 // len(clusters)), strict=True
     ):
         wanted = model
         if wanted is None:
             typical = np.zeros(size, np.float32)
-            typical[slice(None) if dimensions is None else np.array(dimensions) - 1] = centre
+            typical[slice(None) if dimensions is None else np.array(dimensions) - 1] = center
             wanted = candidates.taste(voted, strengths, typical)
         places = members.places(cluster)
         # What is excluded is rarely among the best of this cluster: only then is more looked at.

@@ -53,23 +53,23 @@ class Packed:
         return part.item_ids[position - int(self._ends[number]) + len(part.norms)]
 
 
-def describe(plpy, cache: dict, item_ids: list[str], vectors: bytes) -> dict:
+def describe_block(plpy, cache: dict, item_ids: list[str], vectors: bytes) -> dict:
     """Check a block, and return its norms and the checksum of its file."""
     norms = blocks.norms(item_ids, vectors)
     return {"norms": norms, "checksum": hashlib.sha256(blocks.pack(item_ids, vectors, norms)).hexdigest()}
 
 
-def missing(plpy, cache: dict, checksums: list[str]) -> list[str]:
+def missing_blocks(plpy, cache: dict, checksums: list[str]) -> list[str]:
     """Return which blocks are not in the cache of this host."""
     return [checksum for checksum in checksums if not files.is_sound(checksum, "block")]
 
 
-def restore(plpy, cache: dict, checksum: str, item_ids: list[str], vectors: bytes, norms: bytes) -> None:
+def restore_block(plpy, cache: dict, checksum: str, item_ids: list[str], vectors: bytes, norms: bytes) -> None:
     """Write a block's file into the cache of this host."""
     files.write(checksum, "block", blocks.pack(item_ids, vectors, norms))
 
 
-def open_blocks(
+def open_block_files(
     plpy, cache: dict, key: str, numbers: list[int], checksums: list[str], items: list[int], dimensions: int
 ) -> bool:
     """Map a model's blocks, to be searched under a key; tell whether no file was removed meanwhile."""
@@ -84,7 +84,7 @@ def open_blocks(
     return True
 
 
-def sweep(plpy, cache: dict, owner: str, live: list[str]) -> None:
+def sweep_cache(plpy, cache: dict, owner: str, live: list[str]) -> None:
     """Remove files of the cache of this host that are not needed any more."""
     files.sweep(owner, live)
 

@@ -15,7 +15,7 @@ from pixelplum.core.threads import CORES, share
 from pixelplum.core.vectors import from_bytes, matrix
 from pixelplum.errors import VectorError
 from pixelplum.server.blocks import Packed, kept
-from pixelplum.server.cancelling import cancellable
+from pixelplum.server.canceling import cancellable
 
 
 class Fit:
@@ -29,7 +29,7 @@ class Fit:
     def design(self, k: int) -> clusters.Design:
         """Return what the best run of k clusters has found."""
         run = self.kmeans.best(k)
-        return clusters.Design(run.centres, run.members, dimensions=self.dimensions)
+        return clusters.Design(run.centers, run.members, dimensions=self.dimensions)
 
 
 @cancellable
@@ -41,13 +41,13 @@ def start_kmeans(
 
 
 @cancellable
-def possible(plpy, cache: dict, sample: bytes, number: int, dimensions: list[int] | None, ks: list[int]) -> list[int]:
+def possible_ks(plpy, cache: dict, sample: bytes, number: int, dimensions: list[int] | None, ks: list[int]) -> list[int]:
     """Return those numbers of clusters that there are enough different vectors for."""
     distinct = kmeans.count_distinct(clusters.looked_at(matrix_of(sample, number), places_of(dimensions)))
     return [k for k in ks if k <= distinct]
 
 
-def round_of_mapped(plpy, cache: dict, key: str) -> bool:
+def kmeans_round(plpy, cache: dict, key: str) -> bool:
     """Do a round over blocks that are mapped; tell whether there are more to do."""
     fit: Fit = cache["kmeans"]
     trial = fit.kmeans.trial()
@@ -66,37 +66,37 @@ def round_of_mapped(plpy, cache: dict, key: str) -> bool:
     return fit.kmeans.advance(sum(parts))
 
 
-def trial(plpy, cache: dict) -> dict:
-    """Return the centres that segments compare vectors with."""
+def kmeans_trial(plpy, cache: dict) -> dict:
+    """Return the centers that segments compare vectors with."""
     found = cache["kmeans"].kmeans.trial()
-    return {"centres": found.centres.tobytes(), "counts": found.counts, "origin": found.origin.tobytes()}
+    return {"centers": found.centers.tobytes(), "counts": found.counts, "origin": found.origin.tobytes()}
 
 
-def sums(
-    plpy, cache: dict, vectors: bytes, items: int, dimensions: list[int] | None, centres: bytes, counts: list[int],
+def kmeans_sums(
+    plpy, cache: dict, vectors: bytes, items: int, dimensions: list[int] | None, centers: bytes, counts: list[int],
     origin: bytes,
 ) -> bytes:  # fmt: skip
-    """Compare a block with centres; see `kmeans.Trial.sums`."""
+    """Compare a block with centers; see `kmeans.Trial.sums`."""
     point = from_bytes(origin)
-    found = kmeans.Trial(matrix(centres, len(point)), counts, point)
+    found = kmeans.Trial(matrix(centers, len(point)), counts, point)
     return found.sums(clusters.looked_at(matrix_of(vectors, items), places_of(dimensions))).tobytes()
 
 
-def add(plpy, cache: dict, a: bytes, b: bytes) -> bytes:
+def add_kmeans_sums(plpy, cache: dict, a: bytes, b: bytes) -> bytes:
     """Add up what was found in different blocks."""
     return (np.frombuffer(a) + np.frombuffer(b)).tobytes()
 
 
-def advance(plpy, cache: dict, found: bytes) -> bool:
+def advance_kmeans(plpy, cache: dict, found: bytes) -> bool:
     """End a round with the sums of all blocks; tell whether there are more to do."""
     return cache["kmeans"].kmeans.advance(np.frombuffer(found))
 
 
 @cancellable
-def curve(plpy, cache: dict, items: int) -> dict:
+def kmeans_curve(plpy, cache: dict, items: int) -> dict:
     """Measure the runs of a fit on sampled vectors: ks, silhouettes, inertias."""
     fit: Fit = cache["kmeans"]
-    ks = sorted(len(run.centres) for run in fit.kmeans.runs)
+    ks = sorted(len(run.centers) for run in fit.kmeans.runs)
     found = [clusters.measure(fit.sample, replace(fit.design(k), dimensions=None)) for k in ks]
     return {
         "ks": ks,
@@ -126,10 +126,10 @@ def fit_minibatches(
     packed: Packed = kept(cache, key)
     places = places_of(dimensions)
     parts = [clusters.looked_at(block.vectors, places) for block in packed.blocks]
-    centres, batches = kmeans.fit_minibatches(
+    centers, batches = kmeans.fit_minibatches(
         parts, clusters.looked_at(matrix_of(sample, number), places), k, n_init, seed
     )
-    return {"design": clusters.Design(centres, np.ones(k), dimensions=places).pack(), "rounds": batches}
+    return {"design": clusters.Design(centers, np.ones(k), dimensions=places).pack(), "rounds": batches}
 
 
 @cancellable
@@ -146,9 +146,9 @@ def fit_mixture(
     return {"design": design, "rounds": rounds, "has_converged": has_converged}
 
 
-def number(
-    plpy, cache: dict, design: bytes, is_tree: bool, old_numbers: list[int], old_centres: bytes,
-    old_upper_numbers: list[int], old_upper_centres: bytes,
+def identify_clusters(
+    plpy, cache: dict, design: bytes, is_tree: bool, old_numbers: list[int], old_centers: bytes,
+    old_upper_numbers: list[int], old_upper_centers: bytes,
 ) -> dict:  # fmt: skip
     """Number the clusters of a design, and those above them, so that they keep the numbers they had.
 
@@ -156,19 +156,19 @@ def number(
     -------
     dict
         The numbered ``design``; and of all clusters, those above included, ``numbers``, ``parents``, ``heights`` and
-        ``centres`` (bytes, one after another).
+        ``centers`` (bytes, one after another).
     """
     found = clusters.Design.unpack(design)
-    k, size = found.centres.shape
+    k, size = found.centers.shape
     named = clusters.match(
-        found.centres, found.weights, old_numbers, matrix(old_centres, size), first=1, taken=old_upper_numbers
+        found.centers, found.weights, old_numbers, matrix(old_centers, size), first=1, taken=old_upper_numbers
     )
-    centres, parents, heights = found.centres, [None] * k, [None] * k
+    centers, parents, heights = found.centers, [None] * k, [None] * k
     if is_tree:
-        tree = clusters.join(found.centres, found.weights)
-        centres, heights = tree.centres, tree.heights
+        tree = clusters.join(found.centers, found.weights)
+        centers, heights = tree.centers, tree.heights
         named += clusters.match(
-            centres[k:], tree.weights[k:], old_upper_numbers, matrix(old_upper_centres, size), first=1, taken=named
+            centers[k:], tree.weights[k:], old_upper_numbers, matrix(old_upper_centers, size), first=1, taken=named
         )
         parents = [None if parent is None else named[parent] for parent in tree.parents]
     return {
@@ -176,13 +176,13 @@ def number(
         "numbers": named,
         "parents": parents,
         "heights": heights,
-        "centres": np.ascontiguousarray(centres).tobytes(),
+        "centers": np.ascontiguousarray(centers).tobytes(),
     }
 
 
-def nearest_leaves(plpy, cache: dict, numbers: list[int], parents: list[int | None], centres: bytes) -> list[int]:
-    """Return for each cluster the one below it, or itself, that items belong to and whose centre is nearest."""
-    points = matrix_of(centres, len(numbers))
+def nearest_leaves(plpy, cache: dict, numbers: list[int], parents: list[int | None], centers: bytes) -> list[int]:
+    """Return for each cluster the one below it, or itself, that items belong to and whose center is nearest."""
+    points = matrix_of(centers, len(numbers))
     place = {name: number for number, name in enumerate(numbers)}
     upper = {parent for parent in parents if parent is not None}
     below: list[list[int]] = [[] for _ in numbers]
@@ -195,15 +195,15 @@ def nearest_leaves(plpy, cache: dict, numbers: list[int], parents: list[int | No
     return [numbers[leaves[int(found.argmin())]] for leaves, found in zip(below, apart, strict=True)]
 
 
-def assign(plpy, cache: dict, vectors: bytes, items: int, design: bytes) -> dict:
-    """Return the cluster of each vector of a block, and its distance to the centre."""
+def assign_to_clusters(plpy, cache: dict, vectors: bytes, items: int, design: bytes) -> dict:
+    """Return the cluster of each vector of a block, and its distance to the center."""
     found = clusters.Design.unpack(design)
     labels, distances = found.assign(matrix_of(vectors, items))
     return {"clusters": found.numbers[labels].tolist(), "distances": distances.tolist()}
 
 
 @cancellable
-def quality(
+def measure_quality(
     plpy, cache: dict, vectors: bytes, labels: list[int], dimensions: list[int] | None, measure: str
 ) -> float | None:
     """Measure how well clusters are apart: 'silhouette' or 'davies_bouldin'."""

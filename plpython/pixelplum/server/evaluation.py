@@ -10,7 +10,7 @@ from pixelplum.core import evaluation, learners, recommendations
 from pixelplum.core.candidates import unit
 from pixelplum.errors import TooFewVotes
 from pixelplum.server.blocks import Packed, kept
-from pixelplum.server.cancelling import cancellable
+from pixelplum.server.canceling import cancellable
 
 BASELINES = ("popularity", "random")
 AT_ONCE = 50
@@ -18,7 +18,7 @@ AT_ONCE = 50
 
 
 @cancellable
-def evaluate(
+def evaluate_recommender(
     plpy, cache: dict, blocks_key: str, taste_key: str | None, recommender: str, algorithms: list[str],
     users: list[int], blocks: list[int], rows: list[int], values: list[float], held_out: list[bool], k: int, seed: int,
 ) -> str | None:  # fmt: skip

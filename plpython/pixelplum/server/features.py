@@ -10,16 +10,16 @@ from pixelplum.core.networks import LOADED_PER_STORED, Network
 from pixelplum.errors import EngineMissing, ModelBroken, ModelMissing, PictureError, SettingUnusable, shown
 from pixelplum.server import cache as files
 
-DEFAULTS = {"network_memory_mb": 1024, "tensorflow_threads": 1, "tensorflow_memory_mb": 2048}
+DEFAULTS = {"model_memory_mb": 1024, "tensorflow_threads": 1, "tensorflow_memory_mb": 2048}
 """What holds where pix.settings says nothing."""
 
 
-def is_loaded(plpy, cache: dict, checksum: str) -> bool:
+def model_is_loaded(plpy, cache: dict, checksum: str) -> bool:
     """Tell whether this backend has the network in memory."""
     return checksum in cache.get("networks", ())
 
 
-def is_ready(plpy, cache: dict, checksum: str, engine: str, verify: bool, settings: str) -> bool:
+def model_is_ready(plpy, cache: dict, checksum: str, engine: str, verify: bool, settings: str) -> bool:
     """Tell whether the model can be used here without restoring its file; remember the settings.
 
     To verify the whole file takes a tenth of a second for Inception v3, too
@@ -49,8 +49,8 @@ def finish_model(plpy, cache: dict, checksum: str) -> None:
     files.finish(checksum)
 
 
-def embed(plpy, cache: dict, content: bytes, checksum: str, engine: str) -> dict:
-    """Return a `pix.embedding`: the vector, or why the picture has none.
+def run_model(plpy, cache: dict, content: bytes, checksum: str, engine: str) -> dict:
+    """Return a `pix_internal.embedding`: the vector, or why the picture has none.
 
     Only a bad picture is an answer. A broken model is an error: it would
     otherwise be told once per picture.
@@ -67,7 +67,7 @@ def network(cache: dict, checksum: str, engine: str) -> Network:
     networks: OrderedDict[str, Network] = cache.setdefault("networks", OrderedDict())
     if checksum not in networks:
         path = files.existing(checksum)
-        make_room(networks, LOADED_PER_STORED * path.stat().st_size, setting(cache, "network_memory_mb") << 20)
+        make_room(networks, LOADED_PER_STORED * path.stat().st_size, setting(cache, "model_memory_mb") << 20)
         networks[checksum] = _load(path, engine, cache)
     networks.move_to_end(checksum)
     return networks[checksum]

@@ -33,14 +33,14 @@ class OpenIndex:
         return self.index.search(queries, count)
 
 
-def check(plpy, cache: dict, method: str | None, metric: str | None, parameters: str, project_to: int | None) -> None:
+def check_index_parameters(plpy, cache: dict, algorithm: str | None, metric: str | None, parameters: str, project_to: int | None) -> None:
     """Refuse what no index can be built with."""
     vectors.check_metric(metric)
-    indexes.read_parameters(method, metric, read(parameters, IndexParameter), project_to is not None)
+    indexes.read_parameters(algorithm, metric, read(parameters, IndexParameter), project_to is not None)
 
 
-def build(
-    plpy, cache: dict, title: str, key: str, method: str, metric: str, parameters: str, project_to: int | None,
+def write_index(
+    plpy, cache: dict, title: str, key: str, algorithm: str, metric: str, parameters: str, project_to: int | None,
     mean: bytes | None, axes: bytes | None,
 ) -> dict:  # fmt: skip
     """Build an index of opened blocks into the cache of this host, and return what to store of it."""
@@ -48,7 +48,7 @@ def build(
     known = None
     if mean is not None:
         known = indexes.Projection(vectors.from_bytes(mean), vectors.matrix(axes, len(mean) // 4))
-    design = indexes.Design.fit(method, metric, json.loads(parameters), project_to, packed.blocks, known)
+    design = indexes.Design.fit(algorithm, metric, json.loads(parameters), project_to, packed.blocks, known)
     with files.unfinished(secrets.token_hex(32)) as file:
         indexes.build(file, design, packed.blocks, teller(plpy, title))
         size = file.stat().st_size
@@ -57,13 +57,13 @@ def build(
     return _stored(design, item_ids, checksum, size)
 
 
-def update(
-    plpy, cache: dict, title: str, checksum: str, design_checksum: str, key: str,
+def rewrite_index(
+    plpy, cache: dict, title: str, checksum: str, state_checksum: str, key: str,
     kept_ids: list[str], added_ids: list[str],
 ) -> dict:  # fmt: skip
     """Write a changed index into the cache of this host, and return what to store of it."""
     packed: Packed = kept(cache, key)
-    design, names = indexes.Design.unpack(mapped(files.path(design_checksum, "design")), checksum)
+    design, names = indexes.Design.unpack(mapped(files.path(state_checksum, "design")), checksum)
     stay = set(kept_ids)
     item_ids = [names[number] for number in range(len(names))]
     removed = [number for number, item_id in enumerate(item_ids) if item_id and item_id not in stay]
@@ -78,30 +78,30 @@ def update(
     return _stored(design, item_ids, new_checksum, size)
 
 
-def read_part(plpy, cache: dict, checksum: str, part: int) -> bytes | None:
+def read_index_part(plpy, cache: dict, checksum: str, part: int) -> bytes | None:
     """Return a part of a file that was written here, from 0; None behind its end."""
     return files.read_part(checksum, part, PART_BYTES) or None
 
 
-def is_there(plpy, cache: dict, checksum: str, kind: str) -> bool:
+def index_file_is_there(plpy, cache: dict, checksum: str, kind: str) -> bool:
     """Tell whether a file is in the cache of this host, as it should be."""
     return files.is_sound(checksum, kind)
 
 
-def write_part(plpy, cache: dict, checksum: str, part: int, content: bytes) -> None:
+def write_index_part(plpy, cache: dict, checksum: str, part: int, content: bytes) -> None:
     """Write one part of a file into the cache of this host."""
     files.write_part(checksum, part, content)
 
 
-def finish(plpy, cache: dict, checksum: str, kind: str) -> None:
+def finish_index_file(plpy, cache: dict, checksum: str, kind: str) -> None:
     """Give a restored file its name, if it is whole."""
     files.finish(checksum, kind)
 
 
-def open_index(plpy, cache: dict, checksum: str, design_checksum: str) -> bool:
+def open_index_files(plpy, cache: dict, checksum: str, state_checksum: str) -> bool:
     """Map an index, to be searched under the checksum of its design; tell whether no file was removed meanwhile."""
     try:
-        design, item_ids = indexes.Design.unpack(mapped(files.path(design_checksum, "design")), checksum)
+        design, item_ids = indexes.Design.unpack(mapped(files.path(state_checksum, "design")), checksum)
         index = indexes.open_index(files.path(checksum, "index"), design, len(item_ids))
     except FileNotFoundError:
         return False
@@ -112,13 +112,13 @@ def open_index(plpy, cache: dict, checksum: str, design_checksum: str) -> bool:
         TypeError,
     ) as error:  # what libraries and parsers say of damaged files
         raise IndexBroken(f"The stored parts of an index cannot be opened: {error}") from error
-    keep(cache, design_checksum, OpenIndex(index, item_ids))
+    keep(cache, state_checksum, OpenIndex(index, item_ids))
     return True
 
 
-def names(plpy, cache: dict, design_checksum: str) -> list[str]:
+def index_names(plpy, cache: dict, state_checksum: str) -> list[str]:
     """Return the items of an index that was opened, without those that were taken out."""
-    item_ids: Names = kept(cache, design_checksum).item_ids
+    item_ids: Names = kept(cache, state_checksum).item_ids
     return [name for number in range(len(item_ids)) if (name := item_ids[number])]
 
 
@@ -144,15 +144,15 @@ def _picked(packed: Packed, wanted: set[str]) -> list[Picked]:
 
 def _stored(design: indexes.Design, item_ids: list[str], checksum: str, size: int) -> dict:
     content = design.pack(item_ids, checksum)
-    design_checksum = hashlib.sha256(content).hexdigest()
+    state_checksum = hashlib.sha256(content).hexdigest()
     try:
-        files.write_part(design_checksum, 0, content)
+        files.write_part(state_checksum, 0, content)
     except CacheUnusable:
         files.discard(checksum)  # it would keep a full disk full
         raise
     return {
         "checksum": checksum,
-        "design_checksum": design_checksum,
+        "state_checksum": state_checksum,
         "size_bytes": size + len(content),
         "used_parameters": json.dumps(design.used_parameters()),
     }

@@ -5,24 +5,24 @@ from __future__ import annotations
 import numpy as np
 
 from pixelplum.core import maps
-from pixelplum.server.cancelling import cancellable, in_thread
+from pixelplum.server.canceling import cancellable, in_thread
 from pixelplum.server.clusters import matrix_of
 from pixelplum.server.progress import teller
 
 
-def check(plpy, cache: dict, method: str, perplexity: float | None, items: int) -> float | None:
+def usual_perplexity(plpy, cache: dict, algorithm: str, perplexity: float | None, items: int) -> float | None:
     """Return the perplexity to use; see `maps.check`."""
-    return maps.check(method, perplexity, items)
+    return maps.check(algorithm, perplexity, items)
 
 
-def fit(
-    plpy, cache: dict, title: str, places: bytes, items: int, method: str, perplexity: float | None, seed: int
+def lay_out(
+    plpy, cache: dict, title: str, places: bytes, items: int, algorithm: str, perplexity: float | None, seed: int
 ) -> dict:
     """Lay out items: xs, ys, and the map's trustworthiness."""
     seen = matrix_of(places, items)
 
     def lay_out(tell) -> dict:
-        points = maps.fit(seen, method, perplexity, seed, tell)
+        points = maps.fit(seen, algorithm, perplexity, seed, tell)
         trusted = maps.measure(seen, points, seed)
         return {"xs": points[:, 0].tolist(), "ys": points[:, 1].tolist(), "trustworthiness": trusted}
 
@@ -30,13 +30,13 @@ def fit(
 
 
 @cancellable
-def place(
-    plpy, cache: dict, places: bytes, xs: list[float | None], ys: list[float | None], method: str,
+def lay_out_further(
+    plpy, cache: dict, places: bytes, xs: list[float | None], ys: list[float | None], algorithm: str,
     perplexity: float | None, seed: int,
 ) -> dict:  # fmt: skip
     """Lay out the items whose coordinates are None, among the others: xs, ys of all."""
     points = np.array(list(zip(xs, ys, strict=True)), float)  # None becomes NaN
     seen = matrix_of(places, len(points))
     further = np.isnan(points[:, 0])
-    points[further] = maps.place(seen[further], seen[~further], points[~further], method, perplexity, seed)
+    points[further] = maps.place(seen[further], seen[~further], points[~further], algorithm, perplexity, seed)
     return {"xs": points[:, 0].tolist(), "ys": points[:, 1].tolist()}

@@ -8,23 +8,23 @@ import numpy as np
 
 from pixelplum.core import metadata_features
 from pixelplum.core.vectors import FLOAT32
-from pixelplum.server.cancelling import cancellable
+from pixelplum.server.canceling import cancellable
 
 
-def check(plpy, cache: dict, fields: list[str] | None, weight: float | None, terms: int | None) -> None:
+def check_metadata(plpy, cache: dict, fields: list[str] | None, weight: float | None, terms: int | None) -> None:
     """Refuse arguments that cannot be used; see `metadata_features.check`."""
     metadata_features.check(fields, weight, terms)
 
 
 @cancellable
-def fit(plpy, cache: dict, items: list[str], fields: list[str], weight: float, terms: int, norms: bytes) -> dict:
+def fit_metadata(plpy, cache: dict, items: list[str], fields: list[str], weight: float, terms: int, norms: bytes) -> dict:
     """Learn a design from items as JSON; norms are the lengths of all vectors that metadata are appended to."""
     lengths = np.frombuffer(norms, FLOAT32).astype(float)
     design = metadata_features.fit(_read(items), fields, terms, weight * float(np.sqrt((lengths**2).mean())))
     return {"design": json.dumps(design), "columns": design["columns"]}
 
 
-def encode(plpy, cache: dict, items: list[str], design: str) -> list[bytes]:
+def encode_metadata(plpy, cache: dict, items: list[str], design: str) -> list[bytes]:
     """Encode items as JSON: the bytes to append to the vector of each."""
     return [row.tobytes() for row in metadata_features.encode(_read(items), json.loads(design))]
 

@@ -9,16 +9,16 @@ import numpy as np
 from pixelplum.core import learners, model_selection, vectors
 from pixelplum.core.candidates import unit
 from pixelplum.server.blocks import kept
-from pixelplum.server.cancelling import cancellable
+from pixelplum.server.canceling import cancellable
 
 
-def check(plpy, cache: dict, algorithms: list[str], balances: list[str], search: str) -> None:
+def check_selection(plpy, cache: dict, algorithms: list[str], balances: list[str], search: str) -> None:
     """Refuse what cannot be compared."""
     model_selection.check(algorithms, balances, search)
 
 
 @cancellable
-def compare(
+def compare_algorithms(
     plpy, cache: dict, blocks_key: str | None, blocks: list[int] | None, rows: list[int] | None, values: list[float],
     packed: bytes | None, size: int, algorithms: list[str], balances: list[str], search: str, seed: int,
 ) -> str | None:  # fmt: skip

@@ -9,7 +9,7 @@ from pixelplum.server import cache as files
 from pixelplum.server.features import network
 
 
-def inspect(plpy, cache: dict, checksum: str, engine: str) -> dict:
+def inspect_model(plpy, cache: dict, checksum: str, engine: str) -> dict:
     """Load a model from this host's cache and describe it.
 
     Returns

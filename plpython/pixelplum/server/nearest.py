@@ -9,7 +9,7 @@ MOST_AT_ONCE = 1_000_000
 """Candidates for several queries together."""
 
 
-def candidates(
+def find_candidates(
     plpy, cache: dict, key: str, blocks_key: str, queries: bytes, number: int, count: int, metric: str
 ) -> list[str | None] | None:
     """Find items that may be the nearest.
@@ -19,7 +19,7 @@ def candidates(
     key : str
         What to search: blocks or an index, as they were opened.
     blocks_key : str
-        The blocks, which `rank` will need.
+        The blocks, which `rank_neighbors` will need.
     queries : bytes
         Packed vectors, one after another.
     number : int
@@ -47,7 +47,7 @@ def candidates(
     return [name for row in found for name in [*map(item_id, row.tolist()), *[None] * (width - len(row))]]
 
 
-def rank(
+def rank_neighbors(
     plpy, cache: dict, blocks_key: str | None, queries: bytes, number: int, names: list[str | None],
     found: list[str | None] | None, item_ids: list[str] | None, blocks: list[int] | None, rows: list[int] | None,
     scanned_queries: list[int] | None, scanned_ids: list[str] | None, scanned_distances: list[float] | None,
@@ -64,9 +64,9 @@ def rank(
     number : int
         How many.
     names : list of str or None
-        The items that the queries belong to, which are not their own neighbours.
+        The items that the queries belong to, which are not their own neighbors.
     found : list of str or None
-        As `candidates` returns them, or None where nothing was searched.
+        As `find_candidates` returns them, or None where nothing was searched.
     item_ids : list of str or None
         Those of them that may be answers.
     blocks, rows : list of int or None

@@ -1,4 +1,4 @@
-"""The neighbour graph, and pairs of items that look the same."""
+"""The neighbor graph, and pairs of items that look the same."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def alike_in_block(
     return b"".join(part.tobytes() for part in found)
 
 
-def merge(
+def merge_neighbors(
     plpy, cache: dict, key: str, asked: list[int], numbers: list[int], parts: list[bytes], k: int, metric: str
 ) -> dict:
     """Rank what `nearest_in_block` found for the items of some blocks, by true distances.
@@ -59,14 +59,14 @@ def merge(
     parts : list of bytes
         What was found in each of these.
     k : int
-        How many neighbours are wanted.
+        How many neighbors are wanted.
     metric : str
         As for `pixelplum.core.vectors.distances`.
 
     Returns
     -------
     dict
-        Lists of equal length: item_ids, ranks, neighbor_ids, distances. An item without direction has no neighbours
+        Lists of equal length: item_ids, ranks, neighbor_ids, distances. An item without direction has no neighbors
         by cosine.
     """
     packed: Packed = kept(cache, key)
@@ -100,7 +100,7 @@ def merge(
     return answer
 
 
-def pairs(
+def merge_pairs(
     plpy,
     cache: dict,
     key: str,
@@ -115,7 +115,7 @@ def pairs(
     Parameters
     ----------
     key, asked, numbers, parts
-        As for `merge`.
+        As for `merge_neighbors`.
     max_distance : float
         Cosine distance.
     known : int

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from pixelplum.core import bandit, off_policy
-from pixelplum.server.cancelling import cancellable
+from pixelplum.server.canceling import cancellable
 
 
 @cancellable
-def evaluate(
+def off_policy_values(
     plpy, cache: dict, policy: str, users: list[int], arms: list[int], values: list[float],
     propensities: list[float | None], exhausted: list[str], alpha: list[float], beta: list[float], seed: int,
 ) -> list[tuple]:  # fmt: skip

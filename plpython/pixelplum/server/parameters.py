@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 
 from pixelplum.errors import PixelplumError
@@ -24,3 +25,9 @@ def read(parameters: str, error: type[PixelplumError]):
         ) from failure
     except ValueError as failure:  # a number of thousands of digits
         raise error("The parameters hold a number that is too large", hint="Use numbers of a few digits.") from failure
+
+
+def close_names(plpy, cache: dict, name: str | None, names: list[str]) -> list[str]:
+    """Return up to three names that are written much like another, whatever their case, the likeliest first."""
+    by_folded = {known.casefold(): known for known in names}
+    return [by_folded[folded] for folded in difflib.get_close_matches((name or "").casefold(), by_folded, 3, 0.6)]

@@ -6,7 +6,7 @@ import numpy as np
 
 from pixelplum.core import priors
 from pixelplum.errors import OutOfRange
-from pixelplum.server.cancelling import cancellable
+from pixelplum.server.canceling import cancellable
 
 LARGEST = 1e12
 """Parameter of a Beta distribution that quantiles are computed of."""
@@ -22,9 +22,9 @@ def beta_quantile(plpy, cache: dict, alpha: float, beta: float, probability: flo
 
 
 @cancellable
-def pooled(
+def pooled_priors(
     plpy, cache: dict, arms: list[int], likes: list[float], votes: list[float], users: list[int], count: int,
-    method: str, cap: float,
+    algorithm: str, cap: float,
 ) -> dict:  # fmt: skip
     """Fit a Beta prior to each arm; see `core.priors.pooled_priors`, but that arms are numbered from 1."""
     alpha, beta = priors.pooled_priors(
@@ -33,7 +33,7 @@ def pooled(
         np.array(votes, float),
         np.array(users, float),
         count,
-        method,
+        algorithm,
         cap,
     )
     return {"alphas": alpha.tolist(), "betas": beta.tolist()}

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pixelplum.core import projections
 from pixelplum.core.clusters import looked_at
 from pixelplum.core.vectors import FLOAT32, from_bytes, matrix
-from pixelplum.server.cancelling import cancellable
+from pixelplum.server.canceling import cancellable
 from pixelplum.server.clusters import matrix_of, places_of
 
 
 @cancellable
-def fit(
+def fit_projection(
     plpy, cache: dict, sample: bytes, number: int, dimensions: list[int] | None, components: int, seed: int
 ) -> dict:
     """Fit principal components to sampled vectors: mean, axes, explained variances and their ratios."""
@@ -25,7 +25,7 @@ def fit(
     }
 
 
-def project(
+def project_vectors(
     plpy, cache: dict, vectors: bytes, items: int, dimensions: list[int] | None, mean: bytes, axes: bytes
 ) -> bytes:
     """Return the principal components of vectors that follow one another."""

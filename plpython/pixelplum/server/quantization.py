@@ -5,7 +5,7 @@ from __future__ import annotations
 from pixelplum.core import quantization
 from pixelplum.core.vectors import from_bytes
 from pixelplum.server import cache as files
-from pixelplum.server.cancelling import cancellable
+from pixelplum.server.canceling import cancellable
 
 
 @cancellable
@@ -15,14 +15,14 @@ def quantize(plpy, cache: dict, checksum: str, contents: list[bytes]) -> tuple[b
 
 
 @cancellable
-def overlap(plpy, cache: dict, a: bytes, b: bytes, number: int, k: int) -> float:
-    """Return the share of neighbours that two networks' vectors of the same items have in common."""
+def neighbor_overlap(plpy, cache: dict, a: bytes, b: bytes, number: int, k: int) -> float:
+    """Return the share of neighbors that two networks' vectors of the same items have in common."""
     first, second = (from_bytes(vectors).reshape(number, -1) for vectors in (a, b))
-    return quantization.neighbour_overlap(first, second, k)
+    return quantization.neighbor_overlap(first, second, k)
 
 
 @cancellable
-def measure(plpy, cache: dict, float_checksum: str, int8_checksum: str, contents: list[bytes]) -> dict:
+def measure_models(plpy, cache: dict, float_checksum: str, int8_checksum: str, contents: list[bytes]) -> dict:
     """Return time per picture and memory of two networks."""
     (float_ms, float_mb), (int8_ms, int8_mb) = quantization.measure(
         (files.existing(float_checksum), files.existing(int8_checksum)), contents

@@ -16,7 +16,7 @@ def opened(cache: dict, described: str, content: bytes) -> user_models.Model:
     return cache.setdefault("user_model", user_models.Cache()).open(described, content)
 
 
-def candidates(
+def find_best_candidates(
     plpy, cache: dict, blocks_key: str, index_key: str | None, described: str, content: bytes, count: int,
     seen_blocks: list[int], seen_rows: list[int], only_blocks: list[int] | None, only_rows: list[int] | None,
 ) -> list[str] | None:  # fmt: skip
@@ -70,7 +70,7 @@ def score_vector(plpy, cache: dict, vector: bytes, described: str, content: byte
     return float(opened(cache, described, content).scores(unit(vectors.from_bytes(vector)[np.newaxis]))[0])
 
 
-def choose(
+def choose_items(
     plpy, cache: dict, blocks_key: str, described: str, content: bytes, item_ids: list[str], blocks: list[int],
     rows: list[int], other_ids: list[str], others: bytes, liked_ids: list[str], liked_blocks: list[int],
     liked_rows: list[int], k: int, diversity: float,
@@ -124,7 +124,7 @@ def _liked(
     return [json.dumps([liked_ids[n] for n in own]) for own in recommendations.close_likes(directions, likes)]
 
 
-def choose_many(
+def choose_items_of_users(
     plpy, cache: dict, blocks_key: str, described: list[str], contents: list[bytes], seen_users: list[int],
     seen_blocks: list[int], seen_rows: list[int], liked_users: list[int], liked_ids: list[str], liked_blocks: list[int],
     liked_rows: list[int], k: int,
@@ -171,7 +171,7 @@ def choose_many(
     return found
 
 
-def explain(
+def explain_score(
     plpy, cache: dict, blocks_key: str, described: str, content: bytes, vector: bytes, voted_ids: list[str],
     voted_blocks: list[int], voted_rows: list[int], values: list[float],
 ) -> dict | None:  # fmt: skip
@@ -191,15 +191,15 @@ def explain(
     }
 
 
-def of_clusters(plpy, cache: dict, centres: bytes, weights: list[float]) -> dict:
-    """Return, packed, a model that likes what is near clusters by their weights; see `pix._pooled_model`."""
-    directions = unit(vectors.matrix(centres, len(centres) // 4 // len(weights)))
+def model_of_medoids(plpy, cache: dict, centers: bytes, weights: list[float]) -> dict:
+    """Return, packed, a model that likes what is near clusters by their weights; see `pix_internal.pooled_model`."""
+    directions = unit(vectors.matrix(centers, len(centers) // 4 // len(weights)))
     model = user_models.Linear((np.array(weights) @ directions).astype(np.float32), 0.0)
     described, content = user_models.pack(model)
     return {"described": user_models.dumps(described), "content": content}
 
 
-def typical(plpy, cache: dict, blocks_key: str) -> dict | None:
+def model_of_all_users(plpy, cache: dict, blocks_key: str) -> dict | None:
     """Return, packed, a model that likes what is near the mean of all; None if the blocks are not opened."""
     stored = kept(cache, blocks_key)
     if stored is None:

@@ -9,11 +9,11 @@ import numpy as np
 from pixelplum.core import training
 from pixelplum.core.vectors import from_bytes
 from pixelplum.errors import TooFewItems, VectorError
-from pixelplum.server.cancelling import cancellable
+from pixelplum.server.canceling import cancellable
 
 
 @cancellable
-def fit(
+def fit_classifier(
     plpy, cache: dict, labels: list[str], splits: list[str], vectors: bytes, algorithm: str, balanced: bool, folds: int
 ) -> dict:
     """Train and measure a classifier.
@@ -52,7 +52,7 @@ def fit(
     if not np.isfinite(matrix).all():
         place = int(np.flatnonzero(~np.isfinite(matrix).all(axis=1))[0])
         raise VectorError(
-            f"The features of an item that is labelled {labels[place]!r} hold a number that is not finite",
+            f"The features of an item that is labeled {labels[place]!r} hold a number that is not finite",
             hint="Extract or load the features of these items again.",
         )
     names = sorted(set(labels))

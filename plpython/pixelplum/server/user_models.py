@@ -11,7 +11,7 @@ from pixelplum.core import learners, tastes, user_models, vectors
 from pixelplum.core.candidates import unit
 from pixelplum.errors import PixelplumError, Untrainable, UnusableParameter, VectorError
 from pixelplum.server.blocks import keep, kept
-from pixelplum.server.cancelling import cancellable
+from pixelplum.server.canceling import cancellable
 from pixelplum.server.parameters import read
 
 UNLIKELY = 0.2
@@ -23,13 +23,13 @@ NOTHING = dict.fromkeys(
 )
 
 
-def check(plpy, cache: dict, algorithm: str, parameters: str, dimensions: int) -> str:
+def check_algorithm(plpy, cache: dict, algorithm: str, parameters: str, dimensions: int) -> str:
     """Return an algorithm's parameters as JSON, with defaults where none are given; refuse what cannot be used."""
     given = read(parameters, UnusableParameter)
     return user_models.dumps(learners.check(algorithm, given, dimensions))
 
 
-def fit(
+def fit_user_model(
     plpy, cache: dict, blocks_key: str, taste_key: str | None, algorithm: str, parameters: str,
     item_ids: list[str], blocks: list[int] | None, rows: list[int] | None, values: list[float], packed: bytes | None,
     half: int,
@@ -41,7 +41,7 @@ def fit(
     blocks_key, taste_key : str
         Blocks, and the prior over tastes, as they were opened.
     algorithm, parameters : str
-        As `check` returns them.
+        As `check_algorithm` returns them.
     item_ids : list of str
         What the user has voted on, the latest first.
     blocks, rows : list of int or None
@@ -102,7 +102,7 @@ def _left_out(trained: learners.Trained, votes: learners.Votes, item_ids: list[s
     return {"auc": trained.auc, "contradictions": contradictions}
 
 
-def update(
+def update_user_model(
     plpy, cache: dict, blocks_key: str, described: str, content: bytes, blocks: list[int], rows: list[int],
     values: list[float],
 ) -> dict | None:  # fmt: skip
@@ -121,7 +121,7 @@ def can_update(plpy, cache: dict, algorithm: str) -> bool:
 
 
 @cancellable
-def fit_taste(
+def fit_common_taste(
     plpy, cache: dict, blocks_key: str, users: list[int], halves: list[int], blocks: list[int], rows: list[int],
     values: list[float],
 ) -> dict | None:  # fmt: skip
@@ -176,18 +176,18 @@ def _sample(stored) -> np.ndarray:
     return unit(np.concatenate(parts))
 
 
-def keep_taste(plpy, cache: dict, key: str, described: str, content: bytes) -> None:
+def keep_common_taste(plpy, cache: dict, key: str, described: str, content: bytes) -> None:
     """Keep the prior over tastes under a key."""
     keep(cache, key, user_models.unpack(json.loads(described), content))
 
 
-def pooled(plpy, cache: dict, described: str, content: bytes) -> dict:
+def pooled_common_taste(plpy, cache: dict, described: str, content: bytes) -> dict:
     """Return, packed, the model of a user of whom nothing is known."""
     changed, packed = user_models.pack(user_models.unpack(json.loads(described), content).pooled())
     return {"described": user_models.dumps(changed), "content": packed}
 
 
-def selected(plpy, cache: dict, described: str, content: bytes) -> dict:
+def selected_weights(plpy, cache: dict, described: str, content: bytes) -> dict:
     """Return the dimensions that a linear model gives a weight, and these."""
     dimensions, weights = user_models.selected(user_models.unpack(json.loads(described), content))
     return {"dimensions": dimensions.tolist(), "weights": weights.tolist()}

@@ -28,7 +28,7 @@ def distances(plpy, cache: dict, vector: bytes, queries: bytes, number: int, met
 
 
 def check_queries(plpy, cache: dict, queries: bytes, number: int, metric: str) -> None:
-    """Refuse query vectors or a metric that have no meaningful neighbours."""
+    """Refuse query vectors or a metric that have no meaningful neighbors."""
     vectors.check_queries(queries, number, metric)
 
 

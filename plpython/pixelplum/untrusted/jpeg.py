@@ -21,7 +21,7 @@ OTHER_FRAMES = {0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF}
 ARITHMETIC = (0xC9, 0xCA)
 TABLES = {0xC4, 0xCC, 0xDB, 0xDD, *FRAMES}
 COLOURS = {0xE0: b"JFIF", 0xEE: b"Adobe"}
-"""Segments that say how colours are coded."""
+"""Segments that say how colors are coded."""
 
 MOST_SCANS = 200
 """A scan for each bit of each coefficient of each component is less; encoders make about ten."""

@@ -93,7 +93,7 @@ def decode(content: bytes, width: int, height: int) -> Image.Image:
     """Decode a picture that is going to be scaled to a size, at least twice as large as that if it can be had.
 
     EXIF orientation is applied, transparency is flattened on white, any
-    colour mode becomes RGB, 16-bit grey is brought to 8 bits, and of an
+    color mode becomes RGB, 16-bit gray is brought to 8 bits, and of an
     animation the first frame is taken.
 
     Parameters

@@ -13,7 +13,7 @@ START = b"\x89PNG\r\n\x1a\n"
 KEPT = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 GREY, RGB = 0, 2
 SAMPLES = {GREY: 1, RGB: 3, 3: 1, 4: 2, 6: 4}
-"""By colour type; the others are palettes, and grey and RGB with transparency."""
+"""By color type; the others are palettes, and gray and RGB with transparency."""
 
 
 def read(content: bytes) -> Outline:
@@ -28,7 +28,7 @@ def read(content: bytes) -> Outline:
     """
     if content[12:16] != b"IHDR" or len(content) < 33:
         raise PictureError("The picture is a PNG without a header")
-    width, height, depth, colour = struct.unpack_from(">IIBB", content, 16)
+    width, height, depth, color = struct.unpack_from(">IIBB", content, 16)
     check_sides(width, height)
     kept, kinds, turned, place, parts = [START], set(), 0, len(START), 0
     while place + 12 <= len(content):
@@ -45,7 +45,7 @@ def read(content: bytes) -> Outline:
             break
     else:
         kept.append(memoryview(content)[place:])  # truncated: the decoder says so
-    samples, is_transparent = SAMPLES.get(colour, 4), colour not in (GREY, RGB) or b"tRNS" in kinds
+    samples, is_transparent = SAMPLES.get(color, 4), color not in (GREY, RGB) or b"tRNS" in kinds
     each = (2 if depth == 16 else 1) if samples == 1 else 4
     seconds = outlines.COMPRESSED_NS * len(content) / 1e9
     ns = outlines.INFLATED_NS * samples * depth / 8 + (outlines.TRANSPARENT_NS if is_transparent else outlines.PLAIN_NS)

@@ -17,7 +17,7 @@ KEPT = {
     WIDTH, HEIGHT, BITS, COMPRESSION, STRIPS, SAMPLES, ROWS, PLANES, TILE_WIDTH, TILE_HEIGHT, TILES,
     262, 266, 279, 292, 293, 317, 320, 325, 332, 338, 339, 347, 529, 530, 531, 532,
 }  # fmt: skip
-"""Also: photometry, order of bits, lengths, options of the codings, predictor, colours, alpha, kind of number, JPEG
+"""Also: photometry, order of bits, lengths, options of the codings, predictor, colors, alpha, kind of number, JPEG
 tables. Not the orientation: the picture is turned when it is small."""
 LARGEST_TAG = 1 << 20
 """Bytes. The places of a strip a row are half of it, in the largest picture."""
@@ -90,7 +90,7 @@ def read(content: bytes) -> Outline:
 
 
 def _bytes_each(bits: int, samples: int) -> int:
-    """Pillow keeps one byte a pixel of grey and palettes, and four of everything else."""
+    """Pillow keeps one byte a pixel of gray and palettes, and four of everything else."""
     return 1 if samples == 1 and bits <= 8 else 4
 
 

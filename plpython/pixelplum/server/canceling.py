@@ -1,4 +1,4 @@
-"""Long calls of libraries that can be cancelled.
+"""Long calls of libraries that can be canceled.
 
 A backend looks whether it shall end its statement only where PostgreSQL's own
 code runs, and libraries work for seconds without it. So they work in a thread,
@@ -19,7 +19,7 @@ WISHES = ("QueryCancelPending", "ProcDiePending")
 """Variables of the server that its signal handlers set."""
 
 
-class Cancelled(BaseException):
+class Canceled(BaseException):
     """The server has been asked to end the statement."""  # not an Exception: libraries catch those
 
 
@@ -29,7 +29,7 @@ def is_wanted() -> bool:
 
 
 def cancellable(body: Callable) -> Callable:
-    """Let a body be cancelled between any two steps that Python takes in it.
+    """Let a body be canceled between any two steps that Python takes in it.
 
     It works in a thread, and so it must not use `plpy`, with one exception: what it is given as the argument
     ``tell`` may be called, and is called by the main thread.
@@ -42,7 +42,7 @@ def cancellable(body: Callable) -> Callable:
     Returns
     -------
     callable
-        Raises `Cancelled` in the place of a result.
+        Raises `Canceled` in the place of a result.
     """
 
     @functools.wraps(body)
@@ -67,7 +67,7 @@ def in_thread(work: Callable, tell: Callable[[float], None] | None = None):
     object
         What the work returns.
     """
-    outcome: list = [None, Cancelled()]
+    outcome: list = [None, Canceled()]
     done = [0.0]
     ended = Event()
 
@@ -83,7 +83,7 @@ def in_thread(work: Callable, tell: Callable[[float], None] | None = None):
             ended.set()
 
     def end() -> None:
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(Cancelled))
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(Canceled))
 
     def watch() -> None:
         told = 0.0

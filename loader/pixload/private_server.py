@@ -41,7 +41,7 @@ def python_path() -> str:
 
 
 @dataclass
-class Cluster:
+class PrivateServer:
     """A PostgreSQL server of one's own.
 
     Parameters
@@ -92,7 +92,7 @@ class Cluster:
 
     def _start(self) -> None:
         if not self.data.is_dir():
-            self._initialise()
+            self._initialize()
         self._write_address()
         started = self._run("pg_ctl", "start", "-w", "-t", "60", "-D", ".", "-l", self.log.name, check=False)
         if started.returncode != 0:
@@ -132,7 +132,7 @@ class Cluster:
             return f"stopped; data in {self.data}; start it: pix server start"
         return f"running; data in {self.data}\nsocket {self._socket_folder()}, loopback port {self._port()}"
 
-    def _initialise(self) -> None:
+    def _initialize(self) -> None:
         major = int(re.search(r"(\d+)", self._run("postgres", "--version").stdout).group())
         if major < MIN_VERSION:
             raise PixError(f"PostgreSQL {major} is too old.", f"Install PostgreSQL {MIN_VERSION} or later.")

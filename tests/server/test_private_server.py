@@ -13,7 +13,7 @@ import psutil
 import psycopg2
 import pytest
 
-from pixload.cluster import UNPRIVILEGED_USER, Cluster
+from pixload.private_server import UNPRIVILEGED_USER, PrivateServer
 from pixload.errors import PixError
 from pixload.migration import migrate
 
@@ -21,17 +21,17 @@ from pixload.migration import migrate
 @pytest.fixture
 def own(tmp_path):
     """A server of the test's own."""
-    cluster = Cluster(tmp_path / "home")
-    yield cluster
-    cluster.destroy()
+    private_server = PrivateServer(tmp_path / "home")
+    yield private_server
+    private_server.destroy()
 
 
-def postmaster(cluster: Cluster) -> psutil.Process:
-    return psutil.Process(int((cluster.data / "postmaster.pid").read_text().split()[0]))
+def postmaster(private_server: PrivateServer) -> psutil.Process:
+    return psutil.Process(int((private_server.data / "postmaster.pid").read_text().split()[0]))
 
 
-def answers(cluster: Cluster) -> bool:
-    connection = psycopg2.connect(cluster.dsn)
+def answers(private_server: PrivateServer) -> bool:
+    connection = psycopg2.connect(private_server.dsn)
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
         found = cursor.fetchone() == (1,)
@@ -145,24 +145,24 @@ def test_root_drops_its_rights(own):
 
 
 def test_deep_folder_gets_a_socket_that_fits(tmp_path):
-    cluster = Cluster(tmp_path / ("deep" * 30) / "home")
+    private_server = PrivateServer(tmp_path / ("deep" * 30) / "home")
     try:
-        cluster.start()
-        assert answers(cluster)
-        folder = Path(psycopg2.extensions.parse_dsn(cluster.dsn)["host"])
+        private_server.start()
+        assert answers(private_server)
+        folder = Path(psycopg2.extensions.parse_dsn(private_server.dsn)["host"])
         assert folder.is_relative_to("/tmp")
     finally:
-        cluster.destroy()
+        private_server.destroy()
     assert not folder.exists()
 
 
 def test_odd_folder_names(tmp_path):
-    cluster = Cluster(tmp_path / 'it\'s a "folder" ü')
+    private_server = PrivateServer(tmp_path / 'it\'s a "folder" ü')
     try:
-        cluster.start()
-        assert answers(cluster)
+        private_server.start()
+        assert answers(private_server)
     finally:
-        cluster.destroy()
+        private_server.destroy()
 
 
 def test_configuration_that_does_not_start_shows_the_log(own):
@@ -177,7 +177,7 @@ def test_configuration_that_does_not_start_shows_the_log(own):
 @pytest.fixture
 def without_plpython(tmp_path):
     """A PostgreSQL installation that lacks PL/Python: it finds its files relative to its programs."""
-    binaries = Cluster(tmp_path)._binaries()
+    binaries = PrivateServer(tmp_path)._binaries()
     share = Path(subprocess.run([binaries / "pg_config", "--sharedir"], capture_output=True, text=True).stdout.strip())
     root = tmp_path / "installation"
     copies = root / binaries.relative_to("/")
@@ -195,9 +195,9 @@ def without_plpython(tmp_path):
     for entry in (share / "extension").iterdir():
         if not entry.name.startswith("plpython3u"):
             (copied_share / "extension" / entry.name).symlink_to(entry)
-    cluster = Cluster(tmp_path / "home", copies)
-    yield cluster
-    cluster.destroy()
+    private_server = PrivateServer(tmp_path / "home", copies)
+    yield private_server
+    private_server.destroy()
 
 
 def test_server_without_plpython(without_plpython):
