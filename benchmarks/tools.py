@@ -18,11 +18,11 @@ import psycopg2
 from psycopg2.extensions import make_dsn, parse_dsn
 
 from pixelplum import host
-from pixload.private_server import PrivateServer
 from pixload.conversion.converted import Wishes, save
 from pixload.conversion.keras_models import load_application
 from pixload.conversion.tensorflow_graphs import convert
 from pixload.migration import migrate
+from pixload.private_server import PrivateServer
 
 CHECKOUT = Path(__file__).parents[1]
 STATE = CHECKOUT / ".pix" / "benchmarks"

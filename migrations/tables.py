@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pixload.migrations.columns import COLUMNS
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -780,7 +781,13 @@ algorithm_rules = Table(
     metadata,
     Column("priority", Integer, primary_key=True, autoincrement=False, comment="The first row that fits is taken."),
     Column("algorithm", Text, nullable=False),
-    Column("needs_common_taste", Boolean, nullable=False, server_default=false(), comment="Whether it needs pix.common_taste."),
+    Column(
+        "needs_common_taste",
+        Boolean,
+        nullable=False,
+        server_default=false(),
+        comment="Whether it needs pix.common_taste.",
+    ),
     Column("min_votes", Integer, comment="NULL, here and below: any number."),
     Column("max_votes", Integer),
     Column("min_likes", Integer),
@@ -894,3 +901,7 @@ recommender_evaluations = Table(
     info=REPLICATED,
     comment="How well recommendations would have met what users liked afterwards.",
 )
+
+for _table in metadata.tables.values():
+    for _column in _table.columns:
+        _column.comment = _column.comment or COLUMNS.get(_column.name)

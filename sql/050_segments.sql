@@ -1,24 +1,25 @@
--- What differs on a cluster (Greenplum, Cloudberry), which is known by what it can do: it has distribution policies.
+-- What differs where tables are distributed over segments (Greenplum, Cloudberry): such a server is known by what it can do, it
+-- has distribution policies.
 
 -- Whether this server spreads tables over segments.
 -- Inlined, as it is asked for every vote: so it has no SET clause, and names everything in full.
 CREATE OR REPLACE FUNCTION pix_internal.is_distributed() RETURNS boolean
 LANGUAGE sql STABLE PARALLEL SAFE AS $$SELECT pg_catalog.to_regclass('pg_catalog.gp_distribution_policy') IS NOT NULL$$;
 
--- What a cluster wants at the end of CREATE TABLE; elsewhere nothing.
+-- What a distributed server wants at the end of CREATE TABLE; elsewhere nothing.
 CREATE OR REPLACE FUNCTION pix_internal.distributed_by(columns text) RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$SELECT CASE WHEN pix_internal.is_distributed() THEN format(' DISTRIBUTED BY (%s)', columns) ELSE '' END$$;
 
 -- Refuses to run anywhere but in the coordinator's own part of a query.
--- A function that queries tables cannot run in a part of a query that a cluster has handed out, on a segment or beside
+-- A function that queries tables cannot run in a part of a query that was handed out, on a segment or beside
 -- the coordinator: there the server would say only which relation is in the way.
 CREATE OR REPLACE FUNCTION pix_internal.require_coordinator(function text, remedy text) RETURNS void
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF current_setting('gp_role', true) = 'execute' THEN
         RAISE EXCEPTION USING ERRCODE = 'PX060',
-            MESSAGE = format('%s cannot run as a part of this query on a cluster', function), HINT = remedy;
+            MESSAGE = format('%s cannot run inside this query, on segments', function), HINT = remedy;
     END IF;
 END
 $$;

@@ -1,5 +1,5 @@
 -- Rows from an array. PostgreSQL's own unnest asks the planner to compute its argument just to know its length: a search, or
--- a network, would run twice for every query. This is the same function without that wish.
+-- a model, would run twice for every query. This is the same function without that wish.
 
 -- The elements of an array as rows.
 CREATE OR REPLACE FUNCTION pix_internal.unnest(elements anyarray) RETURNS SETOF anyelement

@@ -61,7 +61,13 @@ $$;
 CREATE OR REPLACE FUNCTION pix_internal.check_name(argument text, name text) RETURNS void
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM pix_internal.check_name('name', name);
+    IF octet_length(name) BETWEEN 1 AND 200 THEN
+        RETURN;
+    END IF;
+    PERFORM pix_internal.refuse(
+        format('%s must be a name of 1 to 200 bytes, not %s', argument, CASE WHEN name IS NULL THEN 'NULL' WHEN name = '' THEN 'empty'
+            ELSE format('one of %s', octet_length(name)) END), 'Give a shorter name, or one at all.'
+    );
 END
 $$;
 
@@ -152,7 +158,7 @@ END
 $$;
 
 -- Who writes something of a table takes turns with others who do, until the end of the transaction.
--- Advisory locks would do, but anybody who may connect can take those. A row of a cluster's table is locked with the whole
+-- Advisory locks would do, but anybody who may connect can take those. A row of a distributed table is locked with the whole
 -- table; so there it is the table that is written, in a mode that keeps out nobody else.
 CREATE OR REPLACE FUNCTION pix_internal.lock(subject text, name text) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

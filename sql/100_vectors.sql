@@ -5,7 +5,8 @@ LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE COST 10000 SET search_path = 
 AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'vectors.to_array', vector)$$;
 COMMENT ON FUNCTION pix.to_array IS
 'Unpacks a feature vector into numbers, for BI tools, pgvector (::vector) and MADlib.
-Arguments: vector. Result: real[], one number a dimension; NULL for NULL.
+Arguments: vector.
+Result: real[], one number a dimension; NULL for NULL.
 Runs: either (coordinator or segments).
 Example: SELECT item_id, pix.to_array(vector) FROM pix.features LIMIT 3;';
 
@@ -14,7 +15,9 @@ LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE COST 1000 SET search_path = p
 AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'vectors.from_array', numbers)$$;
 COMMENT ON FUNCTION pix.from_array IS
 'Packs numbers as a feature vector.
-Arguments: numbers, all finite. Result: the vector; NULL for NULL. Errors: PX030.
+Arguments: numbers, all finite.
+Result: the vector; NULL for NULL.
+Errors: PX030.
 Runs: either (coordinator or segments).
 Example: SELECT pix.from_array(ARRAY[0.5, 1.5]::real[]);';
 
@@ -26,7 +29,8 @@ AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'vect
 COMMENT ON FUNCTION pix.distance IS
 'Distance between two feature vectors; the smaller, the more alike.
 Arguments: a, b (of one model); metric: cosine (0 to 2), euclidean, or dot (the negative inner product).
-Result: double precision; NULL for NULL. Errors: PX030 for different dimensions, PX032 for an unknown metric.
+Result: double precision; NULL for NULL.
+Errors: PX030 for different dimensions, PX032 for an unknown metric.
 Runs: either (coordinator or segments).
 Example: SELECT pix.distance(a.vector, b.vector) FROM pix.features a, pix.features b LIMIT 1;';
 

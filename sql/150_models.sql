@@ -25,11 +25,13 @@ END
 $$;
 COMMENT ON FUNCTION pix.find_model IS
 'The model that functions use where this one is named.
-Arguments: model_name (NULL: the default model). Result: the row of pix.models. Errors: PX020 unknown model, or no default model.
+Arguments: model_name (NULL: the default model).
+Result: the row of pix.models.
+Errors: PX020 unknown model, or no default model.
 Runs: either (coordinator or segments).
 Example: SELECT model_name, dimensions FROM pix.find_model();';
 
--- The checksum of a model's network, in the format of an engine.
+-- The checksum of a model's graph, in the format of an engine.
 CREATE OR REPLACE FUNCTION pix_internal.model_checksum(model_name text, engine text DEFAULT 'onnxruntime') RETURNS text
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -38,7 +40,7 @@ BEGIN
     IF model.size_bytes IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'PX022',
             MESSAGE = format(
-                'Model %L has no network: its features %s', model.model_name,
+                'Model %L has no graph: its features %s', model.model_name,
                 CASE WHEN model.checksum IS NULL THEN 'were loaded from a file' ELSE 'are those of another, with metadata' END
             ),
             HINT = 'Name a model that was imported with: pix model import';
@@ -58,7 +60,7 @@ BEGIN
 END
 $$;
 
--- Whether this backend has the network in memory.
+-- Whether this backend has the model in memory.
 CREATE OR REPLACE FUNCTION pix_internal.model_is_loaded(checksum text) RETURNS boolean
 LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'features.model_is_loaded', checksum)$$;
@@ -90,7 +92,7 @@ DECLARE
     piece record;
 BEGIN
     IF NOT verify AND pix_internal.model_is_loaded(checksum) THEN
-        RETURN false;  -- for every picture but a backend's first
+        RETURN false;  -- for every image but a backend's first
     END IF;
     SELECT coalesce(jsonb_object_agg(s.key, s.value), '{}') INTO settings FROM pix.settings s;
     IF pix_internal.model_is_ready(checksum, engine, verify, settings) THEN
@@ -112,13 +114,13 @@ CREATE OR REPLACE FUNCTION pix_internal.inspect_model(
 ) LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'models.inspect_model', checksum, engine)$$;
 
--- Refuses a network that does not tell two pictures apart, or sees two pictures where there is one.
+-- Refuses a model that does not tell two images apart, or sees two images where there is one.
 CREATE OR REPLACE FUNCTION pix_internal.check_sight(checksum text) RETURNS void
 LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'models.check_sight', checksum)$$;
 
 -- Verifies or restores the model's file on the host it runs on; tells whether it was restored.
--- VOLATILE, or a cluster would compute it once, on the coordinator, instead of on each segment.
+-- VOLATILE, or Greenplum would compute it once, on the coordinator, instead of on each segment.
 CREATE OR REPLACE FUNCTION pix_internal.ensure_model_here(checksum text, engine text) RETURNS boolean
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -149,12 +151,13 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pix.warm_up IS
-'Makes a model ready on this host, and on every host of a cluster: restores its file from the database if need be, and
-loads it into this connection.
-Arguments: model_name (NULL: the default model); engine, onnxruntime or tensorflow. Result: whether a file had to be restored.
-Errors: PX002 a host that lacks what networks need, PX020 unknown model, PX022 a model without a network,
-PX024 a cache folder that cannot be written, PX026 an engine that is not known or not installed, PX027 a model without a
-TensorFlow graph, PX028 a setting that cannot be used, PX060 a call as a part of a larger query on a cluster.
+'Makes a model ready on this host, and on every host of segments: restores its file from the database if need be, and loads it
+into this connection.
+Arguments: model_name (NULL: the default model); engine, onnxruntime or tensorflow.
+Result: whether a file had to be restored.
+Errors: PX002 a host that lacks what models need, PX020 unknown model, PX022 a model without a graph, PX024 a cache folder
+that cannot be written, PX026 an engine that is not known or not installed, PX027 a model without a TensorFlow graph, PX028 a
+setting that cannot be used, PX060 a call inside a larger query on segments.
 Runs: coordinator.
 Example: SELECT pix.warm_up(''mini_inception'');';
 
@@ -197,11 +200,12 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pix.store_model_part IS
-'Stores a part of the file of a model, for pix.register_model; pix model import calls it. Part 0 begins the file again, unless the
-parts that are stored are all of it.
-Arguments: checksum, the sha256 of the whole file; part, its ordinal, from 0; content, up to 16 MB. Result: none.
-Errors: PX003 what is no part, or not one of this file, PX060 a call as a part of a larger query on segments, PX061 a standby or a
-read-only transaction.
+'Stores a part of the file of a model, for pix.register_model; pix model import calls it. Part 0 begins the file again, unless
+the parts that are stored are all of it.
+Arguments: checksum, the sha256 of the whole file; part, its ordinal, from 0; content, up to 16 MB.
+Result: none.
+Errors: PX003 an argument that cannot be used, PX060 a call inside a larger query on segments, PX061 a standby or a read-only
+transaction.
 Runs: coordinator.
 Example: SELECT pix.store_model_part(encode(sha256(''\x00''), ''hex''), 0, ''\x00'');';
 
@@ -250,12 +254,13 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pix.register_model IS
-'Names a network whose ONNX file is in pix_internal.model_parts; pix model import calls it. The first model becomes the default.
-Under a name that is taken, the model is replaced, and its features are stale until the next extraction.
+'Names a model whose ONNX file pix.store_model_part has stored; pix model import calls it. The first model becomes the
+default. Under a name that is taken, the model is replaced, and its features are stale until the next extraction.
 Arguments: model_name; checksum, the sha256 of the whole file; source, in words; agreement with the original engine;
 tensorflow_checksum, of the TensorFlow graph, if that is in pix_internal.model_parts too.
-Result: the row of pix.models. Errors: PX061 a standby or a read-only transaction, PX002 a host that lacks what networks need, PX022 or PX023 a network that does not run
-or gives no vector, PX025 one that does not tell pictures apart.
+Result: the row of pix.models.
+Errors: PX002 a host that lacks what models need, PX022 or PX023 a model that does not run or gives no vector, PX025 one
+that does not tell images apart, PX061 a standby or a read-only transaction.
 Runs: coordinator.
 Example: SELECT * FROM pix.register_model(''mine'', (SELECT min(checksum) FROM pix.models WHERE spec IS NOT NULL), ''by hand'');';
 
@@ -271,7 +276,9 @@ END
 $$;
 COMMENT ON FUNCTION pix.set_default_model IS
 'Chooses the model that functions use where none is named.
-Arguments: model_name. Result: none. Errors: PX061 a standby or a read-only transaction, PX020 for an unknown model.
+Arguments: model_name.
+Result: none.
+Errors: PX020 for an unknown model, PX061 a standby or a read-only transaction.
 Runs: coordinator.
 Example: SELECT pix.set_default_model(''mini_inception'');';
 
@@ -306,8 +313,10 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pix.drop_model IS
-'Removes a model, its network, all its features, and their blocks, indexes, neighbors, clusterings and maps. Classifiers on
+'Removes a model, its graph, all its features, and their blocks, indexes, neighbors, clusterings and maps. Classifiers on
 these features stay, but cannot be used.
-Arguments: model_name. Result: none. Errors: PX061 a standby or a read-only transaction, PX020 for an unknown model.
+Arguments: model_name.
+Result: none.
+Errors: PX020 for an unknown model, PX061 a standby or a read-only transaction.
 Runs: coordinator.
 Example: SELECT pix.drop_model(''mini_inception'');';

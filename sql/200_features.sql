@@ -1,11 +1,11 @@
--- Pictures to features: one picture with pix.embed, all of them with pix.extract_features.
+-- Images to features: one image with pix.embed, all of them with pix.extract_features.
 
--- Features, or why the picture has none.
+-- Features, or why the image has none.
 CREATE OR REPLACE FUNCTION pix_internal.run_model(content bytea, checksum text, engine text) RETURNS pix_internal.embedding
 LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE COST 1000000 SET search_path = pg_catalog, pg_temp
 AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'features.run_model', content, checksum, engine)$$;
 
--- Features by a network, restored on this host if need be, or why the picture has none.
+-- Features by a model, restored on this host if need be, or why the image has none.
 CREATE OR REPLACE FUNCTION pix_internal.try_embed(content bytea, checksum text, engine text) RETURNS pix_internal.embedding
 LANGUAGE plpgsql STABLE PARALLEL SAFE COST 1000000 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -28,14 +28,14 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pix.embed IS
-'Runs a network on a picture, and returns its features.
-Arguments: content, the bytes of a picture file; model_name (NULL: the default model); engine: onnxruntime, or tensorflow
-for a model that was imported with its TensorFlow graph (the same features within 1e-4, slower and in more memory).
+'Runs a model on an image, and returns its features.
+Arguments: content, the bytes of an image file; model_name (NULL: the default model); engine: onnxruntime, or tensorflow for
+a model that was imported with its TensorFlow graph (the same features within 1e-4, slower and in more memory).
 Result: the feature vector; NULL for NULL.
-Errors: PX010 not a picture, PX011 one that takes too much to decode, PX020 unknown model, PX022 a model that cannot run, or
-does more than compute, PX026 an engine that is not known or not installed, PX027 a model without a TensorFlow graph,
-PX028 a setting that cannot be used.
-Runs: either (in parallel workers too, and on the segments that hold the pictures).
+Errors: PX010 not an image, PX011 one that takes too much to decode, PX020 unknown model, PX022 a model that cannot run, or
+does more than compute, PX026 an engine that is not known or not installed, PX027 a model without a TensorFlow graph, PX028 a
+setting that cannot be used.
+Runs: either (in parallel workers too, and on the segments that hold the images).
 Example: SELECT item_id, pix.embed(content) FROM pix.images LIMIT 3;';
 
 -- CPU cores that this server may use.
@@ -59,7 +59,7 @@ WHERE m.size_bytes IS NOT NULL
             AND x.model_checksum = m.checksum AND x.image_sha256 = i.sha256
     );
 COMMENT ON VIEW pix.pending_images IS
-'Pictures that the next pix.extract_features of a model will work on: without features, or with stale ones.';
+'Images that the next pix.extract_features of a model will work on: without features, or with stale ones.';
 
 -- Computes the features of these items into the temporary table pix_chunk.
 -- One table, and no index: parallel workers share out the few rows of a page, not the hundreds of an index's.
@@ -69,7 +69,7 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp 
 SET enable_bitmapscan = off SET min_parallel_table_scan_size = 0 SET parallel_setup_cost = 0 SET parallel_tuple_cost = 0
 SET jit = off AS $$
 BEGIN
-    -- The leader works too; on a cluster, the segments share the work instead.
+    -- The leader works too; where there are segments, they share the work instead.
     PERFORM set_config(
         'max_parallel_workers_per_gather', CASE WHEN pix_internal.is_distributed() THEN 0 ELSE pix_internal.cores() - 1 END::text, true
     );
@@ -107,7 +107,7 @@ BEGIN
     PERFORM pix_internal.check_range('chunk_size', chunk_size, 1);
     PERFORM pix.warm_up(model.model_name, engine);
     -- Two calls at once take turns, chunk by chunk, instead of doing the same work. Whoever writes does so in the order
-    -- failures, features, runs: a cluster locks whole tables, and another order would be a deadlock.
+    -- failures, features, runs: Greenplum locks whole tables, and another order would be a deadlock.
     PERFORM pix_internal.lock('extraction_runs', model.model_name);
     PERFORM pix_internal.use_planner();
     DELETE FROM pix.extraction_failures x
@@ -174,16 +174,15 @@ BEGIN
 END
 $$;
 COMMENT ON PROCEDURE pix.extract_features IS
-'Computes the features of every picture that has none yet, or stale ones, on all CPU cores or segments, and commits after
-each chunk.
-It can be stopped at any moment and called again: at most one chunk is lost. A picture that cannot be read becomes a
-row of pix.extraction_failures; pix.extraction_progress tells how far it is. In the end it calls
-pix.pack_features, unless an index of the model is being built.
-Arguments: model_name (NULL: the default model); chunk_size, pictures per commit; retry_failed, whether to try again
-the pictures that failed before (they are tried again anyway when the picture or the model changes); engine, as for pix.embed.
-Errors: PX061 a standby or a read-only transaction, PX062 a call in a transaction,
-PX002 a host that lacks what networks need, PX020 unknown model, PX022 a network that does not work, PX026 to PX028
-an engine that cannot be used, PX003 a chunk_size below 1.
+'Computes the features of every image that has none yet, or stale ones, on all CPU cores or segments, and commits after each
+chunk. It can be stopped at any moment and called again: at most one chunk is lost. An image that cannot be read becomes a
+row of pix.extraction_failures; pix.extraction_progress tells how far it is. In the end it calls pix.pack_features, unless an
+index of the model is being built.
+Arguments: model_name (NULL: the default model); chunk_size, images per commit; retry_failed, whether to try again the
+images that failed before (they are tried again anyway when the image or the model changes); engine, as for pix.embed.
+Errors: PX002 a host that lacks what models need, PX003 an argument that cannot be used, PX020 unknown model, PX022 a
+model that does not work, PX026 to PX028 an engine that cannot be used, PX061 a standby or a read-only transaction, PX062 a
+call in a transaction.
 Runs: coordinator, outside a transaction block; the work is done in parallel workers or on the segments.
 Example: CALL pix.extract_features(''mini_inception'');';
 
@@ -212,7 +211,7 @@ WHERE m.size_bytes IS NOT NULL
 GROUP BY m.model_name;
 COMMENT ON VIEW pix.extraction_progress IS
 'Exact counts per model: images = extracted + failed + pending. stale: those of the pending (or failed) ones that
-still have features of an earlier picture or model. images_per_second: of the latest run, its finished chunks.';
+still have features of an earlier image or model. images_per_second: of the latest run, its finished chunks.';
 
 CREATE OR REPLACE VIEW pix.feature_arrays AS
 SELECT f.item_id, f.model_name, pix.to_array(f.vector) AS features, f.extracted_at FROM pix.features f;
@@ -225,4 +224,4 @@ JOIN pix.models m ON m.model_name = f.model_name AND f.model_checksum IS NOT DIS
 LEFT JOIN pix.images i ON i.item_id = f.item_id
 WHERE f.image_sha256 IS NULL OR f.image_sha256 = i.sha256;
 COMMENT ON VIEW pix.current_features IS
-'Features that are up to date: of the model as it is, and of the item''s picture as it is. These are searched.';
+'Features that are up to date: of the model as it is, and of the item''s image as it is. These are searched.';

@@ -1,6 +1,6 @@
--- What a network sees: its layers, and the maps of a layer for a picture.
+-- What a model sees: its layers, and the maps of a layer for an image.
 
--- The layers of a network whose file is on this host.
+-- The layers of a model whose file is on this host.
 CREATE OR REPLACE FUNCTION pix_internal.list_layers(checksum text) RETURNS pix.layer[]
 LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'layers.list_layers', checksum)$$;
@@ -21,10 +21,10 @@ LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 100 AS $$
 SELECT n.layer, n.operation, n.shape FROM pix_internal.unnest(pix_internal.model_layers(model_name)) n
 $$;
 COMMENT ON FUNCTION pix.model_layers IS
-'Lists what a network computes, in the order in which it does. Each of these layers can be imported as features (pix model
+'Lists what a model computes, in the order in which it does. Each of these layers can be imported as features (pix model
 import with --output); those with maps can be looked at with pix.feature_maps.
 Arguments: model_name (NULL: the default model).
-Result: layer, operation (of ONNX), shape for one picture: {1, channels, height, width} for maps.
+Result: layer, operation (of ONNX), shape for one image: {1, channels, height, width} for maps.
 Errors: PX020 unknown model, PX022 a model that cannot run.
 Runs: coordinator.
 Example: SELECT * FROM pix.model_layers(''mini_inception'') WHERE operation = ''Concat'';';
@@ -43,7 +43,7 @@ DECLARE
     checksum text := pix_internal.model_checksum(model_name);
 BEGIN
     IF content IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX010', MESSAGE = 'The picture is NULL', HINT = 'Pass the bytes of a picture file.';
+        RAISE EXCEPTION USING ERRCODE = 'PX010', MESSAGE = 'The image is NULL', HINT = 'Pass the bytes of an image file.';
     END IF;
     PERFORM pix_internal.check_range('k', k, 1);
     PERFORM pix_internal.ensure_model(checksum);
@@ -57,11 +57,11 @@ LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 8 AS $$
 SELECT n.rank, n.channel, n.strength, n.image FROM pix_internal.unnest(pix_internal.feature_maps(content, model_name, layer, k)) n
 $$;
 COMMENT ON FUNCTION pix.feature_maps IS
-'Shows what a network sees: where in a picture the channels of a layer are active.
-Arguments: content, the bytes of a picture file; model_name (NULL: the default model); layer, one of pix.model_layers with maps
-(four axes); k, how many channels: those with the largest mean activation.
+'Shows what a model sees: where in an image the channels of a layer are active.
+Arguments: content, the bytes of an image file; model_name (NULL: the default model); layer, one of pix.model_layers with
+maps (four axes); k, how many channels: those with the largest mean activation.
 Result: rank (from 1), channel (from 0), strength: the mean activation, image: a PNG in gray, the brighter the more active.
-Errors: PX010 not a picture, PX011 one that takes too much to decode, PX020 unknown model, PX022 a model that cannot run,
-PX029 unknown layer, or one without maps, PX003 k below 1.
+Errors: PX003 an argument that cannot be used, PX010 not an image, PX011 one that takes too much to decode, PX020 unknown
+model, PX022 a model that cannot run, PX029 unknown layer, or one without maps.
 Runs: coordinator.
 Example: SELECT m.rank, m.channel, m.strength, octet_length(m.image) FROM pix.feature_maps((SELECT content FROM pix.images LIMIT 1), ''mini_inception'', (SELECT max(layer) FROM pix.model_layers(''mini_inception'') WHERE operation = ''Concat''), k => 3) m;';

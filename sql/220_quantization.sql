@@ -1,6 +1,6 @@
--- INT8 networks: made from a network and some pictures, and offered only with what they cost.
+-- INT8 models: made from a model and some images, and offered only with what they cost.
 
--- The ONNX file of a network in INT8, calibrated on pictures.
+-- The ONNX file of a model in INT8, calibrated on images.
 CREATE OR REPLACE FUNCTION pix_internal.quantize(checksum text, contents bytea[], OUT file bytea, OUT used integer)
 LANGUAGE plpython3u STABLE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'quantization.quantize', checksum, contents)$$;
@@ -10,7 +10,7 @@ CREATE OR REPLACE FUNCTION pix_internal.neighbor_overlap(a bytea, b bytea, numbe
 LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'quantization.neighbor_overlap', a, b, number, k)$$;
 
--- Time per picture and memory of two networks, in turn, on one core.
+-- Time per image and memory of two models, in turn, on one core.
 CREATE OR REPLACE FUNCTION pix_internal.measure_models(
     float_checksum text, int8_checksum text, contents bytea[],
     OUT float_ms double precision, OUT int8_ms double precision, OUT float_mb double precision, OUT int8_mb double precision
@@ -18,7 +18,7 @@ CREATE OR REPLACE FUNCTION pix_internal.measure_models(
 LANGUAGE plpython3u VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'quantization.measure_models', float_checksum, int8_checksum, contents)$$;
 
--- Accuracy of a classifier on the pictures of its test part that pix_internal.embed_chunk has left in pix_chunk.
+-- Accuracy of a classifier on the images of its test part that pix_internal.embed_chunk has left in pix_chunk.
 CREATE OR REPLACE FUNCTION pix_internal.test_accuracy(classifier pix.classifiers) RETURNS double precision
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -33,7 +33,7 @@ BEGIN
 END
 $$;
 
--- Pictures are taken in the order of a hash, the one that splits items for training: a random order, and the same each
+-- Images are taken in the order of a hash, the one that splits items for training: a random order, and the same each
 -- time. The first are of the test part, and are compared; the last calibrate.
 CREATE OR REPLACE FUNCTION pix.quantize_model(
     model_name text, as_name text, calibrate bigint DEFAULT 100, force boolean DEFAULT false
@@ -96,14 +96,14 @@ BEGIN
     );
     IF coalesce(cardinality(sample), 0) < 20 THEN
         RAISE EXCEPTION USING ERRCODE = 'PX081',
-            MESSAGE = format('There are %s pictures, too few to calibrate and compare on', coalesce(cardinality(sample), 0)),
-            HINT = 'Load at least 20 pictures; a few hundred tell more.';
+            MESSAGE = format('There are %s images, too few to calibrate and compare on', coalesce(cardinality(sample), 0)),
+            HINT = 'Load at least 20 images; a few hundred tell more.';
     END IF;
 
     IF (SELECT sum(octet_length(i.content)::bigint) FROM pix.images i WHERE i.item_id = ANY (calibration)) > 500000000 THEN
         RAISE EXCEPTION USING ERRCODE = 'PX078',
-            MESSAGE = format('The %s pictures to calibrate on have more than 500 MB', cardinality(calibration)),
-            HINT = 'Calibrate on fewer pictures: 100 are usual, 20 will do.';
+            MESSAGE = format('The %s images to calibrate on have more than 500 MB', cardinality(calibration)),
+            HINT = 'Calibrate on fewer images: 100 are usual, 20 will do.';
     END IF;
     SELECT array_agg(i.content) INTO contents FROM pix.images i WHERE i.item_id = ANY (calibration);
     SELECT q.file, q.used INTO file, used FROM pix_internal.quantize(model.checksum, contents) q;
@@ -113,7 +113,7 @@ BEGIN
     FROM generate_series(0, (octet_length(file) - 1) / part_bytes) n
     ON CONFLICT DO NOTHING;
     PERFORM pix.register_model(
-        as_name, key, format('INT8 of %s, calibrated on %s pictures', model.model_name, used)
+        as_name, key, format('INT8 of %s, calibrated on %s images', model.model_name, used)
     );
 
     SELECT c.* INTO trained FROM pix.classifiers c
@@ -149,24 +149,25 @@ BEGIN
     IF report.overlap < 0.90 AND NOT coalesce(force, false) THEN
         RAISE EXCEPTION USING ERRCODE = 'PX080',
             MESSAGE = format(
-                'In INT8, %L keeps only %s %% of the ten nearest neighbors (of %s pictures; %s instead of %s ms a picture)',
+                'In INT8, %L keeps only %s %% of the ten nearest neighbors (of %s images; %s instead of %s ms an image)',
                 model.model_name, round(100 * report.overlap::numeric, 1), report.compared_on,
                 round(report.int8_ms::numeric, 1), round(report.float_ms::numeric, 1)
             ),
-            HINT = 'Use the float model, calibrate on more pictures, or take it as it is with force => true.';
+            HINT = 'Use the float model, calibrate on more images, or take it as it is with force => true.';
     END IF;
     RETURN report;
 END
 $$;
 COMMENT ON FUNCTION pix.quantize_model IS
-'Makes a second model of a network: in INT8, quicker and smaller, calibrated on pictures of the catalogue. It is stored together
-with what that costs (pix.quantizations), and not at all if fewer than 90 % of the ten nearest neighbors stay the same.
-Arguments: model_name; as_name, of the INT8 model; calibrate, on how many pictures (1 to 1000); force, whether to store it
+'Makes a second model of a model: in INT8, quicker and smaller, calibrated on images of the catalogue. It is stored
+together with what that costs (pix.quantizations), and not at all if fewer than 90 % of the ten nearest neighbors stay the
+same.
+Arguments: model_name; as_name, of the INT8 model; calibrate, on how many images (1 to 1000); force, whether to store it
 whatever it costs.
-Result: the row of pix.quantizations: overlap of the ten nearest neighbors among at most 500 pictures, accuracy of the latest
-classifier on the model with either features, milliseconds per picture on one core, memory.
-Errors: PX020 unknown model, PX022 a model without a network or one that cannot be quantized, PX060 a call as a part of a larger
-query on a cluster,
-PX061 a standby or a read-only transaction, PX003 an argument out of range or a name that is taken, PX078 more than 500 MB of pictures to calibrate on, PX080 too small an overlap, PX081 too few pictures.
-Runs: coordinator; pictures are compared in parallel workers or on the segments.
+Result: the row of pix.quantizations: overlap of the ten nearest neighbors among at most 500 images, accuracy of the latest
+classifier on the model with either features, milliseconds per image on one core, memory.
+Errors: PX003 an argument that cannot be used, PX020 unknown model, PX022 a model without a graph or one that cannot be
+quantized, PX060 a call inside a larger query on segments, PX061 a standby or a read-only transaction, PX078 more than 500 MB
+of images to calibrate on, PX080 too small an overlap, PX081 too few images.
+Runs: coordinator; images are compared in parallel workers or on the segments.
 Example: SELECT * FROM pix.quantize_model(''mini_inception'', ''mini_int8'', calibrate => 20, force => true);';

@@ -28,7 +28,7 @@ LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE COST 100000 SET search_path = pg_cat
 AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'metadata_features.encode_metadata', items, design)$$;
 
 -- Makes the vectors that a model lacks, or that are out of date, from packed ones of another; tells how many.
--- Vectors are joined where they are stored; only metadata travel. A vector is as of the later of its picture's features and
+-- Vectors are joined where they are stored; only metadata travel. A vector is as of the later of its image's features and
 -- its metadata, and that is its extracted_at: where it differs, there is something new.
 CREATE OR REPLACE FUNCTION pix_internal.append_metadata(model pix.models, base_model text, design jsonb) RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $$
@@ -109,7 +109,7 @@ BEGIN
         SELECT FROM pix.metadata_models d WHERE d.model_name = fit_metadata.model_name
     ) THEN
         RAISE EXCEPTION USING ERRCODE = 'PX152',
-            MESSAGE = format('Model %L is a network, or has features of its own, and is not overwritten', model_name),
+            MESSAGE = format('Model %L has a graph, or features of its own, and is not overwritten', model_name),
             HINT = 'Use another name, or drop that model first: SELECT pix.drop_model(…)';
     END IF;
     PERFORM pix_internal.lock('extraction_runs', model_name);
@@ -153,18 +153,17 @@ $$;
 COMMENT ON FUNCTION pix.fit_metadata IS
 'Makes a model whose vectors are those of another with metadata appended; whatever takes a model takes it. Called again, it
 learns anew how metadata are encoded, from 50,000 items at random where there are more; what was made of the earlier vectors,
-clusterings, indexes, classifiers, is out of date then, unless the vectors are the same.
-Price: its logarithm, standardized, and whether it is missing. Brand, categories, related items (and the item itself, so that
-items which name each other overlap) and words of the title: TF-IDF, of length 1 for each field; 0 where an item has none.
+clusterings, indexes, classifiers, is out of date then, unless the vectors are the same. Price: its logarithm, standardized,
+and whether it is missing. Brand, categories, related items (and the item itself, so that items which name each other overlap)
+and words of the title: TF-IDF, of length 1 for each field; 0 where an item has none.
 Arguments: model_name, of the new model; base_model (NULL: the default model); fields, of price, brand, categories, related,
 title; weight, of all metadata: 1 makes them as long as the base model''s vectors are (root mean square); terms, how many
 values of each field have a number, the most frequent, and those of one item only never.
 Result: the row of pix.metadata_models: dimensions, how many numbers were appended; items, that have vectors; design, what
 each number stands for, and which fields have none because no item has them.
-Errors: PX020 unknown model, PX024 a cache folder that cannot be used, PX030 vectors that cannot be compared, PX060 a call as a
-part of a larger query on a cluster,
-PX061 a standby or a read-only transaction, PX095 a base model without features, PX003 a field that is not known, or none, PX003 a
-weight or a number of terms out of range, PX152 a name that is taken or cannot be used, PX153 no metadata.
+Errors: PX003 an argument that cannot be used, PX020 unknown model, PX024 a cache folder that cannot be used, PX030 vectors
+that cannot be compared, PX060 a call inside a larger query on segments, PX061 a standby or a read-only transaction, PX095 a
+base model without features, PX152 a name that is taken or cannot be used, PX153 no metadata.
 Runs: coordinator; vectors are made on the segments.
 Example: SELECT dimensions, items FROM pix.fit_metadata(''with_brand'', ''mini_inception'', ARRAY[''brand'', ''price'']);';
 
@@ -202,10 +201,10 @@ $$;
 COMMENT ON FUNCTION pix.refresh_metadata IS
 'Brings the vectors of a model that pix.fit_metadata made up to date: makes those of items that are new, or whose features or
 metadata were loaded since, encoded as before; items that have no features any more leave it.
-Arguments: model_name. Result: how many vectors were made.
+Arguments: model_name.
+Result: how many vectors were made.
 Errors: PX020 unknown model, or base model, PX024 a cache folder that cannot be used, PX030 vectors that cannot be compared,
-PX060 a call as a part of a larger query on a cluster,
-PX061 a standby or a read-only transaction, PX152 a model without metadata, PX154 a base model that was imported
-again.
+PX060 a call inside a larger query on segments, PX061 a standby or a read-only transaction, PX152 a model without metadata,
+PX154 a base model that was imported again.
 Runs: coordinator; vectors are made on the segments.
 Example: SELECT pix.refresh_metadata(''with_brand'');';

@@ -1,4 +1,4 @@
--- Retraining the final layer on stored features, and classifying with it. Classifiers are replicated on a cluster, so
+-- Retraining the final layer on stored features, and classifying with it. Classifiers are replicated to all segments, so
 -- that what classifies one vector runs in a parallel worker, or on the segment that holds the vector.
 
 CREATE OR REPLACE FUNCTION pix.split_of(item_id text) RETURNS text
@@ -11,7 +11,8 @@ FROM (
 $$;
 COMMENT ON FUNCTION pix.split_of IS
 'Which part of the data an item belongs to, by a hash of its item_id: it stays there, whatever items are added.
-Arguments: item_id. Result: train (80 %), validation (10 %), or test (10 %); NULL for NULL.
+Arguments: item_id.
+Result: train (80 %), validation (10 %), or test (10 %); NULL for NULL.
 Runs: either (coordinator or segments).
 Example: SELECT pix.split_of(item_id), count(*) FROM pix.items GROUP BY 1;';
 
@@ -203,7 +204,7 @@ DECLARE
 BEGIN
     PERFORM pix_internal.check_classify(classifiers, k);
     IF content IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX010', MESSAGE = 'The picture is NULL', HINT = 'Pass the bytes of a picture file.';
+        RAISE EXCEPTION USING ERRCODE = 'PX010', MESSAGE = 'The image is NULL', HINT = 'Pass the bytes of an image file.';
     END IF;
     FOREACH name IN ARRAY classifiers LOOP
         model_name := (pix_internal.find_classifier(name)).model_name;
@@ -223,9 +224,9 @@ LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 5 AS $$
 SELECT n.rank, n.label, n.score FROM pix_internal.unnest(pix_internal.classify(content, classifiers, k)) n
 $$;
 COMMENT ON FUNCTION pix.classify IS
-'Classifies a picture with an ensemble: the mean of the probabilities that several classifiers give.
-Arguments: content, the bytes of a picture file; classifiers, of the same classes, on the same model or on different ones;
-k, how many classes.
+'Classifies an image with an ensemble: the mean of the probabilities that several classifiers give.
+Arguments: content, the bytes of an image file; classifiers, of the same classes, on the same model or on different ones; k,
+how many classes.
 Result: rank (from 1), label, score: the mean probability of the class.
 Errors: those of pix.classify with one classifier, PX076 classifiers of different classes.
 Runs: coordinator.
@@ -269,7 +270,7 @@ COMMENT ON FUNCTION pix.classify_item IS
 Arguments: item_id; classifiers, of the same classes, on the same model or on different ones; k, how many classes.
 Result: rank (from 1), label, score: the mean probability of the class.
 Errors: those of pix.classify_item with one classifier, PX076 classifiers of different classes.
-Runs: coordinator; on a cluster for one item at a time, given as a value where the result is joined or stored.
+Runs: coordinator; on Greenplum for one item at a time, given as a value where the result is joined or stored.
 Example: SELECT * FROM pix.classify_item(''B005IYS5ZA'', ARRAY[''mini_inception''], k => 1);';
 
 -- As in pix_internal.embed_chunk, CREATE TABLE AS is what is planned in parallel. Features are small or lie in TOAST, so that
@@ -324,12 +325,12 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pix.classify_all IS
-'Classifies every item that has up-to-date features, on all CPU cores or segments, into pix.predictions; what an earlier
-call left there of this classifier is brought up to date when all is done.
-Arguments: classifier. Result: the number of items.
-Errors: PX030 features of other dimensions or not finite, PX060 a call as a part of a larger query on a cluster,
-PX061 a standby or a read-only transaction, PX070 unknown
-classifier, or one that was dropped or trained again meanwhile,
-PX075 a classifier whose model is gone or was imported again.
+'Classifies every item that has up-to-date features, on all CPU cores or segments, into pix.predictions; what an earlier call
+left there of this classifier is brought up to date when all is done.
+Arguments: classifier.
+Result: the number of items.
+Errors: PX030 features of other dimensions or not finite, PX060 a call inside a larger query on segments, PX061 a standby or a
+read-only transaction, PX070 unknown classifier, or one that was dropped or trained again meanwhile, PX075 a classifier whose
+model is gone or was imported again.
 Runs: coordinator; the work is done in parallel workers or on the segments.
 Example: SELECT pix.classify_all(''mini_inception'');';

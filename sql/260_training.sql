@@ -1,4 +1,4 @@
--- Training classifiers, and taking in those that come with a network.
+-- Training classifiers, and taking in those that come with a model.
 
 -- Says that a label set does not exist.
 CREATE OR REPLACE FUNCTION pix_internal.raise_no_label_set(label_set text) RETURNS void
@@ -71,7 +71,7 @@ BEGIN
     IF number > 0 THEN
         RAISE EXCEPTION USING ERRCODE = 'PX074',
             MESSAGE = format(
-                '%s labeled pictures have no up-to-date features of model %L, such as %L', number, model.model_name, named
+                '%s labeled images have no up-to-date features of model %L, such as %L', number, model.model_name, named
             ),
             HINT = format('CALL pix.extract_features(%L);', model.model_name);
     END IF;
@@ -93,7 +93,7 @@ BEGIN
     IF vector_bytes IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'PX074',
             MESSAGE = format('No item of label set %L has features of model %L', label_set, model.model_name),
-            HINT = 'Load pictures and extract their features, or name another model.';
+            HINT = 'Load images and extract their features, or name another model.';
     END IF;
     SELECT c.label INTO named
     FROM (
@@ -162,7 +162,7 @@ BEGIN
         PERFORM pix_internal.refuse(
             format(
                 'The name %L belongs to a classifier that %s', classifier,
-                CASE known_algorithm WHEN 'imported' THEN 'came with a network' ELSE 'was trained here' END
+                CASE known_algorithm WHEN 'imported' THEN 'came with a model' ELSE 'was trained here' END
             ),
             format('Choose another name, or remove it first: SELECT pix.drop_classifier(%L);', classifier)
         );
@@ -244,7 +244,7 @@ BEGIN
     PERFORM pix_internal.store_classifier(
         classifier, model, label_set, algorithm, fitted.parameters, fitted.labels, fitted.weights, fitted.intercepts
     );
-    taken := EXTRACT(EPOCH FROM clock_timestamp() - begun);  -- not in the UPDATE: a cluster wants nothing volatile there
+    taken := EXTRACT(EPOCH FROM clock_timestamp() - begun);  -- not in the UPDATE: Greenplum wants nothing volatile there
     UPDATE pix.classifiers c
     SET fingerprint = labeled.fingerprint, items = cardinality(labeled.labels), left_out = number_left_out,
         seconds = taken
@@ -267,18 +267,18 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pix.train_classifier IS
-'Trains the final layer of a network anew, on the stored features of labeled items; nothing is extracted again.
-The items are split by a hash of their item_id (pix.split_of): 80 % are trained on, 10 % choose the strength of the penalty,
-10 % are for the test. Metrics of the last two are in pix.classifier_metrics, pix.classifier_class_metrics and
-pix.classifier_confusion, and those of each fold, if cross-validation is asked for. A classifier of this name is replaced.
+'Trains the final layer of a model anew, on the stored features of labeled items; nothing is extracted again. The items are
+split by a hash of their item_id (pix.split_of): 80 % are trained on, 10 % choose the strength of the penalty, 10 % are for
+the test. Metrics of the last two are in pix.classifier_metrics, pix.classifier_class_metrics and pix.classifier_confusion,
+and those of each fold, if cross-validation is asked for. A classifier of this name is replaced.
 Arguments: classifier, its name; label_set, of pix.labels; model_name (NULL: the default model); algorithm: softmax
 (multinomial logistic regression) or lda (linear discriminant analysis, quicker, good with few items); balanced: whether all
 classes weigh the same, however many items they have; folds of the cross-validation (0: none).
 Result: the row of pix.classifiers.
-Errors: PX020 unknown model, PX060 a call as a part of a larger query on a cluster,
-PX061 a standby or a read-only transaction, PX071 unknown label set, PX072 one class
-only, or a class of too few items, PX073 labels for items that are not in the catalogue, PX074 features that are missing, of an
-earlier model, or of other dimensions, PX003 an argument out of range, PX078 more than 1,000 MB of features.
+Errors: PX003 an argument that cannot be used, PX020 unknown model, PX060 a call inside a larger query on segments, PX061 a
+standby or a read-only transaction, PX071 unknown label set, PX072 one class only, or a class of too few items, PX073 labels
+for items that are not in the catalogue, PX074 features that are missing, of an earlier model, or of other dimensions, PX078
+more than 1,000 MB of features.
 Runs: coordinator.
 Example: SELECT * FROM pix.train_classifier(''heels'', ''heel'', balanced => true, folds => 3);';
 
@@ -314,13 +314,13 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pix.register_classifier IS
-'Stores a final layer that was trained elsewhere; pix model import calls it for the classes that come with a network. One of
+'Stores a final layer that was trained elsewhere; pix model import calls it for the classes that come with a model. One of
 this name that was registered before is replaced.
 Arguments: classifier, its name; model_name, whose features it takes; labels; weights: a float32 vector per class, one after
 another; intercepts. Class probabilities are softmax(weights · features + intercepts).
-Result: none. Errors: PX020 unknown model, PX030 weights that do not fit, PX060 a call as a part of a larger query on a
-cluster,
-PX061 a standby or a read-only transaction, PX003 a name that belongs to a trained classifier.
+Result: none.
+Errors: PX003 an argument that cannot be used, PX020 unknown model, PX030 weights that do not fit, PX060 a call inside a
+larger query on segments, PX061 a standby or a read-only transaction.
 Runs: coordinator.
 Example: SELECT pix.register_classifier(''halves'', ''mini_inception'', ARRAY[''a'', ''b''], decode(repeat(''00'', 2304), ''hex''), ARRAY[0, 1]);';
 
@@ -344,9 +344,9 @@ END
 $$;
 COMMENT ON FUNCTION pix.drop_classifier IS
 'Removes a classifier and its predictions.
-Arguments: classifier. Result: the number of predictions removed.
-Errors: PX060 a call as a part of a larger query on a cluster,
-PX061 a standby or a read-only transaction, PX070 unknown classifier.
+Arguments: classifier.
+Result: the number of predictions removed.
+Errors: PX060 a call inside a larger query on segments, PX061 a standby or a read-only transaction, PX070 unknown classifier.
 Runs: coordinator.
 Example: SELECT pix.drop_classifier(''mini_inception'');';
 

@@ -239,15 +239,15 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pix.pack_features IS
-'Packs the features of a model into blocks, which is what searches are fast on: vectors that are in none yet, and the rest
-of blocks that hold some which are gone, changed or out of date. pix.extract_features calls it in the end.
-What is not packed is found all the same, more slowly. A block whose vectors are not where they take themselves to be, as
-version 0.7.0 could leave some, is made anew too.
+'Packs the features of a model into blocks, which is what searches are fast on: vectors that are in none yet, and the rest of
+blocks that hold some which are gone, changed or out of date. pix.extract_features calls it in the end. What is not packed is
+found all the same, more slowly. A block whose vectors are not where they take themselves to be, as version 0.7.0 could leave
+some, is made anew too.
 Arguments: model_name (NULL: the default model).
 Result: added and removed, vectors that went into blocks and out of them; items and blocks, what there is now.
-Errors: PX020 unknown model, PX024 a cache folder that cannot be used, PX030 a vector that cannot be compared,
-PX060 a call as a part of a larger query on a cluster, PX061 a standby or a read-only transaction, PX130 a transaction that is
-REPEATABLE READ or SERIALIZABLE.
+Errors: PX020 unknown model, PX024 a cache folder that cannot be used, PX030 a vector that cannot be compared, PX060 a call
+inside a larger query on segments, PX061 a standby or a read-only transaction, PX130 a transaction that is REPEATABLE READ or
+SERIALIZABLE.
 Runs: coordinator; the work is done on the segments.
 Example: SELECT * FROM pix.pack_features(''mini_inception'');';
 

@@ -254,18 +254,17 @@ END
 $$;
 COMMENT ON FUNCTION pix.build_index IS
 'Builds an index for approximate nearest neighbors, which pix.nearest then uses by name. What it finds is compared with the
-query by full vectors, so distances are exact, and what may be missing is a neighbor: recall says how often. An index of
-the same name is replaced when the new one is finished; queries go on with the old one until then.
+query by full vectors, so distances are exact, and what may be missing is a neighbor: recall says how often. An index of the
+same name is replaced when the new one is finished; queries go on with the old one until then.
 Arguments: index_name; model_name (NULL: the default model); algorithm: hnsw (a graph), annoy (trees), or exact (all vectors,
 for project_to); metric: cosine, euclidean, or dot; parameters, some of: rerank, how many candidates are compared by full
-vectors at least; hnsw: m, ef_construction, ef_search, dtype (float32, float16, int8); annoy: trees, search_k; project_to,
-how many principal components the index holds instead of whole vectors (NULL: whole vectors; for the Euclidean distance they are
+vectors at least; hnsw: m, ef_construction, ef_search, dtype (float32, float16, int8); annoy: trees, search_k; project_to, how
+many principal components the index holds instead of whole vectors (NULL: whole vectors; for the Euclidean distance they are
 those of pix.fit_pca, where there are as many).
 Result: the new row of pix.indexes, among it recall (at 10, of 100 items), build_seconds and size_bytes.
-Errors: PX020 unknown model, PX024 a cache folder that cannot be used, PX032 unknown metric, PX060 a call as a part of a
-larger query on a cluster,
-PX061 a standby or a read-only transaction, PX003 a algorithm, parameter, name or project_to that cannot be used, PX093 an index that another
-session is building, PX095 a model without features.
+Errors: PX003 an argument that cannot be used, PX020 unknown model, PX024 a cache folder that cannot be used, PX032 unknown
+metric, PX060 a call inside a larger query on segments, PX061 a standby or a read-only transaction, PX093 an index that
+another session is building, PX095 a model without features.
 Runs: coordinator, on all its cores, in one transaction, which no packing of that model gets past; pix.builds shows how far it
 is. It cannot be canceled while the trees of annoy are grown.
 Example: SELECT recall, build_seconds FROM pix.build_index(''boots'', algorithm => ''hnsw'', parameters => ''{"ef_search": 100}'');';
@@ -322,8 +321,9 @@ COMMENT ON FUNCTION pix.refresh_index IS
 'Brings an index up to date with the features: items that came are put in, items that are gone or changed are taken out. An
 hnsw index is changed in place unless a third of it is concerned; any other, and one of a model that was imported again, is
 built anew. Queries go on with the old one until it is done.
-Arguments: index_name. Result: the row of pix.indexes, with its new recall.
-Errors: PX061 a standby or a read-only transaction, those of pix.build_index, PX090 unknown index.
+Arguments: index_name.
+Result: the row of pix.indexes, with its new recall.
+Errors: PX061 a standby or a read-only transaction, PX090 unknown index.
 Runs: coordinator, on all its cores, in one transaction; pix.builds shows how far it is.
 Example: SELECT items, recall FROM pix.refresh_index(''boots'');';
 
@@ -341,10 +341,10 @@ END
 $$;
 COMMENT ON FUNCTION pix.drop_index IS
 'Removes an index; the features stay. A query that is using it ends as if it were there.
-Arguments: index_name. Result: none.
-Errors: PX060 a call as a part of a larger query on a cluster,
-PX061 a standby or a read-only transaction, PX090 unknown index, PX093 an index that another session is
-building.
+Arguments: index_name.
+Result: none.
+Errors: PX060 a call inside a larger query on segments, PX061 a standby or a read-only transaction, PX090 unknown index, PX093
+an index that another session is building.
 Runs: coordinator.
 Example: SELECT pix.drop_index(''boots'');';
 
@@ -424,8 +424,8 @@ COMMENT ON FUNCTION pix.recall_check IS
 Arguments: index_name; queries, how many items; k, how many neighbors.
 Result: queries, k, recall: the share of the k nearest that are found, index_p50_ms and index_p95_ms: median and 95 % quantile
 of the milliseconds that a query takes, exact_p50_ms and exact_p95_ms: the same without the index.
-Errors: PX003 k below 1, PX060 a call as a part of a larger query on a cluster, PX090 unknown index, PX003 queries below 1,
-PX092 an index of an earlier version of its model.
+Errors: PX003 an argument that cannot be used, PX060 a call inside a larger query on segments, PX090 unknown index, PX092 an
+index of an earlier version of its model.
 Runs: coordinator.
 Example: SELECT recall, index_p50_ms, exact_p50_ms FROM pix.recall_check(''boots'', queries => 50);';
 

@@ -2,7 +2,7 @@
 -- and how far they are, is told by pix.features at this moment. Vectors that are in no file yet are compared one by one.
 --
 -- What returns rows is a plain SQL function around one that returns an array. It is inlined into the query that calls
--- it, and on a cluster the array is then computed before the query starts: so it can be joined and stored like a
+-- it, and on Greenplum the array is then computed before the query starts: so it can be joined and stored like a
 -- table, where a function that queries tables in its own right could only be called alone. Inlining is also why it
 -- has no SET clause; it names everything in full.
 
@@ -277,11 +277,11 @@ Arguments: item_id; k; model_name (NULL: that of the index, or the default model
 that of the index, or cosine); index_name, one that pix.build_index has built (NULL: exact search); filter, which items may be
 neighbors, as pix.items_where makes it (NULL: all).
 Result: rank (from 1), item_id, distance (as pix.distance), by an index too; fewer than k rows only if no more items pass.
-Errors: PX020 unknown model, PX024 a cache folder that cannot be used, PX030 vectors that cannot be compared, PX031 a vector
-of zeros, PX032 unknown metric, PX003 k below 1, PX040 unknown item, PX041 an item without features, PX060 a call as a part
-of a larger query on a cluster, PX090 unknown index, PX092 an index of another model or metric, PX094 a damaged index, PX100
-unknown clustering, PX003 a cluster without its clustering, PX103 a clustering whose model has changed, PX105 unknown cluster.
-Runs: coordinator; on a cluster for one item at a time, given as a value where the result is joined or stored.
+Errors: PX003 an argument that cannot be used, PX020 unknown model, PX024 a cache folder that cannot be used, PX030 vectors
+that cannot be compared, PX031 a vector of zeros, PX032 unknown metric, PX040 unknown item, PX041 an item without features,
+PX060 a call inside a larger query on segments, PX090 unknown index, PX092 an index of another model or metric, PX094 a
+damaged index, PX100 unknown clustering, PX103 a clustering whose model has changed, PX105 unknown cluster.
+Runs: coordinator; on Greenplum for one item at a time, given as a value where the result is joined or stored.
 Example: SELECT n.rank, n.distance, i.title FROM pix.nearest(''B005IYS5ZA'', k => 10) n JOIN pix.items i USING (item_id) ORDER BY n.rank;';
 
 -- The nearest items to a vector of a model.
@@ -308,12 +308,12 @@ DECLARE
 BEGIN
     PERFORM pix_internal.require_coordinator(
         'pix.nearest_to_image',
-        'Give it one picture, where its result is joined or stored as a value or variable; or use pix.nearest_many.'
+        'Give it one image, where its result is joined or stored as a value or variable; or use pix.nearest_many.'
     );
     PERFORM pix_internal.check_range('k', k, 1);
     IF content IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX010', MESSAGE = 'The picture is NULL',
-            HINT = 'Pass the bytes of a picture file.';
+        RAISE EXCEPTION USING ERRCODE = 'PX010', MESSAGE = 'The image is NULL',
+            HINT = 'Pass the bytes of an image file.';
     END IF;
     IF index_name IS NOT NULL THEN
         index := pix_internal.find_index(index_name);
@@ -331,11 +331,11 @@ LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 10 AS $$
 SELECT n.rank, n.neighbor_id, n.distance FROM pix_internal.unnest(pix_internal.nearest_to_image(content, k, model_name, metric, index_name, filter)) n
 $$;
 COMMENT ON FUNCTION pix.nearest_to_image IS
-'Look-alikes of a picture that need not be in the catalogue.
-Arguments: content, the bytes of a picture file; all others as for pix.nearest.
+'Look-alikes of an image that need not be in the catalogue.
+Arguments: content, the bytes of an image file; all others as for pix.nearest.
 Result: rank (from 1), item_id, distance (as pix.distance).
 Errors: those of pix.embed and of pix.nearest.
-Runs: coordinator; on a cluster for one picture at a time, given as a value where the result is joined or stored.
+Runs: coordinator; on Greenplum for one image at a time, given as a value where the result is joined or stored.
 Example: SELECT * FROM pix.nearest_to_image((SELECT content FROM pix.images LIMIT 1), k => 5, filter => pix.items_where(max_price => 100));';
 
 -- pix.nearest_to_vector as an array.
@@ -371,7 +371,7 @@ COMMENT ON FUNCTION pix.nearest_to_vector IS
 Arguments: vector, as many numbers as the model has dimensions; all others as for pix.nearest.
 Result: rank (from 1), item_id, distance (as pix.distance).
 Errors: those of pix.nearest, PX030 also for other dimensions, and numbers that are missing or not finite.
-Runs: coordinator; on a cluster for one vector at a time, given as a value where the result is joined or stored.
+Runs: coordinator; on Greenplum for one vector at a time, given as a value where the result is joined or stored.
 Example: SELECT * FROM pix.nearest_to_vector((SELECT features FROM pix.feature_arrays WHERE model_name = ''mini_inception'' LIMIT 1), k => 5);';
 
 -- pix.nearest_many as an array.
@@ -444,5 +444,5 @@ COMMENT ON FUNCTION pix.nearest_many IS
 Arguments: item_ids (one that is named twice is answered once); all others as for pix.nearest.
 Result: item_id, rank (from 1), neighbor_id, distance (as pix.distance), in the order of item_id and rank.
 Errors: those of pix.nearest.
-Runs: coordinator; on a cluster with the array given as a value where the result is joined or stored.
+Runs: coordinator; on Greenplum with the array given as a value where the result is joined or stored.
 Example: SELECT * FROM pix.nearest_many(ARRAY(SELECT item_id FROM pix.features ORDER BY item_id LIMIT 3), k => 2);';

@@ -119,7 +119,7 @@ BEGIN
         model.model_name, asked, format('pix_internal.nearest_in_block($queries, b.vectors, b.norms, %s, %L)', k, metric), 1,
         1000000000
     );
-    -- Not in the INSERT: on a cluster another process would run it, which has not mapped the blocks.
+    -- Not in the INSERT: on Greenplum another process would run it, which has not mapped the blocks.
     merged := pix_internal.merge_neighbors(key, asked, compared.numbers, compared.parts, k, metric);
     DELETE FROM pix.neighbors n
     WHERE n.model_name = model.model_name AND n.item_id IN (
@@ -229,9 +229,9 @@ works on some blocks at a time and commits. It can be stopped at any moment and 
 Called when all is done, it does nothing; called after features have changed, it starts anew, and readers have the old
 neighbors of an item until its new ones are there. pix.neighbor_graphs and pix.builds tell how far it is.
 Arguments: model_name (NULL: the default model); k, how many neighbors; metric: cosine, euclidean, or dot.
-Errors: PX061 a standby or a read-only transaction, PX062 a call in a transaction,
-PX020 unknown model, PX024 a cache folder that cannot be used, PX030 a vector that cannot be compared, PX032 unknown
-metric, PX003 k below 1 or too large, PX095 a model without features, PX097 features that change all the time.
+Errors: PX003 an argument that cannot be used, PX020 unknown model, PX024 a cache folder that cannot be used, PX030 a vector
+that cannot be compared, PX032 unknown metric, PX061 a standby or a read-only transaction, PX062 a call in a transaction,
+PX095 a model without features, PX097 features that change all the time.
 Runs: coordinator, outside a transaction block; the work is done in parallel workers or on the segments.
 Example: CALL pix.build_neighbor_graph(''mini_inception'', k => 10);';
 

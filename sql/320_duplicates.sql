@@ -1,4 +1,4 @@
--- Items that look the same, and pictures that are the same.
+-- Items that look the same, and images that are the same.
 
 -- Says that there are too many pairs.
 CREATE OR REPLACE FUNCTION pix_internal.raise_too_many_pairs() RETURNS void
@@ -92,12 +92,13 @@ COMMENT ON FUNCTION pix.duplicates IS
 'Pairs of items that look the same to a model: every item is compared with every other.
 Arguments: model_name (NULL: the default model); max_distance, cosine distance up to which two are the same.
 Result: item_id, duplicate_id, distance (as pix.distance); each pair once, item_id being the first by name.
-Errors: PX020 unknown model, PX024 a cache folder that cannot be used, PX030 a vector that cannot be compared, PX060 a call as
-a part of a larger query on a cluster, PX061 features that are not packed on a standby or in a read-only transaction, PX096 a max_distance that makes no sense, or more than a million pairs.
+Errors: PX020 unknown model, PX024 a cache folder that cannot be used, PX030 a vector that cannot be compared, PX060 a call
+inside a larger query on segments, PX061 a standby or a read-only transaction, PX096 a max_distance that makes no sense, or
+more than a million pairs.
 Runs: coordinator; the work is done in parallel workers or on the segments.
 Example: SELECT * FROM pix.duplicates(''mini_inception'', max_distance => 0.001) ORDER BY distance LIMIT 5;';
 
 CREATE OR REPLACE VIEW pix.identical_images AS
 SELECT i.sha256, count(*) AS items, array_agg(i.item_id ORDER BY i.item_id) AS item_ids
 FROM pix.images i GROUP BY i.sha256 HAVING count(*) > 1;
-COMMENT ON VIEW pix.identical_images IS 'Picture files that several items have, byte for byte, and which items these are.';
+COMMENT ON VIEW pix.identical_images IS 'Image files that several items have, byte for byte, and which items these are.';

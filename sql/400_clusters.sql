@@ -34,7 +34,8 @@ END
 $$;
 COMMENT ON FUNCTION pix.find_clustering IS
 'The clustering that functions use where this one is named.
-Arguments: clustering (NULL: the default one, or the only one). Result: the row of pix.clusterings.
+Arguments: clustering (NULL: the default one, or the only one).
+Result: the row of pix.clusterings.
 Errors: PX100 unknown clustering, or none, PX126 several clusterings, none of which is the default.
 Runs: coordinator.
 Example: SELECT clustering, algorithm, k FROM pix.find_clustering(''boots'');';
@@ -90,7 +91,9 @@ END
 $$;
 COMMENT ON FUNCTION pix.leaf_clusters IS
 'The clusters that items of a cluster belong to: in a tree those below it, else itself.
-Arguments: clustering; cluster. Result: their ids. Errors: PX105 unknown cluster.
+Arguments: clustering; cluster.
+Result: their ids.
+Errors: PX105 unknown cluster.
 Runs: coordinator.
 Example: SELECT pix.leaf_clusters(''boots'', 1);';
 
@@ -269,12 +272,12 @@ BEGIN
     IF tried IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'PX102',
             MESSAGE = format('There is nothing to choose among for %s items', pack.items),
-            HINT = 'Load and extract more pictures.';
+            HINT = 'Load and extract more images.';
     END IF;
     tried := pix_internal.possible_ks(sample, number, dimensions, tried);
     IF cardinality(tried) = 0 THEN
         RAISE EXCEPTION USING ERRCODE = 'PX102', MESSAGE = 'All features are the same, or nearly so',
-            HINT = 'See whether their model tells pictures apart.';
+            HINT = 'See whether their model tells images apart.';
     END IF;
     PERFORM pix_internal.start_kmeans(sample, number, dimensions, tried, seed);
     PERFORM pix_internal.run_kmeans('choosing k for ' || clustering, model, pack.checksum, dimensions);
@@ -550,21 +553,21 @@ END
 $$;
 COMMENT ON FUNCTION pix.fit_clusters IS
 'Groups the items of a model by how they look. A clustering of this name is replaced; its clusters keep the numbers of those
-that they are nearest to, and votes are counted for the clusters that items are in now. pix.clusters tells what each cluster is,
-pix.cluster_members which items are in it.
+that they are nearest to, and votes are counted for the clusters that items are in now. pix.clusters tells what each cluster
+is, pix.cluster_members which items are in it.
 Arguments: clustering, its name; model_name (NULL: the default model); algorithm: kmeans (k-means++, then Lloyd''s rounds),
 minibatch_kmeans (quicker for millions of items, less exact), gaussian_mixture (by variational Bayes, in 10 principal
-components, of few items in fewer; clusters that nothing belongs to are dropped, so that k is the most), ward (k-means clusters, joined
-two by two up to a single one: pix.cut_clusters names the clusters of any level); k, how many clusters (NULL: the number
-from 2 to max_k with the largest silhouette; pix.cluster_curves has all); n_init, how often it starts, the best being kept;
-seed of the random numbers; dimensions, numbers from 1 of those features that are looked at (NULL: all); max_k.
+components, of few items in fewer; clusters that nothing belongs to are dropped, so that k is the most), ward (k-means
+clusters, joined two by two up to a single one: pix.cut_clusters names the clusters of any level); k, how many clusters (NULL:
+the number from 2 to max_k with the largest silhouette; pix.cluster_curves has all); n_init, how often it starts, the best
+being kept; seed of the random numbers; dimensions, numbers from 1 of those features that are looked at (NULL: all); max_k.
 Starts are drawn from 3,000 items at random, or 10 for each cluster.
 Result: the row of pix.clusterings; moved tells how many items are in another cluster than before.
-Errors: PX020 unknown model, PX024 a cache folder that cannot be used, PX030 vectors that cannot be compared, PX060 a call as
-a part of a larger query on a cluster,
-PX061 a standby or a read-only transaction, PX063 a transaction that has voted and does not end, PX095 a model without features, PX003 an argument that cannot be used, PX102 more
-clusters than items or than features that differ, PX112 features that are all the same.
-Runs: coordinator; on a cluster, k-means is computed on the segments, which send sums and no vectors.
+Errors: PX003 an argument that cannot be used, PX020 unknown model, PX024 a cache folder that cannot be used, PX030 vectors
+that cannot be compared, PX060 a call inside a larger query on segments, PX061 a standby or a read-only transaction, PX063 a
+transaction that has voted and does not end, PX095 a model without features, PX102 more clusters than items or than features
+that differ, PX112 features that are all the same.
+Runs: coordinator; on Greenplum, k-means is computed on the segments, which send sums and no vectors.
 Example: SELECT * FROM pix.fit_clusters(''boots'', ''mini_inception'', k => 12);';
 
 CREATE OR REPLACE FUNCTION pix.refresh_clusters(clustering text) RETURNS bigint
@@ -611,10 +614,11 @@ $$;
 COMMENT ON FUNCTION pix.refresh_clusters IS
 'Puts items that are new, or whose features have changed, into the clusters of a clustering, without fitting it again; items
 without features leave it. Sizes, medoids, words and mean prices are brought up to date; centers stay.
-Arguments: clustering. Result: how many items were assigned.
-Errors: PX020 unknown model, PX030 vectors that cannot be compared, PX060 a call as a part of a larger query on a cluster,
-PX061 a standby or a read-only transaction, PX063 a transaction that has voted and does not end,
-PX095 a model without features, PX100 unknown clustering, PX103 a clustering whose model has changed.
+Arguments: clustering.
+Result: how many items were assigned.
+Errors: PX020 unknown model, PX030 vectors that cannot be compared, PX060 a call inside a larger query on segments, PX061 a
+standby or a read-only transaction, PX063 a transaction that has voted and does not end, PX095 a model without features, PX100
+unknown clustering, PX103 a clustering whose model has changed.
 Runs: coordinator; the work is done on the segments.
 Example: SELECT pix.refresh_clusters(''boots'');';
 
@@ -646,9 +650,10 @@ END
 $$;
 COMMENT ON FUNCTION pix.drop_clustering IS
 'Removes a clustering, its clusters, members and arms; features and votes stay.
-Arguments: clustering. Result: none.
-Errors: PX060 a call as a part of a larger query on a cluster,
-PX061 a standby or a read-only transaction, PX063 a transaction that has voted and does not end, PX100 unknown clustering.
+Arguments: clustering.
+Result: none.
+Errors: PX060 a call inside a larger query on segments, PX061 a standby or a read-only transaction, PX063 a transaction that
+has voted and does not end, PX100 unknown clustering.
 Runs: coordinator.
 Example: SELECT pix.drop_clustering(''boots'');';
 
@@ -703,8 +708,8 @@ COMMENT ON FUNCTION pix.cut_clusters IS
 'Cuts the tree of a clustering by ward into k clusters.
 Arguments: clustering; k, from 1 to its number of clusters.
 Result: leaf, a cluster that items belong to, as pix.cluster_members has it; cluster, that which it is in at this level.
-Errors: PX060 a call as a part of a larger query on a cluster, PX100 unknown clustering, PX003 a k that there is no cut for.
-Runs: coordinator; on a cluster with values for arguments.
+Errors: PX003 an argument that cannot be used, PX060 a call inside a larger query on segments, PX100 unknown clustering.
+Runs: coordinator; on Greenplum with values for arguments.
 Example: SELECT m.item_id, c.cluster FROM pix.cluster_members m JOIN pix.cut_clusters(''shapes'', 4) c ON c.leaf = m.cluster WHERE m.clustering = ''shapes'';';
 
 CREATE OR REPLACE VIEW pix.clustering_status AS

@@ -83,11 +83,11 @@ COMMENT ON FUNCTION pix.clustering_quality IS
 more, the same ones each time, in the dimensions that the clustering looks at; of a tree, the lowest level counts.
 Arguments: clustering; label_set, of pix.labels (NULL: no comparison).
 Result: one row: silhouette, how much nearer items are to others of their cluster than to those of the next one, from -1 to 1,
-the larger the better (Rousseeuw 1987); davies_bouldin, how wide clusters are compared to how far they are apart, the smaller the
-better (Davies and Bouldin 1979); adjusted_rand_index, 1 if clusters and labels are the same groups, about 0 if they have nothing
-to do with one another (Hubert and Arabie 1985); purity, the fraction of items that have the most frequent label of their
-cluster, which grows with the number of clusters. NULL where there is nothing to measure.
-Errors: PX060 a call as a part of a larger query on segments, PX071 unknown label set, PX100 unknown clustering, PX103 a
-clustering whose model has changed.
+the larger the better (Rousseeuw 1987); davies_bouldin, how wide clusters are compared to how far they are apart, the smaller
+the better (Davies and Bouldin 1979); adjusted_rand_index, 1 if clusters and labels are the same groups, about 0 if they have
+nothing to do with one another (Hubert and Arabie 1985); purity, the fraction of items that have the most frequent label of
+their cluster, which grows with the number of clusters. NULL where there is nothing to measure.
+Errors: PX060 a call inside a larger query on segments, PX071 unknown label set, PX100 unknown clustering, PX103 a clustering
+whose model has changed.
 Runs: coordinator.
 Example: SELECT silhouette, purity FROM pix.clustering_quality(''boots'', ''heel'');';

@@ -76,15 +76,14 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pix.fit_pca IS
-'Finds the principal components of a model''s features, by scikit-learn, on 10,000 items at random where there are more.
-Maps of everything and indexes by Euclidean distance use them, if they have as many as these need; and
-pix.principal_components.
+'Finds the principal components of a model''s features, by scikit-learn, on 10,000 items at random where there are more. Maps
+of everything and indexes by Euclidean distance use them, if they have as many as these need; and pix.principal_components.
 Arguments: model_name (NULL: the default model); components, how many.
-Result: the row of pix_internal.projections: mean and axes as feature vectors (pix.to_array reads them), explained_variance and
-explained_variance_ratio, an element for each component.
-Errors: PX020 unknown model, PX030 vectors that cannot be compared, PX060 a call as a part of a larger query on a cluster,
-PX061 a standby or a read-only transaction,
-PX095 a model without features, PX106 more components than items or dimensions, PX112 features that are all the same.
+Result: the row of pix_internal.projections: mean and axes as feature vectors (pix.to_array reads them), explained_variance
+and explained_variance_ratio, an element for each component.
+Errors: PX020 unknown model, PX030 vectors that cannot be compared, PX060 a call inside a larger query on segments, PX061 a
+standby or a read-only transaction, PX095 a model without features, PX106 more components than items or dimensions, PX112
+features that are all the same.
 Runs: coordinator.
 Example: SELECT components, explained_variance_ratio[1] FROM pix.fit_pca(''mini_inception'', 20);';
 

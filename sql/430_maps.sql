@@ -18,7 +18,9 @@ END
 $$;
 COMMENT ON FUNCTION pix.find_map IS
 'The map of this name.
-Arguments: map. Result: the row of pix.maps. Errors: PX110 unknown map.
+Arguments: map.
+Result: the row of pix.maps.
+Errors: PX110 unknown map.
 Runs: coordinator.
 Example: SELECT map, algorithm, items FROM pix.find_map(''boots'');';
 
@@ -176,18 +178,18 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pix.fit_map IS
-'Lays out the items of a model on a plane, those near one another that look alike: pix.map_points has the coordinates. A map
-of this name is replaced.
-Arguments: map, its name; model_name (NULL: that of the clustering, or the default model); algorithm: tsne (t-SNE of 50 principal
-components, by scikit-learn, from 15,000 items on by openTSNE), umap (UMAP of the same), pca (the first two components);
-clustering and cluster, for a map of one cluster (NULL: of everything); perplexity, how many neighbors count, roughly, of
-UMAP exactly (NULL: 30, or a third of the items where they are fewer); seed of the random numbers.
+'Lays out the items of a model on a plane, those near one another that look alike: pix.map_points has the coordinates. A map of
+this name is replaced.
+Arguments: map, its name; model_name (NULL: that of the clustering, or the default model); algorithm: tsne (t-SNE of 50
+principal components, by scikit-learn, from 15,000 items on by openTSNE), umap (UMAP of the same), pca (the first two
+components); clustering and cluster, for a map of one cluster (NULL: of everything); perplexity, how many neighbors count,
+roughly, of UMAP exactly (NULL: 30, or a third of the items where they are fewer); seed of the random numbers.
 Result: the row of pix.maps; trustworthiness tells how far the five neighbors of an item on the map are its neighbors among
 the components: 1 if all are. It is measured on 2,000 items at random where there are more.
-Errors: PX020 unknown model, PX030 vectors that cannot be compared, PX060 a call as a part of a larger query on a cluster,
-PX061 a standby or a read-only transaction,
-PX095 a model without features, PX100 unknown clustering, PX103 a clustering whose model has changed, PX105 unknown cluster,
-PX003 an argument that cannot be used, PX112 fewer than four items or features that are all the same, PX114 no UMAP.
+Errors: PX003 an argument that cannot be used, PX020 unknown model, PX030 vectors that cannot be compared, PX060 a call inside
+a larger query on segments, PX061 a standby or a read-only transaction, PX095 a model without features, PX100 unknown
+clustering, PX103 a clustering whose model has changed, PX105 unknown cluster, PX112 fewer than four items or features that
+are all the same, PX114 no UMAP.
 Runs: coordinator; vectors are projected on the segments.
 Example: SELECT * FROM pix.fit_map(''boots'', ''mini_inception'');';
 
@@ -257,11 +259,11 @@ $$;
 COMMENT ON FUNCTION pix.refresh_map IS
 'Puts items that are new, or whose features have changed, on a map; the others stay where they are, and items that are gone, or
 no longer in the cluster that is shown, leave it. (On a map by t-SNE, openTSNE finds their places.)
-Arguments: map. Result: how many items were placed.
-Errors: PX020 unknown model, PX030 vectors that cannot be compared, PX060 a call as a part of a larger query on a cluster,
-PX061 a standby or a read-only transaction,
-PX095 a model without features, PX100, PX103 and PX105 a cluster that is not there any more, PX110 unknown map, PX112 a map
-that few of its items are left of, PX113 a map whose model has changed.
+Arguments: map.
+Result: how many items were placed.
+Errors: PX020 unknown model, PX030 vectors that cannot be compared, PX060 a call inside a larger query on segments, PX061 a
+standby or a read-only transaction, PX095 a model without features, PX100, PX103 and PX105 a cluster that is not there any
+more, PX110 unknown map, PX112 a map that few of its items are left of, PX113 a map whose model has changed.
 Runs: coordinator; vectors are projected on the segments.
 Example: SELECT pix.refresh_map(''boots'');';
 
@@ -285,9 +287,9 @@ END
 $$;
 COMMENT ON FUNCTION pix.drop_map IS
 'Removes a map and its points.
-Arguments: map. Result: none.
-Errors: PX060 a call as a part of a larger query on a cluster,
-PX061 a standby or a read-only transaction, PX110 unknown map.
+Arguments: map.
+Result: none.
+Errors: PX060 a call inside a larger query on segments, PX061 a standby or a read-only transaction, PX110 unknown map.
 Runs: coordinator.
 Example: SELECT pix.drop_map(''boots'');';
 

@@ -64,7 +64,7 @@ END
 $$;
 
 -- Holds up the counting of votes until the end of the transaction, which changes what they are added up by.
--- What is added up by clusters changes: votes are counted before or after, not in between. A cluster locks the whole table
+-- What is added up by clusters changes: votes are counted before or after, not in between. Greenplum locks the whole table
 -- for each vote anyway; elsewhere nobody holds it longer than it takes to commit, unless they have asked for a suggestion
 -- since their vote. Such a one is waited for ten times, and votes of others pass in between.
 CREATE OR REPLACE FUNCTION pix_internal.lock_arms() RETURNS void
@@ -244,7 +244,7 @@ BEGIN
 END
 $$;
 
--- Appends to the log; the arms are moved by what that changes at the end of the transaction, on a cluster at once.
+-- Appends to the log; the arms are moved by what that changes at the end of the transaction, on Greenplum at once.
 -- Tables of votes are written by the owner's rights, through these functions alone: the log cannot be rewritten by who votes.
 CREATE OR REPLACE FUNCTION pix_internal.log_vote(
     user_id text, item_id text, signal text, value double precision, voted_at timestamptz, policy text, clustering text,
@@ -377,12 +377,11 @@ Arguments: user_id; item_id; liked, true or false, or else signal, a row of pix.
 clustering, cluster and propensity, where something else than pix.next_item has suggested the item (all NULL: those of its
 latest suggestion to this user).
 Result: vote_id.
-Errors: PX028 a setting that is no number, PX040 unknown item, PX060 a call as a part of a larger query on a cluster,
-PX061 a standby or a read-only transaction, PX063 a transaction that holds up the vote and does nothing for ten seconds, PX003
-a user_id that is missing or too long, PX121 a vote that says nothing or names an unknown signal, PX123 an idempotency key that
-was used for another vote, PX124 a vote in the future, PX003 a propensity that is no probability, PX130 a transaction that is
-REPEATABLE READ or SERIALIZABLE.
-Runs: coordinator. On a cluster votes take turns, table by table: log many at once with pix.vote_batch.
+Errors: PX003 an argument that cannot be used, PX028 a setting that is no number, PX040 unknown item, PX060 a call inside a
+larger query on segments, PX061 a standby or a read-only transaction, PX063 a transaction that has voted and does not end,
+PX121 a vote that says nothing or names an unknown signal, PX123 an idempotency key that was used for another vote, PX124 a
+vote in the future, PX130 a transaction that is REPEATABLE READ or SERIALIZABLE.
+Runs: coordinator. On Greenplum votes take turns, table by table: log many at once with pix.vote_batch.
 Example: SELECT pix.vote(''ann'', (SELECT min(item_id) FROM pix.items), true);';
 
 CREATE OR REPLACE FUNCTION pix.undo_vote(user_id text, item_id text) RETURNS boolean
@@ -409,11 +408,10 @@ $$;
 COMMENT ON FUNCTION pix.undo_vote IS
 'Takes back what a user has said of an item, and did with it: it counts no more, and the item may be suggested again. The log
 keeps it, and that it was taken back.
-Arguments: user_id; item_id. Result: whether there was anything to take back.
-Errors: PX060 a call as a part of a larger query on a cluster,
-PX061 a standby or a read-only transaction, PX063 a transaction that holds up the vote and does nothing for ten seconds,
-PX003 a user_id that is missing or too long, PX130 a transaction
-that is REPEATABLE READ or SERIALIZABLE.
+Arguments: user_id; item_id.
+Result: whether there was anything to take back.
+Errors: PX003 an argument that cannot be used, PX060 a call inside a larger query on segments, PX061 a standby or a read-only
+transaction, PX063 a transaction that has voted and does not end, PX130 a transaction that is REPEATABLE READ or SERIALIZABLE.
 Runs: coordinator.
 Example: SELECT pix.undo_vote(''ann'', (SELECT min(item_id) FROM pix.items));';
 
@@ -458,10 +456,11 @@ COMMENT ON FUNCTION pix.rebuild_arms IS
 'Derives the arms anew from the log of votes, by the clusters that items are in now. pix.vote leaves the same, so it is needed
 only after pix.interactions or pix.cluster_members was changed by hand; pix.fit_clusters and pix.refresh_clusters call it.
 Votes wait meanwhile.
-Arguments: clustering (NULL: all). Result: how many arms there are.
-Errors: PX028 a setting that is no number, PX060 a call as a part of a larger query on a cluster,
-PX061 a standby or a read-only transaction, PX063 a transaction that has voted and does not end, PX100 unknown clustering, PX130
-a transaction that is REPEATABLE READ or SERIALIZABLE.
+Arguments: clustering (NULL: all).
+Result: how many arms there are.
+Errors: PX028 a setting that is no number, PX060 a call inside a larger query on segments, PX061 a standby or a read-only
+transaction, PX063 a transaction that has voted and does not end, PX100 unknown clustering, PX130 a transaction that is
+REPEATABLE READ or SERIALIZABLE.
 Runs: coordinator; the work is done on the segments.
 Example: SELECT pix.rebuild_arms(''boots'');';
 
@@ -485,10 +484,10 @@ END
 $$;
 COMMENT ON FUNCTION pix.set_half_life IS
 'Lets old votes count for less, as tastes change: one of so many days ago counts half. All arms are added up anew.
-Arguments: days, 0.001 to 100,000 (NULL: votes do not age). Result: none.
-Errors: PX060 a call as a part of a larger query on a cluster,
-PX061 a standby or a read-only transaction, PX063 a transaction that has voted and does not end, PX003 days that cannot be used, PX130 a transaction that is
-REPEATABLE READ or SERIALIZABLE.
+Arguments: days, 0.001 to 100,000 (NULL: votes do not age).
+Result: none.
+Errors: PX003 an argument that cannot be used, PX060 a call inside a larger query on segments, PX061 a standby or a read-only
+transaction, PX063 a transaction that has voted and does not end, PX130 a transaction that is REPEATABLE READ or SERIALIZABLE.
 Runs: coordinator; the work is done on the segments.
 Example: SELECT pix.set_half_life(90);';
 
@@ -634,10 +633,11 @@ COMMENT ON FUNCTION pix.vote_batch(jsonb) IS
 cluster above all. A vote that cannot be logged is told of, and does not keep the others from it. Single votes wait meanwhile.
 Arguments: votes, a JSON array of objects: user_id, item_id, and either liked or signal; voted_at (with its time zone),
 idempotency_key, policy, clustering, cluster, propensity may be left out.
-Result: for each vote, place (from 1), status: logged, unchanged (its idempotency key is known) or rejected, and then the reason.
-Errors: PX028 a setting that is no number, PX060 a call as a part of a larger query on a cluster,
-PX061 a standby or a read-only transaction, PX063 a transaction that has voted and does not end, PX121 what is no array, PX130 a
-transaction that is REPEATABLE READ or SERIALIZABLE.
+Result: for each vote, place (from 1), status: logged, unchanged (its idempotency key is known) or rejected, and then the
+reason.
+Errors: PX028 a setting that is no number, PX060 a call inside a larger query on segments, PX061 a standby or a read-only
+transaction, PX063 a transaction that has voted and does not end, PX121 what is no array, PX130 a transaction that is
+REPEATABLE READ or SERIALIZABLE.
 Runs: coordinator; the work is done on the segments.
 Example: SELECT * FROM pix.vote_batch(''[{"user_id": "ann", "item_id": "B005IYS5ZA", "liked": true}]'');';
 
@@ -658,7 +658,9 @@ END
 $$;
 COMMENT ON FUNCTION pix.vote_batch(text) IS
 'As pix.vote_batch of jsonb, for drivers that send text.
-Arguments: votes, a JSON array as text. Result: as there. Errors: those there, PX121 also for what is not JSON.
+Arguments: votes, a JSON array as text.
+Result: as there.
+Errors: those there, PX121 also for what is not JSON.
 Runs: coordinator; the work is done on the segments.
 Example: SELECT * FROM pix.vote_batch(''[]''::text);';
 
@@ -704,11 +706,12 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pix.count_skips IS
-'Counts suggestions that were shown and not answered: each is logged once, with signal skip, whose value in pix.signals is
-a little of a dislike. To be called by a job, once a day. Any other signal for the item outweighs it.
-Arguments: older_than, how long people have to answer. Result: how many were logged.
-Errors: PX060 a call as a part of a larger query on a cluster,
-PX061 a standby or a read-only transaction, PX063 a transaction that has voted and does not end, PX121 no signal skip, PX003 a time below 0, PX130 a transaction
-that is REPEATABLE READ or SERIALIZABLE.
+'Counts suggestions that were shown and not answered: each is logged once, with signal skip, whose value in pix.signals is a
+little of a dislike. To be called by a job, once a day. Any other signal for the item outweighs it.
+Arguments: older_than, how long people have to answer.
+Result: how many were logged.
+Errors: PX003 an argument that cannot be used, PX060 a call inside a larger query on segments, PX061 a standby or a read-only
+transaction, PX063 a transaction that has voted and does not end, PX121 no signal skip, PX130 a transaction that is REPEATABLE
+READ or SERIALIZABLE.
 Runs: coordinator; the work is done on the segments.
 Example: SELECT pix.count_skips(''1 day'');';

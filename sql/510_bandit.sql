@@ -13,9 +13,9 @@ END
 $$;
 COMMENT ON FUNCTION pix.set_default_clustering IS
 'Chooses the clustering whose clusters are suggested from where none is named. With a single clustering there is no need to.
-Arguments: clustering. Result: none.
-Errors: PX060 a call as a part of a larger query on a cluster,
-PX061 a standby or a read-only transaction, PX100 unknown clustering.
+Arguments: clustering.
+Result: none.
+Errors: PX060 a call inside a larger query on segments, PX061 a standby or a read-only transaction, PX100 unknown clustering.
 Runs: coordinator.
 Example: SELECT pix.set_default_clustering(''boots'');';
 
@@ -316,24 +316,24 @@ CREATE OR REPLACE FUNCTION pix.next_items(
 LANGUAGE sql VOLATILE PARALLEL UNSAFE ROWS 10 SET search_path = pg_catalog, pg_temp
 AS $$SELECT s.* FROM pix_internal.suggest_items(user_id, k, policy, clustering, prior, again_after, seed) s$$;
 COMMENT ON FUNCTION pix.next_items IS
-'A page of items that a user has not seen: for each, a policy chooses the cluster, none again before all others had their
-turn, and in the cluster it is the item that the user''s model likes best, which has seen all their votes; for somebody without
-votes, the one that users like on the whole (where pix.fit_common_taste was called), or one that is typical of the cluster. All are logged in pix.impressions.
+'A page of items that a user has not seen: for each, a policy chooses the cluster, none again before all others had their turn,
+and in the cluster it is the item that the user''s model likes best, which has seen all their votes; for somebody without
+votes, the one that users like on the whole (where pix.fit_common_taste was called), or one that is typical of the cluster.
+All are logged in pix.impressions.
 Arguments: user_id, created if it is new; k, how many, up to 1,000; policy (NULL: thompson): thompson, posterior_mean (in
 proportion to the posterior means), ucb1, greedy, epsilon_greedy (one time in ten any), random; clustering (NULL: the default
-one, or the only one); prior: flat, pooled (as pix.refresh_priors left it) or tree (the branch of a tree of
-clusters, then the leaf); NULL: pooled where there is such a one, else flat; again_after, when an item that was shown and not
-answered may be shown again; seed of the random numbers (NULL: others each time).
-Result: rank, item_id, clustering, cluster, policy, propensity (how probable the cluster was, given those before it on the page)
-and its standard error (0 but for thompson, which is simulated with 1,000 draws), score (by the model, as in pix.recommend; without votes, the cosine to the cluster''s
-center), reason in words, impression_id. Fewer rows if fewer items are left.
-Errors: PX024 a cache folder that cannot be used, PX028 a setting that is no number, PX060 a call as a part of
-a larger query on a cluster,
-PX061 a standby or a read-only transaction, PX063 a transaction that holds the user and does nothing for ten seconds,
-PX094 a damaged block, PX095 a model without packed features, PX100 unknown clustering, or none,
-PX103 a clustering whose model has changed, PX003 a user_id that is missing or too long, PX122 unknown policy, PX126 no default
-clustering, PX003 an argument that cannot be used, PX130 a transaction that is REPEATABLE READ or SERIALIZABLE, PX132 a model of
-features that were imported again since.
+one, or the only one); prior: flat, pooled (as pix.refresh_priors left it) or tree (the branch of a tree of clusters, then the
+leaf); NULL: pooled where there is such a one, else flat; again_after, when an item that was shown and not answered may be
+shown again; seed of the random numbers (NULL: others each time).
+Result: rank, item_id, clustering, cluster, policy, propensity (how probable the cluster was, given those before it on the
+page) and its standard error (0 but for thompson, which is simulated with 1,000 draws), score (by the model, as in
+pix.recommend; without votes, the cosine to the cluster''s center), reason in words, impression_id. Fewer rows if fewer items
+are left.
+Errors: PX003 an argument that cannot be used, PX024 a cache folder that cannot be used, PX028 a setting that is no number,
+PX060 a call inside a larger query on segments, PX061 a standby or a read-only transaction, PX063 a transaction that has voted
+and does not end, PX094 a damaged block, PX095 a model without packed features, PX100 unknown clustering, or none, PX103 a
+clustering whose model has changed, PX122 unknown policy, PX126 no default clustering, PX130 a transaction that is REPEATABLE
+READ or SERIALIZABLE, PX132 a model of features that were imported again since.
 Runs: coordinator.
 Example: SELECT * FROM pix.next_items(''ann'', 6, clustering => ''boots'');';
 
@@ -345,6 +345,8 @@ LANGUAGE sql VOLATILE PARALLEL UNSAFE ROWS 1 SET search_path = pg_catalog, pg_te
 AS $$SELECT s.* FROM pix_internal.suggest_items(user_id, 1, policy, clustering, prior, again_after, seed) s$$;
 COMMENT ON FUNCTION pix.next_item IS
 'The item to show a user next: pix.next_items for a single one.
-Arguments: as for pix.next_items. Result: as for pix.next_items; no row if no item is left.
-Errors: those of pix.next_items. Runs: coordinator.
+Arguments: as for pix.next_items.
+Result: as for pix.next_items; no row if no item is left.
+Errors: those of pix.next_items.
+Runs: coordinator.
 Example: SELECT item_id, cluster, propensity, reason FROM pix.next_item(''ann'', clustering => ''boots'');';

@@ -63,14 +63,13 @@ $$;
 COMMENT ON FUNCTION pix.refresh_priors IS
 'Fits for each cluster, upper ones of a hierarchy too, a Beta distribution to what all users think of it: what is then expected
 of a user of whom nothing is known. To be called by a job, once a day; pix.fit_clusters does so too, where there are such
-priors. A cluster''s mean is pulled to that of
-all clusters by two votes; one that fewer than two users have voted in has the spread of all.
-Arguments: clustering (NULL: the default one, or the only one); algorithm: moments (Kleinman) or likelihood (of the beta-binomial);
-strength_cap, how many votes a prior is at most worth.
+priors. A cluster''s mean is pulled to that of all clusters by two votes; one that fewer than two users have voted in has the
+spread of all.
+Arguments: clustering (NULL: the default one, or the only one); algorithm: moments (Kleinman) or likelihood (of the
+beta-binomial); strength_cap, how many votes a prior is at most worth.
 Result: the rows of pix.arm_priors: alpha, beta, and likes, dislikes and users that they come from.
-Errors: PX028 a setting that is no number, PX060 a call as a part of a larger query on a cluster,
-PX061 a standby or a read-only transaction, PX100 unknown clustering, PX126
-no default clustering, PX003 an argument that cannot be used.
+Errors: PX003 an argument that cannot be used, PX028 a setting that is no number, PX060 a call inside a larger query on
+segments, PX061 a standby or a read-only transaction, PX100 unknown clustering, PX126 no default clustering.
 Runs: coordinator; the work is done on the segments.
 Example: SELECT cluster, alpha / (alpha + beta) AS mean, users FROM pix.refresh_priors(''boots'');';
 
@@ -93,8 +92,9 @@ LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE COST 1000 SET search_path = p
 AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'priors.beta_quantile', alpha, beta, probability)$$;
 COMMENT ON FUNCTION pix.beta_quantile IS
 'The share of likes that a Beta(alpha, beta) distribution stays below with some probability.
-Arguments: alpha and beta, above 0; probability, 0 to 1. Result: a number from 0 to 1; NULL for NULLs.
-Errors: PX003 an argument out of its range.
+Arguments: alpha and beta, above 0; probability, 0 to 1.
+Result: a number from 0 to 1; NULL for NULLs.
+Errors: PX003 an argument that cannot be used.
 Runs: either.
 Example: SELECT pix.beta_quantile(4, 2, 0.025) AS low, pix.beta_quantile(4, 2, 0.975) AS high;';
 

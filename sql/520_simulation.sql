@@ -27,9 +27,9 @@ SELECT ROW(truth, users, liked_labels, taste_groups, flipped)::pix.synthetic_use
 $$;
 COMMENT ON FUNCTION pix.users_who_like IS
 'Synthetic users for pix.simulate: each likes some labels, and nothing else.
-Arguments: truth, what tells items apart: a label set, ''brand'', or a key of the items'' attributes; users, how many, 2 or more;
-liked_labels, how many labels a user likes; taste_groups, how many tastes the users share (NULL: each has their own); flipped, the
-fraction of votes that say the opposite, up to 0.5.
+Arguments: truth, what tells items apart: a label set, ''brand'', or a key of the items'' attributes; users, how many, 2 or
+more; liked_labels, how many labels a user likes; taste_groups, how many tastes the users share (NULL: each has their own);
+flipped, the fraction of votes that say the opposite, up to 0.5.
 Result: pix.synthetic_users. An argument that cannot be used is an error of pix.simulate: PX003.
 Runs: either (coordinator or segments).
 Example: SELECT pix.users_who_like(''heel'', users => 10, flipped => 0);';
@@ -167,13 +167,13 @@ COMMENT ON FUNCTION pix.simulate IS
 'Tries a policy on synthetic users whose taste is known: each likes some labels, and votes on what pix.next_item shows through
 pix.vote. pix.regret_curves has how likes and regret grow; regret counts the likes that a user who is shown nothing but liked
 labels would have given more. Nothing else stays, unless it is to be kept.
-Arguments: policy; synthetic_users, as pix.users_who_like makes them; votes of each; clustering (NULL: the default one, or the only
-one); prior, as for pix.next_items; seed, which decides on users and votes; keep: users, named sim-…, their votes and what was
-shown to them stay.
+Arguments: policy; synthetic_users, as pix.users_who_like makes them; votes of each; clustering (NULL: the default one, or the
+only one); prior, as for pix.next_items; seed, which decides on users and votes; keep: users, named sim-…, their votes and
+what was shown to them stay.
 Result: the row of pix.simulations: likes is the mean number per user, likes_error its standard error.
-Errors: PX061 a standby or a read-only transaction, those of pix.next_items and pix.vote, PX122 unknown policy, PX003 an argument that cannot be used, PX129 a truth that does
-not tell items apart.
-Runs: coordinator; a vote and its suggestion take some 5 ms, on a cluster 100 ms. Fits and batches of votes wait meanwhile.
+Errors: PX003 an argument that cannot be used, PX061 a standby or a read-only transaction, PX122 unknown policy, PX129 a truth
+that does not tell items apart.
+Runs: coordinator; a vote and its suggestion take some 5 ms, on Greenplum 100 ms. Fits and batches of votes wait meanwhile.
 Example: SELECT likes, likes_error FROM pix.simulate(''thompson'', pix.users_who_like(''heel'', users => 3, liked_labels => 1), votes => 5, clustering => ''boots'');';
 
 CREATE OR REPLACE VIEW pix.regret_curves AS

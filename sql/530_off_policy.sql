@@ -115,16 +115,19 @@ COMMENT ON FUNCTION pix.compare_policies IS
 'Estimates what a policy would be worth, from votes on suggestions of others: for every such vote, it is asked how probable the
 cluster would have been to it, knowing the votes that the user had cast by then. The value is the mean of likes (1; other
 signals by their value, dislikes 0) per suggestion.
-Arguments: policies, one or many, as for pix.next_items; from_log, the policy whose suggestions are looked at (NULL: all); clustering (NULL:
-the default one, or the only one); prior: flat or pooled (which comes from the same votes: values are then somewhat too high); seed of the random numbers.
-Result: a row for each policy and estimator: replay (votes are kept in proportion to how much more probable they would have been), ips
-(inverse propensity scores), snips (self-normalized), dr (doubly robust, with the posterior means as its model); value, its
-standard error, and the 95 % confidence interval from low to high, users being independent; effective_sample_size, how many
-votes by the policy itself would tell as much; mean_weight, which is 1 but for chance if the log has some of everything that
-the policy would do: if it is far below, the estimates are of no use; events and users that they come from.
-Of a page only the first item counts, because the others'' clusters were not chosen freely; suggestions from before the
+Arguments: policies, one or many, as for pix.next_items; from_log, the policy whose suggestions are looked at (NULL: all);
+clustering (NULL: the default one, or the only one); prior: flat or pooled (which comes from the same votes: values are then
+somewhat too high); seed of the random numbers.
+Result: a row for each policy and estimator: replay (votes are kept in proportion to how much more probable they would have
+been), ips (inverse propensity scores), snips (self-normalized), dr (doubly robust, with the posterior means as its model);
+value, its standard error, and the 95 % confidence interval from low to high, users being independent; effective_sample_size,
+how many votes by the policy itself would tell as much; mean_weight, which is 1 but for chance if the log has some of
+everything that the policy would do: if it is far below, the estimates are of no use; events and users that they come from. Of
+a page only the first item counts, because the others'' clusters were not chosen freely; suggestions from before the
 clustering was last fitted, and from clusters that are not there any more, are left out.
-Errors: PX060 a call as a part of a larger query on a cluster, PX100 unknown clustering, PX122 unknown policy, PX126 no default
-clustering, PX127 a log without suggestions, or with propensities that are missing or below a millionth, PX003 an argument that cannot be used.
-Runs: coordinator; on a cluster with values for arguments. A vote takes some 10 µs, for thompson 300 µs, and it cannot be canceled.
+Errors: PX003 an argument that cannot be used, PX060 a call inside a larger query on segments, PX100 unknown clustering, PX122
+unknown policy, PX126 no default clustering, PX127 a log without suggestions, or with propensities that are missing or below a
+millionth.
+Runs: coordinator; on Greenplum with values for arguments. A vote takes some 10 µs, for thompson 300 µs, and it cannot be
+canceled.
 Example: SELECT policy, value, low, high FROM pix.compare_policies(clustering => ''boots'') WHERE estimator = ''dr'' ORDER BY value DESC;';

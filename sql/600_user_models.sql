@@ -370,10 +370,9 @@ features (NULL: the default model); parameters of the algorithm (NULL: those of 
 example {"alpha": 0.01, "dimensions": [3, 17]} for sgd_log, {"members": ["logistic", "svm"]} for an ensemble.
 Result: user_id, model_name, algorithm, likes and dislikes that it has seen; auc on these, each scored without having been
 seen; is_calibrated, whether its scores can be turned into probabilities; seconds.
-Errors: PX020 unknown model, PX060 a call as a part of a larger query on a cluster,
-PX061 a standby or a read-only transaction, PX095 a model without packed features, PX003
-a user_id that is missing or too long, PX130 a transaction that is REPEATABLE READ or SERIALIZABLE, PX133 unknown algorithm,
-PX134 too few votes for it, PX003 a parameter that cannot be used, PX136 numbers that it cannot be trained on, PX137
+Errors: PX003 an argument that cannot be used, PX020 unknown model, PX060 a call inside a larger query on segments, PX061 a
+standby or a read-only transaction, PX095 a model without packed features, PX130 a transaction that is REPEATABLE READ or
+SERIALIZABLE, PX133 unknown algorithm, PX134 too few votes for it, PX136 numbers that it cannot be trained on, PX137
 hierarchical without pix.fit_common_taste, PX138 unknown user.
 Runs: coordinator.
 Example: SELECT * FROM pix.train_user_model(''ann'', ''nearest'');';

@@ -79,13 +79,13 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pix.fit_common_taste IS
-'Learns what users have in common: the mean of their tastes, and in which directions these differ, by empirical Bayes over
-the latest 200 votes of up to 2,000 users. Models with algorithm hierarchical are shrunk to it, so that the first votes of
+'Learns what users have in common: the mean of their tastes, and in which directions these differ, by empirical Bayes over the
+latest 200 votes of up to 2,000 users. Models with algorithm hierarchical are shrunk to it, so that the first votes of
 somebody new already tell much. pix.train_user_models calls it.
-Arguments: model_name, whose features (NULL: the default model). Result: model_name, users and votes that were looked at, seconds.
-Errors: PX020 unknown model, PX060 a call as a part of a larger query on a cluster,
-PX061 a standby or a read-only transaction, PX095 a model without packed features,
-PX112 features that are all the same, PX134 fewer than two users.
+Arguments: model_name, whose features (NULL: the default model).
+Result: model_name, users and votes that were looked at, seconds.
+Errors: PX020 unknown model, PX060 a call inside a larger query on segments, PX061 a standby or a read-only transaction, PX095
+a model without packed features, PX112 features that are all the same, PX134 fewer than two users.
 Runs: coordinator.
 Example: SELECT * FROM pix.fit_common_taste();';
 
@@ -317,13 +317,13 @@ $$;
 COMMENT ON PROCEDURE pix.train_user_models IS
 'Trains the models of all users whose votes have changed since, on all CPU cores or segments, and commits after each chunk. It
 can be stopped at any moment and called again. A user whose model cannot be trained is a row of pix.user_model_failures and
-stops nobody. Where algorithm is hierarchical, or NULL and ten users have voted, pix.fit_common_taste is called first: when it learns
-something else, all hierarchical models are trained anew, a millisecond each.
+stops nobody. Where algorithm is hierarchical, or NULL and ten users have voted, pix.fit_common_taste is called first: when it
+learns something else, all hierarchical models are trained anew, a millisecond each.
 Arguments: algorithm (NULL: for each user what pix.algorithm_rules chooses); users (NULL: all); model_name, whose features
-(NULL: the default model); parameters of the algorithm (NULL: its defaults), as for pix.train_user_model; chunk_size, users per
-commit.
-Errors: PX061 a standby or a read-only transaction, PX062 a call in a transaction,
-PX020 unknown model, PX003 a chunk_size below 1, PX095 a model without packed features, PX133 unknown algorithm, PX134
-hierarchical with fewer than two users who have voted, PX003 a parameter that cannot be used.
+(NULL: the default model); parameters of the algorithm (NULL: its defaults), as for pix.train_user_model; chunk_size, users
+per commit.
+Errors: PX003 an argument that cannot be used, PX020 unknown model, PX061 a standby or a read-only transaction, PX062 a call
+in a transaction, PX095 a model without packed features, PX133 unknown algorithm, PX134 hierarchical with fewer than two users
+who have voted.
 Runs: coordinator, outside a transaction block; the work is done in parallel workers or on the segments.
 Example: CALL pix.train_user_models(''centroid'');';

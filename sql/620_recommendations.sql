@@ -318,16 +318,16 @@ $$;
 COMMENT ON FUNCTION pix.recommend IS
 'The items that a user will like best, of those they have no opinion of: all are scored by the user''s model, which has seen
 all their votes. Somebody without votes gets what users like on the whole.
-Arguments: user_id; k, how many, up to 10,000; algorithm, as for pix.train_user_model (NULL: what pix.algorithm_rules chooses);
-model_name, whose features (NULL: the index''s, or the default model); index_name, whose candidates are looked at
-(NULL: all items are, as with a filter); diversity, from 0 to 1: how much items should differ from one another, against how good they are (maximal marginal
-relevance); filter, which items may be recommended, as pix.items_where makes it (NULL: all).
+Arguments: user_id; k, how many, up to 10,000; algorithm, as for pix.train_user_model (NULL: what pix.algorithm_rules
+chooses); model_name, whose features (NULL: the index''s, or the default model); index_name, whose candidates are looked at
+(NULL: all items are, as with a filter); diversity, from 0 to 1: how much items should differ from one another, against how
+good they are (maximal marginal relevance); filter, which items may be recommended, as pix.items_where makes it (NULL: all).
 Result: rank, item_id, score (comparable between items of one user), probability of a like (NULL: too few votes to tell),
 algorithm, reason in words, liked_ids: up to three items that the user liked and this one is close to.
-Errors: PX020 unknown model, PX024 a cache folder that cannot be used, PX060 a call as a part of a larger query on a cluster,
-PX090 unknown index, PX092 an index of another model or metric, PX094 a damaged block, PX095 a model without packed features, PX100
-unknown clustering, PX003 a cluster without its clustering, PX003 a user_id that is missing or too long, PX003 an argument that cannot be used, PX132 a model of features that were imported again since, PX133 unknown
-algorithm, PX134 too few votes for it, PX137 hierarchical without pix.fit_common_taste.
+Errors: PX003 an argument that cannot be used, PX020 unknown model, PX024 a cache folder that cannot be used, PX060 a call
+inside a larger query on segments, PX090 unknown index, PX092 an index of another model or metric, PX094 a damaged block,
+PX095 a model without packed features, PX100 unknown clustering, PX132 a model of features that were imported again since,
+PX133 unknown algorithm, PX134 too few votes for it, PX137 hierarchical without pix.fit_common_taste.
 Runs: coordinator.
 Example: SELECT rank, item_id, score, reason FROM pix.recommend(''ann'', 5);';
 
@@ -420,15 +420,15 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pix.explain IS
-'Why a user''s model thinks of an item what it does: its score, the probability of a like, and which liked and disliked items it
-looks most like.
+'Why a user''s model thinks of an item what it does: its score, the probability of a like, and which liked and disliked items
+it looks most like.
 Arguments: user_id; item_id, any with features; algorithm (NULL: what pix.algorithm_rules chooses); model_name (NULL: the
 default model); k, how many likes and dislikes.
 Result: aspect: score, probability (where it is known), like, dislike; item_id of a like or dislike; value: the score, the
 probability, or the cosine; note in words.
-Errors: PX020 unknown model, PX024 a cache folder that cannot be used, PX030 features of other dimensions, PX003 k below 1, PX040
-unknown item, PX041 an item without features, PX060 a call as a part of a larger query on a cluster, PX095 a model without packed
-features, PX132 a model of features that were imported again since, PX139 a user without a model.
+Errors: PX003 an argument that cannot be used, PX020 unknown model, PX024 a cache folder that cannot be used, PX030 features
+of other dimensions, PX040 unknown item, PX041 an item without features, PX060 a call inside a larger query on segments, PX095
+a model without packed features, PX132 a model of features that were imported again since, PX139 a user without a model.
 Runs: coordinator.
 Example: SELECT aspect, item_id, value FROM pix.explain(''ann'', ''B005IYS5ZA'');';
 
@@ -453,11 +453,11 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pix.selected_dimensions IS
-'Which numbers of the features a user''s model looks at: those that the L1 penalty of sgd_log or sgd_hinge has left a weight. They
-can be used again: pix.fit_clusters takes dimensions, and so do the parameters of sgd_log and sgd_hinge.
+'Which numbers of the features a user''s model looks at: those that the L1 penalty of sgd_log or sgd_hinge has left a weight.
+They can be used again: pix.fit_clusters takes dimensions, and so do the parameters of sgd_log and sgd_hinge.
 Arguments: user_id, algorithm, model_name (NULL: the default model).
 Result: dimension, from 1; weight, the largest first; no rows for models that are not linear.
-Errors: PX020 unknown model, PX060 a call as a part of a larger query on a cluster, PX131 a damaged model, PX132 a model of
-features that were imported again since, PX139 a user without such a model.
+Errors: PX020 unknown model, PX060 a call inside a larger query on segments, PX131 a damaged model, PX132 a model of features
+that were imported again since, PX139 a user without such a model.
 Runs: coordinator.
 Example: SELECT * FROM pix.selected_dimensions(''ann'', ''sgd_log'');';

@@ -187,7 +187,7 @@ COMMENT ON PROCEDURE pix.recommend_all IS
 place of what was there of them; commits after each few users. Users without votes get none: pix.recommend has some for them.
 Arguments: k, how many for each user, up to 1,000; users (NULL: all); algorithm (NULL: what pix.algorithm_rules chooses);
 model_name, whose features (NULL: the default model).
-Errors: those of pix.train_user_models; PX061 a standby or a read-only transaction, PX062 a call in a transaction,
-PX003 a k that cannot be used.
+Errors: those of pix.train_user_models, PX003 an argument that cannot be used, PX061 a standby or a read-only transaction,
+PX062 a call in a transaction.
 Runs: coordinator, outside a transaction block.
 Example: CALL pix.recommend_all(5, algorithm => ''centroid'');';

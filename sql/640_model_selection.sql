@@ -197,16 +197,17 @@ BEGIN
 END
 $$;
 COMMENT ON PROCEDURE pix.select_algorithms IS
-'Compares algorithms on users'' votes, into pix.algorithm_selection_results: for each user, size and repeat, votes are split at random,
-parameters are chosen by the AUC of decision scores in cross-validation of what is trained on, with each fold balanced by itself,
-and the AUC is measured on the votes that none of this has seen. On all CPU cores or segments, committed after each chunk: stopped
-at any moment, it goes on when it is called again with the same arguments.
-Arguments: run, its name; users (NULL: all who have votes enough); sizes, votes to train on, 6 to 1,900; balance: none, oversample
-(the rarer kind is repeated), class_weight; algorithms, as for pix.train_user_model but hierarchical and ensemble; repeats, how many
-splits; model_name, whose features (NULL: the default model); search: grid, or random (three of the grid); seed; chunk_size, tasks per commit.
-Errors: PX061 a standby or a read-only transaction, PX062 a call in a transaction,
-PX020 unknown model, PX095 a model without packed features, PX003 an argument that cannot be used, PX133 unknown algorithm,
-PX134 nobody has so many votes, PX003 unknown balance or search, PX140 a run of this name that asked for something else.
+'Compares algorithms on users'' votes, into pix.algorithm_selection_results: for each user, size and repeat, votes are split at
+random, parameters are chosen by the AUC of decision scores in cross-validation of what is trained on, with each fold balanced
+by itself, and the AUC is measured on the votes that none of this has seen. On all CPU cores or segments, committed after each
+chunk: stopped at any moment, it goes on when it is called again with the same arguments.
+Arguments: run, its name; users (NULL: all who have votes enough); sizes, votes to train on, 6 to 1,900; balance: none,
+oversample (the rarer kind is repeated), class_weight; algorithms, as for pix.train_user_model but hierarchical and ensemble;
+repeats, how many splits; model_name, whose features (NULL: the default model); search: grid, or random (three of the grid);
+seed; chunk_size, tasks per commit.
+Errors: PX003 an argument that cannot be used, PX020 unknown model, PX061 a standby or a read-only transaction, PX062 a call
+in a transaction, PX095 a model without packed features, PX133 unknown algorithm, PX134 nobody has so many votes, PX140 a run
+of this name that asked for something else.
 Runs: coordinator, outside a transaction block; the work is done in parallel workers or on the segments.
 Example: CALL pix.select_algorithms(''first'', sizes => ''{20}'', algorithms => ''{logistic,nearest}'', repeats => 2);';
 
@@ -227,9 +228,9 @@ END
 $$;
 COMMENT ON FUNCTION pix.drop_algorithm_selection IS
 'Forgets a run of pix.select_algorithms, its results, and the rules that pix.fit_algorithm_rules has made of them.
-Arguments: run. Result: whether there was one.
-Errors: PX060 a call as a part of a larger query on a cluster,
-PX061 a standby or a read-only transaction.
+Arguments: run.
+Result: whether there was one.
+Errors: PX060 a call inside a larger query on segments, PX061 a standby or a read-only transaction.
 Runs: coordinator.
 Example: SELECT pix.drop_algorithm_selection(''first'');';
 
@@ -296,13 +297,14 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pix.fit_algorithm_rules IS
-'Makes rules of a run of pix.select_algorithms: for each size, and for few (under 20 %), some and many (50 % or more) likes among the votes, the
-algorithm with the best AUC on votes that were not seen, as it is trained for users: with class weights, where it has them. They take the place of rules of an earlier run, and come into
-pix.algorithm_rules after the rules for hierarchical and for likes alone, before the others that come along: rows of the table
-can be deleted, or given another priority.
+'Makes rules of a run of pix.select_algorithms: for each size, and for few (under 20 %), some and many (50 % or more) likes
+among the votes, the algorithm with the best AUC on votes that were not seen, as it is trained for users: with class weights,
+where it has them. They take the place of rules of an earlier run, and come into pix.algorithm_rules after the rules for
+hierarchical and for likes alone, before the others that come along: rows of the table can be deleted, or given another
+priority.
 Arguments: run; min_users, how many a rule must have been tried on.
 Result: the new rows of pix.algorithm_rules.
-Errors: PX060 a call as a part of a larger query on a cluster,
-PX061 a standby or a read-only transaction, PX003 a min_users below 1, PX140 unknown run.
+Errors: PX003 an argument that cannot be used, PX060 a call inside a larger query on segments, PX061 a standby or a read-only
+transaction, PX140 unknown run.
 Runs: coordinator.
 Example: SELECT priority, algorithm, min_votes, max_votes, reason FROM pix.fit_algorithm_rules(''first'', 1);';

@@ -147,18 +147,18 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pix.evaluate_recommenders IS
-'How well recommendations would have met what users liked afterwards: models are trained on each user''s earlier votes, all items that
-they did not know are ranked, and what they liked afterwards is looked for. Kept in pix.recommender_evaluations, in the place of
-an earlier run of this name.
-Arguments: run, its name; recommenders: rules (what pix.algorithm_rules chooses), algorithms as for pix.train_user_model, and for
-comparison popularity and random; split: last (each user''s last like, and what came after it, is held out) or time (the newest votes of all); k,
-how many are recommended; model_name, whose features (NULL: the default model); test_fraction, of the votes, that split time holds out; max_users, a random sample;
-seed. Of each user the latest 500 opinions are looked at.
-Result: for each recommender and metric, value and 95 % interval over users from low to high: auc (how probably an item that was liked
-is ranked before any other that was not known), precision and ndcg of the first k, diversity (mean of 1 - cosine between these),
-coverage (share of all items that somebody is recommended); users: on how many it was measured.
-Errors: PX020 unknown model, PX024 a cache folder that cannot be used, PX060 a call as a part of a larger query on a cluster,
-PX061 a standby or a read-only transaction, PX095 a model
-without packed features, PX003 an argument that cannot be used, PX133 unknown algorithm, PX134 too few votes, PX140 a run that cannot be named so.
+'How well recommendations would have met what users liked afterwards: models are trained on each user''s earlier votes, all
+items that they did not know are ranked, and what they liked afterwards is looked for. Kept in pix.recommender_evaluations, in
+the place of an earlier run of this name.
+Arguments: run, its name; recommenders: rules (what pix.algorithm_rules chooses), algorithms as for pix.train_user_model, and
+for comparison popularity and random; split: last (each user''s last like, and what came after it, is held out) or time (the
+newest votes of all); k, how many are recommended; model_name, whose features (NULL: the default model); test_fraction, of the
+votes, that split time holds out; max_users, a random sample; seed. Of each user the latest 500 opinions are looked at.
+Result: for each recommender and metric, value and 95 % interval over users from low to high: auc (how probably an item that
+was liked is ranked before any other that was not known), precision and ndcg of the first k, diversity (mean of 1 - cosine
+between these), coverage (share of all items that somebody is recommended); users: on how many it was measured.
+Errors: PX003 an argument that cannot be used, PX020 unknown model, PX024 a cache folder that cannot be used, PX060 a call
+inside a larger query on segments, PX061 a standby or a read-only transaction, PX095 a model without packed features, PX133
+unknown algorithm, PX134 too few votes, PX140 a run that cannot be named so.
 Runs: coordinator.
 Example: SELECT recommender, metric, value FROM pix.evaluate_recommenders(''first'', ''{rules,random}'', k => 5);';

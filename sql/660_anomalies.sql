@@ -13,7 +13,7 @@ WINDOW w AS (PARTITION BY n.model_name);
 COMMENT ON VIEW pix.item_anomalies IS
 'How far each item is from everything, by the neighbor graph (pix.build_neighbor_graph makes it): distance to the nearest, mean
 distance to all its neighbors, by how many standard deviations that is above the mean of all items, and the share of items
-whose neighbors are nearer. Order by mean_distance DESC: pictures that are broken, or of something else, come first.';
+whose neighbors are nearer. Order by mean_distance DESC: images that are broken, or of something else, come first.';
 
 CREATE OR REPLACE VIEW pix.user_anomalies AS
 SELECT m.user_id, m.model_name, m.algorithm, m.likes, m.dislikes, m.auc,

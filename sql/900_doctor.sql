@@ -1,8 +1,8 @@
--- What the server has, and what it lacks; on a cluster, what each of its hosts has and lacks.
+-- What the server has, and what it lacks; where there are segments, what each of their hosts has and lacks.
 
--- Checks the host it runs on, for so many networks of this size at once.
+-- Checks the host it runs on, for so many models of this size at once.
 -- The one body that is more than an import and a call: it has to work where the import does not.
-CREATE OR REPLACE FUNCTION pix_internal.examine_host(segment bigint, networks bigint, model_bytes bigint) RETURNS pix.finding[]
+CREATE OR REPLACE FUNCTION pix_internal.examine_host(segment bigint, models bigint, model_bytes bigint) RETURNS pix.finding[]
 LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 import socket
 import sys
@@ -10,7 +10,7 @@ try:
     import pixelplum
     if pixelplum.__version__ == '@VERSION@':
         from pixelplum.server.doctor import examine
-        checks = examine(plpy, GD, networks, model_bytes)
+        checks = examine(plpy, GD, models, model_bytes)
     else:
         found = f'SQL has version @VERSION@, the package on this host {pixelplum.__version__}'
         remedy = 'Run pix migrate where SQL is older; else install pixelplum @VERSION@ here, and open a new connection'
@@ -37,7 +37,7 @@ BEGIN
     IF NOT pix_internal.is_distributed() THEN
         RETURN pix_internal.examine_host(NULL, NULL, model_bytes);
     END IF;
-    -- How many primaries share a segment's host: each runs a network of its own. The coordinator runs one.
+    -- How many primaries share a segment's host: each runs a model of its own. The coordinator runs one.
     EXECUTE
         'SELECT array_agg(s.primaries ORDER BY s.content)
          FROM (
@@ -72,14 +72,16 @@ FROM unnest(pix_internal.doctor()) WITH ORDINALITY f (host, segment, "check", ok
 ORDER BY f.segment NULLS FIRST, f.number
 $$;
 COMMENT ON FUNCTION pix.doctor IS
-'Checks the server, on a cluster the coordinator and every segment: package and version, Python, packages (the same on
-every host), cache folder, memory for as many networks as run there at once, cores.
-Arguments: none. Result: a row a check: host, segment (NULL: the coordinator, or a server without segments), check, ok,
-found, remedy (NULL where nothing is wrong). Errors: PX060 a call as a part of a larger query on a cluster.
+'Checks the server, on Greenplum the coordinator and every segment: package and version, Python, packages (the same on every
+host), cache folder, memory for as many models as run there at once, cores.
+Arguments: none.
+Result: a row a check: host, segment (NULL: the coordinator, or a server without segments), check, ok, found, remedy (NULL
+where nothing is wrong).
+Errors: PX060 a call inside a larger query on segments.
 Runs: coordinator, alone in its query.
 Example: SELECT * FROM pix.doctor();';
 
--- Refuses to go on while a host lacks what networks need.
+-- Refuses to go on while a host lacks what models need.
 CREATE OR REPLACE FUNCTION pix_internal.require_fit_hosts() RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -90,7 +92,7 @@ BEGIN
     IF FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'PX002',
             MESSAGE = format(
-                'Host %s%s cannot run networks: %s', fault.host,
+                'Host %s%s cannot run models: %s', fault.host,
                 coalesce(format(' (segment %s)', fault.segment), ''), fault.found
             ),
             HINT = fault.remedy;

@@ -196,10 +196,11 @@ END
 $$;
 COMMENT ON FUNCTION pix.check_derived IS
 'Compares everything that is derived with what it is derived from, as of one moment: positions and vectors of blocks with
-features, indexes and clusterings with the blocks they were made of, arms with the log of votes, recommendations and predictions
-with items. It reads all of it, and so it takes its time; pix doctor --deep shows it.
-Arguments: none. Result: a row a check: check, ok, found, remedy (NULL where nothing is wrong).
-Errors: PX024 a cache folder that cannot be used, PX028 a setting that is no number, PX060 a call as a part of a larger query on
-a cluster.
+features, indexes and clusterings with the blocks they were made of, arms with the log of votes, recommendations and
+predictions with items. It reads all of it, and so it takes its time; pix doctor --deep shows it.
+Arguments: none.
+Result: a row a check: check, ok, found, remedy (NULL where nothing is wrong).
+Errors: PX024 a cache folder that cannot be used, PX028 a setting that is no number, PX060 a call inside a larger query on
+segments.
 Runs: coordinator; much of the work is done on the segments.
 Example: SELECT * FROM pix.check_derived() WHERE NOT ok;';

@@ -1,4 +1,4 @@
--- What runs on the coordinator of a cluster.
+-- What runs on the coordinator, where there are segments.
 DO $$
 DECLARE
     routine record;

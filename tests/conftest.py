@@ -23,11 +23,11 @@ import psycopg2
 import psycopg2.extras
 import pytest
 
-from pixload.private_server import PrivateServer
 from pixload.conversion.onnx_files import read_onnx
 from pixload.database import Database
 from pixload.migration import migrate
 from pixload.models import SHIPPED, import_model
+from pixload.private_server import PrivateServer
 
 os.umask(0o022)  # the server runs as another user than root, and reads what tests write
 

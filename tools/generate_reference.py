@@ -12,8 +12,8 @@ import click
 import psycopg2
 
 from pixload.cli import main as pix
-from pixload.private_server import PrivateServer
 from pixload.migration import migrate
+from pixload.private_server import PrivateServer
 
 CHECKOUT = Path(__file__).parents[1]
 REFERENCE = CHECKOUT / "docs" / "reference"
@@ -26,7 +26,7 @@ SELECT p.proname, CASE p.prokind WHEN 'p' THEN 'procedure' ELSE 'function' END,
      JOIN pg_roles r ON r.oid = a.grantee WHERE r.rolname LIKE 'pix\\_%'),
     CASE p.provolatile WHEN 'i' THEN 'immutable' WHEN 's' THEN 'stable' ELSE 'volatile' END,
     CASE p.proparallel WHEN 's' THEN 'parallel safe' WHEN 'r' THEN 'parallel restricted' ELSE 'parallel unsafe' END
-FROM pg_proc p WHERE p.pronamespace = 'pix'::regnamespace AND p.proname NOT LIKE '\\_%'
+FROM pg_proc p WHERE p.pronamespace = 'pix'::regnamespace
 ORDER BY p.proname, p.oid::regprocedure::text
 """
 RELATIONS = """

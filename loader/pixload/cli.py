@@ -9,7 +9,6 @@ from pathlib import Path
 
 import click
 
-from pixload.private_server import PrivateServer
 from pixload.commands.bandit import bandit, next_, undo, vote
 from pixload.commands.classifier import classifier, classify
 from pixload.commands.cluster import cluster
@@ -27,6 +26,7 @@ from pixload.commands.server import psql, server
 from pixload.commands.users import explain, recommend, users
 from pixload.database import Database
 from pixload.errors import PixError
+from pixload.private_server import PrivateServer
 
 
 def default_home() -> Path:

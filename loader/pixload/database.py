@@ -11,8 +11,8 @@ from contextlib import contextmanager
 import psycopg2
 import psycopg2.extensions
 
-from pixload.private_server import PrivateServer
 from pixload.errors import PixError, from_connecting, from_database
+from pixload.private_server import PrivateServer
 
 
 class Database:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from importlib import metadata, resources
 
 import psycopg2
@@ -11,12 +10,10 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, exc
-from sqlalchemy.dialects import postgresql
-from sqlalchemy.schema import SetColumnComment, SetTableComment
 
 from pixload.database import connect
 from pixload.errors import PixError, from_database
-from pixload.migrations.tables import metadata as tables
+from pixload.migrations.comments import comments
 from pixload.waiting import tell_who_is_in_the_way
 
 VERSION = metadata.version("pixelplum")
@@ -143,20 +140,15 @@ def replay(connection: Connection) -> None:
 
     The last files touch all functions, after which nobody could tell the older ones.
     """
-    files = sorted((f for f in resources.files("pixload.sql").iterdir() if f.name.endswith(".sql")), key=lambda f: f.name)
+    files = sorted(
+        (f for f in resources.files("pixload.sql").iterdir() if f.name.endswith(".sql")), key=lambda f: f.name
+    )
     for file in files:
         if file.name == FIRST_OF_ALL_FUNCTIONS:
             _execute(connection, LEFT_OVER)
         _execute(connection, file.read_text().replace("@VERSION@", VERSION))
-    for comment in comments():
+    for comment in comments(connection):
         _execute(connection, comment)
-
-
-def comments() -> Iterator[str]:
-    """Say what tables and their columns are."""
-    for table in tables.sorted_tables:
-        for comment in (SetTableComment(table), *(SetColumnComment(c) for c in table.columns if c.comment)):
-            yield str(comment.compile(dialect=postgresql.dialect()))
 
 
 def heal(dsn: str) -> list[str]:

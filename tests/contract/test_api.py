@@ -20,7 +20,7 @@ SELECT format('%s %s -> %s, %s, %s, %s', CASE p.prokind WHEN 'p' THEN 'procedure
     CASE p.proparallel WHEN 's' THEN 'safe' WHEN 'r' THEN 'restricted' ELSE 'unsafe' END,
     (SELECT string_agg(r.rolname, ' ') FROM aclexplode(p.proacl) a JOIN pg_roles r ON r.oid = a.grantee
      WHERE r.rolname LIKE 'pix\\_%'))
-FROM pg_proc p WHERE p.pronamespace = 'pix'::regnamespace AND p.proname NOT LIKE '\\_%' ORDER BY 1
+FROM pg_proc p WHERE p.pronamespace = 'pix'::regnamespace ORDER BY 1
 """
 RELATIONS = """
 SELECT format('%s %s(%s)', CASE c.relkind WHEN 'v' THEN 'view' ELSE 'table' END, c.relname,
@@ -157,7 +157,7 @@ def test_examples_run(extracted, boots):
     extracted.query("SELECT pix.fit_clusters('shapes', algorithm => 'ward', k => 8)")
     examples = extracted.query(
         "SELECT p.oid::regprocedure::text, obj_description(p.oid) FROM pg_proc p "
-        "WHERE pronamespace = 'pix'::regnamespace AND proname NOT LIKE '\\_%' "
+        "WHERE pronamespace = 'pix'::regnamespace "
         "ORDER BY proname LIKE 'drop%', proname NOT LIKE 'fit%', 1"
     )
     assert len(examples) > 10

@@ -325,9 +325,7 @@ def test_branches_before_leaves(catalogue):
     db = catalogue.db
     db.ask("SELECT pix.fit_clusters('tree', 'clouds', 'ward', k => 6)")
     tree = dict(db.ask("SELECT cluster, parent FROM pix.clusters"))
-    rows = db.ask(
-        "SELECT cluster, propensity FROM pix.next_items('ann', 1, 'random', prior => 'tree')", role="adam"
-    )
+    rows = db.ask("SELECT cluster, propensity FROM pix.next_items('ann', 1, 'random', prior => 'tree')", role="adam")
     ((leaf, propensity),) = rows
     depth, above = 0, tree[leaf]
     while above is not None:

@@ -424,7 +424,9 @@ def test_look_alikes_within_a_cluster(groups):
         ("clustering => 'groups'", "PX003"), ("cluster => 1", "PX003"),
         ("clustering => 'nothing', cluster => 1", "PX100"), ("clustering => 'groups', cluster => 41", "PX105"),
     ):  # fmt: skip
-        refuses(db, sqlstate, f"SELECT pix.nearest('c0001', model_name => 'clouds', filter => pix.items_where({wrong}))", "")
+        refuses(
+            db, sqlstate, f"SELECT pix.nearest('c0001', model_name => 'clouds', filter => pix.items_where({wrong}))", ""
+        )
 
 
 def test_who_may(groups):

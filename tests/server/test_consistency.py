@@ -22,8 +22,7 @@ def agrees(db) -> None:
 def misplace(db, block: int = 1, row: int = 500) -> None:
     """Leave a block as a packing by 0.7.0 could: whatever follows a row takes itself to be one row further."""
     db.query(
-        "UPDATE pix.features SET position = position + 1 "
-        "WHERE model_name = 'clouds' AND block = %s AND position >= %s",
+        "UPDATE pix.features SET position = position + 1 WHERE model_name = 'clouds' AND block = %s AND position >= %s",
         (block, row),
         role=None,
     )

@@ -15,10 +15,10 @@ import pytest
 
 from pixelplum.core.networks import Network
 from pixelplum.core.vectors import from_bytes
-from pixload.private_server import PrivateServer
 from pixload.conversion.onnx_files import read_onnx
 from pixload.migration import migrate
 from pixload.models import SHIPPED, import_model
+from pixload.private_server import PrivateServer
 from tests.conftest import PIX, SOMEBODY_WAITS
 from tests.unit.crafted_pictures import png
 from tests.unit.test_networks import tiny_onnx

@@ -159,7 +159,9 @@ def test_filtered_queries_return_k(catalogue, kind):
     def found(sql: str, k: int = 10) -> list[str]:
         rows = db.ask(
             f"SELECT item_id FROM pix.nearest('c0011', {k}, 'clouds', index_name => %s, "
-            f"filter => pix.items_where({sql}))", (index,), role="rita"
+            f"filter => pix.items_where({sql}))",
+            (index,),
+            role="rita",
         )
         return [name for (name,) in rows]
 
@@ -195,7 +197,10 @@ def test_categories_are_searched_at_any_depth(catalogue):
     categories = json.dumps([["Shoes", 'It\'s "new"'], ["Boots"]])
     db.ask("UPDATE pix.items SET categories = %s WHERE item_id = 'c0005'", (categories,))
     for category in ("Boots", 'It\'s "new"'):
-        rows = db.ask("SELECT item_id FROM pix.nearest('c0001', 5, 'clouds', filter => pix.items_where(category => %s))", (category,))
+        rows = db.ask(
+            "SELECT item_id FROM pix.nearest('c0001', 5, 'clouds', filter => pix.items_where(category => %s))",
+            (category,),
+        )
         assert rows == [("c0005",)]
     boot = "SELECT * FROM pix.nearest('c0001', 5, 'clouds', filter => pix.items_where(category => 'Boot'))"
     assert "Did you mean 'Boots'?" in fails_with(db, "PX004", boot).diag.message_hint
@@ -430,7 +435,9 @@ def test_files_of_what_is_gone_are_removed(catalogue, cache_folder):
     catalogue.add(range(2000))  # blocks that no other database has
     build(db, "annoy", "cosine")
     index = cache_folder / f"{db.value('SELECT checksum FROM pix.indexes')}.index"
-    block = cache_folder / f"{db.value('SELECT checksum FROM pix_internal.feature_blocks ORDER BY block LIMIT 1')}.block"
+    block = (
+        cache_folder / f"{db.value('SELECT checksum FROM pix_internal.feature_blocks ORDER BY block LIMIT 1')}.block"
+    )
     assert index.exists()
     assert block.exists()
     catalogue.remove(sorted(catalogue.vectors)[::2])
@@ -466,7 +473,9 @@ def test_stored_principal_components_are_used(catalogue):
     build = "SELECT recall FROM pix.build_index('small', 'clouds', 'exact', %s, '{\"rerank\": 1}', project_to => %s)"
     ((recall,),) = db.ask(build, ("euclidean", 24))
     assert recall > 0.5
-    spoil = "UPDATE pix_internal.projections SET axes = substr(axes, 1, 4 * 48) || decode(repeat('00', 4 * 48 * 23), 'hex')"
+    spoil = (
+        "UPDATE pix_internal.projections SET axes = substr(axes, 1, 4 * 48) || decode(repeat('00', 4 * 48 * 23), 'hex')"
+    )
     db.ask(spoil, role=None)
     assert db.ask(build, ("euclidean", 24))[0][0] < 0.3
     assert db.ask(build, ("euclidean", 25))[0][0] > 0.5

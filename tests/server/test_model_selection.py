@@ -91,7 +91,9 @@ def test_stopped_and_taken_up(selected, voters, until):
 def test_another_question_needs_another_name(selected):
     error = fails_with(selected, "PX140", "CALL pix.select_algorithms('first', sizes => '{10}')")
     assert "drop_model_selection('first')" in error.diag.message_hint
-    assert selected.ask("SELECT pix.drop_algorithm_selection('first'), pix.drop_algorithm_selection('gone')") == [(True, False)]
+    assert selected.ask("SELECT pix.drop_algorithm_selection('first'), pix.drop_algorithm_selection('gone')") == [
+        (True, False)
+    ]
     for table in ("model_selections", "model_selection_results", "model_selection_tasks"):
         assert selected.value(f"SELECT count(*) FROM pix.{table}") == 0
     command = ("users", "select", "first", "--size", 10, "--algorithm", "nearest", "--balance", "none", "--repeats", 1)

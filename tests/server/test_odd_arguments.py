@@ -27,7 +27,7 @@ SELECT p.oid::regprocedure::text, p.proname, p.prokind = 'p', coalesce(p.proargn
     p.pronargs - p.pronargdefaults,
     ARRAY(SELECT r.rolname::text FROM aclexplode(p.proacl) a JOIN pg_roles r ON r.oid = a.grantee
         WHERE a.privilege_type = 'EXECUTE')
-FROM pg_proc p WHERE p.pronamespace = 'pix'::regnamespace AND p.proname NOT LIKE '\\_%' AND p.prokind IN ('f', 'p')
+FROM pg_proc p WHERE p.pronamespace = 'pix'::regnamespace AND p.prokind IN ('f', 'p')
 ORDER BY 1
 """
 

@@ -15,9 +15,9 @@ from threading import Event
 import psycopg2
 import pytest
 
-from pixload.private_server import UNPRIVILEGED_USER, PrivateServer
 from pixload.commands.nearest import percent
 from pixload.database import Database
+from pixload.private_server import UNPRIVILEGED_USER, PrivateServer
 from pixload.watching import run_watched
 from tests.conftest import PIX, Clone
 from tests.every_command import OWN_SERVER, OWNERS, STORY, names, story

@@ -13,9 +13,9 @@ import psutil
 import psycopg2
 import pytest
 
-from pixload.private_server import UNPRIVILEGED_USER, PrivateServer
 from pixload.errors import PixError
 from pixload.migration import migrate
+from pixload.private_server import UNPRIVILEGED_USER, PrivateServer
 
 
 @pytest.fixture

@@ -61,11 +61,17 @@ def test_filters(known):
         (", filter => pix.items_where(brand => 'brand 3')", lambda name: number(name) % 7 == 3),
         (", filter => pix.items_where(max_price => 20, min_price => 10)", lambda name: 10 <= number(name) % 100 <= 20),
         (", filter => pix.items_where(min_price => 50)", lambda name: number(name) % 100 >= 50),
-        (", filter => pix.items_where(only_ids => '{c0001,c0002,c0003,nothing}')", lambda name: name in ("c0001", "c0002", "c0003")),
+        (
+            ", filter => pix.items_where(only_ids => '{c0001,c0002,c0003,nothing}')",
+            lambda name: name in ("c0001", "c0002", "c0003"),
+        ),
     ):
         agree(page(db, options), expected(db, vectors, only=only))
     best = [item for item, _ in page(db)]
-    rest = [item for item, _ in db.ask(PAGE.format(", filter => pix.items_where(except_ids => %s)"), (best[:3],), role="adam")]
+    rest = [
+        item
+        for item, _ in db.ask(PAGE.format(", filter => pix.items_where(except_ids => %s)"), (best[:3],), role="adam")
+    ]
     assert rest[:7] == best[3:]
     db.ask("SELECT pix.fit_clusters('groups', 'clouds', k => 3)")
     inside = dict(db.ask("SELECT item_id, cluster FROM pix.cluster_members"))

@@ -256,7 +256,9 @@ def test_likes_and_regrets(chromium, mapped, tmp_path):
     mapped.pix("report", path, role="rita")
     assert "There are no votes yet" in Page(chromium, path).one("main").text
     for policy in ("thompson", "random"):
-        mapped.ask("SELECT pix.simulate(%s, pix.users_who_like('heel', 2, liked_labels => 1), 5, keep => true)", (policy,))
+        mapped.ask(
+            "SELECT pix.simulate(%s, pix.users_who_like('heel', 2, liked_labels => 1), 5, keep => true)", (policy,)
+        )
     mapped.pix("report", path, role="rita")
     page = Page(chromium, path)
     assert page.errors() == []

@@ -97,7 +97,9 @@ def test_truths(shop):
     ((likes,),) = shop.ask("SELECT likes FROM pix.simulate('random', pix.users_who_like('brand', 2, 1), 4)")
     assert 0 <= likes <= 4
     shop.ask("UPDATE pix.items SET attributes = jsonb_build_object('heel', right(item_id, 1))")
-    assert shop.ask("SELECT label_set FROM pix.simulate('greedy', pix.users_who_like('heel', 2, flipped => 0), 3)") == [("heel",)]
+    assert shop.ask("SELECT label_set FROM pix.simulate('greedy', pix.users_who_like('heel', 2, flipped => 0), 3)") == [
+        ("heel",)
+    ]
     said = shop.pix("bandit", "simulate", "ucb1", "--truth", "heel", "--users", 2, "--votes", 3).stdout
     assert said.startswith("ucb1, flat prior: ")
 
@@ -113,10 +115,22 @@ def test_truths(shop):
         ("'thompson', pix.users_who_like('brand'), votes => 0", "PX003", "votes must be from 1 to 10,000, not 0"),
         ("'thompson', pix.users_who_like('brand'), votes => NULL", "PX003", "votes must be from 1 to 10,000, not NULL"),
         ("'thompson', pix.users_who_like('brand', liked_labels => 1), votes => 19", "PX003", "more than the 18 items"),
-        ("'thompson', pix.users_who_like('brand'), seed => -1", "PX003", "seed must be from 0 to 1,000,000,000, not -1"),
+        (
+            "'thompson', pix.users_who_like('brand'), seed => -1",
+            "PX003",
+            "seed must be from 0 to 1,000,000,000, not -1",
+        ),
         ("'thompson', pix.users_who_like('brand', flipped => 0.6)", "PX003", "flipped must be from 0 to 0.5, not 0.6"),
-        ("'thompson', pix.users_who_like('brand', liked_labels => 2)", "PX003", "liked_labels must be from 1 to 1, not 2"),
-        ("'thompson', pix.users_who_like('brand', liked_labels => 1), clustering => 'gone'", "PX100", "'gone' is not known"),
+        (
+            "'thompson', pix.users_who_like('brand', liked_labels => 2)",
+            "PX003",
+            "liked_labels must be from 1 to 1, not 2",
+        ),
+        (
+            "'thompson', pix.users_who_like('brand', liked_labels => 1), clustering => 'gone'",
+            "PX100",
+            "'gone' is not known",
+        ),
     ],
 )
 def test_simulations_that_cannot_be(shop, arguments, sqlstate, said):
@@ -180,7 +194,12 @@ class TestEvaluation:
         refuses(logged, "PX122", "SELECT * FROM pix.compare_policies('{greedy,NULL}')", "is not known")
         refuses(logged, "PX003", "SELECT * FROM pix.compare_policies(NULL)", "policies must be")
         refuses(logged, "PX003", "SELECT * FROM pix.compare_policies('{greedy}', seed => -1)", "seed must be 0 or more")
-        refuses(logged, "PX003", "SELECT * FROM pix.compare_policies('{greedy}', prior => 'tree')", "prior must be one of flat, pooled")
+        refuses(
+            logged,
+            "PX003",
+            "SELECT * FROM pix.compare_policies('{greedy}', prior => 'tree')",
+            "prior must be one of flat, pooled",
+        )
         refuses(logged, "PX100", "SELECT * FROM pix.compare_policies('{greedy}', clustering => 'gone')", "'gone'")
         logged.ask("DELETE FROM pix.interactions")
         hint = fails_with(logged, "PX127", "SELECT * FROM pix.compare_policies('{greedy}')").diag.message_hint
@@ -197,7 +216,9 @@ class TestEvaluation:
         ((item,),) = shop.ask("SELECT item_id FROM pix.next_item('ann', 'random')", role="adam")
         vote(shop, "ann", item, True)
         shop.ask("UPDATE pix.clusterings SET fitted_at = now()", role=None)
-        refuses(shop, "PX127", "SELECT * FROM pix.compare_policies('{random}')", "no votes on suggestions from clustering")
+        refuses(
+            shop, "PX127", "SELECT * FROM pix.compare_policies('{random}')", "no votes on suggestions from clustering"
+        )
 
     def test_an_item_that_is_suggested_again_is_another_event(self, shop):
         for liked in (None, None, None, True):

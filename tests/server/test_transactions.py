@@ -5,7 +5,7 @@ import pytest
 
 CALLS = """
 SELECT format('CALL pix.%I(%s)', proname, CASE WHEN pronargs > pronargdefaults THEN quote_literal('first') END)
-FROM pg_proc WHERE pronamespace = 'pix'::regnamespace AND prokind = 'p' AND proname NOT LIKE '\\_%' ORDER BY 1
+FROM pg_proc WHERE pronamespace = 'pix'::regnamespace AND prokind = 'p' ORDER BY 1
 """
 
 WAYS = {

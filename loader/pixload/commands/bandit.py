@@ -12,9 +12,7 @@ from pixload.tables import Table
 INT_MAX = 2**31 - 1
 POLICY = "thompson, posterior_mean, ucb1, greedy, epsilon_greedy, or random"
 clustering_option = click.option("--clustering", help="Default: the default clustering, or the only one.")
-prior_option = click.option(
-    "--prior", help="flat, pooled, or tree; default: pooled where there is one, else flat."
-)
+prior_option = click.option("--prior", help="flat, pooled, or tree; default: pooled where there is one, else flat.")
 
 
 @click.command()
@@ -143,7 +141,8 @@ def priors(database: Database, clustering: str | None, algorithm: str, strength_
     """
     with database.connect() as connection, connection.cursor() as cursor:
         cursor.execute(
-            "SELECT cluster, alpha, beta, users FROM pix.refresh_priors(%s, %s, %s)", (clustering, algorithm, strength_cap)
+            "SELECT cluster, alpha, beta, users FROM pix.refresh_priors(%s, %s, %s)",
+            (clustering, algorithm, strength_cap),
         )
         rows = cursor.fetchall()
     table = Table("cluster", "alpha", "beta", "mean", "users")

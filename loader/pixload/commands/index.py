@@ -29,7 +29,11 @@ def index() -> None:
 @click.option("--algorithm", default="hnsw", show_default=True, help="hnsw, annoy, or exact.")
 @click.option("--metric", default="cosine", show_default=True, help="cosine, euclidean, or dot.")
 @click.option(
-    "--set", "settings", multiple=True, metavar="NAME=VALUE", help="A parameter of the algorithm, such as ef_search=100."
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A parameter of the algorithm, such as ef_search=100.",
 )
 @click.option("--project-to", type=click.IntRange(1, INT_MAX), help="Principal components to keep; default: all.")
 @click.pass_obj
@@ -43,7 +47,9 @@ def build(
     """
     parameters = json.dumps(dict(map(_setting, settings)))
     run_and_report(
-        database, "pix.build_index(%s, %s, %s, %s, %s, %s)", (name, model_name, algorithm, metric, parameters, project_to)
+        database,
+        "pix.build_index(%s, %s, %s, %s, %s, %s)",
+        (name, model_name, algorithm, metric, parameters, project_to),
     )
 
 

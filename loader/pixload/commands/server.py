@@ -7,9 +7,9 @@ import shutil
 
 import click
 
-from pixload.private_server import python_path
 from pixload.database import Database
 from pixload.errors import PixError
+from pixload.private_server import python_path
 
 
 @click.group()

@@ -37,7 +37,10 @@ def recommend(database: Database, **options) -> None:
     Example: pix recommend ann -k 5 --max-price 100
     """
     with database.connect() as connection, connection.cursor() as cursor:
-        cursor.execute(f"SELECT item_id, score, probability, reason FROM pix.recommend({named_arguments(options)}) ORDER BY rank", options)
+        cursor.execute(
+            f"SELECT item_id, score, probability, reason FROM pix.recommend({named_arguments(options)}) ORDER BY rank",
+            options,
+        )
         rows = cursor.fetchall()
         cursor.execute("SELECT item_id, title FROM pix.items WHERE item_id = ANY (%s)", ([row[0] for row in rows],))
         titles = dict(cursor.fetchall())

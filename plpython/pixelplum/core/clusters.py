@@ -20,11 +20,11 @@ NAMES = ("centres", "weights", "numbers", "dimensions")
 
 @dataclass(frozen=True)
 class Design:
-    """What puts vectors into clusters: the nearest centre, or the most probable component of a mixture.
+    """What puts vectors into clusters: the nearest center, or the most probable component of a mixture.
 
     Parameters
     ----------
-    centres : numpy.ndarray
+    centers : numpy.ndarray
         float32, shape (k, dimensions that are looked at).
     weights : numpy.ndarray
         float64, shape (k,): vectors that belong to each.
@@ -38,7 +38,7 @@ class Design:
         less half the sum of precisions times squared differences.
     """
 
-    centres: np.ndarray
+    centers: np.ndarray
     weights: np.ndarray
     numbers: np.ndarray | None = None
     dimensions: np.ndarray | None = None
@@ -46,7 +46,7 @@ class Design:
 
     def pack(self) -> bytes:
         """Return a file of arrays, as numpy.savez writes it."""
-        arrays = {name: getattr(self, name) for name in NAMES} | (self.mixture or {})
+        arrays = {name: getattr(self, name.replace("centres","centers")) for name in NAMES} | (self.mixture or {})
         stream = io.BytesIO()
         np.savez(stream, allow_pickle=False, **{name: array for name, array in arrays.items() if array is not None})
         return stream.getvalue()
@@ -72,7 +72,7 @@ class Design:
         mixture = self.mixture and {
             name: array if name in ("mean", "axes") else array[order] for name, array in self.mixture.items()
         }
-        return replace(self, centres=self.centres[order], weights=self.weights[order], mixture=mixture)
+        return replace(self, centers=self.centers[order], weights=self.weights[order], mixture=mixture)
 
     def assign(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Put vectors into clusters.
@@ -85,18 +85,18 @@ class Design:
         Returns
         -------
         labels : numpy.ndarray
-            int, shape (vectors,): rows of `centres`.
+            int, shape (vectors,): rows of `centers`.
         distances : numpy.ndarray
-            float64, shape (vectors,): Euclidean, to that centre.
+            float64, shape (vectors,): Euclidean, to that center.
         """
         seen = looked_at(vectors, self.dimensions)
         if self.mixture is None:
-            shifted = self.centres - self.centres[0]  # small numbers are squared precisely
-            offsets = np.einsum("ij,ij->i", shifted, shifted) + 2 * shifted @ self.centres[0]
+            shifted = self.centers - self.centers[0]  # small numbers are squared precisely
+            offsets = np.einsum("ij,ij->i", shifted, shifted) + 2 * shifted @ self.centers[0]
             labels = (offsets - 2 * (seen @ shifted.T)).argmin(axis=1)
         else:
             labels = self.components((seen - self.mixture["mean"]) @ self.mixture["axes"].T).argmax(axis=1)
-        difference = seen - self.centres[labels]
+        difference = seen - self.centers[labels]
         return labels, np.sqrt(np.einsum("ij,ij->i", difference, difference, dtype=np.float64))
 
     def components(self, places: np.ndarray) -> np.ndarray:
@@ -125,7 +125,7 @@ class Tree:
 
     Attributes
     ----------
-    centres : numpy.ndarray
+    centers : numpy.ndarray
         float32, shape (nodes, dimensions): those of the clusters, then those of joined ones in the order of joining.
     weights : numpy.ndarray
         float64, shape (nodes,).
@@ -135,18 +135,18 @@ class Tree:
         The inertia that joining a node's two parts added; None: it has no parts.
     """
 
-    centres: np.ndarray
+    centers: np.ndarray
     weights: np.ndarray
     parents: list[int | None]
     heights: list[float | None]
 
 
-def join(centres: np.ndarray, weights: np.ndarray) -> Tree:
+def join(centers: np.ndarray, weights: np.ndarray) -> Tree:
     """Join clusters two by two, those first whose joining adds least to the inertia.
 
     Parameters
     ----------
-    centres : numpy.ndarray
+    centers : numpy.ndarray
         float32, shape (k, dimensions).
     weights : numpy.ndarray
         float64, shape (k,): vectors in each.
@@ -155,10 +155,10 @@ def join(centres: np.ndarray, weights: np.ndarray) -> Tree:
     ----------
     Ward 1963, "Hierarchical grouping to optimize an objective function".
     """
-    means, sizes = [row.astype(np.float64) for row in centres], [float(weight) for weight in weights]
+    means, sizes = [row.astype(np.float64) for row in centers], [float(weight) for weight in weights]
     parents: list[int | None] = [None] * len(means)
     heights: list[float | None] = [None] * len(means)
-    squares = cdist(centres, centres, "sqeuclidean")
+    squares = cdist(centers, centers, "sqeuclidean")
     open_places = list(range(len(means)))
     costs = squares * np.outer(weights, weights) / np.maximum(np.add.outer(weights, weights), 1)
     np.fill_diagonal(costs, np.inf)
@@ -183,10 +183,10 @@ def join(centres: np.ndarray, weights: np.ndarray) -> Tree:
 
 
 def match(
-    centres: np.ndarray,
+    centers: np.ndarray,
     weights: np.ndarray,
     old_numbers: list[int],
-    old_centres: np.ndarray,
+    old_centers: np.ndarray,
     first: int,
     taken: Iterable[int] = (),
 ) -> list[int]:
@@ -196,13 +196,13 @@ def match(
 
     Parameters
     ----------
-    centres : numpy.ndarray
+    centers : numpy.ndarray
         float32, shape (k, dimensions).
     weights : numpy.ndarray
         Shape (k,): of those that are new, the heaviest gets the smallest number.
     old_numbers : list of int
         Numbers of the clusters before.
-    old_centres : numpy.ndarray
+    old_centers : numpy.ndarray
         float32, shape (clusters before, dimensions).
     first : int
         The smallest number that may be given.
@@ -212,13 +212,13 @@ def match(
     Returns
     -------
     list of int
-        A number for each centre.
+        A number for each center.
     """
-    numbers: list[int | None] = [None] * len(centres)
+    numbers: list[int | None] = [None] * len(centers)
     taken = set(taken)
     known = [place for place, number in enumerate(old_numbers) if number not in taken]
-    if known and len(centres):
-        apart = cdist(centres, old_centres[known], "sqeuclidean")
+    if known and len(centers):
+        apart = cdist(centers, old_centers[known], "sqeuclidean")
         for place, old in zip(*linear_sum_assignment(apart), strict=True):
             numbers[place] = old_numbers[known[old]]
             taken.add(numbers[place])
@@ -230,7 +230,7 @@ def match(
 
 
 def measure(vectors: np.ndarray, design: Design) -> tuple[float, float]:
-    """Return the silhouette of vectors in their clusters, and their mean squared distance to the centres."""
+    """Return the silhouette of vectors in their clusters, and their mean squared distance to the centers."""
     labels, distances = design.assign(vectors)
     return silhouette(vectors, labels), float(np.square(distances).mean())
 

@@ -1,4 +1,4 @@
-"""Indexes for approximate nearest neighbours: built from blocks, saved as a file, mapped for searching.
+"""Indexes for approximate nearest neighbors: built from blocks, saved as a file, mapped for searching.
 
 What an index finds is a candidate: whoever asks compares it with the query by its full vector. So an index may hold
 vectors of lower precision, or of fewer dimensions.
@@ -45,7 +45,7 @@ class Parameters:
     rerank : int
         How many candidates are at least compared with the query by their full vectors.
     m : int
-        hnsw: links of a vector to its neighbours in the graph.
+        hnsw: links of a vector to its neighbors in the graph.
     ef_construction, ef_search : int
         hnsw: candidates that are kept while the graph is built, and while it is searched.
     dtype : {'float32', 'float16', 'int8'}

@@ -13,7 +13,7 @@ from pixelplum.errors import TooFewDistinct
 
 MOST_ROUNDS = 300
 TOLERANCE = 1e-4
-"""A run has ended when its centres move less than this share of the vectors' variance, as in scikit-learn."""
+"""A run has ended when its centers move less than this share of the vectors' variance, as in scikit-learn."""
 ROWS = 1000
 """Vectors that are compared together."""
 SMALLEST_VARIANCE = 1e-30
@@ -23,24 +23,24 @@ MOST_PASSES = 10
 
 
 class Trial:
-    """Centres of one or more runs that vectors are compared with in one matrix product.
+    """Centers of one or more runs that vectors are compared with in one matrix product.
 
     Parameters
     ----------
-    centres : numpy.ndarray
-        float32, shape (centres, dimensions): those of one run after another.
+    centers : numpy.ndarray
+        float32, shape (centers, dimensions): those of one run after another.
     counts : list of int
-        How many centres each run has.
+        How many centers each run has.
     origin : numpy.ndarray
-        float32, shape (dimensions,): a point near the vectors. Products are taken of centres as seen from there,
+        float32, shape (dimensions,): a point near the vectors. Products are taken of centers as seen from there,
         which keeps them precise where vectors are far from zero.
     """
 
-    def __init__(self, centres: np.ndarray, counts: list[int], origin: np.ndarray):
+    def __init__(self, centers: np.ndarray, counts: list[int], origin: np.ndarray):
         self.counts = counts
-        self.centres = np.ascontiguousarray(centres)
+        self.centers = np.ascontiguousarray(centers)
         self.origin = origin
-        shifted = centres.astype(np.float64) - origin
+        shifted = centers.astype(np.float64) - origin
         self._shifted = np.ascontiguousarray((-2 * shifted).T.astype(FLOAT32))
         self._offsets = (np.einsum("ij,ij->i", shifted, shifted) + 2 * shifted @ origin.astype(np.float64)).astype(
             FLOAT32
@@ -51,10 +51,10 @@ class Trial:
     @property
     def size(self) -> int:
         """Length of what `sums` returns."""
-        return len(self.counts) + len(self.centres) * (1 + self.centres.shape[1])
+        return len(self.counts) + len(self.centers) * (1 + self.centers.shape[1])
 
     def sums(self, vectors: np.ndarray) -> np.ndarray:
-        """Assign vectors to their nearest centres, and sum up what belongs to each.
+        """Assign vectors to their nearest centers, and sum up what belongs to each.
 
         Parameters
         ----------
@@ -65,7 +65,7 @@ class Trial:
         -------
         numpy.ndarray
             float64, shape (size,): per run, the sum of squared distances, but for a constant that is the same for all
-            runs; per centre, how many vectors belong to it; per centre, their sum. Parts of different vectors add up.
+            runs; per center, how many vectors belong to it; per center, their sum. Parts of different vectors add up.
         """
         found = np.zeros(self.size)
         inertias, members, totals = self.parts(found)
@@ -86,8 +86,8 @@ class Trial:
 
     def parts(self, sums: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return views of what `sums` returns: inertias, members, totals."""
-        runs, centres = len(self.counts), len(self.centres)
-        return sums[:runs], sums[runs : runs + centres], sums[runs + centres :].reshape(centres, -1)
+        runs, centers = len(self.counts), len(self.centers)
+        return sums[:runs], sums[runs : runs + centers], sums[runs + centers :].reshape(centers, -1)
 
 
 def count_distinct(sample: np.ndarray) -> int:
@@ -105,7 +105,7 @@ class Run:
     ----------
     seeds : numpy.ndarray
         Places in the sample of the vectors that it started with.
-    centres : numpy.ndarray
+    centers : numpy.ndarray
         float32, shape (k, dimensions).
     members : numpy.ndarray
         float64, shape (k,): vectors that belong to each, as of the last round.
@@ -114,11 +114,11 @@ class Run:
     rounds : int
         How many it took.
     is_active : bool
-        Whether its centres still move.
+        Whether its centers still move.
     """
 
     seeds: np.ndarray
-    centres: np.ndarray
+    centers: np.ndarray
     members: np.ndarray = field(default_factory=lambda: np.zeros(0))
     inertia: float = np.inf
     rounds: int = 0
@@ -134,14 +134,14 @@ class KMeans:
         float32, shape (sampled, dimensions): vectors that runs are seeded from, by greedy k-means++ (Arthur and
         Vassilvitskii 2007, "k-means++: the advantages of careful seeding").
     ks : list of int
-        Number of centres of each run.
+        Number of centers of each run.
     seed : int
         Of the random numbers.
 
     Raises
     ------
     TooFewDistinct
-        If the sample has fewer distinct vectors than a run should have centres.
+        If the sample has fewer distinct vectors than a run should have centers.
     """
 
     def __init__(self, sample: np.ndarray, ks: list[int], seed: int):
@@ -156,8 +156,8 @@ class KMeans:
         self._tolerance = TOLERANCE * float(sample.var(axis=0, dtype=np.float64).mean())
         self.runs = []
         for number, k in enumerate(ks):
-            centres, seeds = kmeans_plusplus(sample, k, random_state=seed + number)
-            self.runs.append(Run(seeds, centres.astype(FLOAT32)))
+            centers, seeds = kmeans_plusplus(sample, k, random_state=seed + number)
+            self.runs.append(Run(seeds, centers.astype(FLOAT32)))
 
     @property
     def active(self) -> list[Run]:
@@ -165,15 +165,15 @@ class KMeans:
         return [run for run in self.runs if run.is_active]
 
     def trial(self) -> Trial:
-        """Return the centres that vectors are to be compared with next; there is an active run."""
+        """Return the centers that vectors are to be compared with next; there is an active run."""
         return Trial(
-            np.concatenate([run.centres for run in self.active]),
-            [len(run.centres) for run in self.active],
+            np.concatenate([run.centers for run in self.active]),
+            [len(run.centers) for run in self.active],
             self._origin,
         )
 
     def advance(self, sums: np.ndarray) -> bool:
-        """Move centres to the means of what belongs to them; tell whether any run goes on.
+        """Move centers to the means of what belongs to them; tell whether any run goes on.
 
         Parameters
         ----------
@@ -184,27 +184,27 @@ class KMeans:
         inertias, members, totals = self.trial().parts(sums)
         end = 0
         for run, inertia in zip(active, inertias, strict=True):
-            start, end = end, end + len(run.centres)
+            start, end = end, end + len(run.centers)
             run.inertia, run.members = float(inertia), members[start:end].copy()
             run.rounds += 1
             moved = totals[start:end] / np.maximum(run.members, 1)[:, np.newaxis]
             self._refill(run, moved)
-            shift = float(((moved - run.centres) ** 2).sum())
-            run.centres = moved.astype(FLOAT32)
+            shift = float(((moved - run.centers) ** 2).sum())
+            run.centers = moved.astype(FLOAT32)
             run.is_active = shift > self._tolerance and run.rounds < MOST_ROUNDS
         return bool(self.active)
 
     def best(self, k: int) -> Run:
-        """Return the run of k centres with the least inertia."""
-        return min((run for run in self.runs if len(run.centres) == k), key=lambda run: run.inertia)
+        """Return the run of k centers with the least inertia."""
+        return min((run for run in self.runs if len(run.centers) == k), key=lambda run: run.inertia)
 
-    def _refill(self, run: Run, centres: np.ndarray) -> None:
-        """Give centres that nothing belongs to the sampled vectors that are farthest from all others."""
+    def _refill(self, run: Run, centers: np.ndarray) -> None:
+        """Give centers that nothing belongs to the sampled vectors that are farthest from all others."""
         empty = np.flatnonzero(run.members == 0)
         if len(empty):
-            others = centres[run.members > 0]
+            others = centers[run.members > 0]
             near = np.min([((self._sample - other) ** 2).sum(axis=1) for other in others], axis=0)
-            centres[empty] = self._sample[np.argsort(near)[::-1][: len(empty)]]
+            centers[empty] = self._sample[np.argsort(near)[::-1][: len(empty)]]
 
 
 def fit_minibatches(
@@ -221,11 +221,11 @@ def fit_minibatches(
     sample : numpy.ndarray
         As for `KMeans`.
     k, n_init, seed : int
-        Number of centres, of runs on the sample, and the seed of their random numbers.
+        Number of centers, of runs on the sample, and the seed of their random numbers.
 
     Returns
     -------
-    centres : numpy.ndarray
+    centers : numpy.ndarray
         float32, shape (k, dimensions).
     batches : int
         How many it took.
@@ -239,15 +239,15 @@ def fit_minibatches(
     while start.advance(start.trial().sums(sample)):
         pass
     origin = sample.mean(axis=0)  # small numbers are squared precisely
-    centres = start.best(k).centres - origin
-    model = MiniBatchKMeans(k, init=centres, n_init=1, random_state=seed)
+    centers = start.best(k).centers - origin
+    model = MiniBatchKMeans(k, init=centers, n_init=1, random_state=seed)
     tolerance = TOLERANCE * float(sample.var(axis=0, dtype=np.float64).mean())
     places = np.concatenate(
         [np.column_stack((np.full(len(part), number), np.arange(len(part)))) for number, part in enumerate(parts)]
     )
     random = np.random.default_rng(seed)
     for _ in range(MOST_PASSES):
-        before = getattr(model, "cluster_centers_", centres).copy()
+        before = getattr(model, "cluster_centers_", centers).copy()
         random.shuffle(places)
         for batch in np.array_split(places, max(1, len(places) // max(BATCH, k))):
             rows = [parts[number][batch[batch[:, 0] == number, 1]] for number in np.unique(batch[:, 0])]

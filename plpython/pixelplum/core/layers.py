@@ -73,7 +73,7 @@ class Layers:
         -------
         list of tuple
             ``(channel, strength, png)``, the strongest first: the channel's
-            number from 0, its mean activation, and a grey picture as wide
+            number from 0, its mean activation, and a gray picture as wide
             and high as the map, enlarged, from its least (black) to its
             largest activation (white).
 
@@ -119,8 +119,8 @@ def _white(network: Network) -> bytes:
 
 def _draw(activation: np.ndarray) -> bytes:
     low, high = float(activation.min()), float(activation.max())
-    grey = (activation - low) * (255 / (high - low)) if high > low else np.zeros_like(activation)
-    image = Image.fromarray(grey.round().astype(np.uint8))
+    gray = (activation - low) * (255 / (high - low)) if high > low else np.zeros_like(activation)
+    image = Image.fromarray(gray.round().astype(np.uint8))
     factor = max(1, -(-SMALLEST_SIDE // max(image.size)))
     return _png(image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST))
 

@@ -117,25 +117,25 @@ class Algorithm:
 
 @dataclass(frozen=True)
 class Scaling:
-    """Directions less a centre, divided by a scale."""
+    """Directions less a center, divided by a scale."""
 
-    centre: np.ndarray
+    center: np.ndarray
     scale: float
 
     @classmethod
     def of(cls, directions: np.ndarray) -> Scaling:
         """Return the scaling after which directions have mean 0 and a mean square of 1."""
-        centre = directions.mean(axis=0)
-        spread = float(np.square(directions - centre).sum(axis=1).mean()) ** 0.5
-        return cls(centre, spread if spread > SMALLEST_SPREAD else 1.0)
+        center = directions.mean(axis=0)
+        spread = float(np.square(directions - center).sum(axis=1).mean()) ** 0.5
+        return cls(center, spread if spread > SMALLEST_SPREAD else 1.0)
 
     def __call__(self, directions: np.ndarray) -> np.ndarray:
-        return (directions - self.centre) / np.float32(self.scale)
+        return (directions - self.center) / np.float32(self.scale)
 
     def linear(self, weights: np.ndarray, intercept: float) -> Linear:
         """Return what a linear model of scaled directions is of directions themselves."""
         full = (weights / self.scale).astype(np.float32)
-        return Linear(full, float(intercept - full.astype(np.float64) @ self.centre))
+        return Linear(full, float(intercept - full.astype(np.float64) @ self.center))
 
 
 def class_weights(votes: Votes, how: str | None) -> tuple[float, float]:
@@ -196,7 +196,7 @@ def fit_sgd(votes: Votes, given: dict) -> SteppedLinear:
         weights, intercept, steps = machine.coef_[0], float(machine.intercept_[0]), float(machine.t_)
     linear = scaling.linear(weights, intercept)
     return SteppedLinear(
-        linear.weights, linear.intercept, scaling.centre, scaling.scale, given["loss"], given["alpha"],
+        linear.weights, linear.intercept, scaling.center, scaling.scale, given["loss"], given["alpha"],
         given["l1_ratio"], like, dislike, steps, dimensions,
     )  # fmt: skip
 
@@ -574,7 +574,7 @@ def _logistic_left_out(votes: Votes, parameters: dict) -> Trained:
 def _net_left_out(votes: Votes, parameters: dict) -> Trained:
     """Train an elastic net on the log loss, and tell how it does without each vote: by the dimensions it has kept."""
     model = fit_sgd(votes, parameters)
-    kept = Scaling(model.centre, model.scale)(votes.directions)[:, model.weights != 0].astype(np.float64)
+    kept = Scaling(model.center, model.scale)(votes.directions)[:, model.weights != 0].astype(np.float64)
     counts = weights_of(votes, parameters["class_weight"]) / len(votes.values)
     penalty = max(parameters["alpha"] * (1 - parameters["l1_ratio"]), 1e-9)
     left_out, pairs = without_each(kept, counts, penalty, model.scores(votes.directions), votes.liked)
@@ -735,14 +735,14 @@ def can_update(algorithm: str) -> bool:
 
 
 def _step(model: SteppedLinear, votes: Votes) -> SteppedLinear:
-    scaling = Scaling(model.centre, model.scale)
+    scaling = Scaling(model.center, model.scale)
     scaled = scaling(votes.directions).astype(np.float64)
     scaled = only(model.dimensions, scaled)
     machine = _machine(vars(model))
     weights = model.weights.astype(np.float64) * model.scale
     machine.classes_ = np.array([0, 1])
     machine.coef_ = weights[np.newaxis]
-    machine.intercept_ = np.array([model.intercept + model.weights.astype(np.float64) @ model.centre])
+    machine.intercept_ = np.array([model.intercept + model.weights.astype(np.float64) @ model.center])
     machine.t_ = model.steps
     for place in reversed(range(len(votes.values))):  # in the order in which they were cast
         machine.partial_fit(

@@ -20,7 +20,7 @@ ROUNDS = 750
 """What openTSNE takes: 250 of early exaggeration, then 500."""
 ROUNDS_BETWEEN = 10
 NEAR = 5
-"""Neighbours that decide where a further item is, and that trustworthiness looks at."""
+"""Neighbors that decide where a further item is, and that trustworthiness looks at."""
 MEASURED = 2000
 """Items that trustworthiness is measured on."""
 
@@ -64,7 +64,7 @@ def fit(
         t-SNE (van der Maaten and Hinton 2008), by scikit-learn, or openTSNE where items are many; UMAP (McInnes and
         others 2018), by umap-learn; or the first two principal components.
     perplexity : float or None
-        As `check` returns it; for UMAP, the number of neighbours.
+        As `check` returns it; for UMAP, the number of neighbors.
     seed : int
         Of the random numbers.
     tell : callable
@@ -97,7 +97,7 @@ def place(
     """Lay out further items on a map without moving those that are there.
 
     t-SNE optimizes where they are, among the others (Poličar and others 2019, "openTSNE"); with UMAP they are at the
-    weighted mean of their neighbours; principal components are as they are.
+    weighted mean of their neighbors; principal components are as they are.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ def place(
 
 
 def measure(places: np.ndarray, points: np.ndarray, seed: int) -> float:
-    """Return how far neighbours on the map are neighbours in fact, on a sample: 1 if all are.
+    """Return how far neighbors on the map are neighbors in fact, on a sample: 1 if all are.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Metadata as numbers: prices standardised, brands, categories, relations and title words by TF-IDF.
+"""Metadata as numbers: prices standardized, brands, categories, relations and title words by TF-IDF.
 
 An item is a dict with ``item_id`` and what is known of it: ``price`` (a
 number), ``brand`` and ``title`` (text), ``categories`` and ``related`` (lists

@@ -1,4 +1,4 @@
-"""Exact nearest neighbours: one matrix product for each block, then true distances of the few that are near."""
+"""Exact nearest neighbors: one matrix product for each block, then true distances of the few that are near."""
 
 from __future__ import annotations
 

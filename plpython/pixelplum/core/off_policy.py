@@ -73,7 +73,7 @@ def estimate(estimator: str, events: Events, random: np.random.Generator) -> Est
     ----------
     estimator : {'replay', 'ips', 'snips', 'dr'}
         The mean reward of events that are kept with a probability in proportion to their weight; inverse propensity
-        scores; the same, normalised by the sum of the weights; doubly robust.
+        scores; the same, normalized by the sum of the weights; doubly robust.
     events : Events
         At least one.
     random : numpy.random.Generator

@@ -25,7 +25,7 @@ class Preprocessing:
         Per channel, in the order of `channels`: the tensor is
         ``(pixel - mean) / std`` with pixels in 0…255.
     channels : {'RGB', 'BGR'}
-        Order of the colour channels.
+        Order of the color channels.
     layout : {'NHWC', 'NCHW'}
         Order of the tensor's axes; N is 1.
     """

@@ -51,8 +51,8 @@ def beta_by_likelihood(likes: np.ndarray, votes: np.ndarray, users: np.ndarray) 
         return mean, strength
 
     def loss(parameters: np.ndarray) -> float:
-        centre, size = expit(parameters[0]), np.exp(parameters[1])
-        alpha, beta = centre * size, (1 - centre) * size
+        center, size = expit(parameters[0]), np.exp(parameters[1])
+        alpha, beta = center * size, (1 - center) * size
         return -float((users * (betaln(likes + alpha, votes - likes + beta) - betaln(alpha, beta))).sum())
 
     begun = [logit(mean), np.log(np.clip(strength, 0.1, 1000))]

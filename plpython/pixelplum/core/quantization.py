@@ -94,7 +94,7 @@ def has_vnni() -> bool:
     return any(flag in Path("/proc/cpuinfo").read_text().split() for flag in VNNI)
 
 
-def neighbour_overlap(a: np.ndarray, b: np.ndarray, k: int) -> float:
+def neighbor_overlap(a: np.ndarray, b: np.ndarray, k: int) -> float:
     """Return the mean share of an item's k nearest others, by cosine, that stay the same.
 
     Parameters
@@ -103,7 +103,7 @@ def neighbour_overlap(a: np.ndarray, b: np.ndarray, k: int) -> float:
         float32, shapes (items, dimensions): vectors of the same items by two
         networks. There are more than k items.
     k : int
-        Number of neighbours.
+        Number of neighbors.
 
     Returns
     -------

@@ -36,12 +36,12 @@ SMALLEST_GAIN = 1e-6
 class Basis(NamedTuple):
     """What coordinates are made with; see `Taste`."""
 
-    centre: np.ndarray
+    center: np.ndarray
     components: np.ndarray
 
     def coordinates(self, directions: np.ndarray) -> np.ndarray:
         """Return float64, shape (items, components + 1): the last one is 1."""
-        projected = (directions - self.centre) @ self.components.T
+        projected = (directions - self.center) @ self.components.T
         return np.column_stack([projected, np.ones(len(projected))]).astype(np.float64)
 
 
@@ -51,10 +51,10 @@ class Taste(Model):
 
     Parameters
     ----------
-    centre : numpy.ndarray
+    center : numpy.ndarray
         float32, shape (dimensions,): mean direction of the catalogue.
     components : numpy.ndarray
-        float32, shape (components, dimensions): on which directions, less the centre, are projected.
+        float32, shape (components, dimensions): on which directions, less the center, are projected.
     mean : numpy.ndarray
         float64, shape (components + 1,): of the weights, and of the intercept.
     covariance : numpy.ndarray
@@ -64,7 +64,7 @@ class Taste(Model):
         users alone, and from the other: to tell how well it does for those that it has not seen.
     """
 
-    centre: np.ndarray
+    center: np.ndarray
     components: np.ndarray
     mean: np.ndarray
     covariance: np.ndarray
@@ -73,12 +73,12 @@ class Taste(Model):
 
     def coordinates(self, directions: np.ndarray) -> np.ndarray:
         """Return float64, shape (items, components + 1): the last one is 1."""
-        return Basis(self.centre, self.components).coordinates(directions)
+        return Basis(self.center, self.components).coordinates(directions)
 
     def linear(self, weights: np.ndarray) -> Linear:
         """Return the model over directions that weights over coordinates, shape (components + 1,), make."""
         full = (weights[:-1] @ self.components).astype(np.float32)
-        return Linear(full, float(weights[-1] - full.astype(np.float64) @ self.centre))
+        return Linear(full, float(weights[-1] - full.astype(np.float64) @ self.center))
 
     def scores(self, directions: np.ndarray) -> np.ndarray:
         return self.pooled().scores(directions)
@@ -194,14 +194,14 @@ def learn(basis: Basis, users: list[tuple[np.ndarray, np.ndarray, np.ndarray]], 
     Taste
     """
     size = len(basis.components) + 1
-    mean, covariance = _maximise(users, size)
-    parts = [_maximise([user for user, own in zip(users, halves, strict=True) if own == half], size) for half in (0, 1)]
+    mean, covariance = _maximize(users, size)
+    parts = [_maximize([user for user, own in zip(users, halves, strict=True) if own == half], size) for half in (0, 1)]
     half_means, half_covariances = map(np.stack, zip(*parts, strict=True))
     return Taste(*basis, mean, covariance, half_means, half_covariances)
 
 
-def _maximise(users: list, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and covariance by expectation maximisation; of nobody, those before anything is learned."""
+def _maximize(users: list, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and covariance by expectation maximization; of nobody, those before anything is learned."""
     mean, first = np.zeros(size), VARIANCE * np.eye(size)
     covariance = first
     for _ in range(ROUNDS if users else 0):

@@ -95,8 +95,8 @@ class SteppedLinear(Linear):
 
     Parameters
     ----------
-    centre : numpy.ndarray
-        float32, shape (dimensions,): it was trained on (direction - centre) / scale.
+    center : numpy.ndarray
+        float32, shape (dimensions,): it was trained on (direction - center) / scale.
     scale : float
     loss : {'hinge', 'log_loss'}
     alpha, l1_ratio : float
@@ -109,7 +109,7 @@ class SteppedLinear(Linear):
         int32: the dimensions that it may use, from 1; none: all.
     """
 
-    centre: np.ndarray
+    center: np.ndarray
     scale: float
     loss: str
     alpha: float

@@ -113,7 +113,7 @@ def distances(query: np.ndarray, vectors: np.ndarray, metric: str = "cosine") ->
 
 
 def check_queries(queries: bytes, number: int, metric: str) -> None:
-    """Refuse queries that have no meaningful neighbours.
+    """Refuse queries that have no meaningful neighbors.
 
     Parameters
     ----------
