@@ -77,6 +77,11 @@ VIEWS = {
         "likes": "As they count today.",
         "dislikes": "As they count today.",
     },
+    "projections": {
+        "components": "How many.",
+        "items": "Items that they were fitted on.",
+        "usable": "Whether the model is still the one they were fitted on.",
+    },
     "regret_curves": {
         "likes": "Up to this vote, mean per user.",
         "regret": "Likes that nothing but liked labels would have earned more, mean per user.",
@@ -103,6 +108,7 @@ TYPES = {
     "nearest_pair": "A look-alike of one of several items: rank 1 is the nearest to item_id.",
     "packing": "Vectors that went into blocks and out of them, and those that the blocks hold now.",
     "policy_value": "What a policy is worth, from a log of other policies.",
+    "projection_summary": "Principal components of a model's features, and how much they explain.",
     "recall": "Fraction of the k nearest that an index finds, and quantiles of what a query takes with it and without it.",
     "recommended_item": "An item that a user will like, and why.",
     "suggestion": "An item that a user might like, and how it was chosen.",

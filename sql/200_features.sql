@@ -43,6 +43,13 @@ CREATE OR REPLACE FUNCTION pix_internal.cores() RETURNS integer
 LANGUAGE plpython3u STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'doctor.cores')$$;
 
+-- As many workers as there are cores for them, until the calling function ends; where there are segments, they share the work.
+CREATE OR REPLACE FUNCTION pix_internal.use_workers(leader_works boolean DEFAULT true) RETURNS void
+LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+SELECT set_config('max_parallel_workers_per_gather', CASE WHEN pix_internal.is_distributed() THEN 0
+    ELSE pix_internal.cores() - leader_works::integer END::text, true)
+$$;
+
 CREATE OR REPLACE VIEW pix.pending_images AS
 SELECT m.model_name, i.item_id
 FROM pix.models m
@@ -63,19 +70,11 @@ COMMENT ON VIEW pix.pending_images IS
 
 -- Computes the features of these items into the temporary table pix_chunk.
 -- One table, and no index: parallel workers share out the few rows of a page, not the hundreds of an index's.
--- CREATE TABLE AS is planned in parallel, INSERT … SELECT is not.
 CREATE OR REPLACE FUNCTION pix_internal.embed_chunk(item_ids text[], checksum text, engine text) RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET enable_indexscan = off
-SET enable_bitmapscan = off SET min_parallel_table_scan_size = 0 SET parallel_setup_cost = 0 SET parallel_tuple_cost = 0
-SET jit = off AS $$
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    -- The leader works too; where there are segments, they share the work instead.
-    PERFORM set_config(
-        'max_parallel_workers_per_gather', CASE WHEN pix_internal.is_distributed() THEN 0 ELSE pix_internal.cores() - 1 END::text, true
-    );
-    IF to_regclass('pg_temp.pix_chunk') IS NOT NULL THEN
-        DROP TABLE pg_temp.pix_chunk;
-    END IF;
+    PERFORM pix_internal.use_workers();
+    PERFORM pix_internal.drop_temporary('pix_chunk');
     EXECUTE
         'CREATE TEMP TABLE pix_chunk ON COMMIT DROP AS
          SELECT item_id, sha256, pix_internal.try_embed(content, $1, $3) AS embedding FROM pix.images WHERE item_id = ANY ($2)'

@@ -273,25 +273,17 @@ Errors: those of pix.classify_item with one classifier, PX076 classifiers of dif
 Runs: coordinator; on Greenplum for one item at a time, given as a value where the result is joined or stored.
 Example: SELECT * FROM pix.classify_item(''B005IYS5ZA'', ARRAY[''mini_inception''], k => 1);';
 
--- As in pix_internal.embed_chunk, CREATE TABLE AS is what is planned in parallel. Features are small or lie in TOAST, so that
--- their table looks small: the settings make any size worth a worker. A process that does not keep the classifier yet
--- reads it for its first vector; for the others PL/pgSQL would only cost time.
+-- A process that does not keep the classifier yet reads it for its first vector; for the others PL/pgSQL would only cost time.
 CREATE OR REPLACE FUNCTION pix.classify_all(classifier text) RETURNS bigint
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-SET min_parallel_table_scan_size = 0 SET parallel_setup_cost = 0 SET parallel_tuple_cost = 0 SET enable_indexscan = off
-SET enable_bitmapscan = off SET enable_nestloop = off SET jit = off AS $$
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     chosen pix.classifiers;
     done bigint;
 BEGIN
     PERFORM pix_internal.check_call('pix.classify_all');
     chosen := pix_internal.find_classifier(classifier);
-    PERFORM set_config(
-        'max_parallel_workers_per_gather', CASE WHEN pix_internal.is_distributed() THEN 0 ELSE pix_internal.cores() - 1 END::text, true
-    );
-    IF to_regclass('pg_temp.pix_classified') IS NOT NULL THEN
-        DROP TABLE pg_temp.pix_classified;
-    END IF;
+    PERFORM pix_internal.use_workers();
+    PERFORM pix_internal.drop_temporary('pix_classified');
     EXECUTE
         'CREATE TEMP TABLE pix_classified ON COMMIT DROP AS
          SELECT f.item_id, coalesce(pix_internal.kept_best_class(f.vector, $2), pix_internal.best_class(f.vector, $1, $2)) AS best

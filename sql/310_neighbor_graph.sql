@@ -67,22 +67,17 @@ CREATE OR REPLACE FUNCTION pix_internal.compare_blocks(
     model_name text, asked integer[], expression text, first_block bigint, most bigint,
     OUT numbers integer[], OUT parts bytea[]
 )
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET enable_indexscan = off
-SET enable_bitmapscan = off SET min_parallel_table_scan_size = 0 SET parallel_setup_cost = 0 SET parallel_tuple_cost = 0
-SET parallel_leader_participation = off SET max_parallel_workers_per_gather = 0 SET jit = off AS $$
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+SET parallel_leader_participation = off AS $$
 DECLARE
     number integer;
     found bigint;
 BEGIN
     -- What is found in a block is larger than the queue to the leader: it must be there to read, and not work itself.
-    PERFORM set_config(
-        'max_parallel_workers_per_gather', CASE WHEN pix_internal.is_distributed() THEN 0 ELSE pix_internal.cores() END::text, true
-    );
+    PERFORM pix_internal.use_workers(leader_works => false);
     SELECT sum(b.items) INTO number
     FROM pix_internal.feature_blocks b WHERE b.model_name = compare_blocks.model_name AND b.block = ANY (asked);
-    IF to_regclass('pg_temp.pix_compared') IS NOT NULL THEN
-        DROP TABLE pg_temp.pix_compared;
-    END IF;
+    PERFORM pix_internal.drop_temporary('pix_compared');
     EXECUTE 'CREATE TEMP TABLE pix_compared ON COMMIT DROP AS ' || pix_internal.comparison_query(expression) || pix_internal.distributed_by('block')
     USING asked, model_name, first_block, number;
     SELECT sum(octet_length(c.part)::bigint) INTO found FROM pg_temp.pix_compared c;

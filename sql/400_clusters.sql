@@ -340,9 +340,7 @@ $$;
 CREATE OR REPLACE FUNCTION pix_internal.assign_blocks(model_name text, packed_after bigint, design bytea) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $$
 BEGIN
-    IF to_regclass('pg_temp.pix_assigned') IS NOT NULL THEN
-        DROP TABLE pg_temp.pix_assigned;
-    END IF;
+    PERFORM pix_internal.drop_temporary('pix_assigned');
     EXECUTE
         'CREATE TEMP TABLE pix_assigned ON COMMIT DROP AS
         SELECT unnest(d.item_ids) AS item_id, unnest((d.assigned).clusters) AS cluster,

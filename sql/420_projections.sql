@@ -40,28 +40,21 @@ AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'proj
 
 CREATE OR REPLACE FUNCTION pix.fit_pca(
     model_name text DEFAULT NULL, components bigint DEFAULT 50
-) RETURNS pix_internal.projections
+) RETURNS pix.projection_summary
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     model pix.models;
     pack pix_internal.packs;
     drawn record;
     fitted record;
-    result pix_internal.projections;
+    result pix.projection_summary;
 BEGIN
     PERFORM pix_internal.check_call('pix.fit_pca');
     model := pix.find_model(model_name);
     PERFORM pix.pack_features(model.model_name);
     SELECT p.* INTO pack FROM pix_internal.packs p WHERE p.model_name = model.model_name;
     PERFORM pix_internal.check_pack(pack, model);
-    IF components IS NULL OR components < 1 OR components > least(model.dimensions, pack.items) THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX106',
-            MESSAGE = format(
-                '%s components cannot be had of %s items with %s features', coalesce(components::text, 'NULL'), pack.items,
-                model.dimensions
-            ),
-            HINT = format('Ask for 1 to %s.', least(model.dimensions, pack.items, 10000));
-    END IF;
+    PERFORM pix_internal.check_range('components', components, 1, least(model.dimensions, pack.items, 10000));
     drawn := pix_internal.sample_features(model.model_name, NULL, NULL, 10000, 7);
     fitted := pix_internal.fit_projection(drawn.vectors, cardinality(drawn.item_ids), NULL, components, 7);
     DELETE FROM pix_internal.projections p WHERE p.model_name = model.model_name;
@@ -71,7 +64,8 @@ BEGIN
         model.model_name, model.checksum, cardinality(fitted.variances), fitted.mean, fitted.axes, fitted.variances,
         fitted.ratios, cardinality(drawn.item_ids)
     );
-    SELECT p.* INTO result FROM pix_internal.projections p WHERE p.model_name = model.model_name;
+    SELECT p.model_name, p.components, p.mean, p.axes, p.explained_variance, p.explained_variance_ratio, p.items, p.fitted_at
+    INTO result FROM pix_internal.projections p WHERE p.model_name = model.model_name;
     RETURN result;
 END
 $$;
@@ -79,13 +73,19 @@ COMMENT ON FUNCTION pix.fit_pca IS
 'Finds the principal components of a model''s features, by scikit-learn, on 10,000 items at random where there are more. Maps
 of everything and indexes by Euclidean distance use them, if they have as many as these need; and pix.principal_components.
 Arguments: model_name (NULL: the default model); components, how many.
-Result: the row of pix_internal.projections: mean and axes as feature vectors (pix.to_array reads them), explained_variance
-and explained_variance_ratio, an element for each component.
-Errors: PX020 unknown model, PX030 vectors that cannot be compared, PX060 a call inside a larger query on segments, PX061 a
-standby or a read-only transaction, PX095 a model without features, PX106 more components than items or dimensions, PX112
+Result: model_name, components, mean and axes as feature vectors (pix.to_array reads them), explained_variance and
+explained_variance_ratio, an element for each component, items that it was fitted on, fitted_at. pix.projections lists them.
+Errors: PX003 an argument that cannot be used, PX020 unknown model, PX030 vectors that cannot be compared, PX060 a call inside
+a larger query on segments, PX061 a standby or a read-only transaction, PX095 a model without features, PX112
 features that are all the same.
 Runs: coordinator.
 Example: SELECT components, explained_variance_ratio[1] FROM pix.fit_pca(''mini_inception'', 20);';
+
+CREATE OR REPLACE VIEW pix.projections AS
+SELECT p.model_name, p.components, p.explained_variance, p.explained_variance_ratio, p.items,
+    p.model_checksum IS NOT DISTINCT FROM m.checksum AS usable, p.fitted_at
+FROM pix_internal.projections p JOIN pix.models m ON m.model_name = p.model_name;
+COMMENT ON VIEW pix.projections IS 'Principal components that pix.fit_pca has found, of which models, and how much they explain.';
 
 CREATE OR REPLACE FUNCTION pix.principal_components(
     vector pix.feature_vector, model_name text DEFAULT NULL

@@ -57,7 +57,7 @@ DECLARE
     axes record;
 BEGIN
     -- t-SNE and UMAP look at 50 components.
-    SELECT p.mean, substr(p.axes, 1, 50 * 4 * model.dimensions) AS axes INTO axes
+    SELECT p.mean::bytea AS mean, substr(p.axes, 1, 50 * 4 * model.dimensions) AS axes INTO axes
     FROM pix_internal.projections p JOIN pix_internal.packs k ON k.model_name = p.model_name
     WHERE map_components.clustering IS NULL AND p.model_name = model.model_name
         AND p.model_checksum IS NOT DISTINCT FROM model.checksum
@@ -66,9 +66,7 @@ BEGIN
         drawn := pix_internal.sample_features(model.model_name, clustering, leaves, 10000, seed);
         axes := pix_internal.fit_projection(drawn.vectors, cardinality(drawn.item_ids), NULL, 50, seed);
     END IF;
-    IF to_regclass('pg_temp.pix_places') IS NOT NULL THEN
-        DROP TABLE pg_temp.pix_places;
-    END IF;
+    PERFORM pix_internal.drop_temporary('pix_places');
     EXECUTE
         'CREATE TEMP TABLE pix_places ON COMMIT DROP AS
         SELECT g.block, g.item_ids, pix_internal.project_vectors(g.vectors, cardinality(g.item_ids), NULL, $4, $5) AS places

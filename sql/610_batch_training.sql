@@ -160,13 +160,10 @@ END
 $$;
 
 -- Trains the models of users from one name to another, by the owner's rights.
--- As in pix_internal.embed_chunk, CREATE TABLE AS is what is planned in parallel.
 CREATE OR REPLACE FUNCTION pix_internal.train_chunk(
     low text, high text, users text[], model_name text, algorithm text, parameters jsonb
 ) RETURNS bigint
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_indexscan = off
-SET enable_bitmapscan = off SET enable_nestloop = off SET min_parallel_table_scan_size = 0 SET parallel_setup_cost = 0
-SET parallel_tuple_cost = 0 SET jit = off AS $$
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     model pix.models := pix.find_model(model_name);
     pack pix_internal.packs := pix_internal.find_pack(model);
@@ -176,12 +173,8 @@ BEGIN
     SELECT jsonb_object_agg(g.key, pix_internal.check_algorithm(g.key, (g.value::jsonb - 'loss')::text, model.dimensions)) INTO given
     FROM jsonb_each_text(parameters) g;
     PERFORM pix_internal.use_planner();
-    PERFORM set_config(
-        'max_parallel_workers_per_gather', CASE WHEN pix_internal.is_distributed() THEN 0 ELSE pix_internal.cores() - 1 END::text, true
-    );
-    IF to_regclass('pg_temp.pix_trained') IS NOT NULL THEN
-        DROP TABLE pg_temp.pix_trained;
-    END IF;
+    PERFORM pix_internal.use_workers();
+    PERFORM pix_internal.drop_temporary('pix_trained');
     IF pix_internal.is_distributed() THEN
         EXECUTE
             'CREATE TEMP TABLE pix_trained ON COMMIT DROP AS

@@ -40,12 +40,9 @@ END
 $$;
 
 -- Does the next tasks of a run.
--- As in pix_internal.embed_chunk, CREATE TABLE AS is what is planned in parallel.
 CREATE OR REPLACE FUNCTION pix_internal.compare_algorithms_of_chunk(run text, last_place bigint)
 RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_indexscan = off
-SET enable_bitmapscan = off SET enable_nestloop = off SET min_parallel_table_scan_size = 0 SET parallel_setup_cost = 0
-SET parallel_tuple_cost = 0 SET jit = off AS $$
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     known pix.algorithm_selections;
     model pix.models;
@@ -64,12 +61,8 @@ BEGIN
     seed := (asked ->> 'seed')::integer;
     PERFORM pix_internal.check_selection(algorithms, balances, asked ->> 'search');
     PERFORM pix_internal.use_planner();
-    PERFORM set_config(
-        'max_parallel_workers_per_gather', CASE WHEN pix_internal.is_distributed() THEN 0 ELSE pix_internal.cores() - 1 END::text, true
-    );
-    IF to_regclass('pg_temp.pix_compared') IS NOT NULL THEN
-        DROP TABLE pg_temp.pix_compared;
-    END IF;
+    PERFORM pix_internal.use_workers();
+    PERFORM pix_internal.drop_temporary('pix_compared');
     IF pix_internal.is_distributed() THEN
         EXECUTE
             'CREATE TEMP TABLE pix_compared ON COMMIT DROP AS

@@ -100,7 +100,7 @@ TO pix_app;
 GRANT EXECUTE ON ROUTINE
     pix_internal.alike_in_block, pix_internal.check_selection, pix_internal.compare_algorithms_of_chunk,
     pix_internal.compare_blocks, pix_internal.comparison_query, pix_internal.cores, pix_internal.count_voters,
-    pix_internal.embed_chunk, pix_internal.lock, pix_internal.merge_neighbors, pix_internal.nearest_in_block,
-    pix_internal.next_blocks, pix_internal.recommend_some, pix_internal.store_neighbors_of_blocks, pix_internal.train_chunk,
+    pix_internal.drop_temporary, pix_internal.embed_chunk, pix_internal.lock, pix_internal.merge_neighbors, pix_internal.nearest_in_block,
+    pix_internal.next_blocks, pix_internal.recommend_some, pix_internal.store_neighbors_of_blocks, pix_internal.train_chunk, pix_internal.use_workers,
     pix_internal.try_common_taste, pix_internal.try_lock
 TO pix_admin;

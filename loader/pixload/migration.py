@@ -18,7 +18,7 @@ from pixload.waiting import tell_who_is_in_the_way
 
 VERSION = metadata.version("pixelplum")
 
-FIRST_OF_ALL_FUNCTIONS = "980_coordinator.sql"
+FIRST_OF_ALL_FUNCTIONS = "980_settings.sql"
 """From here on, files are about all functions."""
 
 # Nobody else can take this lock without rights to write the table, as alembic makes it.

@@ -103,7 +103,12 @@ CREATE TYPE pix.item_filter AS (
     min_price double precision, max_price double precision, clustering text, cluster bigint
 );
 """
-SYNTHETIC_USERS = """
+NEW_TYPES = """
+CREATE TYPE pix.projection_summary AS (
+    model_name text, components integer, mean pix.feature_vector, axes pix.feature_vector,
+    explained_variance double precision[], explained_variance_ratio double precision[], items bigint,
+    fitted_at timestamptz
+);
 CREATE TYPE pix.synthetic_users AS (
     truth text, users bigint, liked_labels bigint, taste_groups bigint, flipped double precision
 );
@@ -143,7 +148,7 @@ def upgrade() -> None:
         op.execute(f"ALTER TABLE pix.{table} RENAME CONSTRAINT {old} TO {new}")
     op.execute("DROP TYPE pix.item_filter")
     op.execute(NEW_FILTER)
-    op.execute(SYNTHETIC_USERS)
+    op.execute(NEW_TYPES)
     op.execute("ALTER TABLE pix.algorithm_rules DROP CONSTRAINT user_model_policy_algorithm_known")
     op.execute(UNLIKELY_PRICES)
     op.execute("ALTER TABLE pix.user_models ALTER COLUMN votes_hash TYPE text USING votes_hash::text")
@@ -167,6 +172,7 @@ def downgrade() -> None:
         f"ALTER TABLE pix.algorithm_rules ADD CONSTRAINT user_model_policy_algorithm_known CHECK ({ALGORITHM_CHECK})"
     )
     op.execute("DROP TYPE pix.synthetic_users")
+    op.execute("DROP TYPE pix.projection_summary")
     op.execute("DROP TYPE pix.item_filter")
     op.execute(OLD_FILTER)
     for old, (table, new) in CONSTRAINTS.items():

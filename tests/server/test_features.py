@@ -228,7 +228,7 @@ def test_killed_server_loses_one_chunk_at_most(boots, until):
                         if watching.fetchone() == (1,):
                             break
                         watching.execute("SELECT pg_sleep(0.01)")
-                postmaster = psutil.Process(int((cluster.data / "postmaster.pid").read_text().split()[0]))
+                postmaster = psutil.Process(int((private_server.data / "postmaster.pid").read_text().split()[0]))
                 family = [postmaster, *postmaster.children()]
                 postmaster.kill()
                 psutil.wait_procs(family, timeout=30)

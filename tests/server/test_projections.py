@@ -41,7 +41,7 @@ def test_bad_input(catalogue):
     db.ask("SELECT pix.fit_pca('clouds', 2)")
     refuses(db, "PX030", "SELECT pix.principal_components('\\x00000000', 'clouds')", "1 dimensions")
     for components in ("0", "-1", "NULL", "49"):
-        refuses(db, "PX106", f"SELECT pix.fit_pca('clouds', {components})", components)
+        refuses(db, "PX003", f"SELECT pix.fit_pca('clouds', {components})", components)
     refuses(db, "PX020", "SELECT pix.fit_pca('nothing')", "'nothing'")
     refuses(db, "PX095", "SELECT pix.fit_pca('mini_inception')", "no up-to-date features")
     store(db, "same", np.ones((10, 4)))
