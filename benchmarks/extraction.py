@@ -16,8 +16,8 @@ from pathlib import Path
 import psycopg2
 
 from benchmarks.tools import CORES, compare, execute, inception, photographs, pix, seconds
-from pixelplum.core.networks import SPEC_KEY
-from pixelplum.core.pictures import Preprocessing, decode, to_tensor
+from pixelplum.core.networks.images import Preprocessing, decode, to_tensor
+from pixelplum.core.networks.onnx import SPEC_KEY
 from pixload.conversion.onnx_files import read_onnx
 from pixload.models import import_model
 

@@ -10,7 +10,7 @@ import psutil
 import psycopg2
 
 from benchmarks.tools import compare, execute, inception, photographs, pix, seconds
-from pixelplum.core.networks import Network
+from pixelplum.core.networks.onnx import Network
 from pixload.conversion.onnx_files import read_onnx
 from pixload.models import import_model
 

@@ -11,7 +11,7 @@ import psycopg2
 from benchmarks.classification import store
 from benchmarks.tools import CORES, execute, seconds
 from benchmarks.vectors import catalogue
-from pixelplum.core.neighbor_graph import merged, nearest_in_block
+from pixelplum.core.search.neighbor_graph import merged, nearest_in_block
 
 K = 10
 MODEL = "look"

@@ -14,7 +14,7 @@ from sklearn.linear_model import SGDClassifier
 from benchmarks.classification import store
 from benchmarks.tools import CORES, PHOTOGRAPHS, execute, pix, seconds
 from benchmarks.vectors import catalogue
-from pixelplum.core import learners, user_models
+from pixelplum.core.users import learners, models
 
 MODEL = "taste"
 ITEMS, USERS, VOTES, PAIRS = 100_000, 10_000, 40, 4
@@ -175,7 +175,7 @@ def agreement(bench, users: list[str]) -> None:
             "SELECT described, content FROM pix.user_models WHERE user_id = %s AND algorithm = 'sgd_log'",
             (user,),
         )
-        model = user_models.unpack(described, bytes(content))
+        model = models.unpack(described, bytes(content))
         scaled = learners.Scaling(model.center, model.scale)(votes.directions).astype(np.float64)
         peer = SGDClassifier(
             loss="log_loss", penalty="elasticnet", alpha=0.1, l1_ratio=0.85,
@@ -318,7 +318,7 @@ def aucs(
             (None if algorithm == "ladder" else algorithm,),
         )
         stored = {
-            user: user_models.unpack(described, bytes(content))
+            user: models.unpack(described, bytes(content))
             for user, described, content in execute(bench, "SELECT user_id, described, content FROM pix.user_models")
         }
         scores = []

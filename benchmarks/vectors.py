@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
 from benchmarks.tools import CORES, PHOTOGRAPHS, STATE
-from pixelplum.core.networks import Network
+from pixelplum.core.networks.onnx import Network
 from pixload.models import SHIPPED
 
 ITEMS, QUERIES, DIMENSIONS = 50_000, 500, 2048

@@ -15,8 +15,8 @@ import numpy as np
 from benchmarks.classification import store
 from benchmarks.tools import execute, seconds
 from benchmarks.vectors import catalogue
-from pixelplum.core import bandit
-from pixelplum.core.priors import pooled_priors
+from pixelplum.core.bandit import policies
+from pixelplum.core.bandit.priors import pooled_priors
 
 MODEL, CLUSTERING = "look", "bench"
 ITEMS, USERS, K, VOTES = 100_000, 10_000, 25, 40
@@ -157,7 +157,7 @@ def played(tastes: np.ndarray, alpha: np.ndarray, beta: np.ndarray, random) -> t
     likes, dislikes = np.zeros_like(tastes), np.zeros_like(tastes)
     users = np.arange(len(tastes))
     for _ in range(VOTES):
-        arms = bandit.pick("thompson", alpha + likes, beta + dislikes, random)
+        arms = policies.pick("thompson", alpha + likes, beta + dislikes, random)
         liked = random.random(len(users)) < tastes[users, arms]
         likes[users, arms] += liked
         dislikes[users, arms] += ~liked

@@ -21,7 +21,7 @@ from keras import layers
 
 sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in ("plpython", "loader")]
 
-from pixelplum.core.pictures import decode  # noqa: E402
+from pixelplum.core.networks.images import decode  # noqa: E402
 from pixload.conversion.converted import Wishes, save  # noqa: E402
 from pixload.conversion.keras_models import freeze_keras  # noqa: E402
 from pixload.conversion.onnx_files import append_head  # noqa: E402

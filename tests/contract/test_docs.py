@@ -207,7 +207,7 @@ def test_shipped_model_is_as_good_as_its_card(data):
     """10-nearest-neighbor accuracy on the held-out tenth, by the training script's own measure."""
     import numpy as np
 
-    from pixelplum.core.networks import Network
+    from pixelplum.core.networks.onnx import Network
     from pixload.models import SHIPPED
 
     spec = importlib.util.spec_from_file_location("train_mini_model", CHECKOUT / "tools" / "train_mini_model.py")

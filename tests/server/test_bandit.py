@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from pixelplum.core.bandit import POLICIES
+from pixelplum.core.bandit.policies import POLICIES
 from tests.conftest import shelves
 from tests.server.test_clusters import refuses
 from tests.server.test_features import fails_with

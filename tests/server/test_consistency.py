@@ -7,8 +7,8 @@ import numpy as np
 import psycopg2
 import pytest
 
-from pixelplum.core import learners
-from pixelplum.core.candidates import unit
+from pixelplum.core.users import learners
+from pixelplum.core.users.candidates import unit
 from tests.conftest import SOMEBODY_WAITS, Catalogue
 
 FAULTS = "SELECT * FROM pix.check_derived() WHERE NOT ok"

@@ -6,7 +6,7 @@ import numpy as np
 import psycopg2
 import pytest
 
-from pixelplum.core.vectors import from_bytes
+from pixelplum.core.search.vectors import from_bytes
 from tests.server.test_features import fails_with
 from tests.unit.graphs import keras_classifier
 from tests.unit.test_networks import tiny_onnx

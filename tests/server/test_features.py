@@ -13,8 +13,8 @@ import psutil
 import psycopg2
 import pytest
 
-from pixelplum.core.networks import Network
-from pixelplum.core.vectors import from_bytes
+from pixelplum.core.networks.onnx import Network
+from pixelplum.core.search.vectors import from_bytes
 from pixload.conversion.onnx_files import read_onnx
 from pixload.migration import migrate
 from pixload.models import SHIPPED, import_model

@@ -6,7 +6,7 @@ import io
 
 from PIL import Image
 
-from pixelplum.core.layers import Layers
+from pixelplum.core.networks.layers import Layers
 from pixload.models import SHIPPED
 from tests.server.test_features import fails_with
 

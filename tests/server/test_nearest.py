@@ -5,7 +5,7 @@ import psycopg2
 import pytest
 from sklearn.neighbors import NearestNeighbors
 
-from pixelplum.core.vectors import from_bytes, to_bytes
+from pixelplum.core.search.vectors import from_bytes, to_bytes
 
 
 def fails_with(db, sqlstate: str, sql: str, parameters=None) -> psycopg2.Error:

@@ -14,7 +14,8 @@ import numpy as np
 import psycopg2
 import pytest
 
-from pixelplum.core import indexes, learners
+from pixelplum.core.search import indexes
+from pixelplum.core.users import learners
 from tests.conftest import CHECKOUT, ROLES, Clone
 from tests.server.test_features import fails_with
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pixelplum.core.quantization import neighbor_overlap
-from pixelplum.core.vectors import from_bytes
+from pixelplum.core.networks.quantization import neighbor_overlap
+from pixelplum.core.search.vectors import from_bytes
 from tests.server.test_features import fails_with
 from tests.unit.graphs import torch_like_onnx
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from pixelplum.core import user_models
+from pixelplum.core.users import models
 from tests.conftest import VOTERS
 from tests.server.test_clusters import refuses
 from tests.server.test_interactions import vote
@@ -33,7 +33,7 @@ def expected(db, vectors: dict, algorithm: str = "logistic", only=None) -> list[
     names = sorted(name for name in vectors if name not in seen and (only is None or only(name)))
     matrix = np.stack([vectors[name] for name in names])
     directions = matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
-    scores = user_models.unpack(described, bytes(content)).scores(directions)
+    scores = models.unpack(described, bytes(content)).scores(directions)
     order = np.lexsort((np.arange(len(names)), -scores))[:10]
     return [(names[place], scores[place]) for place in order]
 
@@ -261,7 +261,7 @@ def test_next_item_shows_what_the_model_likes(voters):
     rows = voters.ask("SELECT item_id, cluster, score FROM pix.next_items('u0', 6, 'random', seed => 3)", role="adam")
     described, content = voters.ask("SELECT described, content FROM pix.user_models WHERE user_id = 'u0'")[0]
     assert voters.ask("SELECT likes + dislikes FROM pix.user_models WHERE user_id = 'u0'") == [(31,)]
-    model = user_models.unpack(json.loads(json.dumps(described)), bytes(content))
+    model = models.unpack(json.loads(json.dumps(described)), bytes(content))
     for item, _, score in rows:
         ((vector,),) = voters.ask("SELECT vector FROM pix.features WHERE item_id = %s", (item,))
         direction = np.frombuffer(bytes(vector), "<f4")

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from pixelplum.core import training
-from pixelplum.core.vectors import from_bytes
+from pixelplum.core.classifiers import training
+from pixelplum.core.search.vectors import from_bytes
 from tests.conftest import labels_of
 from tests.server.test_features import fails_with
 from tests.unit.test_networks import tiny_onnx

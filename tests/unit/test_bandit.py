@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from pixelplum.core import bandit
+from pixelplum.core.bandit import policies
 from pixelplum.errors import UnknownPolicy
 
 RANDOM = np.random.default_rng
@@ -14,7 +14,7 @@ RANDOM = np.random.default_rng
 def test_posterior_means_normalized():
     """The golden row of the talk's calculator."""
     alpha, beta = np.array([6, 1, 1, 3, 2.0]), np.array([2, 4, 3, 1, 1.0])
-    found, errors = bandit.probabilities("posterior_mean", alpha, beta, RANDOM(1))
+    found, errors = policies.probabilities("posterior_mean", alpha, beta, RANDOM(1))
     assert [round(share, 5) for share in found] == [0.28662, 0.07643, 0.09554, 0.28662, 0.25478]
     assert not errors.any()
 
@@ -31,7 +31,7 @@ def test_posterior_means_normalized():
 def test_regret_of_thompson_sampling(means, at_1000, at_10000):
     """It is that of independent measurements, within three standard errors of both together."""
     runs = 200
-    missed = bandit.regret("thompson", np.array(means), 10_000, runs, RANDOM(7))
+    missed = policies.regret("thompson", np.array(means), 10_000, runs, RANDOM(7))
     for step, (expected, error) in ((1_000, at_1000), (10_000, at_10000)):
         own = missed[step - 1]
         assert abs(own.mean() - expected) < 3 * math.hypot(error, own.std(ddof=1) / runs**0.5)
@@ -41,24 +41,24 @@ def test_regret_of_thompson_sampling(means, at_1000, at_10000):
 
 
 def test_posteriors_that_are_updated_late():
-    missed = bandit.regret("thompson", np.array([0.5] + [0.4] * 9), 10_000, 200, RANDOM(8), every=100)[-1]
+    missed = policies.regret("thompson", np.array([0.5] + [0.4] * 9), 10_000, 200, RANDOM(8), every=100)[-1]
     assert abs(missed.mean() - 173) < 3 * math.hypot(3, missed.std(ddof=1) / 200**0.5)
 
 
 def test_many_arms_and_few_votes_teach_little():
     means = np.array([0.5] + [0.2] * 24)
-    thompson, anything = (bandit.regret(name, means, 100, 1000, RANDOM(9))[-1] for name in ("thompson", "random"))
+    thompson, anything = (policies.regret(name, means, 100, 1000, RANDOM(9))[-1] for name in ("thompson", "random"))
     assert thompson.mean() == pytest.approx(27.4, abs=0.5)
     assert anything.mean() == pytest.approx(28.8, abs=0.3)
 
 
-@pytest.mark.parametrize("policy", bandit.POLICIES)
+@pytest.mark.parametrize("policy", policies.POLICIES)
 def test_probabilities_are_those_of_choices(policy):
     alpha, beta = np.array([3.0, 3, 1, 5]), np.array([2.0, 2, 1, 9])
-    shares, errors = bandit.probabilities(policy, alpha, beta, RANDOM(3))
+    shares, errors = policies.probabilities(policy, alpha, beta, RANDOM(3))
     assert shares.sum() == pytest.approx(1)
     runs = 40_000
-    chosen = bandit.pick(policy, np.tile(alpha, (runs, 1)), np.tile(beta, (runs, 1)), RANDOM(4))
+    chosen = policies.pick(policy, np.tile(alpha, (runs, 1)), np.tile(beta, (runs, 1)), RANDOM(4))
     counted = np.bincount(chosen, minlength=4) / runs
     assert np.abs(counted - shares).max() < 0.01 + 4 * errors.max()
     assert (errors > 0).any() == (policy == "thompson")
@@ -66,8 +66,8 @@ def test_probabilities_are_those_of_choices(policy):
 
 def test_errors_of_simulated_probabilities():
     alpha, beta = np.array([3.0, 3, 1, 5]), np.array([2.0, 2, 1, 9])
-    exact, _ = bandit.probabilities("thompson", alpha, beta, RANDOM(1), draws=1_000_000)
-    found = [bandit.probabilities("thompson", alpha, beta, RANDOM(seed)) for seed in range(200)]
+    exact, _ = policies.probabilities("thompson", alpha, beta, RANDOM(1), draws=1_000_000)
+    found = [policies.probabilities("thompson", alpha, beta, RANDOM(seed)) for seed in range(200)]
     deviations = np.std([shares for shares, _ in found], axis=0)
     assert deviations == pytest.approx(np.mean([errors for _, errors in found], axis=0), rel=0.2)
     assert np.mean([shares for shares, _ in found], axis=0) == pytest.approx(exact, abs=0.005)
@@ -76,7 +76,7 @@ def test_errors_of_simulated_probabilities():
 @pytest.mark.parametrize("scale", [0.003, 0.2, 1, 40])
 def test_winners_are_those_of_beta_distributions(scale):
     alpha, beta = scale * np.array([1.0, 2, 3, 0.5]), scale * np.array([2.0, 2, 1, 5])
-    found, errors = bandit.probabilities("thompson", alpha, beta, RANDOM(1), draws=200_000)
+    found, errors = policies.probabilities("thompson", alpha, beta, RANDOM(1), draws=200_000)
     drawn = RANDOM(2).beta(alpha, beta, size=(200_000, 4))
     best = drawn == drawn.max(axis=1, keepdims=True)
     expected = (best / best.sum(axis=1, keepdims=True)).mean(axis=0)
@@ -87,36 +87,36 @@ def test_winners_are_those_of_beta_distributions(scale):
 
 def test_what_each_policy_takes():
     alpha, beta = np.array([9.0, 1.0, 5.0]), np.array([1.0, 1.0, 5.0])
-    assert bandit.probabilities("greedy", alpha, beta, RANDOM())[0].tolist() == [1, 0, 0]
-    assert bandit.probabilities("epsilon_greedy", alpha, beta, RANDOM())[0] == pytest.approx(
+    assert policies.probabilities("greedy", alpha, beta, RANDOM())[0].tolist() == [1, 0, 0]
+    assert policies.probabilities("epsilon_greedy", alpha, beta, RANDOM())[0] == pytest.approx(
         [0.9 + 0.1 / 3] + [0.1 / 3] * 2
     )
-    assert bandit.probabilities("random", alpha, beta, RANDOM())[0] == pytest.approx([1 / 3] * 3)
+    assert policies.probabilities("random", alpha, beta, RANDOM())[0] == pytest.approx([1 / 3] * 3)
     # The second has a mean of .5, and two votes: √(2 ln 22 / 2) more.
-    assert bandit.values("ucb1", alpha, beta)[1] == pytest.approx(0.5 + math.sqrt(math.log(22)))
-    assert bandit.probabilities("ucb1", alpha, beta, RANDOM())[0].tolist() == [0, 1, 0]
-    ties = bandit.probabilities("greedy", np.ones(4), np.ones(4), RANDOM())[0]
+    assert policies.values("ucb1", alpha, beta)[1] == pytest.approx(0.5 + math.sqrt(math.log(22)))
+    assert policies.probabilities("ucb1", alpha, beta, RANDOM())[0].tolist() == [0, 1, 0]
+    ties = policies.probabilities("greedy", np.ones(4), np.ones(4), RANDOM())[0]
     assert ties.tolist() == [0.25] * 4
 
 
 def test_a_single_arm_and_very_many():
-    assert bandit.probabilities("thompson", np.ones(1), np.ones(1), RANDOM())[0].tolist() == [1]
-    shares, _ = bandit.probabilities("thompson", np.ones(10_000), np.ones(10_000), RANDOM(1))
+    assert policies.probabilities("thompson", np.ones(1), np.ones(1), RANDOM())[0].tolist() == [1]
+    shares, _ = policies.probabilities("thompson", np.ones(10_000), np.ones(10_000), RANDOM(1))
     assert shares.sum() == pytest.approx(1)
 
 
 def test_names_that_are_not_known():
     with pytest.raises(UnknownPolicy, match="thomson") as caught:
-        bandit.check_policy("thomson")
-    assert all(name in caught.value.hint for name in bandit.POLICIES)
+        policies.check_policy("thomson")
+    assert all(name in caught.value.hint for name in policies.POLICIES)
     with pytest.raises(UnknownPolicy):
-        bandit.pick("Greedy", np.ones((1, 2)), np.ones((1, 2)), RANDOM())
+        policies.pick("Greedy", np.ones((1, 2)), np.ones((1, 2)), RANDOM())
 
 
 class TestTree:
     """0 and 1 are leaves below 4; 2 and 3 below 5; 4 and 5 below 6."""
 
-    tree = bandit.Tree([4, 4, 5, 5, 6, 6, None])
+    tree = policies.Tree([4, 4, 5, 5, 6, 6, None])
 
     def test_sums(self):
         assert self.tree.sums(np.array([1.0, 2, 3, 4, 99, 99, 99])).tolist() == [1, 2, 3, 4, 3, 7, 10]

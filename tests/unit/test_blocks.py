@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pixelplum.core.blocks import Block, Names, mapped, norms, pack
+from pixelplum.core.search.blocks import Block, Names, mapped, norms, pack
 from pixelplum.errors import VectorError
 
 NAMES = ["a", "Ünïcode, with spaces", "b" * 2000, "日本"]

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from pixelplum.core import candidates
-from pixelplum.core.user_models import Linear, Nearest
+from pixelplum.core.users import candidates
+from pixelplum.core.users.models import Linear, Nearest
 
 
 @dataclass

@@ -10,8 +10,8 @@ from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, precisio
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from pixelplum.core import training
-from pixelplum.core.classifiers import SoftmaxLayer
+from pixelplum.core.classifiers import training
+from pixelplum.core.classifiers.final_layers import SoftmaxLayer
 from pixelplum.errors import VectorError
 
 

@@ -4,7 +4,7 @@ from scipy.cluster.hierarchy import ward
 from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
 
-from pixelplum.core import clusters, mixtures
+from pixelplum.core.clustering import clusters, mixtures
 from pixelplum.errors import VectorError
 
 

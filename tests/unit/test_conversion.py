@@ -10,7 +10,7 @@ import onnx
 import pytest
 from PIL import Image
 
-from pixelplum.core.networks import Network
+from pixelplum.core.networks.onnx import Network
 from pixload.conversion import frozen_graphs, keras_models, saved_models
 from pixload.conversion.converted import ConvertedModel, Head, Wishes, measure_head, save
 from pixload.conversion.onnx_files import append_head, read_onnx
@@ -235,7 +235,7 @@ class TestKeras:
         """The features are those of Keras, given what its own preprocess_input makes of the pixels."""
         import keras
 
-        from pixelplum.core.pictures import decode
+        from pixelplum.core.networks.images import decode
 
         application = keras_models.APPLICATIONS[name]
         converted = convert(keras_models.load_application(name, None, seed=7), Wishes())

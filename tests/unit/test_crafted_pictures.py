@@ -32,7 +32,7 @@ import json, re, sys, time
 from pathlib import Path
 import numpy as np
 from PIL import Image
-from pixelplum.core.pictures import decode
+from pixelplum.core.networks.images import decode
 from pixelplum.errors import PictureError
 
 def memory(name):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import ndcg_score, roc_auc_score
 
-from pixelplum.core import evaluation, recommendations
+from pixelplum.core.users import evaluation, recommendations
 
 DIRECTIONS = np.eye(6, dtype=np.float32)
 

@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from pixelplum.core.indexes import OF_METHOD, Design, build, open_index, read_parameters, update
-from pixelplum.core.nearest import Part, nearest
+from pixelplum.core.search.exact import Part, nearest
+from pixelplum.core.search.indexes import OF_METHOD, Design, build, open_index, read_parameters, update
 from pixelplum.errors import IndexBroken, IndexParameter
 
 DIMENSIONS = 32
@@ -114,8 +114,8 @@ FILL = """
 import resource, sys
 import numpy as np
 from pathlib import Path
-from pixelplum.core.indexes import Design, build
-from pixelplum.core.nearest import Part
+from pixelplum.core.search.indexes import Design, build
+from pixelplum.core.search.exact import Part
 
 vectors = np.random.default_rng(0).normal(size=(500, 32)).astype(np.float32)
 parts = [Part(vectors, np.linalg.norm(vectors, axis=1))]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.cluster import KMeans
 
-from pixelplum.core import kmeans
+from pixelplum.core.clustering import kmeans
 from pixelplum.errors import TooFewDistinct
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pixelplum.core.layers import Layers
-from pixelplum.core.networks import Network
+from pixelplum.core.networks.layers import Layers
+from pixelplum.core.networks.onnx import Network
 from pixelplum.errors import PictureError, UnknownLayer
 from pixload.conversion.converted import Wishes, save
 from pixload.conversion.onnx_files import read_onnx

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 
-from pixelplum.core import learners
-from pixelplum.core.learners import Votes
-from pixelplum.core.user_models import SteppedLinear
+from pixelplum.core.users import learners
+from pixelplum.core.users.learners import Votes
+from pixelplum.core.users.models import SteppedLinear
 from pixelplum.errors import TooFewVotes, UnknownAlgorithm, UnusableParameter
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pixelplum.core import maps, projections
+from pixelplum.core.clustering import maps, projections
 from pixelplum.errors import MapParameter, TooFewPoints
 
 

@@ -6,7 +6,7 @@ from math import log, sqrt
 import numpy as np
 import pytest
 
-from pixelplum.core.metadata_features import FIELDS, check, encode, fit
+from pixelplum.core.networks.metadata_features import FIELDS, check, encode, fit
 from pixelplum.errors import MetadataField, MetadataParameter, NoMetadata
 
 # log(1 + price) is log 10, log 20, log 40: mean log 20, deviation log 2 · √(2/3).

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from pixelplum.core import learners, model_selection
-from pixelplum.core.learners import Votes
+from pixelplum.core.users import algorithm_selection, learners
+from pixelplum.core.users.learners import Votes
 from pixelplum.errors import UnknownAlgorithm, UnusableParameter
 
 
@@ -23,10 +23,10 @@ def test_oversampling_before_the_split_deceives():
         votes = noise(seed)
         given, held_out = votes.take(np.arange(60)), votes.take(np.arange(60, 200))
         parameters = learners.check("svm", {"class_weight": None})
-        repeated = model_selection.oversample(given, np.random.default_rng(seed))
-        before.append(model_selection.cross_validate(repeated, "svm", parameters, "none", seed))
-        inside.append(model_selection.cross_validate(given, "svm", parameters, "oversample", seed))
-        model = model_selection.fit(repeated, "svm", parameters)
+        repeated = algorithm_selection.oversample(given, np.random.default_rng(seed))
+        before.append(algorithm_selection.cross_validate(repeated, "svm", parameters, "none", seed))
+        inside.append(algorithm_selection.cross_validate(given, "svm", parameters, "oversample", seed))
+        model = algorithm_selection.fit(repeated, "svm", parameters)
         tests.append(learners.auc(model.scores(held_out.directions), held_out.liked))
     assert np.mean(tests) == pytest.approx(0.5, abs=0.06)
     assert np.mean(before) > 0.9
@@ -35,7 +35,7 @@ def test_oversampling_before_the_split_deceives():
 
 def test_oversampled_votes_are_as_many_of_each():
     votes = noise(1, 50)
-    more = model_selection.oversample(votes, np.random.default_rng(1))
+    more = algorithm_selection.oversample(votes, np.random.default_rng(1))
     assert more.liked.sum() == (~more.liked).sum() == max(votes.liked.sum(), (~votes.liked).sum())
     assert {row.tobytes() for row in more.directions} == {row.tobytes() for row in votes.directions}
 
@@ -44,9 +44,9 @@ def test_what_is_compared():
     random = np.random.default_rng(2)
     votes = noise(2, 100, 0.4)
     votes = Votes(votes.directions, np.where(votes.directions[:, 0] + 0.05 * random.normal(size=100) > 0.1, 1.0, -1.0))
-    rows = model_selection.compare(votes, 40, ["logistic", "nearest"], list(model_selection.BALANCES), "grid", 3)
+    rows = algorithm_selection.compare(votes, 40, ["logistic", "nearest"], list(algorithm_selection.BALANCES), "grid", 3)
     assert [(row["algorithm"], row["balance"]) for row in rows] == [
-        (algorithm, balance) for algorithm in ("logistic", "nearest") for balance in model_selection.BALANCES
+        (algorithm, balance) for algorithm in ("logistic", "nearest") for balance in algorithm_selection.BALANCES
     ]
     assert rows[-1]["reason"] == "nearest has no class weights"
     for row in rows[:-1]:
@@ -55,22 +55,22 @@ def test_what_is_compared():
         assert row["likes"] == pytest.approx(40 * votes.liked.mean(), abs=1)
         assert row["fit_seconds"] > 0
     assert {row["parameters"]["class_weight"] for row in rows[:3]} == {None, "balanced"}
-    again = model_selection.compare(votes, 40, ["logistic"], ["none"], "grid", 3)
+    again = algorithm_selection.compare(votes, 40, ["logistic"], ["none"], "grid", 3)
     assert again[0]["test_auc"] == rows[0]["test_auc"]
-    assert model_selection.compare(votes, 40, ["logistic"], ["none"], "grid", 4)[0]["test_auc"] != rows[0]["test_auc"]
+    assert algorithm_selection.compare(votes, 40, ["logistic"], ["none"], "grid", 4)[0]["test_auc"] != rows[0]["test_auc"]
 
 
 def test_the_test_is_seen_by_nobody(monkeypatch):
     """Nothing is trained on a vote that is measured on."""
     votes, seen = noise(3, 80, 0.4), set()
-    fit = model_selection.fit
+    fit = algorithm_selection.fit
 
     def watched(given, algorithm, parameters):
         seen.update(row.tobytes() for row in given.directions)
         return fit(given, algorithm, parameters)
 
-    monkeypatch.setattr(model_selection, "fit", watched)
-    model_selection.compare(votes, 50, ["logistic"], ["oversample"], "grid", 1)
+    monkeypatch.setattr(algorithm_selection, "fit", watched)
+    algorithm_selection.compare(votes, 50, ["logistic"], ["oversample"], "grid", 1)
     assert len(seen) == 50
 
 
@@ -80,14 +80,14 @@ def test_the_test_is_seen_by_nobody(monkeypatch):
 ])  # fmt: skip
 def test_lopsided_votes_are_told_of(values, size, said):
     items = noise(4, len(values)).directions
-    (row,) = model_selection.compare(Votes(items, np.array(values)), size, ["logistic"], ["none"], "grid", 1)
+    (row,) = algorithm_selection.compare(Votes(items, np.array(values)), size, ["logistic"], ["none"], "grid", 1)
     assert said in row["reason"]
 
 
 def test_random_search_tries_some_of_the_grid():
     random = np.random.default_rng(1)
-    grid = model_selection.candidates("svm", "none", "grid", random)
-    some = model_selection.candidates("svm", "none", "random", random)
+    grid = algorithm_selection.candidates("svm", "none", "grid", random)
+    some = algorithm_selection.candidates("svm", "none", "random", random)
     assert len(grid) == 6
     assert len(some) == 3
     assert all(tried in grid for tried in some)
@@ -100,4 +100,4 @@ def test_random_search_tries_some_of_the_grid():
 ])  # fmt: skip
 def test_what_cannot_be_compared(arguments, error):
     with pytest.raises(error):
-        model_selection.check(*arguments)
+        algorithm_selection.check(*arguments)

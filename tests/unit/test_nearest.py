@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.neighbors import NearestNeighbors
 
-from pixelplum.core.nearest import Part, nearest, rank
-from pixelplum.core.vectors import distances
+from pixelplum.core.search.exact import Part, nearest, rank
+from pixelplum.core.search.vectors import distances
 
 METRICS = ["cosine", "euclidean", "dot"]
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from pixelplum.core.neighbor_graph import alike_in_block, merged, nearest_in_block
-from pixelplum.core.vectors import distances
+from pixelplum.core.search.neighbor_graph import alike_in_block, merged, nearest_in_block
+from pixelplum.core.search.vectors import distances
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean", "dot"])

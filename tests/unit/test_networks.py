@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from pixelplum.core.networks import SPEC_KEY, Network
+from pixelplum.core.networks.onnx import SPEC_KEY, Network
 from pixelplum.errors import ModelBroken, ModelOutput, PictureError
 from pixload.models import SHIPPED
 
@@ -75,7 +75,7 @@ def test_shipped_network_is_small():
 
 
 def test_features_are_what_the_graph_computes(tmp_path, boots):
-    from pixelplum.core.pictures import decode
+    from pixelplum.core.networks.images import decode
 
     content = next((boots / "pictures").iterdir()).read_bytes()
     network = Network(tiny_onnx(tmp_path / "tiny.onnx", [1, 2], value=2.0))

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pixelplum.core import bandit, off_policy
+from pixelplum.core.bandit import off_policy, policies
 
 ARMS, USERS, VOTES, RUNS = 5, 60, 10, 200
 
@@ -18,9 +18,9 @@ def logged(policy: str, target: str, random: np.random.Generator):
         tastes = np.array([0.8, 0.5, 0.2, 0.2, 0.2]) if user % 2 else np.array([0.1, 0.3, 0.3, 0.6, 0.2])
         alpha, beta = np.ones(ARMS), np.ones(ARMS)
         for _ in range(VOTES):
-            shares, _ = bandit.probabilities(policy, alpha, beta, random)
+            shares, _ = policies.probabilities(policy, alpha, beta, random)
             arm = int(random.choice(ARMS, p=shares))
-            truth.append(bandit.probabilities(target, alpha, beta, random)[0] @ tastes)
+            truth.append(policies.probabilities(target, alpha, beta, random)[0] @ tastes)
             value = 1 if random.random() < tastes[arm] else -1
             for name, entry in zip(columns, (user, arm, value, shares[arm]), strict=True):
                 columns[name].append(entry)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pixelplum.core.pictures import Preprocessing, decode, to_tensor
+from pixelplum.core.networks.images import Preprocessing, decode, to_tensor
 from pixelplum.errors import PictureError, PictureTooLarge
 
 RED = (200, 30, 40)
@@ -125,7 +125,7 @@ def test_large_picture_of_any_mode_takes_little_more_than_its_pixels(mode):
     code = f"""
 import io, resource
 from PIL import Image
-from pixelplum.core.pictures import decode
+from pixelplum.core.networks.images import decode
 file = io.BytesIO()
 Image.new({mode!r}, (5000, 5000)).save(file, "TIFF" if {mode!r} == "I" else "PNG")
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pixelplum.core import priors
+from pixelplum.core.bandit import priors
 
 
 def drawn(alpha: float, beta: float, users: int, seed: int):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pixelplum.core.networks import Network
-from pixelplum.core.quantization import measure, neighbor_overlap, quantize
+from pixelplum.core.networks.onnx import Network
+from pixelplum.core.networks.quantization import measure, neighbor_overlap, quantize
 from pixelplum.errors import ModelBroken
 from pixload.models import SHIPPED
 

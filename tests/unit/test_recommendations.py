@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from pixelplum.core import recommendations
-from pixelplum.core.user_models import Centroid, Forest, Kernel, Linear, Nearest
+from pixelplum.core.users import recommendations
+from pixelplum.core.users.models import Centroid, Forest, Kernel, Linear, Nearest
 
 
 @dataclass

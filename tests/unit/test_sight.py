@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from pixelplum.core.networks import Network
-from pixelplum.core.sight import check_sight
+from pixelplum.core.networks.onnx import Network
+from pixelplum.core.networks.sight import check_sight
 from pixelplum.errors import ModelBlind
 from pixload.models import SHIPPED
 from tests.unit.test_networks import tiny_onnx

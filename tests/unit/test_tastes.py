@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from pixelplum.core import learners, tastes
-from pixelplum.core.user_models import sigmoid
+from pixelplum.core.users import common_taste, learners
+from pixelplum.core.users.models import sigmoid
 
 RANDOM = np.random.default_rng(4)
 ITEMS = RANDOM.normal(size=(800, 24)).astype(np.float32)
 ITEMS /= np.linalg.norm(ITEMS, axis=1, keepdims=True)
-BASIS = tastes.basis(ITEMS, 16, 7)
+BASIS = common_taste.basis(ITEMS, 16, 7)
 
 
 HALVES = np.arange(100) % 2
@@ -18,11 +18,11 @@ HALVES = np.arange(100) % 2
 
 def linear(weights: np.ndarray):
     nothing = np.empty(0)
-    return tastes.Taste(*BASIS, nothing, nothing, nothing, nothing).linear(weights)
+    return common_taste.Taste(*BASIS, nothing, nothing, nothing, nothing).linear(weights)
 
 
 def test_coordinates_have_a_mean_square_of_one():
-    coordinates = tastes.basis(ITEMS, 24, 7).coordinates(ITEMS)
+    coordinates = common_taste.basis(ITEMS, 24, 7).coordinates(ITEMS)
     assert coordinates[:, :-1].mean(axis=0) == pytest.approx(np.zeros(24), abs=1e-5)
     assert np.square(coordinates[:, :-1]).sum(axis=1).mean() == pytest.approx(1, abs=1e-4)
     assert np.all(coordinates[:, -1] == 1)
@@ -33,7 +33,7 @@ def test_a_flat_prior_is_a_ridge():
     coordinates = BASIS.coordinates(ITEMS[:50])
     liked = RANDOM.random(50) < sigmoid(3 * coordinates[:, 0])
     strengths = RANDOM.uniform(0.2, 1, 50)
-    found = tastes.posterior(coordinates, liked, strengths, np.zeros(17), 2 * np.eye(17))
+    found = common_taste.posterior(coordinates, liked, strengths, np.zeros(17), 2 * np.eye(17))
     theirs = LogisticRegression(C=2, fit_intercept=False, tol=1e-10, max_iter=5000)
     theirs.fit(coordinates, liked, sample_weight=strengths)
     assert found.mean == pytest.approx(theirs.coef_[0], abs=1e-3)
@@ -45,7 +45,7 @@ def test_a_flat_prior_is_a_ridge():
 
 
 def test_no_votes_leave_the_prior():
-    told = tastes.posterior(np.empty((0, 17)), np.empty(0, bool), np.empty(0), np.ones(17), np.eye(17))
+    told = common_taste.posterior(np.empty((0, 17)), np.empty(0, bool), np.empty(0), np.ones(17), np.eye(17))
     assert told.mean.tolist() == [1] * 17
     assert told.covariance.tolist() == np.eye(17).tolist()
 
@@ -53,9 +53,9 @@ def test_no_votes_leave_the_prior():
 def test_votes_that_contradict_each_other_are_weighed():
     coordinates = np.repeat(BASIS.coordinates(ITEMS[:1]), 400, axis=0)
     liked = np.arange(400) < 200
-    told = tastes.posterior(coordinates, liked, np.ones(400), np.zeros(17), 1e6 * np.eye(17))
+    told = common_taste.posterior(coordinates, liked, np.ones(400), np.zeros(17), 1e6 * np.eye(17))
     assert coordinates[0] @ told.mean == pytest.approx(0, abs=1e-2)
-    same = tastes.posterior(coordinates, liked | True, np.ones(400), np.zeros(17), 1e6 * np.eye(17))
+    same = common_taste.posterior(coordinates, liked | True, np.ones(400), np.zeros(17), 1e6 * np.eye(17))
     assert np.isfinite(same.mean).all()
 
 
@@ -76,21 +76,21 @@ def users(number: int, votes: int, kinds: int, seed: int) -> tuple[list, list]:
 @pytest.mark.parametrize("votes", [3, 10, 40])
 def test_shared_tastes_are_learned_sooner(votes):
     given, truths = users(60, votes, 3, 5)
-    taste = tastes.learn(
+    taste = common_taste.learn(
         BASIS, [(BASIS.coordinates(ITEMS[own]), liked, np.ones(votes)) for own, liked in given], HALVES[: len(given)]
     )
     shared, alone = [], []
     for (own, liked), truth in zip(given, truths, strict=True):
         told = learners.Votes(ITEMS[own], np.where(liked, 1.0, -1.0))
         shared.append(learners.auc(learners.train("hierarchical", told, {}, taste).model.scores(ITEMS), truth))
-        flat = tastes.posterior(BASIS.coordinates(ITEMS[own]), liked, np.ones(votes), np.zeros(17), 2 * np.eye(17))
+        flat = common_taste.posterior(BASIS.coordinates(ITEMS[own]), liked, np.ones(votes), np.zeros(17), 2 * np.eye(17))
         alone.append(learners.auc(linear(flat.mean).scores(ITEMS), truth))
     assert np.mean(shared) > np.mean(alone) + 0.03
 
 
 def test_of_a_user_without_votes_the_mean_is_expected():
     given, truths = users(40, 20, 1, 6)
-    taste = tastes.learn(
+    taste = common_taste.learn(
         BASIS, [(BASIS.coordinates(ITEMS[own]), liked, np.ones(20)) for own, liked in given], HALVES[: len(given)]
     )
     assert learners.auc(taste.pooled().scores(ITEMS), truths[0]) > 0.9
@@ -100,7 +100,7 @@ def test_of_a_user_without_votes_the_mean_is_expected():
 def test_the_same_votes_teach_the_same():
     given, _ = users(10, 8, 2, 7)
     votes = [(BASIS.coordinates(ITEMS[own]), liked, np.ones(8)) for own, liked in given]
-    first, second = (tastes.learn(BASIS, votes, HALVES[:10]) for _ in range(2))
+    first, second = (common_taste.learn(BASIS, votes, HALVES[:10]) for _ in range(2))
     assert np.array_equal(first.covariance, second.covariance)
 
 
@@ -115,7 +115,7 @@ def test_votes_at_random_are_not_foretold(number, votes):
             for _ in range(number)
         ]
         users = [(BASIS.coordinates(items), values > 0, np.abs(values)) for items, values in given]
-        taste = tastes.learn(BASIS, users, HALVES[:number])
+        taste = common_taste.learn(BASIS, users, HALVES[:number])
         for user, (items, values) in enumerate(given):
             trained = learners.train("hierarchical", learners.Votes(items, values), {}, taste, user % 2)
             aucs.append(trained.auc)

@@ -22,7 +22,7 @@ import os, sys
 from pathlib import Path
 import pixelplum.server  # as in the server, numpy starts no threads
 import numpy as np
-from pixelplum.core.tensorflow_networks import TensorFlowNetwork
+from pixelplum.core.networks.tensorflow import TensorFlowNetwork
 folder, picture = map(Path, sys.argv[1:])
 def load(**limits):
     return TensorFlowNetwork(folder / "network.pb", **limits)
@@ -63,7 +63,7 @@ def run(folder, boots):
 def test_same_features_as_onnx_runtime(run):
     run(
         """
-from pixelplum.core.networks import Network
+from pixelplum.core.networks.onnx import Network
 content = picture.read_bytes()
 expected = Network(folder / "network.onnx")
 network = load()

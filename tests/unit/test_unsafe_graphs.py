@@ -6,8 +6,8 @@ import numpy as np
 import onnx
 import pytest
 
-from pixelplum.core.networks import Network
-from pixelplum.core.tensorflow_networks import TensorFlowNetwork
+from pixelplum.core.networks.onnx import Network
+from pixelplum.core.networks.tensorflow import TensorFlowNetwork
 from pixelplum.errors import ModelBroken, ModelUnsafe
 from pixelplum.untrusted import onnx_files, tensorflow_graphs
 from pixload.conversion import frozen_graphs, keras_models, saved_models

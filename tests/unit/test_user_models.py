@@ -7,7 +7,7 @@ import pytest
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.naive_bayes import BernoulliNB
 
-from pixelplum.core import learners, user_models
+from pixelplum.core.users import learners, models
 from pixelplum.errors import UserModelBroken
 
 RANDOM = np.random.default_rng(2)
@@ -17,18 +17,18 @@ LIKED = ITEMS[:40] @ RANDOM.normal(size=12) > 0.1
 VOTES = learners.Votes(ITEMS[:40], np.where(LIKED, 1.0, -1.0))
 
 
-def trained(algorithm: str) -> user_models.Model:
+def trained(algorithm: str) -> models.Model:
     return learners.train(algorithm, VOTES, learners.check(algorithm, {})).model
 
 
 @pytest.mark.parametrize("algorithm", [*learners.ALGORITHMS, "ensemble"])
 def test_packed_and_unpacked(algorithm):
     model = trained(algorithm)
-    described, content = user_models.pack(model)
-    again = user_models.unpack(json.loads(user_models.dumps(described)), content)
+    described, content = models.pack(model)
+    again = models.unpack(json.loads(models.dumps(described)), content)
     assert np.array_equal(again.scores(ITEMS), model.scores(ITEMS))
     lengths = RANDOM.uniform(0.5, 9, (len(ITEMS), 1)).astype(np.float32)
-    scored = user_models.scorer(again)(ITEMS * lengths, lengths[:, 0])
+    scored = models.scorer(again)(ITEMS * lengths, lengths[:, 0])
     differing = np.abs(scored - model.scores(ITEMS)) > 1e-4  # a threshold may fall between roundings
     assert differing.sum() <= (3 if algorithm in ("naive_bayes", "random_forest", "xgboost", "ensemble") else 0)
 
@@ -42,24 +42,24 @@ def test_packed_and_unpacked(algorithm):
 ])  # fmt: skip
 def test_damaged_models_are_refused(spoil):
     with pytest.raises(UserModelBroken):
-        user_models.unpack(*spoil(*user_models.pack(trained("logistic"))))
+        models.unpack(*spoil(*models.pack(trained("logistic"))))
 
 
 def test_linear():
-    model = user_models.Linear(np.array([1, -2, 0], np.float32), 0.5)
+    model = models.Linear(np.array([1, -2, 0], np.float32), 0.5)
     assert model.scores(np.array([[1, 0, 0], [0, 1, 5]], np.float32)).tolist() == [1.5, -1.5]
-    dimensions, weights = user_models.selected(model)
+    dimensions, weights = models.selected(model)
     assert (dimensions.tolist(), weights.tolist()) == ([2, 1], [-2, 1])
-    assert not len(user_models.selected(trained("nearest"))[0])
+    assert not len(models.selected(trained("nearest"))[0])
 
 
 def test_nearest_by_hand():
     voted = np.array([[1, 0], [0, 1], [-1, 0]], np.float32)
-    model = user_models.Nearest(voted, np.array([1, 0.5, -2.0]))
+    model = models.Nearest(voted, np.array([1, 0.5, -2.0]))
     item = np.array([0.6, 0.8])
     expected = np.log((np.exp(8 * 0.6) + 0.5 * np.exp(8 * 0.8)) / 1.5) / 8 - -0.6
     assert model.scores(item[np.newaxis].astype(np.float32)) == pytest.approx([expected], abs=1e-6)
-    only = user_models.Nearest(voted[:1], np.array([1.0]))
+    only = models.Nearest(voted[:1], np.array([1.0]))
     assert only.scores(voted) == pytest.approx([1, 0, -1], abs=1e-6)
 
 
@@ -82,12 +82,12 @@ def test_trees_of_a_single_leaf():
 @pytest.mark.parametrize("children", [0, 9])
 def test_trees_that_lead_nowhere_are_refused(children):
     """One that led back would never end."""
-    described, content = user_models.pack(trained("random_forest"))
-    model = user_models.unpack(described, content)
+    described, content = models.pack(trained("random_forest"))
+    model = models.unpack(described, content)
     arrays = {name: getattr(model, name).copy() for name in ("left", "right")}
     arrays["left"][arrays["left"] >= 0] = children if children < 9 else len(arrays["left"])
     with pytest.raises((ValueError, UserModelBroken)):
-        user_models.Forest(
+        models.Forest(
             model.roots, arrays["left"], arrays["right"], model.features, model.thresholds, model.shares
         ).scores(ITEMS)
 
@@ -105,7 +105,7 @@ def test_boosted_trees_are_kept_in_their_own_format():
 
 
 def test_what_is_kept_is_known_by_its_content():
-    cache = user_models.Cache()
+    cache = models.Cache()
     for intercept in (0.0, 1.0, 0.0):
-        described, content = user_models.pack(user_models.Linear(np.ones(2, np.float32), intercept))
+        described, content = models.pack(models.Linear(np.ones(2, np.float32), intercept))
         assert cache.open(json.dumps(described), content).intercept == intercept

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import pairwise_distances
 
-from pixelplum.core import vectors
+from pixelplum.core.search import vectors
 from pixelplum.errors import UnknownMetric, VectorError, ZeroVector
 
 RANDOM = np.random.default_rng(7)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from pixelplum.core import bandit, candidates, vectors
+from pixelplum.core.bandit import policies
+from pixelplum.core.search import vectors
+from pixelplum.core.users import candidates
 from pixelplum.server.blocks import keep, kept
 from pixelplum.server.recommendations import opened
 
@@ -21,7 +23,7 @@ def choose_clusters(
     Parameters
     ----------
     policy : str
-        As for `bandit.probabilities`.
+        As for `policies.probabilities`.
     clusters : list of int
         Numbers of clusters, upper ones too where branches are chosen before leaves.
     parents : list of (int or None)
@@ -43,7 +45,7 @@ def choose_clusters(
         clusters, propensities, and their standard errors.
     """
     place_of = {cluster: place for place, cluster in enumerate(clusters)}
-    tree = bandit.Tree([None if parent is None else place_of[parent] for parent in parents])
+    tree = policies.Tree([None if parent is None else place_of[parent] for parent in parents])
     random = np.random.default_rng(seed)
     left = np.where(tree.is_leaf, np.array(free), 0)
     turns = np.zeros(len(left), int)
@@ -62,7 +64,7 @@ def choose_clusters(
 
 def check_policy(plpy, cache: dict, policy: str | None) -> None:
     """Refuse a policy that is not known."""
-    bandit.check_policy(policy)
+    policies.check_policy(policy)
 
 
 def keep_members(plpy, cache: dict, key: str, clusters: list[int], blocks: list[int], rows: list[int]) -> None:

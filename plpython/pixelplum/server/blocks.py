@@ -7,7 +7,7 @@ from collections import OrderedDict
 
 import numpy as np
 
-from pixelplum.core import blocks, nearest
+from pixelplum.core.search import blocks, exact
 from pixelplum.server import cache as files
 
 KEPT = 8
@@ -25,8 +25,8 @@ class Packed:
         self.starts[list(parts)] = [0, *self._ends[:-1]] if parts else []
 
     def search(self, queries: np.ndarray, count: int, metric: str) -> list[np.ndarray]:
-        """Find the nearest; see `nearest.nearest`."""
-        return nearest.nearest(self.blocks, queries, count, metric)
+        """Find the nearest; see `exact.nearest`."""
+        return exact.nearest(self.blocks, queries, count, metric)
 
     def vectors(self, places: list[tuple[int, int]]) -> np.ndarray:
         """Return the vectors at places: numbers of blocks, and rows in them from 1."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from pixelplum.core.classifiers import SoftmaxLayer
+from pixelplum.core.classifiers.final_layers import SoftmaxLayer
 
 LAYERS_KEPT = 16
 

@@ -10,9 +10,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from pixelplum.core import clusters, kmeans, mixtures
+from pixelplum.core.clustering import clusters, kmeans, mixtures
+from pixelplum.core.search.vectors import from_bytes, matrix
 from pixelplum.core.threads import CORES, share
-from pixelplum.core.vectors import from_bytes, matrix
 from pixelplum.errors import VectorError
 from pixelplum.server.blocks import Packed, kept
 from pixelplum.server.canceling import cancellable

@@ -16,7 +16,7 @@ import PIL
 
 import pixelplum
 from pixelplum import __version__, host
-from pixelplum.core.networks import LOADED_PER_STORED
+from pixelplum.core.networks.onnx import LOADED_PER_STORED
 from pixelplum.server import cache as files
 
 ROOM_WANTED = 1 << 30

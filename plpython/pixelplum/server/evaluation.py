@@ -6,8 +6,8 @@ import json
 
 import numpy as np
 
-from pixelplum.core import evaluation, learners, recommendations
-from pixelplum.core.candidates import unit
+from pixelplum.core.users import evaluation, learners, recommendations
+from pixelplum.core.users.candidates import unit
 from pixelplum.errors import TooFewVotes
 from pixelplum.server.blocks import Packed, kept
 from pixelplum.server.canceling import cancellable

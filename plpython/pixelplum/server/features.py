@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 
-from pixelplum.core import vectors
-from pixelplum.core.networks import LOADED_PER_STORED, Network
+from pixelplum.core.networks.onnx import LOADED_PER_STORED, Network
+from pixelplum.core.search import vectors
 from pixelplum.errors import EngineMissing, ModelBroken, ModelMissing, PictureError, SettingUnusable, shown
 from pixelplum.server import cache as files
 
@@ -110,7 +110,7 @@ def _load(path, engine: str, cache: dict) -> Network:
     if engine == "onnxruntime":
         return Network(path)
     if engine == "tensorflow":
-        from pixelplum.core.tensorflow_networks import TensorFlowNetwork
+        from pixelplum.core.networks.tensorflow import TensorFlowNetwork
 
         return TensorFlowNetwork(path, setting(cache, "tensorflow_threads"), setting(cache, "tensorflow_memory_mb"))
     raise EngineMissing(f"The engine {shown(engine)} is not known", hint="Use one of: onnxruntime, tensorflow.")

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pixelplum.core import indexes, vectors
-from pixelplum.core.blocks import Names, mapped
+from pixelplum.core.search import indexes, vectors
+from pixelplum.core.search.blocks import Names, mapped
 from pixelplum.errors import CacheUnusable, IndexBroken, IndexParameter
 from pixelplum.server import cache as files
 from pixelplum.server.blocks import Packed, keep, kept

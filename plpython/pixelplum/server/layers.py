@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pixelplum.core.layers import Layers
+from pixelplum.core.networks.layers import Layers
 from pixelplum.server import cache as files
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pixelplum.core import maps
+from pixelplum.core.clustering import maps
 from pixelplum.server.canceling import cancellable, in_thread
 from pixelplum.server.clusters import matrix_of
 from pixelplum.server.progress import teller

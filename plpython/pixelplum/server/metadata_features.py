@@ -6,8 +6,8 @@ import json
 
 import numpy as np
 
-from pixelplum.core import metadata_features
-from pixelplum.core.vectors import FLOAT32
+from pixelplum.core.networks import metadata_features
+from pixelplum.core.search.vectors import FLOAT32
 from pixelplum.server.canceling import cancellable
 
 

@@ -6,15 +6,16 @@ import json
 
 import numpy as np
 
-from pixelplum.core import learners, model_selection, vectors
-from pixelplum.core.candidates import unit
+from pixelplum.core.search import vectors
+from pixelplum.core.users import algorithm_selection, learners
+from pixelplum.core.users.candidates import unit
 from pixelplum.server.blocks import kept
 from pixelplum.server.canceling import cancellable
 
 
 def check_selection(plpy, cache: dict, algorithms: list[str], balances: list[str], search: str) -> None:
     """Refuse what cannot be compared."""
-    model_selection.check(algorithms, balances, search)
+    algorithm_selection.check(algorithms, balances, search)
 
 
 @cancellable
@@ -22,14 +23,14 @@ def compare_algorithms(
     plpy, cache: dict, blocks_key: str | None, blocks: list[int] | None, rows: list[int] | None, values: list[float],
     packed: bytes | None, size: int, algorithms: list[str], balances: list[str], search: str, seed: int,
 ) -> str | None:  # fmt: skip
-    """Compare algorithms; return what `model_selection.compare` does, as JSON; None if the blocks are not opened.
+    """Compare algorithms; return what `algorithm_selection.compare` does, as JSON; None if the blocks are not opened.
 
     Parameters
     ----------
     blocks_key, blocks, rows, values, packed
         A user's votes, as for `user_models.fit`.
     size, algorithms, balances, search, seed
-        As for `model_selection.compare`.
+        As for `algorithm_selection.compare`.
     """
     stored = kept(cache, blocks_key)
     if packed is None and stored is None:
@@ -39,4 +40,4 @@ def compare_algorithms(
     else:
         found = vectors.matrix(packed, len(packed) // 4 // len(values))
     votes = learners.Votes(unit(found), np.array(values))
-    return json.dumps(model_selection.compare(votes, size, algorithms, balances, search, seed))
+    return json.dumps(algorithm_selection.compare(votes, size, algorithms, balances, search, seed))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from pixelplum.core.sight import check_sight as check
+from pixelplum.core.networks.sight import check_sight as check
 from pixelplum.server import cache as files
 from pixelplum.server.features import network
 

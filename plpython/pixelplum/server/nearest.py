@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pixelplum.core import nearest, vectors
+from pixelplum.core.search import exact, vectors
 from pixelplum.server.blocks import kept
 
 MOST_AT_ONCE = 1_000_000
@@ -27,7 +27,7 @@ def find_candidates(
     count : int
         How many candidates are wanted for each.
     metric : str
-        As for `pixelplum.core.vectors.distances`.
+        As for `pixelplum.core.search.vectors.distances`.
 
     Returns
     -------
@@ -76,7 +76,7 @@ def rank_neighbors(
     k : int
         How many are wanted for each.
     metric : str
-        As for `pixelplum.core.vectors.distances`.
+        As for `pixelplum.core.search.vectors.distances`.
     is_all : bool
         Whether there are no further candidates.
 
@@ -100,6 +100,6 @@ def rank_neighbors(
             return None
         ranked = others[query]
         if own:
-            ranked = ranked + nearest.rank(matrix[query], own, stored.vectors([place_of[i] for i in own]), k, metric)
+            ranked = ranked + exact.rank(matrix[query], own, stored.vectors([place_of[i] for i in own]), k, metric)
         answer += [(name, place, item_id, distance) for place, (distance, item_id) in enumerate(sorted(ranked)[:k], 1)]
     return answer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pixelplum.core import neighbor_graph, vectors
+from pixelplum.core.search import neighbor_graph, vectors
 from pixelplum.core.threads import share
 from pixelplum.errors import TooManyPairs
 from pixelplum.server.blocks import Packed, kept
@@ -61,7 +61,7 @@ def merge_neighbors(
     k : int
         How many neighbors are wanted.
     metric : str
-        As for `pixelplum.core.vectors.distances`.
+        As for `pixelplum.core.search.vectors.distances`.
 
     Returns
     -------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pixelplum.core import bandit, off_policy
+from pixelplum.core.bandit import off_policy, policies
 from pixelplum.server.canceling import cancellable
 
 
@@ -35,7 +35,7 @@ def off_policy_values(
     list of tuple
         Rows of pix.policy_value, one for each estimator.
     """
-    bandit.check_policy(policy)
+    policies.check_policy(policy)
     random = np.random.default_rng(seed)
     is_event = np.array([propensity is not None for propensity in propensities])
     events = off_policy.replayed(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pixelplum.core import priors
+from pixelplum.core.bandit import priors
 from pixelplum.errors import OutOfRange
 from pixelplum.server.canceling import cancellable
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pixelplum.core import projections
-from pixelplum.core.clusters import looked_at
-from pixelplum.core.vectors import FLOAT32, from_bytes, matrix
+from pixelplum.core.clustering import projections
+from pixelplum.core.clustering.clusters import looked_at
+from pixelplum.core.search.vectors import FLOAT32, from_bytes, matrix
 from pixelplum.server.canceling import cancellable
 from pixelplum.server.clusters import matrix_of, places_of
 

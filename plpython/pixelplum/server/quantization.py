@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pixelplum.core import quantization
-from pixelplum.core.vectors import from_bytes
+from pixelplum.core.networks import quantization
+from pixelplum.core.search.vectors import from_bytes
 from pixelplum.server import cache as files
 from pixelplum.server.canceling import cancellable
 

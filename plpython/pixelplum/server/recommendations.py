@@ -6,14 +6,15 @@ import json
 
 import numpy as np
 
-from pixelplum.core import recommendations, user_models, vectors
-from pixelplum.core.candidates import best, unit
+from pixelplum.core.search import vectors
+from pixelplum.core.users import models, recommendations
+from pixelplum.core.users.candidates import best, unit
 from pixelplum.server.blocks import Packed, kept
 
 
-def opened(cache: dict, described: str, content: bytes) -> user_models.Model:
+def opened(cache: dict, described: str, content: bytes) -> models.Model:
     """Return a user's model, unpacked once."""
-    return cache.setdefault("user_model", user_models.Cache()).open(described, content)
+    return cache.setdefault("user_model", models.Cache()).open(described, content)
 
 
 def find_best_candidates(
@@ -151,7 +152,7 @@ def choose_items_of_users(
     stored = kept(cache, blocks_key)
     if stored is None:
         return None
-    models = [user_models.unpack(json.loads(own), content) for own, content in zip(described, contents, strict=True)]
+    models = [models.unpack(json.loads(own), content) for own, content in zip(described, contents, strict=True)]
     scores = recommendations.scores(stored.blocks, models)
     scores[np.array(seen_users, int) - 1, _positions(stored, seen_blocks, seen_rows)] = -np.inf
     liked = [([], [], []) for _ in models]
@@ -194,9 +195,9 @@ def explain_score(
 def model_of_medoids(plpy, cache: dict, centers: bytes, weights: list[float]) -> dict:
     """Return, packed, a model that likes what is near clusters by their weights; see `pix_internal.pooled_model`."""
     directions = unit(vectors.matrix(centers, len(centers) // 4 // len(weights)))
-    model = user_models.Linear((np.array(weights) @ directions).astype(np.float32), 0.0)
-    described, content = user_models.pack(model)
-    return {"described": user_models.dumps(described), "content": content}
+    model = models.Linear((np.array(weights) @ directions).astype(np.float32), 0.0)
+    described, content = models.pack(model)
+    return {"described": models.dumps(described), "content": content}
 
 
 def model_of_all_users(plpy, cache: dict, blocks_key: str) -> dict | None:
@@ -205,5 +206,5 @@ def model_of_all_users(plpy, cache: dict, blocks_key: str) -> dict | None:
     if stored is None:
         return None
     total = sum(unit(block.vectors).sum(axis=0, dtype=np.float64) for block in stored.blocks)
-    described, content = user_models.pack(user_models.Linear(unit(total.astype(np.float32)), 0.0))
-    return {"described": user_models.dumps(described), "content": content}
+    described, content = models.pack(models.Linear(unit(total.astype(np.float32)), 0.0))
+    return {"described": models.dumps(described), "content": content}

@@ -6,8 +6,8 @@ import json
 
 import numpy as np
 
-from pixelplum.core import training
-from pixelplum.core.vectors import from_bytes
+from pixelplum.core.classifiers import training
+from pixelplum.core.search.vectors import from_bytes
 from pixelplum.errors import TooFewItems, VectorError
 from pixelplum.server.canceling import cancellable
 
@@ -29,7 +29,7 @@ def fit_classifier(
     vectors : bytes
         The items' vectors, one after another.
     algorithm : str
-        See `pixelplum.core.training.fit`.
+        See `pixelplum.core.classifiers.training.fit`.
     balanced : bool
         Whether all classes weigh the same.
     folds : int

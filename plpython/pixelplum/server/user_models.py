@@ -7,8 +7,9 @@ import time
 
 import numpy as np
 
-from pixelplum.core import learners, tastes, user_models, vectors
-from pixelplum.core.candidates import unit
+from pixelplum.core.search import vectors
+from pixelplum.core.users import common_taste, learners, models
+from pixelplum.core.users.candidates import unit
 from pixelplum.errors import PixelplumError, Untrainable, UnusableParameter, VectorError
 from pixelplum.server.blocks import keep, kept
 from pixelplum.server.canceling import cancellable
@@ -26,7 +27,7 @@ NOTHING = dict.fromkeys(
 def check_algorithm(plpy, cache: dict, algorithm: str, parameters: str, dimensions: int) -> str:
     """Return an algorithm's parameters as JSON, with defaults where none are given; refuse what cannot be used."""
     given = read(parameters, UnusableParameter)
-    return user_models.dumps(learners.check(algorithm, given, dimensions))
+    return models.dumps(learners.check(algorithm, given, dimensions))
 
 
 def fit_user_model(
@@ -72,10 +73,10 @@ def fit_user_model(
                 raise VectorError("The features of an item that was voted on hold a number that is not finite")
         votes = learners.Votes(unit(found), np.array(values))
         trained = learners.train(algorithm, votes, json.loads(parameters), taste, half)
-        described, content = user_models.pack(trained.model)
+        described, content = models.pack(trained.model)
         how = trained.calibration
         return NOTHING | {
-            "described": user_models.dumps(described),
+            "described": models.dumps(described),
             "content": content,
             "slope": None if how is None else how.slope,
             "intercept": None if how is None else how.offset,
@@ -111,8 +112,8 @@ def update_user_model(
     if stored is None:
         return None
     votes = learners.Votes(unit(stored.vectors(list(zip(blocks, rows, strict=True)))), np.array(values))
-    changed, packed = user_models.pack(learners.update(user_models.unpack(json.loads(described), content), votes))
-    return {"described": user_models.dumps(changed), "content": packed}
+    changed, packed = models.pack(learners.update(models.unpack(json.loads(described), content), votes))
+    return {"described": models.dumps(changed), "content": packed}
 
 
 def can_update(plpy, cache: dict, algorithm: str) -> bool:
@@ -149,7 +150,7 @@ def fit_common_taste(
     if stored is None:
         return None
     sample = _sample(stored)
-    basis = tastes.basis(sample, tastes.COMPONENTS, learners.SEED)
+    basis = common_taste.basis(sample, common_taste.COMPONENTS, learners.SEED)
     starts = np.flatnonzero(np.diff(users, prepend=-1))
     ends = [*starts[1:], len(users)]
     given = []
@@ -157,8 +158,8 @@ def fit_common_taste(
         places = list(zip(blocks[start:end], rows[start:end], strict=True))
         strengths = np.array(values[start:end])
         given.append((basis.coordinates(unit(stored.vectors(places))), strengths > 0, np.abs(strengths)))
-    described, content = user_models.pack(tastes.learn(basis, given, np.array(halves)[starts]))
-    return {"described": user_models.dumps(described), "content": content}
+    described, content = models.pack(common_taste.learn(basis, given, np.array(halves)[starts]))
+    return {"described": models.dumps(described), "content": content}
 
 
 SAMPLE = 5000
@@ -178,16 +179,16 @@ def _sample(stored) -> np.ndarray:
 
 def keep_common_taste(plpy, cache: dict, key: str, described: str, content: bytes) -> None:
     """Keep the prior over tastes under a key."""
-    keep(cache, key, user_models.unpack(json.loads(described), content))
+    keep(cache, key, models.unpack(json.loads(described), content))
 
 
 def pooled_common_taste(plpy, cache: dict, described: str, content: bytes) -> dict:
     """Return, packed, the model of a user of whom nothing is known."""
-    changed, packed = user_models.pack(user_models.unpack(json.loads(described), content).pooled())
-    return {"described": user_models.dumps(changed), "content": packed}
+    changed, packed = models.pack(models.unpack(json.loads(described), content).pooled())
+    return {"described": models.dumps(changed), "content": packed}
 
 
 def selected_weights(plpy, cache: dict, described: str, content: bytes) -> dict:
     """Return the dimensions that a linear model gives a weight, and these."""
-    dimensions, weights = user_models.selected(user_models.unpack(json.loads(described), content))
+    dimensions, weights = models.selected(models.unpack(json.loads(described), content))
     return {"dimensions": dimensions.tolist(), "weights": weights.tolist()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pixelplum.core import vectors
+from pixelplum.core.search import vectors
 
 
 def to_array(plpy, cache: dict, vector: bytes) -> list[float]:

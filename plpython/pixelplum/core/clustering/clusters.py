@@ -12,7 +12,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 from sklearn.metrics import davies_bouldin_score, silhouette_score
 
-from pixelplum.core.vectors import FLOAT32
+from pixelplum.core.search.vectors import FLOAT32
 from pixelplum.errors import VectorError
 
 NAMES = ("centres", "weights", "numbers", "dimensions")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pixelplum.core.nearest import margins, proximities
+from pixelplum.core.search.exact import margins, proximities
 
 TINY = 1e-12
 AT_ONCE = 4000

@@ -8,8 +8,8 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import BayesianGaussianMixture
 
-from pixelplum.core.clusters import Design
-from pixelplum.core.vectors import FLOAT32
+from pixelplum.core.clustering.clusters import Design
+from pixelplum.core.search.vectors import FLOAT32
 
 MOST_ROUNDS = 300
 

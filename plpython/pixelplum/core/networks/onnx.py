@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from pixelplum.core.pictures import Preprocessing, decode, to_tensor
+from pixelplum.core.networks.images import Preprocessing, decode, to_tensor
 from pixelplum.errors import ModelBroken, ModelOutput
 from pixelplum.untrusted.onnx_files import check
 

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pixelplum.core.blocks import Block, Names, mapped
-from pixelplum.core.nearest import Part, nearest
+from pixelplum.core.search.blocks import Block, Names, mapped
+from pixelplum.core.search.exact import Part, nearest
+from pixelplum.core.search.vectors import FLOAT32
 from pixelplum.core.threads import CORES, signals_held
-from pixelplum.core.vectors import FLOAT32
 from pixelplum.errors import IndexBroken, IndexParameter, shown
 
 Progress = Callable[[float], None]

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pixelplum.core import tastes
-from pixelplum.core.user_models import (
+from pixelplum.core.users import common_taste
+from pixelplum.core.users.models import (
     Boosted,
     Calibration,
     Centroid,
@@ -507,7 +507,7 @@ def _check_value(name: str, value, dimensions: int | None) -> None:
             raise UnusableParameter(f"{name} is {value!r}", hint=f"Use a number from {low:g} to {high:g}.")
 
 
-def train(algorithm: str, votes: Votes, parameters: dict, taste: tastes.Taste | None = None, half: int = 0) -> Trained:
+def train(algorithm: str, votes: Votes, parameters: dict, taste: common_taste.Taste | None = None, half: int = 0) -> Trained:
     """Train a model of a user.
 
     Parameters
@@ -518,10 +518,10 @@ def train(algorithm: str, votes: Votes, parameters: dict, taste: tastes.Taste | 
         At least one.
     parameters : dict
         As `check` returns them.
-    taste : tastes.Taste, optional
+    taste : common_taste.Taste, optional
         What users have in common, for `hierarchical`.
     half : int
-        In which half of the users this one is, 0 or 1; see `tastes.Taste`.
+        In which half of the users this one is, 0 or 1; see `common_taste.Taste`.
 
     Returns
     -------
@@ -550,13 +550,13 @@ def train(algorithm: str, votes: Votes, parameters: dict, taste: tastes.Taste | 
     return Trained(model, None if left_out is None else calibrate(left_out, votes.liked), left_out, within)
 
 
-def _correct(votes: Votes, taste: tastes.Taste, half: int) -> Trained:
+def _correct(votes: Votes, taste: common_taste.Taste, half: int) -> Trained:
     """Shrink a user's taste towards what is expected of them."""
     coordinates = taste.coordinates(votes.directions)
     given = (coordinates, votes.liked, votes.strengths)
-    found = tastes.posterior(*given, taste.mean, taste.covariance)
+    found = common_taste.posterior(*given, taste.mean, taste.covariance)
     # What users have in common was learned from this one too: the other half of them has not seen these votes.
-    others = tastes.posterior(*given, taste.half_means[1 - half], taste.half_covariances[1 - half])
+    others = common_taste.posterior(*given, taste.half_means[1 - half], taste.half_covariances[1 - half])
     left_out, pairs = _without_each(others.spread, votes.strengths, others.scores, votes.liked)
     return Trained(taste.linear(found.mean), calibrate(left_out, votes.liked), left_out, pairs)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pixelplum.core.vectors import FLOAT32, from_bytes
+from pixelplum.core.search.vectors import FLOAT32, from_bytes
 from pixelplum.errors import VectorError
 
 NOT_FINITE = "The vector holds a number that is not finite, or too large"

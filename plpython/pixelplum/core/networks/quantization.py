@@ -17,7 +17,7 @@ import onnx
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from pixelplum.core.networks import SPEC_KEY, Network
+from pixelplum.core.networks.onnx import SPEC_KEY, Network
 from pixelplum.errors import ModelBroken, PictureError
 
 VNNI = ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp")

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pixelplum.core.nearest import Vectors
+from pixelplum.core.search.exact import Vectors
 from pixelplum.core.threads import share
-from pixelplum.core.user_models import Anchored, Centroid, Linear, Model, Nearest, scorer
+from pixelplum.core.users.models import Anchored, Centroid, Linear, Model, Nearest, scorer
 
 NEAREST_LIKES = 3
 ABOUT_AS_NEAR = 0.9

@@ -19,7 +19,7 @@ import numpy as np
 from scipy.linalg import cho_solve, solve_triangular
 from scipy.linalg.lapack import dpotrf
 
-from pixelplum.core.user_models import Linear, Model, sigmoid
+from pixelplum.core.users.models import Linear, Model, sigmoid
 
 COMPONENTS = 64
 VARIANCE = 2.0
@@ -171,7 +171,7 @@ def _cholesky(matrix: np.ndarray) -> np.ndarray:
 
 def basis(catalogue: np.ndarray, components: int, seed: int) -> Basis:
     """Return the mean direction, and principal components, scaled so that coordinates' mean square length is 1."""
-    from pixelplum.core.projections import principal_components  # imports scikit-learn
+    from pixelplum.core.clustering.projections import principal_components  # imports scikit-learn
 
     pca = principal_components(catalogue, components, seed)
     spread = float(np.square(catalogue - pca.mean_).sum(axis=1).mean()) ** 0.5

@@ -8,8 +8,8 @@ import time
 import numpy as np
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
-from pixelplum.core import learners
-from pixelplum.core.learners import Votes
+from pixelplum.core.users import learners
+from pixelplum.core.users.learners import Votes
 from pixelplum.errors import PixelplumError, UnknownAlgorithm, UnusableParameter, shown
 
 BALANCES = ("none", "oversample", "class_weight")

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pixelplum.core.nearest import Vectors
+from pixelplum.core.search.exact import Vectors
 from pixelplum.core.threads import share
-from pixelplum.core.user_models import Anchored, Linear, Model, scorer
+from pixelplum.core.users.models import Anchored, Linear, Model, scorer
 
 AWAY = 0.5
 """How much dislikes count, against likes."""

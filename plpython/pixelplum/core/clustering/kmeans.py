@@ -8,7 +8,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from sklearn.cluster import MiniBatchKMeans, kmeans_plusplus
 
-from pixelplum.core.vectors import FLOAT32
+from pixelplum.core.search.vectors import FLOAT32
 from pixelplum.errors import TooFewDistinct
 
 MOST_ROUNDS = 300

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from PIL import Image
 
-from pixelplum.core.networks import Network
+from pixelplum.core.networks.onnx import Network
 from pixelplum.errors import UnknownLayer
 
 POINTWISE = {"Identity", "Relu", "Clip", "Sigmoid", "HardSwish", "Mul", "Add", "QuantizeLinear", "DequantizeLinear"}

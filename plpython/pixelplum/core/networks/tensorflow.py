@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pixelplum.core.networks import Network
+from pixelplum.core.networks.onnx import Network
 from pixelplum.errors import EngineMissing, ModelBroken
 from pixelplum.untrusted.tensorflow_graphs import check
 

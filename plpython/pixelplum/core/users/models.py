@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from pixelplum.core.vectors import FLOAT32
+from pixelplum.core.search.vectors import FLOAT32
 from pixelplum.errors import UserModelBroken
 
 SHARPNESS = 8.0

@@ -7,8 +7,8 @@ import io
 import numpy as np
 from PIL import Image, ImageDraw
 
-from pixelplum.core.networks import Network
-from pixelplum.core.vectors import distances
+from pixelplum.core.networks.onnx import Network
+from pixelplum.core.search.vectors import distances
 from pixelplum.errors import ModelBlind
 
 DIFFERENT = 0.002

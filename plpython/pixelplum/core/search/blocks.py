@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pixelplum.core.vectors import FLOAT32, LARGEST_SQUARE
+from pixelplum.core.search.vectors import FLOAT32, LARGEST_SQUARE
 from pixelplum.errors import VectorError
 
 ENDS = np.dtype("<u4")

@@ -7,8 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
+from pixelplum.core.search.vectors import distances
 from pixelplum.core.threads import share
-from pixelplum.core.vectors import distances
 
 
 class Vectors(Protocol):

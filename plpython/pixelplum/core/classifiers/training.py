@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 
-from pixelplum.core.classifiers import softmax
+from pixelplum.core.classifiers.final_layers import softmax
 
 ALGORITHMS = ("softmax", "lda")
 PENALTIES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)

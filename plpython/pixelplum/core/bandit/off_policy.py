@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pixelplum.core import bandit
+from pixelplum.core.bandit import policies
 
 ESTIMATORS = ("replay", "ips", "snips", "dr")
 DRAWS = 100
@@ -124,7 +124,7 @@ def replayed(
     Parameters
     ----------
     policy : str
-        As for `bandit.probabilities`.
+        As for `policies.probabilities`.
     users, arms : numpy.ndarray
         int, shape (votes,), in the order of time: whose vote it is, and on which arm.
     values : numpy.ndarray
@@ -154,7 +154,7 @@ def replayed(
         if counts:
             open_arms = np.setdiff1d(np.arange(len(a)), gone) if gone else slice(None)
             shares = np.zeros(len(a))
-            shares[open_arms] = bandit.probabilities(policy, a[open_arms], b[open_arms], random, DRAWS)[0]
+            shares[open_arms] = policies.probabilities(policy, a[open_arms], b[open_arms], random, DRAWS)[0]
             means = a / (a + b)
             targets.append(shares[arm])
             predicted.append(means[arm])

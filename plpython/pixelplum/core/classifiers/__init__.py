@@ -1,0 +1,1 @@
+"""Final layers on stored features, and their training."""

@@ -1,0 +1,1 @@
+"""Clusters of items that look alike, principal components, and maps."""

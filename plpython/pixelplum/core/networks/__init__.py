@@ -1,0 +1,1 @@
+"""Images to vectors: decoding, engines, layers, quantization; and what is appended of metadata."""
