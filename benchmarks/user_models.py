@@ -14,7 +14,9 @@ from sklearn.linear_model import SGDClassifier
 from benchmarks.classification import store
 from benchmarks.tools import CORES, PHOTOGRAPHS, execute, pix, seconds
 from benchmarks.vectors import catalogue
-from pixelplum.core.users import learners, models
+from pixelplum.core.users import models
+from pixelplum.core.users.left_out import auc
+from pixelplum.core.users.votes import Scaling, Votes, weights_of
 
 MODEL = "taste"
 ITEMS, USERS, VOTES, PAIRS = 100_000, 10_000, 40, 4
@@ -169,19 +171,19 @@ def agreement(bench, users: list[str]) -> None:
         )
         values = np.array([value for _, value in rows])
         directions = np.stack([np.frombuffer(vector, "<f4") for vector, _ in rows])
-        votes = learners.Votes(directions / np.linalg.norm(directions, axis=1, keepdims=True), values)
+        votes = Votes(directions / np.linalg.norm(directions, axis=1, keepdims=True), values)
         ((described, content),) = execute(
             bench,
             "SELECT described, content FROM pix.user_models WHERE user_id = %s AND algorithm = 'sgd_log'",
             (user,),
         )
         model = models.unpack(described, bytes(content))
-        scaled = learners.Scaling(model.center, model.scale)(votes.directions).astype(np.float64)
+        scaled = Scaling(model.center, model.scale)(votes.directions).astype(np.float64)
         peer = SGDClassifier(
             loss="log_loss", penalty="elasticnet", alpha=0.1, l1_ratio=0.85,
             class_weight={0: model.dislike_weight, 1: model.like_weight}, random_state=7,
         ).fit(scaled, votes.liked.astype(int))  # fmt: skip
-        counts = learners.weights_of(votes, "opposite")
+        counts = weights_of(votes, "opposite")
 
         def objective(weights, intercept, scaled=scaled, votes=votes, counts=counts) -> float:
             losses = np.logaddexp(0, -np.where(votes.liked, 1, -1) * (scaled @ weights + intercept))
@@ -325,6 +327,6 @@ def aucs(
         for user, (truth, own) in enumerate(zip(truths, seen, strict=True)):
             model, rest = stored.get(f"taster {user}"), np.delete(np.arange(len(names)), own)
             # Who has one kind of votes alone has no model of most algorithms: chance.
-            scores.append(0.5 if model is None else learners.auc(model.scores(directions[rest]), truth[rest]))
+            scores.append(0.5 if model is None else auc(model.scores(directions[rest]), truth[rest]))
         found[algorithm] = float(np.mean(scores))
     return found

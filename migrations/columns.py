@@ -62,7 +62,7 @@ COLUMNS = {
     "max_votes": "NULL: any number.",
     "mean": "Mean fraction of likes.",
     "mean_price": "Of its items that have a price.",
-    "metric": "How vectors are compared: pix.metrics() lists the ways.",
+    "metric": "How vectors are compared: pix.algorithms('metric') lists the ways.",
     "min_dislikes": "NULL: any number.",
     "min_likes": "NULL: any number.",
     "model_checksum": "Of the model, when this was made.",

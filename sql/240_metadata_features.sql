@@ -17,23 +17,23 @@ $$;
 
 -- How metadata are encoded, learned from items.
 CREATE OR REPLACE FUNCTION pix_internal.fit_metadata(
-    items text[], fields text[], weight double precision, terms bigint, norms bytea, OUT design jsonb, OUT columns integer
+    items text[], fields text[], weight double precision, terms bigint, norms bytea, OUT fitted_state jsonb, OUT columns integer
 )
 LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE COST 100000 SET search_path = pg_catalog, pg_temp
 AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'metadata_features.fit_metadata', items, fields, weight, terms, norms)$$;
 
 -- What to append to the vectors of these items.
-CREATE OR REPLACE FUNCTION pix_internal.encode_metadata(items text[], design jsonb) RETURNS bytea[]
+CREATE OR REPLACE FUNCTION pix_internal.encode_metadata(items text[], fitted_state jsonb) RETURNS bytea[]
 LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE COST 100000 SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'metadata_features.encode_metadata', items, design)$$;
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'metadata_features.encode_metadata', items, fitted_state)$$;
 
 -- Makes the vectors that a model lacks, or that are out of date, from packed ones of another; tells how many.
 -- Vectors are joined where they are stored; only metadata travel. A vector is as of the later of its image's features and
 -- its metadata, and that is its extracted_at: where it differs, there is something new.
-CREATE OR REPLACE FUNCTION pix_internal.append_metadata(model pix.models, base_model text, design jsonb) RETURNS bigint
+CREATE OR REPLACE FUNCTION pix_internal.append_metadata(model pix.models, base_model text, fitted_state jsonb) RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $$
 DECLARE
-    at_once integer := greatest(1, least(20000, 67108864 / (4 * (design ->> 'columns')::integer)));
+    at_once integer := greatest(1, least(20000, 67108864 / (4 * (fitted_state ->> 'columns')::integer)));
     low text := '';
     chunk record;
     encoded bytea[];
@@ -61,7 +61,7 @@ BEGIN
             ORDER BY b.item_id LIMIT at_once
         ) c;
         EXIT WHEN chunk.item_ids IS NULL;
-        encoded := pix_internal.encode_metadata(chunk.metadata, design);
+        encoded := pix_internal.encode_metadata(chunk.metadata, fitted_state);
         INSERT INTO pix.features AS f (item_id, model_name, model_checksum, image_sha256, vector, extracted_at)
         SELECT b.item_id, model.model_name, model.checksum, b.image_sha256, b.vector || e.encoded, e.moment
         FROM unnest(chunk.item_ids, encoded, chunk.moments) e (item_id, encoded, moment)
@@ -130,21 +130,21 @@ BEGIN
 
     INSERT INTO pix.models AS m (model_name, checksum, dimensions, source) VALUES (
         fit_metadata.model_name,
-        encode(sha256(convert_to(concat_ws(' ', base.model_name, base.checksum, fitted.design), 'UTF8')), 'hex'),
+        encode(sha256(convert_to(concat_ws(' ', base.model_name, base.checksum, fitted.fitted_state), 'UTF8')), 'hex'),
         base.dimensions + fitted.columns,
         format('%s with %s', base.model_name, array_to_string(fields, ', '))
     )
     ON CONFLICT ON CONSTRAINT models_pkey DO UPDATE SET
         checksum = excluded.checksum, dimensions = excluded.dimensions, source = excluded.source, imported_at = now();
     SELECT m.* INTO model FROM pix.models m WHERE m.model_name = fit_metadata.model_name;
-    PERFORM pix_internal.append_metadata(model, base.model_name, fitted.design);
+    PERFORM pix_internal.append_metadata(model, base.model_name, fitted.fitted_state);
     SELECT count(*) INTO number FROM pix.features f WHERE f.model_name = model.model_name;
     DELETE FROM pix.metadata_models d WHERE d.model_name = model.model_name;
     INSERT INTO pix.metadata_models
-        (model_name, base_model, base_checksum, fields, weight, terms, dimensions, items, design)
+        (model_name, base_model, base_checksum, fields, weight, terms, dimensions, items, fitted_state)
     VALUES (
         model.model_name, base.model_name, base.checksum, fit_metadata.fields, fit_metadata.weight, fit_metadata.terms,
-        fitted.columns, number, fitted.design
+        fitted.columns, number, fitted.fitted_state
     );
     SELECT d.* INTO result FROM pix.metadata_models d WHERE d.model_name = model.model_name;
     RETURN result;
@@ -159,7 +159,7 @@ and words of the title: TF-IDF, of length 1 for each field; 0 where an item has 
 Arguments: model_name, of the new model; base_model (NULL: the default model); fields, of price, brand, categories, related,
 title; weight, of all metadata: 1 makes them as long as the base model''s vectors are (root mean square); terms, how many
 values of each field have a number, the most frequent, and those of one item only never.
-Result: the row of pix.metadata_models: dimensions, how many numbers were appended; items, that have vectors; design, what
+Result: the row of pix.metadata_models: dimensions, how many numbers were appended; items, that have vectors; fitted_state, what
 each number stands for, and which fields have none because no item has them.
 Errors: PX003 an argument that cannot be used, PX020 unknown model, PX024 a cache folder that cannot be used, PX030 vectors
 that cannot be compared, PX060 a call inside a larger query on segments, PX061 a standby or a read-only transaction, PX095 a
@@ -192,7 +192,7 @@ BEGIN
             HINT = format('Make it anew: SELECT pix.fit_metadata(%L, %L, …)', model.model_name, base.model_name);
     END IF;
     PERFORM pix.pack_features(base.model_name);
-    appended := pix_internal.append_metadata(model, base.model_name, known.design);
+    appended := pix_internal.append_metadata(model, base.model_name, known.fitted_state);
     SELECT count(*) INTO number FROM pix.features f WHERE f.model_name = model.model_name;
     UPDATE pix.metadata_models d SET items = number WHERE d.model_name = model.model_name;
     RETURN appended;

@@ -97,7 +97,7 @@ BEGIN
             SELECT coalesce(array_agg(n.name), '{}') FROM (
                 SELECT b.checksum || '.block' AS name FROM pix_internal.feature_blocks b
                 UNION ALL SELECT i.checksum || '.index' FROM pix.indexes i
-                UNION ALL SELECT i.state_checksum || '.design' FROM pix.indexes i
+                UNION ALL SELECT i.state_checksum || '.state' FROM pix.indexes i
             ) n
         )
     );

@@ -70,7 +70,7 @@ BEGIN
 END
 $$;
 
--- Maps the files of an index, to be searched under the checksum of its design; false if one was removed meanwhile.
+-- Maps the files of an index, to be searched under the checksum of its state; false if one was removed meanwhile.
 CREATE OR REPLACE FUNCTION pix_internal.open_index_files(checksum text, state_checksum text) RETURNS boolean
 LANGUAGE plpython3u STABLE STRICT PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
 AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'indexes.open_index_files', checksum, state_checksum)$$;
@@ -84,7 +84,7 @@ DECLARE
 BEGIN
     FOR attempt IN 1 .. 10 LOOP
         PERFORM pix_internal.restore_index_file(index.checksum, 'index');
-        PERFORM pix_internal.restore_index_file(index.state_checksum, 'design');
+        PERFORM pix_internal.restore_index_file(index.state_checksum, 'state');
         IF pix_internal.open_index_files(index.checksum, index.state_checksum) THEN
             RETURN;
         END IF;
@@ -109,11 +109,11 @@ AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'inde
 
 -- Writes an index that holds other items into the cache of this host.
 CREATE OR REPLACE FUNCTION pix_internal.rewrite_index(
-    title text, old_checksum text, old_design_checksum text, key text, kept text[], added text[],
+    title text, old_checksum text, old_state_checksum text, key text, kept text[], added text[],
     OUT checksum text, OUT state_checksum text, OUT size_bytes bigint, OUT used_parameters jsonb
 )
 LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'indexes.rewrite_index', title, old_checksum, old_design_checksum, key, kept, added)$$;
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'indexes.rewrite_index', title, old_checksum, old_state_checksum, key, kept, added)$$;
 
 -- A part of a file that this backend has written; NULL behind its end.
 CREATE OR REPLACE FUNCTION pix_internal.read_index_part(checksum text, part bigint) RETURNS bytea
@@ -175,7 +175,7 @@ DECLARE
     finished pix.indexes := index;
 BEGIN
     PERFORM pix_internal.store_index_file(index.checksum, 'index');
-    PERFORM pix_internal.store_index_file(index.state_checksum, 'design');
+    PERFORM pix_internal.store_index_file(index.state_checksum, 'state');
     finished.build_seconds := EXTRACT(EPOCH FROM clock_timestamp() - begun);
     finished.built_at := clock_timestamp();
     finished.recall := 0;
@@ -296,7 +296,8 @@ BEGIN
             RETURN index;
         END IF;
         -- A graph that has lost or gained much is better made anew; and inner products depend on the longest vector.
-        IF index.algorithm = 'hnsw' AND index.metric <> 'dot'
+        IF index.algorithm = ANY (pix_internal.algorithms_with('index', '{can_update}'))
+            AND index.metric = ANY (pix_internal.algorithms_with('metric', '{not added_dimensions}'))
             AND 3 * (index.items - coalesce(cardinality(kept), 0) + coalesce(cardinality(added), 0)) < index.items
         THEN
             PERFORM pix_internal.open_blocks(model.model_name);
@@ -374,7 +375,7 @@ BEGIN
             ORDER BY hashtext('recall of ' || f.item_id), f.item_id LIMIT queries
         LOOP
             -- A vector of zeros is at no angle to any other.
-            CONTINUE WHEN index.metric = 'cosine' AND query.vector = decode(repeat('00', octet_length(query.vector)), 'hex');
+            CONTINUE WHEN index.metric = ANY (pix_internal.algorithms_with('metric', '{compares_directions}')) AND query.vector = decode(repeat('00', octet_length(query.vector)), 'hex');
             begun := clock_timestamp();
             IF with_index THEN
                 answer := pix_internal.search_neighbors(query.vector, 1, ARRAY[query.item_id], model, k, index.metric, index, NULL);

@@ -1,4 +1,4 @@
--- Clusters: groups of items that look alike. What fits them works on blocks; what puts an item into one is a design, a file of
+-- Clusters: groups of items that look alike. What fits them works on blocks; what puts an item into one is a state, a file of
 -- arrays; and pix.cluster_members is where queries look.
 
 CREATE OR REPLACE FUNCTION pix.find_clustering(clustering text DEFAULT NULL) RETURNS pix.clusterings
@@ -151,14 +151,14 @@ AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'clus
 
 -- The best run, and the end of the fit.
 CREATE OR REPLACE FUNCTION pix_internal.kmeans_result(
-    k bigint, OUT design bytea, OUT seeds integer[], OUT rounds integer, OUT has_converged boolean
+    k bigint, OUT state bytea, OUT seeds integer[], OUT rounds integer, OUT has_converged boolean
 )
 LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'clusters.kmeans_result', k)$$;
 
 -- K-means by mini-batches of blocks that were mapped under a key.
 CREATE OR REPLACE FUNCTION pix_internal.fit_minibatches(
-    key text, sample bytea, number bigint, dimensions integer[], k bigint, n_init bigint, seed bigint, OUT design
+    key text, sample bytea, number bigint, dimensions integer[], k bigint, n_init bigint, seed bigint, OUT state
     bytea, OUT rounds integer
 )
 LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
@@ -167,26 +167,26 @@ AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'clus
 -- A mixture of Gaussians.
 CREATE OR REPLACE FUNCTION pix_internal.fit_mixture(
     places bytea, number bigint, dimensions integer[], mean bytea, axes bytea, k bigint, n_init bigint, seed
-    bigint, OUT design bytea, OUT rounds integer, OUT has_converged boolean
+    bigint, OUT state bytea, OUT rounds integer, OUT has_converged boolean
 )
 LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'clusters.fit_mixture', places, number, dimensions, mean, axes, k, n_init, seed)$$;
 
 -- Numbers clusters as they were numbered before, and joins them to a tree.
 CREATE OR REPLACE FUNCTION pix_internal.identify_clusters(
-    design bytea, is_tree boolean, old_numbers integer[], old_centers bytea, old_upper_numbers integer[],
+    state bytea, is_tree boolean, old_numbers integer[], old_centers bytea, old_upper_numbers integer[],
     old_upper_centers bytea, OUT numbered bytea, OUT numbers integer[], OUT parents integer[], OUT heights double
     precision[], OUT centers bytea
 )
 LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'clusters.identify_clusters', design, is_tree, old_numbers, old_centers, old_upper_numbers, old_upper_centers)$$;
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'clusters.identify_clusters', state, is_tree, old_numbers, old_centers, old_upper_numbers, old_upper_centers)$$;
 
 -- The cluster of each vector of a block, and its distance to the center.
 CREATE OR REPLACE FUNCTION pix_internal.assign_to_clusters(
-    vectors bytea, items bigint, design bytea, OUT clusters integer[], OUT distances double precision[]
+    vectors bytea, items bigint, state bytea, OUT clusters integer[], OUT distances double precision[]
 )
 LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE COST 100000 SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'clusters.assign_to_clusters', vectors, items, design)$$;
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'clusters.assign_to_clusters', vectors, items, state)$$;
 
 -- Does rounds of k-means until all runs have ended, 300 at most.
 CREATE OR REPLACE FUNCTION pix_internal.run_kmeans(title text, model pix.models, key text, dimensions integer[]) RETURNS void
@@ -219,38 +219,21 @@ CREATE OR REPLACE FUNCTION pix_internal.check_fit_clusters(
     model pix.models
 ) RETURNS void
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    wrong text;
-    remedy text;
 BEGIN
-    IF coalesce(octet_length(clustering), 0) NOT BETWEEN 1 AND 200 THEN
-        wrong := format('%s cannot name a clustering', coalesce(quote_literal(clustering), 'NULL'));
-        remedy := 'Use a name of 1 to 200 bytes.';
-    ELSIF algorithm IS NULL OR algorithm NOT IN ('kmeans', 'minibatch_kmeans', 'gaussian_mixture', 'ward') THEN
-        wrong := format('The algorithm %s is not known', coalesce(quote_literal(algorithm), 'NULL'));
-        remedy := 'Use one of: kmeans, minibatch_kmeans, gaussian_mixture, ward.';
-    ELSIF k < 2 OR k > 2000 THEN
-        wrong := format('k is %s', k);
-        remedy := 'Use 2 to 2000 clusters, or k => NULL to have the number chosen.';
-    ELSIF k IS NULL AND (max_k IS NULL OR max_k < 2 OR max_k > 200) THEN
-        wrong := format('max_k is %s', coalesce(max_k::text, 'NULL'));
-        remedy := 'Choose among 2 to at most 200 clusters.';
-    ELSIF n_init IS NULL OR n_init < 1 OR n_init > 100 THEN
-        wrong := format('n_init is %s', coalesce(n_init::text, 'NULL'));
-        remedy := 'Start 1 to 100 times; 10 is usual.';
-    ELSIF seed IS NULL OR seed < 0 OR seed > 1000000000 THEN
-        wrong := format('seed is %s', coalesce(seed::text, 'NULL'));
-        remedy := 'Use a number from 0 to 1000000000.';
-    ELSIF dimensions IS NOT NULL AND (
-        array_ndims(dimensions) IS DISTINCT FROM 1
-        OR EXISTS (SELECT FROM unnest(dimensions) d WHERE d IS NULL OR d < 1 OR d > model.dimensions)
+    PERFORM pix_internal.check_name('clustering', clustering);
+    PERFORM pix_internal.check_choice('algorithm', algorithm, pix_internal.algorithms_with('clustering', '{}'));
+    PERFORM pix_internal.check_range('k', coalesce(k, 2), 2, 2000);
+    PERFORM pix_internal.check_range('max_k', CASE WHEN k IS NULL THEN max_k ELSE 2 END, 2, 200);
+    PERFORM pix_internal.check_range('n_init', n_init, 1, 100);
+    PERFORM pix_internal.check_range('seed', seed, 0, 1000000000);
+    PERFORM pix_internal.check_list('dimensions', dimensions);
+    IF cardinality(dimensions) = 0 OR EXISTS (SELECT FROM unnest(dimensions) d WHERE d IS NULL OR d < 1 OR d > model.dimensions)
         OR cardinality(dimensions) > (SELECT count(DISTINCT d) FROM unnest(dimensions) d)
-    ) THEN
-        wrong := format('These are no dimensions of model %L', model.model_name);
-        remedy := format('Name each once, by numbers from 1 to %s.', model.dimensions);
-    END IF;
-    IF wrong IS NOT NULL THEN
-        PERFORM pix_internal.refuse(wrong, remedy);
+    THEN
+        PERFORM pix_internal.refuse(
+            format('dimensions must be different numbers from 1 to %s, not %s', model.dimensions, left(dimensions::text, 200)),
+            'Leave it out to look at all of them.'
+        );
     END IF;
 END
 $$;
@@ -295,7 +278,7 @@ $$;
 -- Fits a clustering, and tells what its algorithm says of that.
 CREATE OR REPLACE FUNCTION pix_internal.fit_state(
     clustering text, model pix.models, pack pix_internal.packs, algorithm text, k bigint, n_init bigint, seed bigint,
-    dimensions integer[], sample bytea, item_ids text[], OUT design bytea, OUT said jsonb
+    dimensions integer[], sample bytea, item_ids text[], OUT state bytea, OUT said jsonb
 )
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -304,7 +287,7 @@ DECLARE
     components record;
     places bytea;
 BEGIN
-    IF algorithm IN ('kmeans', 'ward') THEN
+    IF algorithm = ANY (pix_internal.algorithms_with('clustering', '{by_rounds}')) THEN
         PERFORM pix_internal.start_kmeans(sample, number, dimensions, array_fill(k, ARRAY[n_init]), seed);
         PERFORM pix_internal.run_kmeans('clustering ' || clustering, model, pack.checksum, dimensions);
         fitted := pix_internal.kmeans_result(k);
@@ -312,7 +295,7 @@ BEGIN
             'n_init', n_init, 'rounds', fitted.rounds, 'converged', fitted.has_converged,
             'seeds', (SELECT jsonb_agg(item_ids[s]) FROM unnest(fitted.seeds) s)
         );
-    ELSIF algorithm = 'minibatch_kmeans' THEN
+    ELSIF algorithm = ANY (pix_internal.algorithms_with('clustering', '{by_batches}')) THEN
         PERFORM pix_internal.open_blocks(model.model_name);
         fitted := pix_internal.fit_minibatches(pack.checksum, sample, number, dimensions, k, n_init, seed);
         said := jsonb_build_object('n_init', n_init, 'rounds', fitted.rounds);
@@ -330,14 +313,14 @@ BEGIN
         );
         said := jsonb_build_object('n_init', n_init, 'rounds', fitted.rounds, 'converged', fitted.has_converged);
     END IF;
-    design := fitted.design;
+    state := fitted.state;
 END
 $$;
 
 -- Puts the vectors that were packed after some packing into clusters, in a temporary table pix_assigned.
 -- Written to a table that is planned in parallel. Nested loops over fresh statistics would be chosen wrongly.
 
-CREATE OR REPLACE FUNCTION pix_internal.assign_blocks(model_name text, packed_after bigint, design bytea) RETURNS void
+CREATE OR REPLACE FUNCTION pix_internal.assign_blocks(model_name text, packed_after bigint, state bytea) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $$
 BEGIN
     PERFORM pix_internal.drop_temporary('pix_assigned');
@@ -352,7 +335,7 @@ BEGIN
             ))
             OFFSET 0
         ) d' || pix_internal.distributed_by('item_id')
-    USING model_name, packed_after, design;
+    USING model_name, packed_after, state;
     IF packed_after > 0 THEN
         DELETE FROM pg_temp.pix_assigned a
         USING pix.features f
@@ -511,7 +494,7 @@ BEGIN
         AND old.model_checksum IS NOT DISTINCT FROM model.checksum
         AND old.dimensions IS NOT DISTINCT FROM fit_clusters.dimensions;
     numbered := pix_internal.identify_clusters(
-        fitted.design, algorithm = 'ward', before.numbers, before.centers,
+        fitted.state, algorithm = ANY (pix_internal.algorithms_with('clustering', '{is_tree}')), before.numbers, before.centers,
         before.upper_numbers, before.upper_centers
     );
     PERFORM pix_internal.assign_blocks(model.model_name, 0, numbered.numbered);

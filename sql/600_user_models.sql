@@ -18,16 +18,11 @@ AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'user
 
 -- Lets a model see some votes more; NULL if this backend has not opened the blocks.
 CREATE OR REPLACE FUNCTION pix_internal.update_user_model(
-    blocks_key text, known text, arrays bytea, blocks integer[], positions integer[], vals double precision[],
+    blocks_key text, algorithm text, known text, arrays bytea, blocks integer[], positions integer[], vals double precision[],
     OUT described text, OUT content bytea
 )
 LANGUAGE plpython3u STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'user_models.update_user_model', blocks_key, known, arrays, blocks, positions, vals)$$;
-
--- Whether models take new votes one by one.
-CREATE OR REPLACE FUNCTION pix_internal.can_update(algorithm text) RETURNS boolean
-LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'user_models.can_update', algorithm)$$;
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'user_models.update_user_model', blocks_key, algorithm, known, arrays, blocks, positions, vals)$$;
 
 -- Keeps in this backend what users have in common.
 CREATE OR REPLACE FUNCTION pix_internal.keep_common_taste(key text, described text, content bytea) RETURNS void
@@ -52,8 +47,8 @@ BEGIN
     RETURN (
         SELECT p.algorithm FROM pix.algorithm_rules p
         WHERE (has_taste OR NOT p.needs_common_taste)
-            AND (likes > 0 OR p.algorithm IN ('nearest', 'centroid', 'hierarchical'))
-            AND (dislikes > 0 OR p.algorithm IN ('nearest', 'centroid', 'hierarchical', 'one_class'))
+            AND (likes > 0 OR p.algorithm = ANY (pix_internal.algorithms_with('user model', '{not needs_likes}')))
+            AND (dislikes > 0 OR p.algorithm = ANY (pix_internal.algorithms_with('user model', '{not needs_dislikes}')))
             AND likes + dislikes BETWEEN coalesce(p.min_votes, 0) AND coalesce(p.max_votes, likes + dislikes)
             AND likes BETWEEN coalesce(p.min_likes, 0) AND coalesce(p.max_likes, likes)
             AND dislikes BETWEEN coalesce(p.min_dislikes, 0) AND coalesce(p.max_dislikes, dislikes)
@@ -221,10 +216,10 @@ BEGIN
         IF newer.number > 0 AND current.since_training + newer.number < 10 THEN
             IF cardinality(votes.vals) = 2000 THEN
                 RETURN;  -- so many votes that a few more can wait
-            ELSIF newer.old_hash = current.votes_hash AND pix_internal.can_update(used) THEN
+            ELSIF newer.old_hash = current.votes_hash AND used = ANY (pix_internal.algorithms_with('user model', '{can_update}')) THEN
                 FOR attempt IN 1 .. 2 LOOP
                     SELECT u.* INTO updated FROM pix_internal.update_user_model(
-                        votes.blocks_key, current.described::text, current.content, newer.blocks, newer.positions, newer.vals
+                        votes.blocks_key, used, current.described::text, current.content, newer.blocks, newer.positions, newer.vals
                     ) u;
                     EXIT WHEN updated.described IS NOT NULL;
                     IF attempt = 2 THEN
@@ -243,7 +238,7 @@ BEGIN
                 is_new := true;
                 RETURN;
             ELSIF newer.old_hash = current.votes_hash
-                AND (used IN ('random_forest', 'xgboost', 'ensemble') OR cardinality(votes.vals) > 500)
+                AND (used = ANY (pix_internal.algorithms_with('user model', '{is_slow}')) OR cardinality(votes.vals) > 500)
             THEN
                 RETURN;  -- training takes longer than anybody waits for a recommendation
             END IF;

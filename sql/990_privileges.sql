@@ -42,7 +42,7 @@ GRANT INSERT (model_name, dimensions, source) ON pix.models TO pix_admin;
 
 -- Functions: for everybody who looks,
 GRANT EXECUTE ON ROUTINE
-    pix.beta_quantile, pix.classify, pix.classify_item, pix.clustering_quality, pix.compare_policies, pix.cut_clusters,
+    pix.algorithms, pix.beta_quantile, pix.classify, pix.classify_item, pix.clustering_quality, pix.compare_policies, pix.cut_clusters,
     pix.distance, pix.doctor, pix.embed, pix.explain, pix.feature_maps, pix.find_clustering, pix.find_map, pix.find_model,
     pix.from_array, pix.items_where, pix.leaf_clusters, pix.model_layers, pix.nearest, pix.nearest_many,
     pix.nearest_to_image, pix.nearest_to_vector, pix.principal_components, pix.recall_check, pix.selected_dimensions,
@@ -68,7 +68,7 @@ TO pix_admin;
 
 -- What those functions call by the rights of who calls them.
 GRANT EXECUTE ON ROUTINE
-    pix_internal.average_classifiers, pix_internal.best_class, pix_internal.check_algorithm, pix_internal.check_call,
+    pix_internal.algorithms_with, pix_internal.average_classifiers, pix_internal.best_class, pix_internal.check_algorithm, pix_internal.check_call,
     pix_internal.check_choice, pix_internal.check_classify, pix_internal.check_clustering, pix_internal.check_dimensions,
     pix_internal.check_exists, pix_internal.check_filter, pix_internal.check_index, pix_internal.check_known_user,
     pix_internal.check_list, pix_internal.check_name, pix_internal.check_metric, pix_internal.check_pack,
@@ -82,7 +82,7 @@ GRANT EXECUTE ON ROUTINE
     pix_internal.few_pass, pix_internal.filter_conditions, pix_internal.find_candidates, pix_internal.find_classifier,
     pix_internal.find_index, pix_internal.find_pack, pix_internal.find_user_model, pix_internal.half_life,
     pix_internal.inspect_model, pix_internal.is_distributed, pix_internal.is_read_only, pix_internal.kept_best_class,
-    pix_internal.kept_probabilities, pix_internal.list_layers, pix_internal.load_classifier, pix_internal.measure_quality,
+    pix_internal.kept_probabilities, pix_internal.list_algorithms, pix_internal.list_layers, pix_internal.load_classifier, pix_internal.measure_quality,
     pix_internal.measure_recall, pix_internal.model_checksum, pix_internal.model_layers, pix_internal.nearest,
     pix_internal.nearest_many, pix_internal.nearest_to_array, pix_internal.nearest_to_image, pix_internal.nearest_to_vector,
     pix_internal.off_policy_values, pix_internal.open_blocks, pix_internal.open_index, pix_internal.probabilities,

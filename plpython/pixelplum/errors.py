@@ -30,6 +30,12 @@ class VersionMismatch(PixelplumError):
     sqlstate = "PX001"
 
 
+class UnusableArgument(PixelplumError):
+    """An argument cannot be used."""
+
+    sqlstate = "PX003"
+
+
 class PictureError(PixelplumError):
     """The bytes are not a picture that can be read."""
 
@@ -134,12 +140,6 @@ class UnknownMetric(VectorError):
     hint = "Use one of: cosine, euclidean, dot."
 
 
-class IndexParameter(PixelplumError):
-    """An index cannot be built as it was asked for."""
-
-    sqlstate = "PX003"
-
-
 class IndexBroken(PixelplumError):
     """The stored parts of an index or a block are missing or damaged."""
 
@@ -159,12 +159,6 @@ class TooFewDistinct(PixelplumError):
 
     sqlstate = "PX102"
     hint = "Use a smaller k."
-
-
-class MapParameter(PixelplumError):
-    """A map cannot be made as it was asked for."""
-
-    sqlstate = "PX003"
 
 
 class TooFewPoints(PixelplumError):
@@ -188,13 +182,6 @@ class UnknownPolicy(PixelplumError):
     hint = "Use one of: posterior_mean, thompson, ucb1, epsilon_greedy, greedy, random."
 
 
-class OutOfRange(PixelplumError):
-    """A number is out of its range."""
-
-    sqlstate = "PX003"
-    hint = "alpha and beta are above 0 and below 1e12, a probability is from 0 to 1."
-
-
 class UserModelBroken(PixelplumError):
     """The stored model of a user is damaged."""
 
@@ -214,29 +201,10 @@ class TooFewVotes(PixelplumError):
     sqlstate = "PX134"
 
 
-class UnusableParameter(PixelplumError):
-    """A parameter of an algorithm cannot be used."""
-
-    sqlstate = "PX003"
-
-
 class Untrainable(PixelplumError):
     """A model cannot be trained on these numbers."""
 
     sqlstate = "PX136"
-
-
-class MetadataField(PixelplumError):
-    """Metadata of no field, or of one that is not known, cannot be added."""
-
-    sqlstate = "PX003"
-    hint = "Name some of: price, brand, categories, related, title."
-
-
-class MetadataParameter(PixelplumError):
-    """The weight or the number of terms of metadata is out of range."""
-
-    sqlstate = "PX003"
 
 
 class NoMetadata(PixelplumError):

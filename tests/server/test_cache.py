@@ -8,7 +8,7 @@ import psycopg2
 import pytest
 
 EMBED = "SELECT md5(pix.embed(content)::text) FROM pix.images ORDER BY item_id LIMIT 1"
-DERIVED = (".block", ".index", ".design")
+DERIVED = (".block", ".index", ".state")
 
 
 def damage(path) -> None:

@@ -7,8 +7,9 @@ import numpy as np
 import psycopg2
 import pytest
 
-from pixelplum.core.users import learners
+from pixelplum.core.users.algorithms import find
 from pixelplum.core.users.candidates import unit
+from pixelplum.core.users.votes import Votes
 from tests.conftest import SOMEBODY_WAITS, Catalogue
 
 FAULTS = "SELECT * FROM pix.check_derived() WHERE NOT ok"
@@ -174,8 +175,8 @@ def scores_of(db, catalogue: Catalogue, user: str) -> dict[str, float]:
         "SELECT item_id, value FROM pix.opinions WHERE user_id = %s ORDER BY voted_at DESC, vote_id DESC", (user,)
     )
     directions = unit(np.stack([catalogue.vectors[item_id] for item_id, _ in rows]))
-    votes = learners.Votes(directions, np.array([value for _, value in rows]))
-    model = learners.train("centroid", votes, learners.check("centroid", {}, 48), None, 0).model
+    votes = Votes(directions, np.array([value for _, value in rows]))
+    model = find("centroid").train(votes, find("centroid").check({}, 48), None, 0).model
     names = list(catalogue.vectors)
     return dict(
         zip(names, model.scores(unit(np.stack([catalogue.vectors[name] for name in names]))).tolist(), strict=True)

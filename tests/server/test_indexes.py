@@ -400,11 +400,11 @@ def test_progress_is_seen_by_others(catalogue, until):
 
 
 @pytest.mark.parametrize("trouble", ["lost", "truncated", "altered"])
-@pytest.mark.parametrize("kind", ["index", "design", "block"])
+@pytest.mark.parametrize("kind", ["index", "state", "block"])
 def test_file_that_is_lost_or_damaged_is_restored(catalogue, cache_folder, kind, trouble):
     db = catalogue.db
     build(db, "hnsw", "cosine")
-    column = {"index": "SELECT checksum FROM pix.indexes", "design": "SELECT state_checksum FROM pix.indexes",
+    column = {"index": "SELECT checksum FROM pix.indexes", "state": "SELECT state_checksum FROM pix.indexes",
               "block": "SELECT checksum FROM pix_internal.feature_blocks ORDER BY block LIMIT 1"}[kind]  # fmt: skip
     file = cache_folder / f"{db.value(column)}.{kind}"
     whole = file.read_bytes()

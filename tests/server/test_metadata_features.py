@@ -28,8 +28,8 @@ def root_mean_square(lengths) -> float:
 
 
 def test_metadata_follow_the_picture(shop):
-    ((dimensions, items, base, design),) = shop.ask(
-        "SELECT dimensions, items, base_model, design "
+    ((dimensions, items, base, fitted_state),) = shop.ask(
+        "SELECT dimensions, items, base_model, fitted_state "
         "FROM pix.fit_metadata('more', fields => '{brand,price}', weight => 2)"
     )
     pictures, together = vectors(shop, "mini_inception"), vectors(shop, "more")
@@ -43,7 +43,7 @@ def test_metadata_follow_the_picture(shop):
         2 * root_mean_square([np.linalg.norm(vector) for vector in pictures.values()]), rel=1e-5
     )
 
-    brands, prices = design["blocks"]
+    brands, prices = fitted_state["blocks"]
     known = shop.ask("SELECT item_id, brand, price::double precision FROM pix.items")
     logarithms = [np.log1p(price) for _, _, price in known if price is not None]
     assert len(logarithms) < 60  # some lack a price
@@ -51,7 +51,7 @@ def test_metadata_follow_the_picture(shop):
     for item_id, brand, price in known:
         expected = [float(brand == value) for value in brands["values"]]
         expected += [0, 1] if price is None else [(np.log1p(price) - prices["mean"]) / prices["deviation"], 0]
-        assert together[item_id][288:] / design["scale"] == pytest.approx(expected, abs=1e-5)
+        assert together[item_id][288:] / fitted_state["scale"] == pytest.approx(expected, abs=1e-5)
 
 
 def test_neighbors_share_what_weighs(shop):
@@ -80,7 +80,7 @@ def test_all_that_takes_a_model_takes_it(shop, boots):
     assert shop.ask("SELECT items FROM pix.train_classifier('heels', 'heel', 'more')") == [(60,)]
     # Lists within lists are looked into, and every boot is one.
     values = shop.value(
-        "SELECT block -> 'values' FROM pix.metadata_models, jsonb_array_elements(design -> 'blocks') block "
+        "SELECT block -> 'values' FROM pix.metadata_models, jsonb_array_elements(fitted_state -> 'blocks') block "
         "WHERE block ->> 'field' = 'categories'",
         role="rita",
     )
@@ -121,8 +121,8 @@ def test_extending(shop, tmp_path):
     shop.ask("DELETE FROM pix.images WHERE item_id = %s", (new,))
     shop.ask("CALL pix.extract_features()")
     assert shop.ask("SELECT items FROM pix.fit_metadata('more')") == [(59,)]
-    ((checksum, design),) = shop.ask(
-        "SELECT m.checksum, d.design FROM pix.models m JOIN pix.metadata_models d USING (model_name)"
+    ((checksum, fitted_state),) = shop.ask(
+        "SELECT m.checksum, d.state FROM pix.models m JOIN pix.metadata_models d USING (model_name)"
     )
     before = vectors(shop, "more")
     assert shop.ask("SELECT pix.refresh_metadata('more')") == [(0,)]
@@ -146,13 +146,13 @@ def test_extending(shop, tmp_path):
     assert after[untouched].tolist() == before[untouched].tolist()
     assert after[changed][:288].tolist() == after[untouched][:288].tolist()
     assert after[changed][288:].tolist() == before[changed][288:].tolist()
-    price = design["blocks"][0]
+    price = fitted_state["blocks"][0]
     assert price["field"] == "price"
-    assert after[repriced][288] / design["scale"] == pytest.approx(
+    assert after[repriced][288] / fitted_state["scale"] == pytest.approx(
         (np.log(12346) - price["mean"]) / price["deviation"], rel=1e-5
     )
     assert after[new][288:].any()
-    assert shop.ask("SELECT items, design FROM pix.metadata_models") == [(59, design)]
+    assert shop.ask("SELECT items, fitted_state FROM pix.metadata_models") == [(59, fitted_state)]
     assert shop.value("SELECT checksum FROM pix.models WHERE model_name = 'more'") == checksum
     assert shop.value("SELECT count(*) FROM pix.features WHERE model_name = 'more' AND packed_in IS NULL") == 0
 
@@ -173,7 +173,7 @@ def test_features_of_a_file_in_chunks(catalogue):
     )
     db.ask("DELETE FROM pix.items WHERE item_id = 'c0007'")
     ((dimensions, items, checksum, empty),) = db.ask(
-        "SELECT dimensions, items, base_checksum, design -> 'empty' "
+        "SELECT dimensions, items, base_checksum, fitted_state -> 'empty' "
         "FROM pix.fit_metadata('more', 'clouds', '{price,categories,related,title}', terms => 4096)"
     )
     assert (dimensions, items, checksum, empty) == (2 + 3 * 4096, 2000, None, [])
@@ -307,9 +307,9 @@ def test_values_that_are_odd(extracted):
     deep = "[" * 5000 + '"a"' + "]" * 5000
     extracted.ask("UPDATE pix.items SET categories = %s::jsonb WHERE item_id = %s", (deep, ids[0]))
     extracted.ask("UPDATE pix.items SET related = '7' WHERE item_id = %s", (ids[1],))
-    design = extracted.value("SELECT design FROM pix.fit_metadata('more')")
-    assert design["blocks"][2]["values"] == ["a", "b"]
-    assert design["empty"] == ["related", "title"]
+    fitted_state = extracted.value("SELECT fitted_state FROM pix.fit_metadata('more')")
+    assert fitted_state["blocks"][2]["values"] == ["a", "b"]
+    assert fitted_state["empty"] == ["related", "title"]
     missing = {item_id for item_id, vector in vectors(extracted, "more").items() if vector[289]}
     assert missing == set(ids[:5])
     fails_with(extracted, "PX003", "SELECT pix.fit_metadata('more', fields => '{{price}}')")

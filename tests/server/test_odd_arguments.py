@@ -15,7 +15,7 @@ import psycopg2
 import pytest
 
 from pixelplum.core.search import indexes
-from pixelplum.core.users import learners
+from pixelplum.core.users.algorithms import ALGORITHMS, SIMPLE
 from tests.conftest import CHECKOUT, ROLES, Clone
 from tests.server.test_features import fails_with
 
@@ -194,7 +194,7 @@ JSON = (
 )  # fmt: skip
 NUMBERS = ("null", "0", "1", "-1", "0.5", "1e300", "1e5000", "2147483648", '"x"', "true", "[]", "{}", deep(900))
 LEARNERS = {
-    **{algorithm: tuple(known.parameters) for algorithm, known in learners.ALGORITHMS.items()},
+    **{algorithm: tuple(known.parameters) for algorithm, known in SIMPLE.items()},
     "ensemble": ("members",),
     "hierarchical": (),
 }
@@ -463,7 +463,7 @@ def test_several_odd_arguments(odd, routines, name):
     assert not found, "\n" + "\n".join(found)
 
 
-@pytest.mark.parametrize("algorithm", learners.NAMES)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_odd_parameters_of_algorithms(odd, routines, algorithm):
     (routine,) = [routine for routine in routines if routine.name == "train_user_model"]
     calls = [

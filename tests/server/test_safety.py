@@ -14,7 +14,7 @@ DENIED = psycopg2.errors.InsufficientPrivilege
 
 OPENED = (
     "models", "model_parts", "packs", "feature_blocks", "indexes", "index_parts", "clusterings", "clustering_states",
-    "clusters", "projections", "maps", "metadata_designs", "quantizations", "classifiers", "classifier_classes",
+    "clusters", "projections", "maps", "metadata_models", "quantizations", "classifiers", "classifier_classes",
     "user_models", "tastes",
 )  # fmt: skip
 BROUGHT = {

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from pixelplum.core.bandit import policies
+from pixelplum.core.bandit.regret import regret
+from pixelplum.core.bandit.trees import Tree
 from pixelplum.errors import UnknownPolicy
 
 RANDOM = np.random.default_rng
@@ -31,7 +33,7 @@ def test_posterior_means_normalized():
 def test_regret_of_thompson_sampling(means, at_1000, at_10000):
     """It is that of independent measurements, within three standard errors of both together."""
     runs = 200
-    missed = policies.regret("thompson", np.array(means), 10_000, runs, RANDOM(7))
+    missed = regret("thompson", np.array(means), 10_000, runs, RANDOM(7))
     for step, (expected, error) in ((1_000, at_1000), (10_000, at_10000)):
         own = missed[step - 1]
         assert abs(own.mean() - expected) < 3 * math.hypot(error, own.std(ddof=1) / runs**0.5)
@@ -41,13 +43,13 @@ def test_regret_of_thompson_sampling(means, at_1000, at_10000):
 
 
 def test_posteriors_that_are_updated_late():
-    missed = policies.regret("thompson", np.array([0.5] + [0.4] * 9), 10_000, 200, RANDOM(8), every=100)[-1]
+    missed = regret("thompson", np.array([0.5] + [0.4] * 9), 10_000, 200, RANDOM(8), every=100)[-1]
     assert abs(missed.mean() - 173) < 3 * math.hypot(3, missed.std(ddof=1) / 200**0.5)
 
 
 def test_many_arms_and_few_votes_teach_little():
     means = np.array([0.5] + [0.2] * 24)
-    thompson, anything = (policies.regret(name, means, 100, 1000, RANDOM(9))[-1] for name in ("thompson", "random"))
+    thompson, anything = (regret(name, means, 100, 1000, RANDOM(9))[-1] for name in ("thompson", "random"))
     assert thompson.mean() == pytest.approx(27.4, abs=0.5)
     assert anything.mean() == pytest.approx(28.8, abs=0.3)
 
@@ -93,7 +95,7 @@ def test_what_each_policy_takes():
     )
     assert policies.probabilities("random", alpha, beta, RANDOM())[0] == pytest.approx([1 / 3] * 3)
     # The second has a mean of .5, and two votes: √(2 ln 22 / 2) more.
-    assert policies.values("ucb1", alpha, beta)[1] == pytest.approx(0.5 + math.sqrt(math.log(22)))
+    assert policies.POLICIES["ucb1"].values(alpha, beta)[1] == pytest.approx(0.5 + math.sqrt(math.log(22)))
     assert policies.probabilities("ucb1", alpha, beta, RANDOM())[0].tolist() == [0, 1, 0]
     ties = policies.probabilities("greedy", np.ones(4), np.ones(4), RANDOM())[0]
     assert ties.tolist() == [0.25] * 4
@@ -107,8 +109,8 @@ def test_a_single_arm_and_very_many():
 
 def test_names_that_are_not_known():
     with pytest.raises(UnknownPolicy, match="thomson") as caught:
-        policies.check_policy("thomson")
-    assert all(name in caught.value.hint for name in policies.POLICIES)
+        policies.find("thomson")
+    assert all(name in str(caught.value) for name in policies.POLICIES)
     with pytest.raises(UnknownPolicy):
         policies.pick("Greedy", np.ones((1, 2)), np.ones((1, 2)), RANDOM())
 
@@ -116,7 +118,7 @@ def test_names_that_are_not_known():
 class TestTree:
     """0 and 1 are leaves below 4; 2 and 3 below 5; 4 and 5 below 6."""
 
-    tree = policies.Tree([4, 4, 5, 5, 6, 6, None])
+    tree = Tree([4, 4, 5, 5, 6, 6, None])
 
     def test_sums(self):
         assert self.tree.sums(np.array([1.0, 2, 3, 4, 99, 99, 99])).tolist() == [1, 2, 3, 4, 3, 7, 10]

@@ -8,7 +8,7 @@ import pytest
 
 from pixelplum.core.search.exact import Part, nearest
 from pixelplum.core.search.indexes import OF_METHOD, Design, build, open_index, read_parameters, update
-from pixelplum.errors import IndexBroken, IndexParameter
+from pixelplum.errors import IndexBroken, UnusableArgument
 
 DIMENSIONS = 32
 
@@ -40,7 +40,7 @@ def recall(index, matrix, metric, numbers=None, queries=40, k=10) -> float:
     numbers = np.arange(len(matrix)) if numbers is None else np.asarray(numbers)
     asked = matrix[numbers[:queries]]
     true = nearest(parts(matrix[numbers]), asked, k, metric)
-    count = max(k, index.design.parameters.rerank)
+    count = max(k, index.state.parameters.rerank)
     found = index.search(asked, count)
     hits = [len(set(f.tolist()) & set(numbers[t].tolist())) / k for f, t in zip(found, true, strict=True)]
     assert all(len(set(f.tolist())) == len(f) for f in found)
@@ -94,7 +94,7 @@ def test_parameters_are_kept():
 
 @pytest.mark.parametrize(("method", "given"), [("ivf", {}), ("annoy", {"m": 3}), ("hnsw", {"m": 1.5}), ("exact", [])])
 def test_parameters_that_make_no_sense(method, given):
-    with pytest.raises(IndexParameter):
+    with pytest.raises(UnusableArgument):
         read_parameters(method, "cosine", given, False)
 
 

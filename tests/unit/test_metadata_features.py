@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pixelplum.core.networks.metadata_features import FIELDS, check, encode, fit
-from pixelplum.errors import MetadataField, MetadataParameter, NoMetadata
+from pixelplum.errors import NoMetadata, UnusableArgument
 
 # log(1 + price) is log 10, log 20, log 40: mean log 20, deviation log 2 · √(2/3).
 SHOES = [
@@ -103,12 +103,12 @@ def test_nothing_to_learn_from(items):
 
 
 @pytest.mark.parametrize(("fields", "weight", "terms", "error"), [
-    (None, 1.0, 1, MetadataField), ([], 1.0, 1, MetadataField), (["color"], 1.0, 1, MetadataField),
-    (["price", None], 1.0, 1, MetadataField), ([["price"]], 1.0, 1, MetadataField),
-    (["price"], None, 1, MetadataParameter), (["price"], 0.0, 1, MetadataParameter),
-    (["price"], float("nan"), 1, MetadataParameter), (["price"], float("inf"), 1, MetadataParameter),
-    (["price"], 1.0, None, MetadataParameter), (["price"], 1.0, 0, MetadataParameter),
-    (["price"], 1.0, 4097, MetadataParameter),
+    (None, 1.0, 1, UnusableArgument), ([], 1.0, 1, UnusableArgument), (["color"], 1.0, 1, UnusableArgument),
+    (["price", None], 1.0, 1, UnusableArgument), ([["price"]], 1.0, 1, UnusableArgument),
+    (["price"], None, 1, UnusableArgument), (["price"], 0.0, 1, UnusableArgument),
+    (["price"], float("nan"), 1, UnusableArgument), (["price"], float("inf"), 1, UnusableArgument),
+    (["price"], 1.0, None, UnusableArgument), (["price"], 1.0, 0, UnusableArgument),
+    (["price"], 1.0, 4097, UnusableArgument),
 ])  # fmt: skip
 def test_bad_arguments(fields, weight, terms, error):
     with pytest.raises(error) as caught:

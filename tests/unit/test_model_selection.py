@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
-from pixelplum.core.users import algorithm_selection, learners
-from pixelplum.core.users.learners import Votes
-from pixelplum.errors import UnknownAlgorithm, UnusableParameter
+from pixelplum.core.users import algorithm_selection
+from pixelplum.core.users.algorithms import find
+from pixelplum.core.users.left_out import auc
+from pixelplum.core.users.votes import Votes
+from pixelplum.errors import UnknownAlgorithm, UnusableArgument
 
 
 def noise(seed: int, votes: int = 200, likes: float = 0.2) -> Votes:
@@ -22,12 +24,12 @@ def test_oversampling_before_the_split_deceives():
     for seed in range(6):
         votes = noise(seed)
         given, held_out = votes.take(np.arange(60)), votes.take(np.arange(60, 200))
-        parameters = learners.check("svm", {"class_weight": None})
+        parameters = find("svm").check({"class_weight": None})
         repeated = algorithm_selection.oversample(given, np.random.default_rng(seed))
         before.append(algorithm_selection.cross_validate(repeated, "svm", parameters, "none", seed))
         inside.append(algorithm_selection.cross_validate(given, "svm", parameters, "oversample", seed))
         model = algorithm_selection.fit(repeated, "svm", parameters)
-        tests.append(learners.auc(model.scores(held_out.directions), held_out.liked))
+        tests.append(auc(model.scores(held_out.directions), held_out.liked))
     assert np.mean(tests) == pytest.approx(0.5, abs=0.06)
     assert np.mean(before) > 0.9
     assert np.mean(inside) == pytest.approx(0.5, abs=0.12)
@@ -95,8 +97,8 @@ def test_random_search_tries_some_of_the_grid():
 
 @pytest.mark.parametrize(("arguments", "error"), [
     ((["hierarchical"], ["none"], "grid"), UnknownAlgorithm), (([], ["none"], "grid"), UnknownAlgorithm),
-    ((["svm"], ["some"], "grid"), UnusableParameter), ((["svm"], [], "grid"), UnusableParameter),
-    ((["svm"], ["none"], "wild"), UnusableParameter),
+    ((["svm"], ["some"], "grid"), UnusableArgument), ((["svm"], [], "grid"), UnusableArgument),
+    ((["svm"], ["none"], "wild"), UnusableArgument),
 ])  # fmt: skip
 def test_what_cannot_be_compared(arguments, error):
     with pytest.raises(error):

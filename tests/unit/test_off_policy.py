@@ -46,7 +46,7 @@ def test_intervals_cover_the_true_value(policy, target):
         events = events_of(log, target, random)
         truths.append(truth)
         for name in off_policy.ESTIMATORS:
-            found[name].append(off_policy.estimate(name, events, random))
+            found[name].append(off_policy.ESTIMATORS[name].estimate(events, random))
     truth = np.mean(truths)
     for name, estimates in found.items():
         covered = np.mean([low <= truth <= high for low, high in (one.interval for one in estimates)])
@@ -63,11 +63,11 @@ def test_formulas():
         targets=random.uniform(0, 1, 50), predicted=random.uniform(0, 1, 50), expected=random.uniform(0, 1, 50),
     )  # fmt: skip
     w = events.targets / events.propensities
-    value = {name: off_policy.estimate(name, events, random).value for name in off_policy.ESTIMATORS}
+    value = {name: off_policy.ESTIMATORS[name].estimate(events, random).value for name in off_policy.ESTIMATORS}
     assert value["ips"] == pytest.approx(np.mean(w * events.rewards))
     assert value["snips"] == pytest.approx(np.mean(w * events.rewards) / np.mean(w))
     assert value["dr"] == pytest.approx(np.mean(events.expected + w * (events.rewards - events.predicted)))
-    plain = off_policy.estimate("ips", events, random)
+    plain = off_policy.ESTIMATORS["ips"].estimate(events, random)
     assert plain.standard_error == pytest.approx(np.std(w * events.rewards, ddof=1) / 50**0.5)
     assert plain.effective_sample_size == pytest.approx(w.sum() ** 2 / (w**2).sum())
     assert plain.interval == pytest.approx(
@@ -101,13 +101,13 @@ def test_open_bandit_pipeline_agrees():
         "dr": obp.DoublyRobust().estimate_policy_value(**given, estimated_rewards_by_reg_model=q[:, :, None]),
     }
     for name, value in peers.items():
-        assert off_policy.estimate(name, events, random).value == pytest.approx(value)
+        assert off_policy.ESTIMATORS[name].estimate(events, random).value == pytest.approx(value)
 
 
 def test_replay_of_what_was_logged_keeps_it_all():
     log, _ = logged("random", "random", np.random.default_rng(3))
     events = events_of(log, "random", np.random.default_rng(3))
-    found = off_policy.estimate("replay", events, np.random.default_rng(4))
+    found = off_policy.ESTIMATORS["replay"].estimate(events, np.random.default_rng(4))
     assert found.value == events.rewards.mean()
     assert found.effective_sample_size == len(events.rewards)
 
@@ -134,5 +134,5 @@ def test_a_policy_that_the_log_knows_nothing_of():
     log, _ = logged("random", "random", np.random.default_rng(5))
     events = replace(events_of(log, "random", np.random.default_rng(5)), targets=np.zeros(USERS * VOTES))
     for name in ("replay", "snips"):
-        assert np.isnan(off_policy.estimate(name, events, np.random.default_rng(1)).value)
-    assert off_policy.estimate("ips", events, np.random.default_rng(1)).value == 0
+        assert np.isnan(off_policy.ESTIMATORS[name].estimate(events, np.random.default_rng(1)).value)
+    assert off_policy.ESTIMATORS["ips"].estimate(events, np.random.default_rng(1)).value == 0

@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from pixelplum.core.users import common_taste, learners
+from pixelplum.core.users import common_taste
+from pixelplum.core.users.algorithms import find
+from pixelplum.core.users.left_out import auc
 from pixelplum.core.users.models import sigmoid
+from pixelplum.core.users.votes import Votes
 
 RANDOM = np.random.default_rng(4)
 ITEMS = RANDOM.normal(size=(800, 24)).astype(np.float32)
@@ -81,10 +84,10 @@ def test_shared_tastes_are_learned_sooner(votes):
     )
     shared, alone = [], []
     for (own, liked), truth in zip(given, truths, strict=True):
-        told = learners.Votes(ITEMS[own], np.where(liked, 1.0, -1.0))
-        shared.append(learners.auc(learners.train("hierarchical", told, {}, taste).model.scores(ITEMS), truth))
+        told = Votes(ITEMS[own], np.where(liked, 1.0, -1.0))
+        shared.append(auc(find("hierarchical").train(told, {}, taste).model.scores(ITEMS), truth))
         flat = common_taste.posterior(BASIS.coordinates(ITEMS[own]), liked, np.ones(votes), np.zeros(17), 2 * np.eye(17))
-        alone.append(learners.auc(linear(flat.mean).scores(ITEMS), truth))
+        alone.append(auc(linear(flat.mean).scores(ITEMS), truth))
     assert np.mean(shared) > np.mean(alone) + 0.03
 
 
@@ -93,7 +96,7 @@ def test_of_a_user_without_votes_the_mean_is_expected():
     taste = common_taste.learn(
         BASIS, [(BASIS.coordinates(ITEMS[own]), liked, np.ones(20)) for own, liked in given], HALVES[: len(given)]
     )
-    assert learners.auc(taste.pooled().scores(ITEMS), truths[0]) > 0.9
+    assert auc(taste.pooled().scores(ITEMS), truths[0]) > 0.9
     assert np.array_equal(taste.scores(ITEMS), taste.pooled().scores(ITEMS))
 
 
@@ -117,7 +120,7 @@ def test_votes_at_random_are_not_foretold(number, votes):
         users = [(BASIS.coordinates(items), values > 0, np.abs(values)) for items, values in given]
         taste = common_taste.learn(BASIS, users, HALVES[:number])
         for user, (items, values) in enumerate(given):
-            trained = learners.train("hierarchical", learners.Votes(items, values), {}, taste, user % 2)
+            trained = find("hierarchical").train(Votes(items, values), {}, taste, user % 2)
             aucs.append(trained.auc)
             if trained.calibration is not None:
                 best = np.sort(trained.calibration.probabilities(trained.model.scores(ITEMS)))[-5:]

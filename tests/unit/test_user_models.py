@@ -7,21 +7,24 @@ import pytest
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.naive_bayes import BernoulliNB
 
-from pixelplum.core.users import learners, models
+from pixelplum.core.users import models
+from pixelplum.core.users.algorithms import SIMPLE, find
+from pixelplum.core.users.algorithms.base import SEED
+from pixelplum.core.users.votes import Votes, weights_of
 from pixelplum.errors import UserModelBroken
 
 RANDOM = np.random.default_rng(2)
 ITEMS = RANDOM.normal(size=(300, 12)).astype(np.float32)
 ITEMS /= np.linalg.norm(ITEMS, axis=1, keepdims=True)
 LIKED = ITEMS[:40] @ RANDOM.normal(size=12) > 0.1
-VOTES = learners.Votes(ITEMS[:40], np.where(LIKED, 1.0, -1.0))
+VOTES = Votes(ITEMS[:40], np.where(LIKED, 1.0, -1.0))
 
 
 def trained(algorithm: str) -> models.Model:
-    return learners.train(algorithm, VOTES, learners.check(algorithm, {})).model
+    return find(algorithm).train(VOTES, find(algorithm).check({})).model
 
 
-@pytest.mark.parametrize("algorithm", [*learners.ALGORITHMS, "ensemble"])
+@pytest.mark.parametrize("algorithm", [*SIMPLE, "ensemble"])
 def test_packed_and_unpacked(algorithm):
     model = trained(algorithm)
     described, content = models.pack(model)
@@ -64,18 +67,18 @@ def test_nearest_by_hand():
 
 
 def test_forests_are_those_of_scikit_learn():
-    given = learners.check("random_forest", {"n_estimators": 20, "min_samples_leaf": 2})
-    ours = learners.train("random_forest", VOTES, given).model.scores(ITEMS)
-    theirs = RandomForestClassifier(20, min_samples_leaf=2, random_state=learners.SEED)
-    theirs.fit(VOTES.directions, LIKED, sample_weight=learners.weights_of(VOTES, "balanced"))
+    given = find("random_forest").check({"n_estimators": 20, "min_samples_leaf": 2})
+    ours = find("random_forest").train(VOTES, given).model.scores(ITEMS)
+    theirs = RandomForestClassifier(20, min_samples_leaf=2, random_state=SEED)
+    theirs.fit(VOTES.directions, LIKED, sample_weight=weights_of(VOTES, "balanced"))
     assert ours == pytest.approx(theirs.predict_proba(ITEMS)[:, 1], abs=1e-6)
 
 
 def test_trees_of_a_single_leaf():
     few = VOTES.take(np.flatnonzero(LIKED)[:1].tolist() + np.flatnonzero(~LIKED)[:1].tolist())
-    ours = learners.train("random_forest", few, learners.check("random_forest", {})).model.scores(ITEMS)
-    theirs = RandomForestClassifier(100, random_state=learners.SEED)
-    theirs.fit(few.directions, few.liked, sample_weight=learners.weights_of(few, "balanced"))
+    ours = find("random_forest").train(few, find("random_forest").check({})).model.scores(ITEMS)
+    theirs = RandomForestClassifier(100, random_state=SEED)
+    theirs.fit(few.directions, few.liked, sample_weight=weights_of(few, "balanced"))
     assert ours == pytest.approx(theirs.predict_proba(ITEMS)[:, 1], abs=1e-6)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pixelplum.core.bandit import policies
+from pixelplum.core.bandit.trees import Tree
 from pixelplum.core.search import vectors
 from pixelplum.core.users import candidates
 from pixelplum.server.blocks import keep, kept
@@ -45,7 +46,7 @@ def choose_clusters(
         clusters, propensities, and their standard errors.
     """
     place_of = {cluster: place for place, cluster in enumerate(clusters)}
-    tree = policies.Tree([None if parent is None else place_of[parent] for parent in parents])
+    tree = Tree([None if parent is None else place_of[parent] for parent in parents])
     random = np.random.default_rng(seed)
     left = np.where(tree.is_leaf, np.array(free), 0)
     turns = np.zeros(len(left), int)
@@ -64,7 +65,7 @@ def choose_clusters(
 
 def check_policy(plpy, cache: dict, policy: str | None) -> None:
     """Refuse a policy that is not known."""
-    policies.check_policy(policy)
+    policies.find(policy)
 
 
 def keep_members(plpy, cache: dict, key: str, clusters: list[int], blocks: list[int], rows: list[int]) -> None:
@@ -111,7 +112,7 @@ def best_in_clusters(
     sketch = None
     if sketched is not None:
         index = sketched.index
-        projection = index.design.projection
+        projection = index.state.projection
         sketch = candidates.Sketch(index.vectors, projection.mean, projection.components, stored.starts)
     size = stored.blocks[0].vectors.shape[1]
     voted = np.empty((0, size), np.float32)

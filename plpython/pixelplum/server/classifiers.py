@@ -9,7 +9,9 @@ from pixelplum.core.classifiers.final_layers import SoftmaxLayer
 LAYERS_KEPT = 16
 
 
-def keep_classifier(plpy, cache: dict, checksum: str, labels: list[str], weights: bytes, intercepts: list[float]) -> None:
+def keep_classifier(
+    plpy, cache: dict, checksum: str, labels: list[str], weights: bytes, intercepts: list[float]
+) -> None:
     """Keep a classifier in this backend, under its checksum; those loaded last are kept."""
     layers = cache.setdefault("classifiers", OrderedDict())
     layers[checksum] = SoftmaxLayer(labels, weights, intercepts)

@@ -26,10 +26,10 @@ class Fit:
         self.sample = clusters.looked_at(sample, dimensions)
         self.kmeans = kmeans.KMeans(self.sample, ks, seed)
 
-    def design(self, k: int) -> clusters.Design:
+    def state(self, k: int) -> clusters.FittedState:
         """Return what the best run of k clusters has found."""
         run = self.kmeans.best(k)
-        return clusters.Design(run.centers, run.members, dimensions=self.dimensions)
+        return clusters.FittedState(run.centers, run.members, dimensions=self.dimensions)
 
 
 @cancellable
@@ -41,7 +41,9 @@ def start_kmeans(
 
 
 @cancellable
-def possible_ks(plpy, cache: dict, sample: bytes, number: int, dimensions: list[int] | None, ks: list[int]) -> list[int]:
+def possible_ks(
+    plpy, cache: dict, sample: bytes, number: int, dimensions: list[int] | None, ks: list[int]
+) -> list[int]:
     """Return those numbers of clusters that there are enough different vectors for."""
     distinct = kmeans.count_distinct(clusters.looked_at(matrix_of(sample, number), places_of(dimensions)))
     return [k for k in ks if k <= distinct]
@@ -97,7 +99,7 @@ def kmeans_curve(plpy, cache: dict, items: int) -> dict:
     """Measure the runs of a fit on sampled vectors: ks, silhouettes, inertias."""
     fit: Fit = cache["kmeans"]
     ks = sorted(len(run.centers) for run in fit.kmeans.runs)
-    found = [clusters.measure(fit.sample, replace(fit.design(k), dimensions=None)) for k in ks]
+    found = [clusters.measure(fit.sample, replace(fit.state(k), dimensions=None)) for k in ks]
     return {
         "ks": ks,
         "silhouettes": [silhouette for silhouette, _ in found],
@@ -106,11 +108,11 @@ def kmeans_curve(plpy, cache: dict, items: int) -> dict:
 
 
 def kmeans_result(plpy, cache: dict, k: int) -> dict:
-    """Return the design of the best run, and what is said of it; the fit is over."""
+    """Return the state of the best run, and what is said of it; the fit is over."""
     fit: Fit = cache.pop("kmeans")
     run = fit.kmeans.best(k)
     return {
-        "design": fit.design(k).pack(),
+        "state": fit.state(k).pack(),
         "seeds": (run.seeds + 1).tolist(),
         "rounds": run.rounds,
         "has_converged": not run.is_active and run.rounds < kmeans.MOST_ROUNDS,
@@ -122,14 +124,14 @@ def fit_minibatches(
     plpy, cache: dict, key: str, sample: bytes, number: int, dimensions: list[int] | None, k: int, n_init: int,
     seed: int,
 ) -> dict:  # fmt: skip
-    """Fit k-means by mini-batches from blocks that are mapped; return its design and rounds."""
+    """Fit k-means by mini-batches from blocks that are mapped; return its state and rounds."""
     packed: Packed = kept(cache, key)
     places = places_of(dimensions)
     parts = [clusters.looked_at(block.vectors, places) for block in packed.blocks]
     centers, batches = kmeans.fit_minibatches(
         parts, clusters.looked_at(matrix_of(sample, number), places), k, n_init, seed
     )
-    return {"design": clusters.Design(centers, np.ones(k), dimensions=places).pack(), "rounds": batches}
+    return {"state": clusters.FittedState(centers, np.ones(k), dimensions=places).pack(), "rounds": batches}
 
 
 @cancellable
@@ -137,28 +139,28 @@ def fit_mixture(
     plpy, cache: dict, places: bytes, number: int, dimensions: list[int] | None, mean: bytes, axes: bytes, k: int,
     n_init: int, seed: int,
 ) -> dict:  # fmt: skip
-    """Fit a mixture to principal components; return its design, rounds, and whether it has converged."""
+    """Fit a mixture to principal components; return its state, rounds, and whether it has converged."""
     middle = from_bytes(mean)
     found, rounds, has_converged = mixtures.fit(
         matrix_of(places, number), middle, matrix(axes, len(middle)), k, n_init, seed
     )
-    design = replace(found, dimensions=places_of(dimensions)).pack()
-    return {"design": design, "rounds": rounds, "has_converged": has_converged}
+    state = replace(found, dimensions=places_of(dimensions)).pack()
+    return {"state": state, "rounds": rounds, "has_converged": has_converged}
 
 
 def identify_clusters(
-    plpy, cache: dict, design: bytes, is_tree: bool, old_numbers: list[int], old_centers: bytes,
+    plpy, cache: dict, state: bytes, is_tree: bool, old_numbers: list[int], old_centers: bytes,
     old_upper_numbers: list[int], old_upper_centers: bytes,
 ) -> dict:  # fmt: skip
-    """Number the clusters of a design, and those above them, so that they keep the numbers they had.
+    """Number the clusters of a state, and those above them, so that they keep the numbers they had.
 
     Returns
     -------
     dict
-        The numbered ``design``; and of all clusters, those above included, ``numbers``, ``parents``, ``heights`` and
+        The numbered ``state``; and of all clusters, those above included, ``numbers``, ``parents``, ``heights`` and
         ``centers`` (bytes, one after another).
     """
-    found = clusters.Design.unpack(design)
+    found = clusters.FittedState.unpack(state)
     k, size = found.centers.shape
     named = clusters.match(
         found.centers, found.weights, old_numbers, matrix(old_centers, size), first=1, taken=old_upper_numbers
@@ -195,9 +197,9 @@ def nearest_leaves(plpy, cache: dict, numbers: list[int], parents: list[int | No
     return [numbers[leaves[int(found.argmin())]] for leaves, found in zip(below, apart, strict=True)]
 
 
-def assign_to_clusters(plpy, cache: dict, vectors: bytes, items: int, design: bytes) -> dict:
+def assign_to_clusters(plpy, cache: dict, vectors: bytes, items: int, state: bytes) -> dict:
     """Return the cluster of each vector of a block, and its distance to the center."""
-    found = clusters.Design.unpack(design)
+    found = clusters.FittedState.unpack(state)
     labels, distances = found.assign(matrix_of(vectors, items))
     return {"clusters": found.numbers[labels].tolist(), "distances": distances.tolist()}
 

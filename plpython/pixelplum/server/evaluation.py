@@ -6,8 +6,10 @@ import json
 
 import numpy as np
 
-from pixelplum.core.users import evaluation, learners, recommendations
+from pixelplum.core.users import evaluation, recommendations
+from pixelplum.core.users.algorithms import find
 from pixelplum.core.users.candidates import unit
+from pixelplum.core.users.votes import Votes
 from pixelplum.errors import TooFewVotes
 from pixelplum.server.blocks import Packed, kept
 from pixelplum.server.canceling import cancellable
@@ -86,8 +88,6 @@ def _model(stored: Packed, votes: np.ndarray, places: np.ndarray, given: np.ndar
     """Train on a user's earlier votes; None where they are too few for the algorithm."""
     directions = unit(np.stack([stored.vector(place) for place in places[votes].tolist()]))
     try:
-        return learners.train(
-            algorithm, learners.Votes(directions, given[votes]), learners.check(algorithm, {}), taste
-        ).model
+        return find(algorithm).train(Votes(directions, given[votes]), find(algorithm).check({}), taste).model
     except TooFewVotes:
         return None

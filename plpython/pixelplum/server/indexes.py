@@ -11,7 +11,7 @@ import numpy as np
 
 from pixelplum.core.search import indexes, vectors
 from pixelplum.core.search.blocks import Names, mapped
-from pixelplum.errors import CacheUnusable, IndexBroken, IndexParameter
+from pixelplum.errors import CacheUnusable, IndexBroken, UnusableArgument
 from pixelplum.server import cache as files
 from pixelplum.server.blocks import Packed, keep, kept
 from pixelplum.server.parameters import read
@@ -33,10 +33,12 @@ class OpenIndex:
         return self.index.search(queries, count)
 
 
-def check_index_parameters(plpy, cache: dict, algorithm: str | None, metric: str | None, parameters: str, project_to: int | None) -> None:
+def check_index_parameters(
+    plpy, cache: dict, algorithm: str | None, metric: str | None, parameters: str, project_to: int | None
+) -> None:
     """Refuse what no index can be built with."""
     vectors.check_metric(metric)
-    indexes.read_parameters(algorithm, metric, read(parameters, IndexParameter), project_to is not None)
+    indexes.read_parameters(algorithm, metric, read(parameters, UnusableArgument), project_to is not None)
 
 
 def write_index(
@@ -48,13 +50,13 @@ def write_index(
     known = None
     if mean is not None:
         known = indexes.Projection(vectors.from_bytes(mean), vectors.matrix(axes, len(mean) // 4))
-    design = indexes.Design.fit(algorithm, metric, json.loads(parameters), project_to, packed.blocks, known)
+    state = indexes.fit(algorithm, metric, json.loads(parameters), project_to, packed.blocks, known)
     with files.unfinished(secrets.token_hex(32)) as file:
-        indexes.build(file, design, packed.blocks, teller(plpy, title))
+        indexes.build(file, state, packed.blocks, teller(plpy, title))
         size = file.stat().st_size
         checksum = files.identify(file)
     item_ids = [block.item_ids[position] for block in packed.blocks for position in range(len(block.norms))]
-    return _stored(design, item_ids, checksum, size)
+    return _stored(state, item_ids, checksum, size)
 
 
 def rewrite_index(
@@ -63,7 +65,7 @@ def rewrite_index(
 ) -> dict:  # fmt: skip
     """Write a changed index into the cache of this host, and return what to store of it."""
     packed: Packed = kept(cache, key)
-    design, names = indexes.Design.unpack(mapped(files.path(state_checksum, "design")), checksum)
+    state, names = indexes.read_state(mapped(files.path(state_checksum, "state")), checksum)
     stay = set(kept_ids)
     item_ids = [names[number] for number in range(len(names))]
     removed = [number for number, item_id in enumerate(item_ids) if item_id and item_id not in stay]
@@ -71,11 +73,11 @@ def rewrite_index(
     for number in removed:
         item_ids[number] = ""
     with files.unfinished(secrets.token_hex(32)) as file:
-        indexes.update(file, files.path(checksum, "index"), design, len(names), removed, added, teller(plpy, title))
+        indexes.update(file, files.path(checksum, "index"), state, len(names), removed, added, teller(plpy, title))
         size = file.stat().st_size
         new_checksum = files.identify(file)
     item_ids += [item_id for block in added for item_id in block.item_ids]
-    return _stored(design, item_ids, new_checksum, size)
+    return _stored(state, item_ids, new_checksum, size)
 
 
 def read_index_part(plpy, cache: dict, checksum: str, part: int) -> bytes | None:
@@ -99,10 +101,10 @@ def finish_index_file(plpy, cache: dict, checksum: str, kind: str) -> None:
 
 
 def open_index_files(plpy, cache: dict, checksum: str, state_checksum: str) -> bool:
-    """Map an index, to be searched under the checksum of its design; tell whether no file was removed meanwhile."""
+    """Map an index, to be searched under the checksum of its state; tell whether no file was removed meanwhile."""
     try:
-        design, item_ids = indexes.Design.unpack(mapped(files.path(state_checksum, "design")), checksum)
-        index = indexes.open_index(files.path(checksum, "index"), design, len(item_ids))
+        state, item_ids = indexes.read_state(mapped(files.path(state_checksum, "state")), checksum)
+        index = indexes.open_index(files.path(checksum, "index"), state, len(item_ids))
     except FileNotFoundError:
         return False
     except (
@@ -142,8 +144,8 @@ def _picked(packed: Packed, wanted: set[str]) -> list[Picked]:
     return picked
 
 
-def _stored(design: indexes.Design, item_ids: list[str], checksum: str, size: int) -> dict:
-    content = design.pack(item_ids, checksum)
+def _stored(state: indexes.FittedState, item_ids: list[str], checksum: str, size: int) -> dict:
+    content = state.pack(item_ids, checksum)
     state_checksum = hashlib.sha256(content).hexdigest()
     try:
         files.write_part(state_checksum, 0, content)
@@ -154,5 +156,5 @@ def _stored(design: indexes.Design, item_ids: list[str], checksum: str, size: in
         "checksum": checksum,
         "state_checksum": state_checksum,
         "size_bytes": size + len(content),
-        "used_parameters": json.dumps(design.used_parameters()),
+        "used_parameters": json.dumps(state.parameters),
     }

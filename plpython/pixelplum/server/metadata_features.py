@@ -1,4 +1,4 @@
-"""Metadata as features: a design learned from items, and items encoded by it."""
+"""Metadata as features: a fitted_state learned from items, and items encoded by it."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ def check_metadata(plpy, cache: dict, fields: list[str] | None, weight: float | 
 
 
 @cancellable
-def fit_metadata(plpy, cache: dict, items: list[str], fields: list[str], weight: float, terms: int, norms: bytes) -> dict:
-    """Learn a design from items as JSON; norms are the lengths of all vectors that metadata are appended to."""
+def fit_metadata(
+    plpy, cache: dict, items: list[str], fields: list[str], weight: float, terms: int, norms: bytes
+) -> dict:
+    """Learn a fitted_state from items as JSON; norms are the lengths of all vectors that metadata are appended to."""
     lengths = np.frombuffer(norms, FLOAT32).astype(float)
-    design = metadata_features.fit(_read(items), fields, terms, weight * float(np.sqrt((lengths**2).mean())))
-    return {"design": json.dumps(design), "columns": design["columns"]}
+    fitted_state = metadata_features.fit(_read(items), fields, terms, weight * float(np.sqrt((lengths**2).mean())))
+    return {"fitted_state": json.dumps(fitted_state), "columns": fitted_state["columns"]}
 
 
-def encode_metadata(plpy, cache: dict, items: list[str], design: str) -> list[bytes]:
+def encode_metadata(plpy, cache: dict, items: list[str], fitted_state: str) -> list[bytes]:
     """Encode items as JSON: the bytes to append to the vector of each."""
-    return [row.tobytes() for row in metadata_features.encode(_read(items), json.loads(design))]
+    return [row.tobytes() for row in metadata_features.encode(_read(items), json.loads(fitted_state))]
 
 
 def _read(items: list[str]) -> list[dict]:

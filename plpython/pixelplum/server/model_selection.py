@@ -7,8 +7,9 @@ import json
 import numpy as np
 
 from pixelplum.core.search import vectors
-from pixelplum.core.users import algorithm_selection, learners
+from pixelplum.core.users import algorithm_selection
 from pixelplum.core.users.candidates import unit
+from pixelplum.core.users.votes import Votes
 from pixelplum.server.blocks import kept
 from pixelplum.server.canceling import cancellable
 
@@ -39,5 +40,5 @@ def compare_algorithms(
         found = stored.vectors(list(zip(blocks, rows, strict=True)))
     else:
         found = vectors.matrix(packed, len(packed) // 4 // len(values))
-    votes = learners.Votes(unit(found), np.array(values))
+    votes = Votes(unit(found), np.array(values))
     return json.dumps(algorithm_selection.compare(votes, size, algorithms, balances, search, seed))

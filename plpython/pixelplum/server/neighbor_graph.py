@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pixelplum.core.search import neighbor_graph, vectors
+from pixelplum.core.search.metrics import METRICS
 from pixelplum.core.threads import share
 from pixelplum.errors import TooManyPairs
 from pixelplum.server.blocks import Packed, kept
@@ -89,7 +90,7 @@ def merge_neighbors(
     share(measure, -(-len(queries) // PIECE))
     answer: dict[str, list] = {"item_ids": [], "ranks": [], "neighbor_ids": [], "distances": []}
     for number, query in enumerate(queries):
-        if metric == "cosine" and not has_direction[number]:
+        if METRICS[metric].compares_directions and not has_direction[number]:
             continue
         found = zip(distances[number].tolist(), candidates[number], strict=True)
         ranked = sorted((distance, packed.item_at(place)) for distance, place in found if place != query)[:k]

@@ -35,7 +35,7 @@ def off_policy_values(
     list of tuple
         Rows of pix.policy_value, one for each estimator.
     """
-    policies.check_policy(policy)
+    policies.find(policy)
     random = np.random.default_rng(seed)
     is_event = np.array([propensity is not None for propensity in propensities])
     events = off_policy.replayed(
@@ -46,10 +46,10 @@ def off_policy_values(
     )  # fmt: skip
     weights = events.targets / events.propensities
     answer = []
-    for estimator in off_policy.ESTIMATORS:
-        found = off_policy.estimate(estimator, events, random)
+    for name, estimator in off_policy.ESTIMATORS.items():
+        found = estimator.estimate(events, random)
         low, high = found.interval
         numbers = (found.value, found.standard_error, low, high, found.effective_sample_size, float(weights.mean()))
         known = [None if np.isnan(number) else float(number) for number in numbers]
-        answer.append((policy, estimator, *known, len(events.rewards), len(np.unique(events.users))))
+        answer.append((policy, name, *known, len(events.rewards), len(np.unique(events.users))))
     return answer

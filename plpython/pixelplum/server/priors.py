@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pixelplum.core.bandit import priors
-from pixelplum.errors import OutOfRange
+from pixelplum.errors import UnusableArgument
 from pixelplum.server.canceling import cancellable
 
 LARGEST = 1e12
@@ -17,7 +17,7 @@ def beta_quantile(plpy, cache: dict, alpha: float, beta: float, probability: flo
     from scipy.special import betaincinv  # slow to import
 
     if not (0 < alpha < LARGEST and 0 < beta < LARGEST and 0 <= probability <= 1):
-        raise OutOfRange(f"There is no quantile {probability} of Beta({alpha}, {beta})")
+        raise UnusableArgument(f"There is no quantile {probability} of Beta({alpha}, {beta})")
     return float(betaincinv(alpha, beta, probability))
 
 

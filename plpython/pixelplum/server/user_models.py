@@ -8,9 +8,12 @@ import time
 import numpy as np
 
 from pixelplum.core.search import vectors
-from pixelplum.core.users import common_taste, learners, models
+from pixelplum.core.users import common_taste, models
+from pixelplum.core.users.algorithms import find
+from pixelplum.core.users.algorithms.base import SEED, Trained
 from pixelplum.core.users.candidates import unit
-from pixelplum.errors import PixelplumError, Untrainable, UnusableParameter, VectorError
+from pixelplum.core.users.votes import Votes
+from pixelplum.errors import PixelplumError, Untrainable, UnusableArgument, VectorError
 from pixelplum.server.blocks import keep, kept
 from pixelplum.server.canceling import cancellable
 from pixelplum.server.parameters import read
@@ -26,8 +29,8 @@ NOTHING = dict.fromkeys(
 
 def check_algorithm(plpy, cache: dict, algorithm: str, parameters: str, dimensions: int) -> str:
     """Return an algorithm's parameters as JSON, with defaults where none are given; refuse what cannot be used."""
-    given = read(parameters, UnusableParameter)
-    return models.dumps(learners.check(algorithm, given, dimensions))
+    given = read(parameters, UnusableArgument)
+    return models.dumps(find(algorithm).check(given, dimensions))
 
 
 def fit_user_model(
@@ -61,8 +64,9 @@ def fit_user_model(
         backend has not opened what is needed.
     """
     begun = time.perf_counter()
-    stored, taste = kept(cache, blocks_key), kept(cache, taste_key) if algorithm == "hierarchical" else None
-    if (packed is None and stored is None) or (algorithm == "hierarchical" and taste is None):
+    needs_taste = find(algorithm).needs_common_taste
+    stored, taste = kept(cache, blocks_key), kept(cache, taste_key) if needs_taste else None
+    if (packed is None and stored is None) or (needs_taste and taste is None):
         return None
     try:
         if packed is None:
@@ -71,8 +75,8 @@ def fit_user_model(
             found = vectors.matrix(packed, len(packed) // 4 // len(values))
             if not np.isfinite(found).all():
                 raise VectorError("The features of an item that was voted on hold a number that is not finite")
-        votes = learners.Votes(unit(found), np.array(values))
-        trained = learners.train(algorithm, votes, json.loads(parameters), taste, half)
+        votes = Votes(unit(found), np.array(values))
+        trained = find(algorithm).train(votes, json.loads(parameters), taste, half)
         described, content = models.pack(trained.model)
         how = trained.calibration
         return NOTHING | {
@@ -89,7 +93,7 @@ def fit_user_model(
         return NOTHING | {"sqlstate": Untrainable.sqlstate, "reason": f"{algorithm} cannot be trained: {error}"}
 
 
-def _left_out(trained: learners.Trained, votes: learners.Votes, item_ids: list[str]) -> dict:
+def _left_out(trained: Trained, votes: Votes, item_ids: list[str]) -> dict:
     """How well the model tells votes that it has not seen, and which it would not have expected."""
     liked, scores = votes.liked, trained.left_out
     if scores is None:
@@ -104,21 +108,16 @@ def _left_out(trained: learners.Trained, votes: learners.Votes, item_ids: list[s
 
 
 def update_user_model(
-    plpy, cache: dict, blocks_key: str, described: str, content: bytes, blocks: list[int], rows: list[int],
-    values: list[float],
+    plpy, cache: dict, blocks_key: str, algorithm: str, described: str, content: bytes, blocks: list[int],
+    rows: list[int], values: list[float],
 ) -> dict | None:  # fmt: skip
     """Let a model see some votes more, the latest first; None if this backend has not opened the blocks."""
     stored = kept(cache, blocks_key)
     if stored is None:
         return None
-    votes = learners.Votes(unit(stored.vectors(list(zip(blocks, rows, strict=True)))), np.array(values))
-    changed, packed = models.pack(learners.update(models.unpack(json.loads(described), content), votes))
+    votes = Votes(unit(stored.vectors(list(zip(blocks, rows, strict=True)))), np.array(values))
+    changed, packed = models.pack(find(algorithm).update(models.unpack(json.loads(described), content), votes))
     return {"described": models.dumps(changed), "content": packed}
-
-
-def can_update(plpy, cache: dict, algorithm: str) -> bool:
-    """Tell whether models of an algorithm take new votes one by one."""
-    return learners.can_update(algorithm)
 
 
 @cancellable
@@ -150,7 +149,7 @@ def fit_common_taste(
     if stored is None:
         return None
     sample = _sample(stored)
-    basis = common_taste.basis(sample, common_taste.COMPONENTS, learners.SEED)
+    basis = common_taste.basis(sample, common_taste.COMPONENTS, SEED)
     starts = np.flatnonzero(np.diff(users, prepend=-1))
     ends = [*starts[1:], len(users)]
     given = []

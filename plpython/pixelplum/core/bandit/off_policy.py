@@ -1,22 +1,16 @@
 """What a policy would have been worth, estimated from a log of other policies' choices.
-
-References
-----------
-Horvitz, Thompson: A generalization of sampling without replacement from a finite universe. JASA 47, 1952.
-Li, Chu, Langford, Wang: Unbiased offline evaluation of contextual-bandit-based news article recommendation. WSDM 2011.
-Dudík, Langford, Li: Doubly robust policy evaluation and learning. ICML 2011.
-Swaminathan, Joachims: The self-normalized estimator for counterfactual learning. NIPS 2015.
+A new estimator is a class here, and its entry in `ESTIMATORS`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from pixelplum.core.bandit import policies
 
-ESTIMATORS = ("replay", "ips", "snips", "dr")
 DRAWS = 100
 """For thompson: few will do, as errors of many choices cancel out."""
 CONFIDENT = 1.959963984540054
@@ -66,37 +60,108 @@ class Estimate:
         return self.value - margin, self.value + margin
 
 
-def estimate(estimator: str, events: Events, random: np.random.Generator) -> Estimate:
-    """Estimate a policy's value.
+class Estimator:
+    """How a policy's value is estimated from weighted events.
 
-    Parameters
+    Attributes
     ----------
-    estimator : {'replay', 'ips', 'snips', 'dr'}
-        The mean reward of events that are kept with a probability in proportion to their weight; inverse propensity
-        scores; the same, normalized by the sum of the weights; doubly robust.
-    events : Events
-        At least one.
-    random : numpy.random.Generator
-        For replay.
-
-    Returns
-    -------
-    Estimate
-        Its standard error takes the events of a user as one draw; where there is a single user, each event.
+    name : str
+        What it is called in SQL.
     """
-    weights = events.targets / events.propensities
-    if estimator == "replay":
-        kept = (
-            random.random(len(weights)) * weights.max() < weights if weights.max() > 0 else np.zeros(len(weights), bool)
-        )
-        return _ratio(np.where(kept, events.rewards, 0), kept.astype(float), events.users, float(kept.sum()))
-    size = float(weights.sum() ** 2 / np.square(weights).sum()) if weights.any() else 0.0
-    ones = np.ones(len(weights))
-    if estimator == "ips":
-        return _ratio(weights * events.rewards, ones, events.users, size)
-    if estimator == "snips":
-        return _ratio(weights * events.rewards, weights, events.users, size)
-    return _ratio(events.expected + weights * (events.rewards - events.predicted), ones, events.users, size)
+
+    name: ClassVar[str]
+
+    def ratio(self, weights: np.ndarray, events: Events, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Return numerators and denominators, float64, shape (events,): their sums' quotient is the value."""
+        raise NotImplementedError
+
+    def estimate(self, events: Events, random: np.random.Generator) -> Estimate:
+        """Estimate a policy's value.
+
+        Parameters
+        ----------
+        events : Events
+            At least one.
+        random : numpy.random.Generator
+            For what is drawn.
+
+        Returns
+        -------
+        Estimate
+            Its standard error takes the events of a user as one draw; where there is a single user, each event.
+        """
+        weights = events.targets / events.propensities
+        size = float(weights.sum() ** 2 / np.square(weights).sum()) if weights.any() else 0.0
+        return _ratio(*self.ratio(weights, events, random), events.users, size)
+
+
+class Replay(Estimator):
+    """The mean reward of events that are kept with a probability in proportion to their weight.
+
+    References
+    ----------
+    Li, Chu, Langford, Wang: Unbiased offline evaluation of contextual-bandit-based news article recommendation. WSDM 2011.
+    """
+
+    name = "replay"
+
+    def ratio(self, weights: np.ndarray, events: Events, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        if not weights.max() > 0:
+            return np.zeros(len(weights)), np.zeros(len(weights))
+        kept = random.random(len(weights)) * weights.max() < weights
+        return np.where(kept, events.rewards, 0), kept.astype(float)
+
+    def estimate(self, events: Events, random: np.random.Generator) -> Estimate:
+        kept_rewards, kept = self.ratio(events.targets / events.propensities, events, random)
+        return _ratio(kept_rewards, kept, events.users, float(kept.sum()))
+
+
+class InversePropensity(Estimator):
+    """Inverse propensity scores.
+
+    References
+    ----------
+    Horvitz, Thompson: A generalization of sampling without replacement from a finite universe. JASA 47, 1952.
+    """
+
+    name = "ips"
+
+    def ratio(self, weights: np.ndarray, events: Events, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        return weights * events.rewards, np.ones(len(weights))
+
+
+class SelfNormalized(Estimator):
+    """Inverse propensity scores, normalized by the sum of the weights.
+
+    References
+    ----------
+    Swaminathan, Joachims: The self-normalized estimator for counterfactual learning. NIPS 2015.
+    """
+
+    name = "snips"
+
+    def ratio(self, weights: np.ndarray, events: Events, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        return weights * events.rewards, weights
+
+
+class DoublyRobust(Estimator):
+    """Rewards as they were expected, corrected by inverse propensity scores.
+
+    References
+    ----------
+    Dudík, Langford, Li: Doubly robust policy evaluation and learning. ICML 2011.
+    """
+
+    name = "dr"
+
+    def ratio(self, weights: np.ndarray, events: Events, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        corrections = weights * (events.rewards - events.predicted)
+        return events.expected + corrections, np.ones(len(weights))
+
+
+ESTIMATORS: dict[str, Estimator] = {
+    estimator.name: estimator for estimator in (Replay(), InversePropensity(), SelfNormalized(), DoublyRobust())
+}
 
 
 def _ratio(tops: np.ndarray, bottoms: np.ndarray, users: np.ndarray, size: float) -> Estimate:

@@ -19,7 +19,7 @@ NAMES = ("centres", "weights", "numbers", "dimensions")
 
 
 @dataclass(frozen=True)
-class Design:
+class FittedState:
     """What puts vectors into clusters: the nearest center, or the most probable component of a mixture.
 
     Parameters
@@ -46,13 +46,13 @@ class Design:
 
     def pack(self) -> bytes:
         """Return a file of arrays, as numpy.savez writes it."""
-        arrays = {name: getattr(self, name.replace("centres","centers")) for name in NAMES} | (self.mixture or {})
+        arrays = {name: getattr(self, name.replace("centres", "centers")) for name in NAMES} | (self.mixture or {})
         stream = io.BytesIO()
         np.savez(stream, allow_pickle=False, **{name: array for name, array in arrays.items() if array is not None})
         return stream.getvalue()
 
     @classmethod
-    def unpack(cls, content: bytes) -> Design:
+    def unpack(cls, content: bytes) -> FittedState:
         """Read what `pack` returned; nothing in it is executed.
 
         Raises
@@ -67,7 +67,7 @@ class Design:
         except Exception as error:  # whatever zipfile and numpy raise
             raise VectorError(f"The clustering is damaged: {error}", hint="Fit it again.") from error
 
-    def select(self, order: np.ndarray) -> Design:
+    def select(self, order: np.ndarray) -> FittedState:
         """Return the same with some clusters, in an order."""
         mixture = self.mixture and {
             name: array if name in ("mean", "axes") else array[order] for name, array in self.mixture.items()
@@ -229,9 +229,9 @@ def match(
     return numbers
 
 
-def measure(vectors: np.ndarray, design: Design) -> tuple[float, float]:
+def measure(vectors: np.ndarray, state: FittedState) -> tuple[float, float]:
     """Return the silhouette of vectors in their clusters, and their mean squared distance to the centers."""
-    labels, distances = design.assign(vectors)
+    labels, distances = state.assign(vectors)
     return silhouette(vectors, labels), float(np.square(distances).mean())
 
 

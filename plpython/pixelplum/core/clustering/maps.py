@@ -10,7 +10,7 @@ from sklearn.manifold import TSNE, trustworthiness
 from sklearn.neighbors import NearestNeighbors
 
 from pixelplum.core.threads import CORES, all_cores
-from pixelplum.errors import MapParameter, TooFewPoints, UmapMissing
+from pixelplum.errors import TooFewPoints, UmapMissing, UnusableArgument
 
 USUAL_PERPLEXITY = 30
 FEWEST = 4
@@ -32,7 +32,7 @@ def check(method: str, perplexity: float | None, items: int) -> float | None:
     ------
     TooFewPoints
         If there are fewer than four items.
-    MapParameter
+    UnusableArgument
         If it is out of range.
     """
     if items < FEWEST:
@@ -44,7 +44,7 @@ def check(method: str, perplexity: float | None, items: int) -> float | None:
     if perplexity is None:
         return min(USUAL_PERPLEXITY, most)
     if not least <= perplexity <= most:
-        raise MapParameter(
+        raise UnusableArgument(
             f"perplexity {perplexity:g} does not suit {items:,} items",
             hint=f"It is from {least} to {most:.4g} here; 5 to 50 are usual, and NULL finds one.",
         )

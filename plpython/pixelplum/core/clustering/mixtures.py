@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import BayesianGaussianMixture
 
-from pixelplum.core.clustering.clusters import Design
+from pixelplum.core.clustering.clusters import FittedState
 from pixelplum.core.search.vectors import FLOAT32
 
 MOST_ROUNDS = 300
@@ -16,7 +16,7 @@ MOST_ROUNDS = 300
 
 def fit(
     places: np.ndarray, mean: np.ndarray, axes: np.ndarray, k: int, n_init: int, seed: int
-) -> tuple[Design, int, bool]:
+) -> tuple[FittedState, int, bool]:
     """Fit a mixture with diagonal covariances in the space of principal components.
 
     Parameters
@@ -32,7 +32,7 @@ def fit(
 
     Returns
     -------
-    design : Design
+    state : FittedState
         Of the components that vectors belong to.
     rounds : int
         What the best run took.
@@ -55,7 +55,7 @@ def fit(
         warnings.simplefilter("ignore", ConvergenceWarning)  # said by has_converged
         mixture.fit(places.astype(np.float64))
     constants = np.log(mixture.weights_) - 0.5 * np.log(mixture.covariances_).sum(axis=1)
-    design = Design(
+    state = FittedState(
         (mean + mixture.means_ @ axes).astype(FLOAT32),
         np.zeros(k),
         mixture={
@@ -66,6 +66,6 @@ def fit(
             "constants": constants,
         },
     )
-    labels = design.components(places).argmax(axis=1)
-    design.weights[:] = np.bincount(labels, minlength=k)
-    return design.select(np.flatnonzero(design.weights)), int(mixture.n_iter_), bool(mixture.converged_)
+    labels = state.components(places).argmax(axis=1)
+    state.weights[:] = np.bincount(labels, minlength=k)
+    return state.select(np.flatnonzero(state.weights)), int(mixture.n_iter_), bool(mixture.converged_)

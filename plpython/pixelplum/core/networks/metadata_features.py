@@ -14,7 +14,7 @@ from scipy import sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.preprocessing import StandardScaler
 
-from pixelplum.errors import MetadataField, MetadataParameter, NoMetadata, shown
+from pixelplum.errors import NoMetadata, UnusableArgument, shown
 
 FIELDS = ("price", "brand", "categories", "related", "title")
 MAX_TERMS = 4096
@@ -27,22 +27,22 @@ def check(fields: list[str] | None, weight: float | None, terms: int | None) -> 
 
     Raises
     ------
-    MetadataField
+    UnusableArgument
         If no field is named, or one that there is not.
-    MetadataParameter
+    UnusableArgument
         If the weight or the number of terms is out of range.
     """
     if not fields:
-        raise MetadataField("No field is named")
+        raise UnusableArgument("No field is named")
     for field in fields:
         if field not in FIELDS:
-            raise MetadataField(f"The field {shown(field)} is not known")
+            raise UnusableArgument(f"The field {shown(field)} is not known")
     if weight is None or not 0 < weight <= MAX_WEIGHT:
-        raise MetadataParameter(
+        raise UnusableArgument(
             f"weight is {weight}", hint="Use a weight above 0, and of a million at most; 1 is as much as the picture."
         )
     if terms is None or not 1 <= terms <= MAX_TERMS:
-        raise MetadataParameter(f"terms is {terms}", hint=f"Use 1 to {MAX_TERMS} terms a field; 256 is the default.")
+        raise UnusableArgument(f"terms is {terms}", hint=f"Use 1 to {MAX_TERMS} terms a field; 256 is the default.")
 
 
 def fit(items: list[dict], fields: list[str], terms: int, length: float) -> dict:
@@ -61,7 +61,7 @@ def fit(items: list[dict], fields: list[str], terms: int, length: float) -> dict
     Returns
     -------
     dict
-        The design, which JSON can hold: ``scale``, ``columns``, ``blocks`` (one for each field, in
+        The fitted_state, which JSON can hold: ``scale``, ``columns``, ``blocks`` (one for each field, in
         order), and ``empty``, the fields that have no columns because no item has them.
 
     Raises
@@ -84,13 +84,13 @@ def fit(items: list[dict], fields: list[str], terms: int, length: float) -> dict
     }
 
 
-def encode(items: list[dict], design: dict) -> np.ndarray:
+def encode(items: list[dict], fitted_state: dict) -> np.ndarray:
     """Encode the metadata of items.
 
     Parameters
     ----------
     items : list of dict
-    design : dict
+    fitted_state : dict
         Of `fit`.
 
     Returns
@@ -98,7 +98,7 @@ def encode(items: list[dict], design: dict) -> np.ndarray:
     numpy.ndarray
         float32, shape (items, columns).
     """
-    return (design["scale"] * _rows(items, design["blocks"])).toarray().astype("<f4")
+    return (fitted_state["scale"] * _rows(items, fitted_state["blocks"])).toarray().astype("<f4")
 
 
 def _rows(items: list[dict], blocks: list[dict]) -> sparse.csr_matrix:

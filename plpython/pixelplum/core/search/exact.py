@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from pixelplum.core.search.metrics import METRICS
 from pixelplum.core.search.vectors import distances
 from pixelplum.core.threads import share
 
@@ -48,11 +49,7 @@ def proximities(vectors: np.ndarray, norms: np.ndarray, queries: np.ndarray, met
         float32, shape (items,) or (queries, items): within a query, the larger, the nearer.
     """
     products = np.matmul(queries, vectors.T, out=out) if queries.ndim > 1 else np.matmul(vectors, queries, out=out)
-    if metric == "cosine":
-        # A vector of zeros is as far as one at right angles.
-        np.divide(products, norms, out=products, where=norms > 0)
-    elif metric == "euclidean":
-        products -= np.square(norms) / 2
+    METRICS[metric].proximities(products, norms)
     return products
 
 
@@ -64,8 +61,7 @@ def margins(longest: float, queries: np.ndarray, metric: str) -> np.ndarray:
     """
     lengths = np.linalg.norm(queries, axis=1)
     rounding = np.finfo(np.float32).eps * (16 + queries.shape[1] ** 0.5)
-    scale = {"cosine": lengths, "dot": lengths * longest, "euclidean": (lengths + longest) * longest}[metric]
-    return 2 * rounding * scale
+    return 2 * rounding * METRICS[metric].scale(lengths, longest)
 
 
 def nearest(blocks: list[Vectors], queries: np.ndarray, count: int, metric: str) -> list[np.ndarray]:
@@ -88,7 +84,7 @@ def nearest(blocks: list[Vectors], queries: np.ndarray, count: int, metric: str)
         For each query, positions in the order of the blocks, unordered: at least the `count` nearest, and those that
         rounding does not tell from the last of them.
     """
-    if metric == "cosine":  # the product of two that are tiny would vanish
+    if METRICS[metric].compares_directions:  # the product of two that are tiny would vanish
         queries = (queries / np.linalg.norm(queries.astype(np.float64), axis=1, keepdims=True)).astype(np.float32)
     ends = np.cumsum([len(block.norms) for block in blocks])
     total = int(ends[-1]) if blocks else 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pixelplum.core.search.exact import margins, proximities
+from pixelplum.core.search.metrics import METRICS
 
 TINY = 1e-12
 AT_ONCE = 4000
@@ -100,8 +101,8 @@ def alike_in_block(
 
 
 def _comparable(queries: np.ndarray, metric: str) -> np.ndarray:
-    """Return queries whose products with others do not vanish: those of cosine are made longer where they are tiny."""
-    if metric != "cosine":
+    """Return queries whose products with others do not vanish: of metrics of directions they are made longer where they are tiny."""
+    if not METRICS[metric].compares_directions:
         return queries
     norms = np.linalg.norm(queries, axis=1)
     if norms.min() > TINY:

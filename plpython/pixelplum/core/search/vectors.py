@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from pixelplum.core.search.metrics import METRICS
 from pixelplum.errors import UnknownMetric, VectorError, ZeroVector, shown
 
 FLOAT32 = np.dtype("<f4")
 LARGEST_SQUARE = np.finfo(FLOAT32).max / 4
 """Of the length of vectors that can be compared in float32."""
-METRICS = ("cosine", "euclidean", "dot")
 
 
 def to_bytes(vector) -> bytes:
@@ -97,16 +97,7 @@ def distances(query: np.ndarray, vectors: np.ndarray, metric: str = "cosine") ->
     check_metric(metric)
     x = query.astype(np.float64)
     y = vectors.astype(np.float64)
-    if metric == "euclidean":
-        difference = y - x[..., np.newaxis, :]
-        found = np.sqrt(np.einsum("...ij,...ij->...i", difference, difference))
-    elif metric == "dot":
-        found = -np.einsum("...ij,...j->...i", y, x)
-    else:
-        norms = np.sqrt(np.einsum("...ij,...ij->...i", y, y) * np.einsum("...j,...j->...", x, x)[..., np.newaxis])
-        products = np.einsum("...ij,...j->...i", y, x)
-        cosines = np.divide(products, norms, out=np.zeros_like(products), where=norms != 0)
-        found = np.clip(1 - cosines, 0, 2)  # rounding must not make a distance negative
+    found = METRICS[metric].distances(x, y)
     if not np.isfinite(found).all():
         raise VectorError("A feature vector holds a number that is not finite")
     return found
@@ -138,7 +129,7 @@ def check_queries(queries: bytes, number: int, metric: str) -> None:
     squares = np.einsum("ij,ij->i", asked, asked, dtype=np.float64)
     if not (squares < LARGEST_SQUARE).all():
         raise VectorError("A vector to search with holds a number that is not finite, or too large to be squared")
-    if metric == "cosine" and not squares.all() and not asked.any(axis=1).all():
+    if METRICS[metric].compares_directions and not squares.all() and not asked.any(axis=1).all():
         raise ZeroVector
 
 
@@ -151,7 +142,7 @@ def check_dimensions(a: int, b: int) -> None:
 def check_metric(metric: str | None) -> None:
     """Refuse a metric that is not known."""
     if metric not in METRICS:
-        raise UnknownMetric(f"The metric {shown(metric)} is not known")
+        raise UnknownMetric(f"metric must be one of {', '.join(METRICS)}, not {shown(metric)}")
 
 
 def matrix(vectors: bytes, dimensions: int) -> np.ndarray:

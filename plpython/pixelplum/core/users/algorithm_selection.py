@@ -8,9 +8,10 @@ import time
 import numpy as np
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
-from pixelplum.core.users import learners
-from pixelplum.core.users.learners import Votes
-from pixelplum.errors import PixelplumError, UnknownAlgorithm, UnusableParameter, shown
+from pixelplum.core.users.algorithms import SIMPLE
+from pixelplum.core.users.left_out import auc
+from pixelplum.core.users.votes import Votes
+from pixelplum.errors import PixelplumError, UnknownAlgorithm, UnusableArgument, shown
 
 BALANCES = ("none", "oversample", "class_weight")
 SEARCHES = ("grid", "random")
@@ -23,21 +24,21 @@ def check(algorithms: list[str], balances: list[str], search: str) -> None:
 
     Raises
     ------
-    UnknownAlgorithm, UnusableParameter
+    UnknownAlgorithm, UnusableArgument
     """
     for algorithm in algorithms or [None]:
-        if algorithm not in learners.ALGORITHMS:
+        if algorithm not in SIMPLE:
             raise UnknownAlgorithm(
                 f"The algorithm {shown(algorithm)} cannot be compared here",
-                hint=f"Use some of: {', '.join(learners.ALGORITHMS)}.",
+                hint=f"Use some of: {', '.join(SIMPLE)}.",
             )
     for balance in balances or [None]:
         if balance not in BALANCES:
-            raise UnusableParameter(
+            raise UnusableArgument(
                 f"The balance {shown(balance)} is not known", hint=f"Use some of: {', '.join(BALANCES)}."
             )
     if search not in SEARCHES:
-        raise UnusableParameter(f"The search {shown(search)} is not known", hint="Use grid or random.")
+        raise UnusableArgument(f"The search {shown(search)} is not known", hint="Use grid or random.")
 
 
 def oversample(votes: Votes, random: np.random.Generator) -> Votes:
@@ -49,7 +50,7 @@ def oversample(votes: Votes, random: np.random.Generator) -> Votes:
 
 def candidates(algorithm: str, balance: str, search: str, random: np.random.Generator) -> list[dict]:
     """Return the parameters that are tried for an algorithm."""
-    chosen = learners.ALGORITHMS[algorithm]
+    chosen = SIMPLE[algorithm]
     fixed = dict(chosen.parameters)
     if "class_weight" in fixed:
         fixed["class_weight"] = "balanced" if balance == "class_weight" else None
@@ -67,7 +68,7 @@ def cross_validate(votes: Votes, algorithm: str, parameters: dict, balance: str,
     votes : Votes
         At least two likes and two dislikes.
     algorithm, parameters
-        As for `learners.train`.
+        As for `Algorithm.train`.
     balance : {'none', 'oversample', 'class_weight'}
     seed : int
     """
@@ -77,13 +78,13 @@ def cross_validate(votes: Votes, algorithm: str, parameters: dict, balance: str,
     for train, test in StratifiedKFold(folds, shuffle=True, random_state=seed).split(votes.values, votes.liked):
         own = votes.take(train)
         model = fit(oversample(own, random) if balance == "oversample" else own, algorithm, parameters)
-        found.append(learners.auc(model.scores(votes.directions[test]), votes.liked[test]))
+        found.append(auc(model.scores(votes.directions[test]), votes.liked[test]))
     return float(np.mean(found))
 
 
 def fit(votes: Votes, algorithm: str, parameters: dict):
     """Train a model, without measuring how it does."""
-    return learners.ALGORITHMS[algorithm].fit(votes, parameters)
+    return SIMPLE[algorithm].fit(votes, parameters)
 
 
 def compare(votes: Votes, size: int, algorithms: list[str], balances: list[str], search: str, seed: int) -> list[dict]:
@@ -124,7 +125,7 @@ def compare(votes: Votes, size: int, algorithms: list[str], balances: list[str],
 
 def _measure(given: Votes, held_out: Votes, algorithm: str, balance: str, search: str, seed: int) -> dict:
     random = np.random.default_rng(seed)
-    if balance == "class_weight" and "class_weight" not in learners.ALGORITHMS[algorithm].parameters:
+    if balance == "class_weight" and "class_weight" not in SIMPLE[algorithm].parameters:
         return {"reason": f"{algorithm} has no class weights"}
     try:
         tried = [
@@ -140,6 +141,6 @@ def _measure(given: Votes, held_out: Votes, algorithm: str, balance: str, search
     except (PixelplumError, ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
         return {"reason": str(error)}
     return {
-        "test_auc": learners.auc(scores, held_out.liked), "cv_auc": cv_auc, "fit_seconds": fitted - begun,
+        "test_auc": auc(scores, held_out.liked), "cv_auc": cv_auc, "fit_seconds": fitted - begun,
         "predict_seconds": predicted - fitted, "parameters": parameters,
     }  # fmt: skip

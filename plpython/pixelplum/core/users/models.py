@@ -1,7 +1,7 @@
 """What a user's model is: numbers and arrays, and the score that it gives an item.
 
 A model sees directions: feature vectors of length 1, so that scores do not depend on how bright or busy a picture is.
-What trains models is in `learners`; here is only what it takes to use them.
+What trains models is in `algorithms`; here is only what it takes to use them.
 """
 
 from __future__ import annotations
