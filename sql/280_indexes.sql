@@ -214,7 +214,7 @@ BEGIN
     PERFORM pix_internal.check_pack(pack, model);
     PERFORM pix_internal.open_blocks(model.model_name);
     -- Principal components of vectors as they are suit the Euclidean distance; other metrics compare other vectors.
-    SELECT p.mean::bytea AS mean, substr(p.axes, 1, 4 * model.dimensions * least(greatest(project_to, 0), p.components)) AS axes INTO known FROM pix_internal.projections p
+    SELECT p.mean::bytea AS mean, substr(p.axes, 1, 4 * model.dimensions * least(greatest(project_to, 0), p.components)::integer) AS axes INTO known FROM pix_internal.projections p
     WHERE metric = 'euclidean' AND p.model_name = model.model_name
         AND p.model_checksum IS NOT DISTINCT FROM model.checksum AND p.components >= project_to;
     SELECT * INTO written FROM pix_internal.write_index(

@@ -215,7 +215,7 @@ $$;
 
 -- Refuses what no clustering can be fitted with.
 CREATE OR REPLACE FUNCTION pix_internal.check_fit_clusters(
-    clustering text, algorithm text, k bigint, n_init bigint, seed bigint, dimensions integer[], max_k bigint,
+    clustering text, algorithm text, k bigint, n_init bigint, seed bigint, dimensions bigint[], max_k bigint,
     model pix.models
 ) RETURNS void
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
@@ -288,7 +288,7 @@ DECLARE
     places bytea;
 BEGIN
     IF algorithm = ANY (pix_internal.algorithms_with('clustering', '{by_rounds}')) THEN
-        PERFORM pix_internal.start_kmeans(sample, number, dimensions, array_fill(k, ARRAY[n_init]), seed);
+        PERFORM pix_internal.start_kmeans(sample, number, dimensions, array_fill(k::integer, ARRAY[n_init::integer]), seed);
         PERFORM pix_internal.run_kmeans('clustering ' || clustering, model, pack.checksum, dimensions);
         fitted := pix_internal.kmeans_result(k);
         said := jsonb_build_object(
@@ -449,7 +449,8 @@ DECLARE
     drawn record;
     fitted record;
     numbered record;
-    used_k integer := k;
+    used_k integer;
+    used_dimensions integer[];
     number_moved bigint;
     total_inertia double precision;
     result pix.clusterings;
@@ -457,6 +458,8 @@ BEGIN
     PERFORM pix_internal.check_call('pix.fit_clusters');
     model := pix.find_model(model_name);
     PERFORM pix_internal.check_fit_clusters(clustering, algorithm, k, n_init, seed, dimensions, max_k, model);
+    used_k := k;
+    used_dimensions := dimensions;
     PERFORM pix_internal.lock('clusterings', clustering);
     PERFORM set_config('application_name', 'pix: 0 % of clustering ' || clustering, true);
     PERFORM pix.pack_features(model.model_name);
@@ -473,13 +476,13 @@ BEGIN
     drawn := pix_internal.sample_features(model.model_name, NULL, NULL, greatest(3000, 10 * coalesce(k, max_k)), seed);
     IF k IS NULL THEN
         used_k := pix_internal.choose_k(
-            clustering, model, pack, drawn.vectors, cardinality(drawn.item_ids), dimensions, max_k, seed
+            clustering, model, pack, drawn.vectors, cardinality(drawn.item_ids), used_dimensions, max_k, seed
         );
     ELSE
         DELETE FROM pix.cluster_curves c WHERE c.clustering = fit_clusters.clustering;
     END IF;
     fitted := pix_internal.fit_state(
-        clustering, model, pack, algorithm, used_k, n_init, seed, dimensions, drawn.vectors, drawn.item_ids
+        clustering, model, pack, algorithm, used_k, n_init, seed, used_dimensions, drawn.vectors, drawn.item_ids
     );
 
     -- Clusters keep their numbers, if those before looked at the same.
@@ -492,7 +495,7 @@ BEGIN
     FROM pix.clusters c
     WHERE c.clustering = old.clustering AND old.model_name = model.model_name
         AND old.model_checksum IS NOT DISTINCT FROM model.checksum
-        AND old.dimensions IS NOT DISTINCT FROM fit_clusters.dimensions;
+        AND old.dimensions IS NOT DISTINCT FROM used_dimensions;
     numbered := pix_internal.identify_clusters(
         fitted.state, algorithm = ANY (pix_internal.algorithms_with('clustering', '{is_tree}')), before.numbers, before.centers,
         before.upper_numbers, before.upper_centers
@@ -522,7 +525,7 @@ BEGIN
         seconds
     ) VALUES (
         fit_clusters.clustering, model.model_name, model.checksum, fit_clusters.algorithm, used_k,
-        fit_clusters.dimensions, fitted.said || jsonb_build_object('k', k, 'seed', seed), pack.packed_in, pack.items,
+        used_dimensions, fitted.said || jsonb_build_object('k', k, 'seed', seed), pack.packed_in, pack.items,
         total_inertia, number_moved, taken
     );
     PERFORM pix_internal.add_up_arms(clustering, NULL);

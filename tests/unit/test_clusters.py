@@ -14,34 +14,34 @@ def centers() -> np.ndarray:
 
 
 def test_a_design_survives_its_file(centers):
-    design = clusters.Design(centers, np.arange(9.0), np.arange(9) + 1, np.array([0, 2, 4, 5, 6, 7]))
-    again = clusters.Design.unpack(design.pack())
+    state = clusters.FittedState(centers, np.arange(9.0), np.arange(9) + 1, np.array([0, 2, 4, 5, 6, 7]))
+    again = clusters.FittedState.unpack(state.pack())
     vectors = np.random.default_rng(3).normal(size=(50, 8)).astype(np.float32)
-    for ours, theirs in zip(design.assign(vectors), again.assign(vectors), strict=True):
+    for ours, theirs in zip(state.assign(vectors), again.assign(vectors), strict=True):
         assert (ours == theirs).all()
     assert (again.numbers == np.arange(9) + 1).all()
     assert again.mixture is None
 
 
-@pytest.mark.parametrize("content", [b"", b"nothing", clusters.Design(np.ones((2, 2)), np.ones(2)).pack()[:-50]])
+@pytest.mark.parametrize("content", [b"", b"nothing", clusters.FittedState(np.ones((2, 2)), np.ones(2)).pack()[:-50]])
 def test_a_damaged_design(content):
     with pytest.raises(VectorError, match="damaged"):
-        clusters.Design.unpack(content)
+        clusters.FittedState.unpack(content)
 
 
 def test_nothing_in_a_design_is_executed(tmp_path):
     path = tmp_path / "evil.npz"
     np.savez(path, centers=np.array([print], object), weights=np.ones(1))
     with pytest.raises(VectorError, match="damaged"):
-        clusters.Design.unpack(path.read_bytes())
+        clusters.FittedState.unpack(path.read_bytes())
 
 
 @pytest.mark.parametrize("shift", [0, 3000])
 def test_the_nearest_center(centers, shift):
     vectors = np.random.default_rng(3).normal(size=(500, 6)).astype(np.float32) + np.float32(shift)
-    design = clusters.Design(centers + np.float32(shift), np.ones(9))
-    labels, distances = design.assign(vectors)
-    true = np.linalg.norm(vectors[:, np.newaxis].astype(float) - design.centers, axis=2)
+    state = clusters.FittedState(centers + np.float32(shift), np.ones(9))
+    labels, distances = state.assign(vectors)
+    true = np.linalg.norm(vectors[:, np.newaxis].astype(float) - state.centers, axis=2)
     assert distances == pytest.approx(true[np.arange(500), labels], rel=1e-4)
     assert distances == pytest.approx(true.min(axis=1), rel=1e-2)
     assert (labels == true.argmin(axis=1)).mean() > 0.99
@@ -55,22 +55,22 @@ def test_a_mixture_assigns_as_scikit_learn_does():
     )
     pca = PCA(6).fit(vectors)
     places = pca.transform(vectors)
-    design, rounds, has_converged = mixtures.fit(
+    state, rounds, has_converged = mixtures.fit(
         places, pca.mean_.astype(np.float32), pca.components_.astype(np.float32), 9, 3, 7
     )
     assert has_converged
     assert rounds > 0
-    assert len(design.centers) < 9
-    assert design.weights.sum() == 600
-    theirs = GaussianMixture(len(design.centers), covariance_type="diag")
-    theirs.weights_ = np.exp(design.mixture["constants"] - 0.5 * np.log(design.mixture["precisions"]).sum(axis=1))
-    theirs.means_ = design.mixture["means"]
-    theirs.covariances_ = 1 / design.mixture["precisions"]
-    theirs.precisions_cholesky_ = np.sqrt(design.mixture["precisions"])
-    labels, _ = design.assign(vectors)
+    assert len(state.centers) < 9
+    assert state.weights.sum() == 600
+    theirs = GaussianMixture(len(state.centers), covariance_type="diag")
+    theirs.weights_ = np.exp(state.mixture["constants"] - 0.5 * np.log(state.mixture["precisions"]).sum(axis=1))
+    theirs.means_ = state.mixture["means"]
+    theirs.covariances_ = 1 / state.mixture["precisions"]
+    theirs.precisions_cholesky_ = np.sqrt(state.mixture["precisions"])
+    labels, _ = state.assign(vectors)
     assert (labels == theirs.predict(places)).all()
-    assert np.bincount(labels).tolist() == design.weights.tolist()
-    again = clusters.Design.unpack(design.pack())
+    assert np.bincount(labels).tolist() == state.weights.tolist()
+    again = clusters.FittedState.unpack(state.pack())
     assert (again.assign(vectors)[0] == labels).all()
 
 

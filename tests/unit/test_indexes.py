@@ -1,4 +1,4 @@
-"""Indexes without a server: every method, metric and precision; what their files say of them."""
+"""Indexes without a server: every algorithm, metric and precision; what their files say of them."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pixelplum.core.search.exact import Part, nearest
-from pixelplum.core.search.indexes import OF_METHOD, Design, build, open_index, read_parameters, update
+from pixelplum.core.search.indexes import INDEXES, build, fit, open_index, read_parameters, read_state, update
 from pixelplum.errors import IndexBroken, UnusableArgument
 
 DIMENSIONS = 32
@@ -24,23 +24,23 @@ def parts(matrix: np.ndarray) -> list[Part]:
     return [Part(piece, np.linalg.norm(piece, axis=1)) for piece in np.array_split(matrix, 4)]
 
 
-def made(path, matrix, method, metric, given=None, project_to=None):
+def made(path, matrix, algorithm, metric, given=None, project_to=None):
     """Build an index, write what describes it, and open it as another process would."""
     blocks, shares = parts(matrix), []
-    design = Design.fit(method, metric, given or {}, project_to, blocks)
-    build(path, design, blocks, shares.append)
+    state = fit(algorithm, metric, given or {}, project_to, blocks)
+    build(path, state, blocks, shares.append)
     assert shares == sorted(shares)
     assert shares[-1] == 1
-    design, names = Design.unpack(design.pack([f"i{n}" for n in range(len(matrix))], "checksum"), "checksum")
+    state, names = read_state(state.pack([f"i{n}" for n in range(len(matrix))], "checksum"), "checksum")
     assert names[77] == "i77"
-    return open_index(path, design, len(names)), design
+    return open_index(path, state, len(names)), state
 
 
 def recall(index, matrix, metric, numbers=None, queries=40, k=10) -> float:
     numbers = np.arange(len(matrix)) if numbers is None else np.asarray(numbers)
     asked = matrix[numbers[:queries]]
     true = nearest(parts(matrix[numbers]), asked, k, metric)
-    count = max(k, index.state.parameters.rerank)
+    count = max(k, index.state.parameters["rerank"])
     found = index.search(asked, count)
     hits = [len(set(f.tolist()) & set(numbers[t].tolist())) / k for f, t in zip(found, true, strict=True)]
     assert all(len(set(f.tolist())) == len(f) for f in found)
@@ -49,10 +49,10 @@ def recall(index, matrix, metric, numbers=None, queries=40, k=10) -> float:
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean", "dot"])
 @pytest.mark.parametrize("project_to", [None, 16])
-@pytest.mark.parametrize("method", list(OF_METHOD))
-def test_recall(tmp_path, matrix, method, metric, project_to):
-    index, _ = made(tmp_path / "index", matrix, method, metric, project_to=project_to)
-    assert recall(index, matrix, metric) >= (1 if (method, project_to) == ("exact", None) else 0.93)
+@pytest.mark.parametrize("algorithm", list(INDEXES))
+def test_recall(tmp_path, matrix, algorithm, metric, project_to):
+    index, _ = made(tmp_path / "index", matrix, algorithm, metric, project_to=project_to)
+    assert recall(index, matrix, metric) >= (1 if (algorithm, project_to) == ("exact", None) else 0.93)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
@@ -72,10 +72,10 @@ def test_lower_precision_is_smaller(tmp_path, matrix):
 @pytest.mark.parametrize("project_to", [None, 16])
 def test_update(tmp_path, matrix, project_to):
     """Numbers of what stays do not change, what is removed is not found, what is added is."""
-    _, design = made(tmp_path / "old", matrix[:1200], "hnsw", "euclidean", project_to=project_to)
+    _, state = made(tmp_path / "old", matrix[:1200], "hnsw", "euclidean", project_to=project_to)
     removed = list(range(0, 1200, 5))
-    update(tmp_path / "new", tmp_path / "old", design, 1200, removed, parts(matrix[1200:]), lambda share: None)
-    index = open_index(tmp_path / "new", design, 1500)
+    update(tmp_path / "new", tmp_path / "old", state, 1200, removed, parts(matrix[1200:]), lambda share: None)
+    index = open_index(tmp_path / "new", state, 1500)
     left = sorted(set(range(1500)) - set(removed))
     everything = {n for found in index.search(matrix[left[:50]], 300) for n in found.tolist()}
     assert not everything & set(removed)
@@ -85,17 +85,17 @@ def test_update(tmp_path, matrix, project_to):
 
 def test_parameters_are_kept():
     given = {"m": 8, "ef_search": 99, "dtype": "float32"}
-    assert read_parameters("hnsw", "cosine", given, False).ef_search == 99
+    assert read_parameters("hnsw", "cosine", given, False)["ef_search"] == 99
     block = Part(np.eye(3, dtype=np.float32), np.ones(3, np.float32))
-    design = Design.fit("hnsw", "cosine", given, None, [block])
-    assert Design.unpack(design.pack(["a", "b", "c"], "x"), "x")[0] == design
-    assert set(design.used_parameters()) == OF_METHOD["hnsw"]
+    state = fit("hnsw", "cosine", given, None, [block])
+    assert read_state(state.pack(["a", "b", "c"], "x"), "x")[0] == state
+    assert state.parameters.keys() == INDEXES["hnsw"].parameters.keys()
 
 
-@pytest.mark.parametrize(("method", "given"), [("ivf", {}), ("annoy", {"m": 3}), ("hnsw", {"m": 1.5}), ("exact", [])])
-def test_parameters_that_make_no_sense(method, given):
+@pytest.mark.parametrize(("algorithm", "given"), [("ivf", {}), ("annoy", {"m": 3}), ("hnsw", {"m": 1.5}), ("exact", [])])
+def test_parameters_that_make_no_sense(algorithm, given):
     with pytest.raises(UnusableArgument):
-        read_parameters(method, "cosine", given, False)
+        read_parameters(algorithm, "cosine", given, False)
 
 
 @pytest.mark.parametrize("modules", ["usearch.index, annoy, onnxruntime", "onnxruntime, annoy, usearch.index"])
@@ -105,26 +105,26 @@ def test_libraries_get_along_in_one_process(modules):
 
 
 def test_description_of_another_index(matrix):
-    design = Design.fit("exact", "cosine", {}, None, parts(matrix))
+    state = fit("exact", "cosine", {}, None, parts(matrix))
     with pytest.raises(IndexBroken):
-        Design.unpack(design.pack(["a"], "one"), "another")
+        read_state(state.pack(["a"], "one"), "another")
 
 
 FILL = """
 import resource, sys
 import numpy as np
 from pathlib import Path
-from pixelplum.core.search.indexes import Design, build
+from pixelplum.core.search.indexes import build, fit
 from pixelplum.core.search.exact import Part
 
 vectors = np.random.default_rng(0).normal(size=(500, 32)).astype(np.float32)
 parts = [Part(vectors, np.linalg.norm(vectors, axis=1))]
 path = Path(sys.argv[1])
-design = Design.fit(sys.argv[2], "cosine", {}, None, parts)
-build(path, design, parts, lambda share: None)
+state = fit(sys.argv[2], "cosine", {}, None, parts)
+build(path, state, parts, lambda share: None)
 resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size - int(sys.argv[3]), -1))
 try:
-    build(path.with_suffix(".again"), design, parts, lambda share: None)
+    build(path.with_suffix(".again"), state, parts, lambda share: None)
 except OSError:
     sys.exit(0)
 sys.exit("no error")
@@ -132,8 +132,8 @@ sys.exit("no error")
 
 
 @pytest.mark.parametrize("missing", [10, 5000, 50_000])
-@pytest.mark.parametrize("method", list(OF_METHOD))
-def test_file_that_cannot_be_written_whole(tmp_path, method, missing):
-    arguments = [sys.executable, "-c", FILL, tmp_path / "index", method, str(missing)]
+@pytest.mark.parametrize("algorithm", list(INDEXES))
+def test_file_that_cannot_be_written_whole(tmp_path, algorithm, missing):
+    arguments = [sys.executable, "-c", FILL, tmp_path / "index", algorithm, str(missing)]
     ended = subprocess.run(arguments, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr

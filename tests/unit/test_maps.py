@@ -33,7 +33,7 @@ def test_perplexity(method, perplexity, items, expected):
     ("method", "perplexity", "items"), [("tsne", 34, 100), ("tsne", 0.5, 100), ("tsne", np.nan, 100), ("umap", 1, 100)]
 )
 def test_perplexity_out_of_range(method, perplexity, items):
-    with pytest.raises(UnusableArgument, match="does not suit 100 items"):
+    with pytest.raises(UnusableArgument, match="for 100 items"):
         maps.check(method, perplexity, items)
 
 

@@ -45,8 +45,8 @@ def check(method: str, perplexity: float | None, items: int) -> float | None:
         return min(USUAL_PERPLEXITY, most)
     if not least <= perplexity <= most:
         raise UnusableArgument(
-            f"perplexity {perplexity:g} does not suit {items:,} items",
-            hint=f"It is from {least} to {most:.4g} here; 5 to 50 are usual, and NULL finds one.",
+            f"perplexity must be from {least} to {most:.4g} for {items:,} items, not {perplexity:g}",
+            hint="5 to 50 are usual; leave it out to have one that suits.",
         )
     return perplexity
 

@@ -33,16 +33,21 @@ def check(fields: list[str] | None, weight: float | None, terms: int | None) -> 
         If the weight or the number of terms is out of range.
     """
     if not fields:
-        raise UnusableArgument("No field is named")
+        raise UnusableArgument(f"fields must be some of {', '.join(FIELDS)}, not none", hint="Leave it out to have all.")
     for field in fields:
         if field not in FIELDS:
-            raise UnusableArgument(f"The field {shown(field)} is not known")
+            raise UnusableArgument(
+                f"fields must be some of {', '.join(FIELDS)}, not {shown(field)}", hint="Leave it out to have all."
+            )
     if weight is None or not 0 < weight <= MAX_WEIGHT:
         raise UnusableArgument(
-            f"weight is {weight}", hint="Use a weight above 0, and of a million at most; 1 is as much as the picture."
+            f"weight must be above 0, and at most {MAX_WEIGHT:,}, not {shown(weight)}",
+            hint="1 is as much as the image; leave it out to have that.",
         )
     if terms is None or not 1 <= terms <= MAX_TERMS:
-        raise UnusableArgument(f"terms is {terms}", hint=f"Use 1 to {MAX_TERMS} terms a field; 256 is the default.")
+        raise UnusableArgument(
+            f"terms must be from 1 to {MAX_TERMS:,}, not {shown(terms)}", hint="Leave it out to have 256 terms a field."
+        )
 
 
 def fit(items: list[dict], fields: list[str], terms: int, length: float) -> dict:

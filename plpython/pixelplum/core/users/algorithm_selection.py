@@ -35,10 +35,10 @@ def check(algorithms: list[str], balances: list[str], search: str) -> None:
     for balance in balances or [None]:
         if balance not in BALANCES:
             raise UnusableArgument(
-                f"The balance {shown(balance)} is not known", hint=f"Use some of: {', '.join(BALANCES)}."
+                f"balance must be some of {', '.join(BALANCES)}, not {shown(balance)}", hint="Leave it out to try all."
             )
     if search not in SEARCHES:
-        raise UnusableArgument(f"The search {shown(search)} is not known", hint="Use grid or random.")
+        raise UnusableArgument(f"search must be one of {', '.join(SEARCHES)}, not {shown(search)}", hint="Leave it out to have grid.")
 
 
 def oversample(votes: Votes, random: np.random.Generator) -> Votes:
