@@ -36,15 +36,15 @@ Example: SELECT pix.distance(a.vector, b.vector) FROM pix.features a, pix.featur
 
 -- Distances of a vector to several, one after another in queries.
 CREATE OR REPLACE FUNCTION pix_internal.distances(
-    vector pix.feature_vector, queries bytea, number bigint, metric text
+    vector pix.feature_vector, queries bytea, query_count bigint, metric text
 ) RETURNS double precision[]
 LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE COST 10000 SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'vectors.distances', vector, queries, number, metric)$$;
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'vectors.distances', vector, queries, query_count, metric)$$;
 
 -- Raises PX031 or PX032 if one of the vectors in queries has no meaningful neighbors.
-CREATE OR REPLACE FUNCTION pix_internal.check_queries(queries bytea, number bigint, metric text) RETURNS void
+CREATE OR REPLACE FUNCTION pix_internal.check_queries(queries bytea, query_count bigint, metric text) RETURNS void
 LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'vectors.check_queries', queries, number, metric)$$;
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'vectors.check_queries', queries, query_count, metric)$$;
 
 -- Refuses a metric that is not known.
 CREATE OR REPLACE FUNCTION pix_internal.check_metric(metric text) RETURNS void

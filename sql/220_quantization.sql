@@ -6,9 +6,9 @@ LANGUAGE plpython3u STABLE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, 
 AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'quantization.quantize', checksum, contents)$$;
 
 -- Mean share of the k nearest neighbors that a number of items have in common by their vectors a and b.
-CREATE OR REPLACE FUNCTION pix_internal.neighbor_overlap(a bytea, b bytea, number bigint, k bigint) RETURNS double precision
+CREATE OR REPLACE FUNCTION pix_internal.neighbor_overlap(a bytea, b bytea, image_count bigint, k bigint) RETURNS double precision
 LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'quantization.neighbor_overlap', a, b, number, k)$$;
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'quantization.neighbor_overlap', a, b, image_count, k)$$;
 
 -- Time per image and memory of two models, in turn, on one core.
 CREATE OR REPLACE FUNCTION pix_internal.measure_models(
@@ -120,7 +120,7 @@ BEGIN
     WHERE c.model_name = model.model_name AND c.model_checksum = model.checksum AND c.label_set IS NOT NULL
     ORDER BY c.trained_at DESC LIMIT 1;
     PERFORM pix_internal.embed_chunk(sample, model.checksum, 'onnxruntime');
-    SELECT count(*) AS number, string_agg((c.embedding).vector, ''::bytea ORDER BY c.item_id) AS vectors
+    SELECT count(*) AS image_count, string_agg((c.embedding).vector, ''::bytea ORDER BY c.item_id) AS vectors
     INTO float_side FROM pg_temp.pix_chunk c WHERE (c.embedding).sqlstate IS NULL;
     IF trained.classifier IS NOT NULL THEN
         float_accuracy := pix_internal.test_accuracy(trained);
@@ -140,8 +140,8 @@ BEGIN
         float_accuracy, int8_accuracy, float_ms, int8_ms, float_mb, int8_mb
     )
     VALUES (
-        as_name, model.model_name, key, model.checksum, used, float_side.number,
-        pix_internal.neighbor_overlap(float_side.vectors, int8_side.vectors, float_side.number::integer, 10),
+        as_name, model.model_name, key, model.checksum, used, float_side.image_count,
+        pix_internal.neighbor_overlap(float_side.vectors, int8_side.vectors, float_side.image_count::integer, 10),
         CASE WHEN float_accuracy IS NOT NULL THEN trained.classifier END, float_accuracy, int8_accuracy,
         costs.float_ms, costs.int8_ms, costs.float_mb, costs.int8_mb
     );

@@ -3,9 +3,9 @@
 
 CREATE OR REPLACE FUNCTION pix.split_of(item_id text) RETURNS text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-SELECT CASE WHEN h.place < 0.1 THEN 'test' WHEN h.place < 0.2 THEN 'validation' ELSE 'train' END
+SELECT CASE WHEN h.ordinal < 0.1 THEN 'test' WHEN h.ordinal < 0.2 THEN 'validation' ELSE 'train' END
 FROM (
-    SELECT (get_byte(d.digest, 0) * 65536 + get_byte(d.digest, 1) * 256 + get_byte(d.digest, 2)) / 16777216.0 AS place
+    SELECT (get_byte(d.digest, 0) * 65536 + get_byte(d.digest, 1) * 256 + get_byte(d.digest, 2)) / 16777216.0 AS ordinal
     FROM (SELECT sha256(convert_to(item_id, 'UTF8')) AS digest) d
 ) h
 $$;
@@ -140,7 +140,7 @@ $$;
 CREATE OR REPLACE FUNCTION pix_internal.check_classify(classifiers text[], k bigint) RETURNS void
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    number_of_sets bigint;
+    set_count bigint;
 BEGIN
     PERFORM pix_internal.check_list('classifiers', classifiers);
     IF coalesce(cardinality(classifiers), 0) = 0 THEN
@@ -149,12 +149,12 @@ BEGIN
     END IF;
     PERFORM pix_internal.check_range('k', k, 1);
     IF cardinality(classifiers) > 1 THEN
-        SELECT count(DISTINCT s.labels) INTO number_of_sets
+        SELECT count(DISTINCT s.labels) INTO set_count
         FROM (
             SELECT array_agg(c.label ORDER BY c.label) AS labels FROM pix.classifier_classes c
             WHERE c.classifier IN (SELECT unnest(classifiers)) GROUP BY c.classifier
         ) s;
-        IF number_of_sets > 1 THEN
+        IF set_count > 1 THEN
             RAISE EXCEPTION USING ERRCODE = 'PX076',
                 MESSAGE = format('The classifiers %s do not have the same classes', array_to_string(classifiers, ', ')),
                 HINT = 'Average classifiers that were trained on the same labels.';

@@ -16,17 +16,17 @@ CREATE OR REPLACE FUNCTION pix_internal.check_labels(label_set text, model pix.m
 LANGUAGE plpgsql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     total bigint;
-    number_of_classes bigint;
+    class_count bigint;
     named text;
-    number bigint;
+    item_count bigint;
     vector_bytes bigint;
 BEGIN
-    SELECT count(*), count(DISTINCT l.label) INTO total, number_of_classes
+    SELECT count(*), count(DISTINCT l.label) INTO total, class_count
     FROM pix.labels l WHERE l.label_set = check_labels.label_set;
     IF total = 0 THEN
         PERFORM pix_internal.raise_no_label_set(label_set);
     END IF;
-    IF number_of_classes = 1 THEN
+    IF class_count = 1 THEN
         RAISE EXCEPTION USING ERRCODE = 'PX072', MESSAGE = format('Label set %L has one class only', label_set),
             HINT = 'Label items of at least two kinds.';
     END IF;
@@ -37,15 +37,15 @@ BEGIN
             MESSAGE = format('The label of item %L in label set %L is longer than 500 bytes', named, label_set),
             HINT = 'Name classes shortly; what describes an item belongs into pix.items.';
     END IF;
-    SELECT count(*), min(l.item_id) INTO number, named
+    SELECT count(*), min(l.item_id) INTO item_count, named
     FROM pix.labels l
     LEFT JOIN pix.items i ON i.item_id = l.item_id
     LEFT JOIN pix.images p ON p.item_id = l.item_id
     WHERE l.label_set = check_labels.label_set AND i.item_id IS NULL AND p.item_id IS NULL;
-    IF number > 0 THEN
+    IF item_count > 0 THEN
         RAISE EXCEPTION USING ERRCODE = 'PX073',
             MESSAGE = format(
-                'Label set %L labels %s of %s items that are not in the catalogue, such as %L', label_set, number, total, named
+                'Label set %L labels %s of %s items that are not in the catalogue, such as %L', label_set, item_count, total, named
             ),
             HINT = format(
                 'Load them, or remove their labels: DELETE FROM pix.labels l WHERE l.label_set = %L AND NOT EXISTS '
@@ -53,25 +53,25 @@ BEGIN
                 '(SELECT FROM pix.images i WHERE i.item_id = l.item_id)', label_set
             );
     END IF;
-    SELECT count(*), min(l.item_id) INTO number, named
+    SELECT count(*), min(l.item_id) INTO item_count, named
     FROM pix.labels l
     JOIN pix.features f ON f.item_id = l.item_id AND f.model_name = model.model_name
     WHERE l.label_set = check_labels.label_set AND f.model_checksum IS DISTINCT FROM model.checksum;
-    IF number > 0 THEN
+    IF item_count > 0 THEN
         RAISE EXCEPTION USING ERRCODE = 'PX074',
             MESSAGE = format(
-                '%s labeled items have features of an earlier version of model %L, such as %L', number, model.model_name, named
+                '%s labeled items have features of an earlier version of model %L, such as %L', item_count, model.model_name, named
             ),
             HINT = format('CALL pix.extract_features(%L);', model.model_name);
     END IF;
-    SELECT count(*), min(l.item_id) INTO number, named
+    SELECT count(*), min(l.item_id) INTO item_count, named
     FROM pix.labels l
     JOIN pix.pending_images p ON p.item_id = l.item_id AND p.model_name = model.model_name
     WHERE l.label_set = check_labels.label_set;
-    IF number > 0 THEN
+    IF item_count > 0 THEN
         RAISE EXCEPTION USING ERRCODE = 'PX074',
             MESSAGE = format(
-                '%s labeled images have no up-to-date features of model %L, such as %L', number, model.model_name, named
+                '%s labeled images have no up-to-date features of model %L, such as %L', item_count, model.model_name, named
             ),
             HINT = format('CALL pix.extract_features(%L);', model.model_name);
     END IF;
@@ -97,11 +97,11 @@ BEGIN
     END IF;
     SELECT c.label INTO named
     FROM (
-        SELECT l.label, count(f.item_id) AS number FROM pix.labels l
+        SELECT l.label, count(f.item_id) AS item_count FROM pix.labels l
         LEFT JOIN pix.features f ON f.item_id = l.item_id AND f.model_name = model.model_name
         WHERE l.label_set = check_labels.label_set GROUP BY l.label
     ) c
-    WHERE c.number < 2 ORDER BY c.label LIMIT 1;
+    WHERE c.item_count < 2 ORDER BY c.label LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'PX072',
             MESSAGE = format('Class %L of label set %L has fewer than two items with features of model %L', named, label_set, model.model_name),
@@ -112,12 +112,12 @@ BEGIN
     END IF;
     SELECT c.label INTO named
     FROM (
-        SELECT l.label, count(*) FILTER (WHERE pix.split_of(l.item_id) = 'train') AS number
+        SELECT l.label, count(*) FILTER (WHERE pix.split_of(l.item_id) = 'train') AS item_count
         FROM pix.labels l
         JOIN pix.features f ON f.item_id = l.item_id AND f.model_name = model.model_name
         WHERE l.label_set = check_labels.label_set GROUP BY l.label
     ) c
-    WHERE c.number = 0 ORDER BY c.label LIMIT 1;
+    WHERE c.item_count = 0 ORDER BY c.label LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'PX072',
             MESSAGE = format('Class %L of label set %L has no items in the part that is trained on', named, label_set),
@@ -205,7 +205,7 @@ DECLARE
     labeled record;
     fitted record;
     smallest bigint;
-    number_left_out bigint;
+    left_out_count bigint;
     trained pix.classifiers;
 BEGIN
     PERFORM pix_internal.check_call('pix.train_classifier');
@@ -227,14 +227,14 @@ BEGIN
     INTO labeled
     FROM pix.labels l JOIN pix.features f ON f.item_id = l.item_id AND f.model_name = model.model_name
     WHERE l.label_set = train_classifier.label_set;
-    SELECT min(c.number) INTO smallest
-    FROM (SELECT count(*) AS number FROM unnest(labeled.labels) u (label) GROUP BY u.label) c;
+    SELECT min(c.item_count) INTO smallest
+    FROM (SELECT count(*) AS item_count FROM unnest(labeled.labels) u (label) GROUP BY u.label) c;
     IF folds > smallest THEN
         RAISE EXCEPTION USING ERRCODE = 'PX072',
             MESSAGE = format('The smallest class of label set %L has %s items, too few for %s folds', label_set, smallest, folds),
             HINT = format('Use at most %s folds, or label more of its kind.', smallest);
     END IF;
-    SELECT count(*) - cardinality(labeled.labels) INTO number_left_out
+    SELECT count(*) - cardinality(labeled.labels) INTO left_out_count
     FROM pix.labels l WHERE l.label_set = train_classifier.label_set;
     fitted := pix_internal.fit_classifier(
         labeled.labels, labeled.splits, labeled.vectors, algorithm, coalesce(balanced, false), folds
@@ -246,7 +246,7 @@ BEGIN
     );
     taken := EXTRACT(EPOCH FROM clock_timestamp() - begun);  -- not in the UPDATE: Greenplum wants nothing volatile there
     UPDATE pix.classifiers c
-    SET fingerprint = labeled.fingerprint, items = cardinality(labeled.labels), left_out = number_left_out,
+    SET fingerprint = labeled.fingerprint, items = cardinality(labeled.labels), left_out = left_out_count,
         seconds = taken
     WHERE c.classifier = train_classifier.classifier;
     INSERT INTO pix.classifier_metrics (classifier, evaluation, items, accuracy, log_loss, auc)

@@ -33,10 +33,10 @@ AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'bloc
 
 -- Maps the files of blocks, to be searched under a key; false if one was removed meanwhile.
 CREATE OR REPLACE FUNCTION pix_internal.open_block_files(
-    key text, numbers integer[], checksums text[], items integer[], dimensions bigint
+    key text, block_ids integer[], checksums text[], items integer[], dimensions bigint
 ) RETURNS boolean
 LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'blocks.open_block_files', key, numbers, checksums, items, dimensions)$$;
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'blocks.open_block_files', key, block_ids, checksums, items, dimensions)$$;
 
 -- Says that files cannot be kept.
 CREATE OR REPLACE FUNCTION pix_internal.raise_files_vanish() RETURNS void
@@ -59,7 +59,7 @@ DECLARE
 BEGIN
     SELECT p.checksum, m.dimensions INTO pack
     FROM pix_internal.packs p JOIN pix.models m ON m.model_name = p.model_name WHERE p.model_name = open_blocks.model_name;
-    SELECT coalesce(array_agg(b.block ORDER BY b.block), '{}') AS numbers,
+    SELECT coalesce(array_agg(b.block ORDER BY b.block), '{}') AS block_ids,
         coalesce(array_agg(b.checksum ORDER BY b.block), '{}') AS checksums,
         coalesce(array_agg(b.items ORDER BY b.block), '{}') AS items
     INTO listed
@@ -73,7 +73,7 @@ BEGIN
         LOOP
             PERFORM pix_internal.restore_block(piece.checksum, piece.item_ids, piece.vectors, piece.norms);
         END LOOP;
-        IF pix_internal.open_block_files(pack.checksum, listed.numbers, listed.checksums, listed.items, pack.dimensions) THEN
+        IF pix_internal.open_block_files(pack.checksum, listed.block_ids, listed.checksums, listed.items, pack.dimensions) THEN
             RETURN;
         END IF;
     END LOOP;
@@ -111,11 +111,11 @@ RETURNS TABLE (block integer, items bigint, live bigint, misplaced bigint)
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $$
 BEGIN
     RETURN QUERY
-    SELECT coalesce(e.block, f.block), count(e.number), count(c.item_id) FILTER (WHERE f.position = e.number),
-        count(f.item_id) FILTER (WHERE f.position IS DISTINCT FROM e.number)
+    SELECT coalesce(e.block, f.block), count(e.ordinal), count(c.item_id) FILTER (WHERE f.position = e.ordinal),
+        count(f.item_id) FILTER (WHERE f.position IS DISTINCT FROM e.ordinal)
     FROM (
-        SELECT b.block, u.item_id, u.number
-        FROM pix_internal.feature_blocks b CROSS JOIN LATERAL unnest(b.item_ids) WITH ORDINALITY u (item_id, number)
+        SELECT b.block, u.item_id, u.ordinal
+        FROM pix_internal.feature_blocks b CROSS JOIN LATERAL unnest(b.item_ids) WITH ORDINALITY u (item_id, ordinal)
         WHERE b.model_name = block_entries.model_name
     ) e
     FULL JOIN (
@@ -133,7 +133,7 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_
 DECLARE
     model pix.models;
     result pix.packing := (0, 0, 0, 0);
-    known integer;
+    last_packing integer;
     damaged text;
     changed integer[];
     misplaced integer[];
@@ -148,9 +148,9 @@ BEGIN
     model := pix.find_model(model_name);
     rows_per_block := greatest(1, least(1000, 67108864 / (4 * model.dimensions)));
     PERFORM pix_internal.lock('packs', model.model_name);
-    SELECT p.packed_in, p.items, p.blocks INTO known, result.items, result.blocks
+    SELECT p.packed_in, p.items, p.blocks INTO last_packing, result.items, result.blocks
     FROM pix_internal.packs p WHERE p.model_name = model.model_name;
-    known := coalesce(known, 0);
+    last_packing := coalesce(last_packing, 0);
 
     SELECT min(f.item_id) INTO damaged FROM pix.current_features f
     WHERE f.model_name = model.model_name AND octet_length(f.vector) <> 4 * model.dimensions;
@@ -183,11 +183,11 @@ BEGIN
     END IF;
     -- New vectors are marked with this packing's number: an index tells by it which vectors it cannot know.
     UPDATE pix.features f
-    SET packed_in = CASE WHEN f.packed_in IS NULL OR f.block = ANY (misplaced) THEN known + 1 ELSE f.packed_in END,
-        block = first_block + p.number / rows_per_block * buckets + p.bucket,
-        position = p.number % rows_per_block + 1
+    SET packed_in = CASE WHEN f.packed_in IS NULL OR f.block = ANY (misplaced) THEN last_packing + 1 ELSE f.packed_in END,
+        block = first_block + p.ordinal / rows_per_block * buckets + p.bucket,
+        position = p.ordinal % rows_per_block + 1
     FROM (
-        SELECT n.item_id, n.bucket, row_number() OVER (PARTITION BY n.bucket ORDER BY n.item_id) - 1 AS number
+        SELECT n.item_id, n.bucket, row_number() OVER (PARTITION BY n.bucket ORDER BY n.item_id) - 1 AS ordinal
         FROM (
             SELECT c.item_id, abs(hashtext(c.item_id)::bigint) % buckets AS bucket
             FROM pix.current_features c
@@ -197,12 +197,12 @@ BEGIN
     WHERE f.item_id = p.item_id AND f.model_name = model.model_name;
     -- Rows that others deleted while this waited for them were numbered too. What is left is this transaction's own: nobody can
     -- delete it any more, so numbers without gaps are right.
-    UPDATE pix.features f SET position = p.number
+    UPDATE pix.features f SET position = p.ordinal
     FROM (
-        SELECT c.item_id, row_number() OVER (PARTITION BY c.block ORDER BY c.position) AS number
+        SELECT c.item_id, row_number() OVER (PARTITION BY c.block ORDER BY c.position) AS ordinal
         FROM pix.features c WHERE c.model_name = model.model_name AND c.block >= first_block AND c.packed_in IS NOT NULL
     ) p
-    WHERE f.item_id = p.item_id AND f.model_name = model.model_name AND f.position <> p.number;
+    WHERE f.item_id = p.item_id AND f.model_name = model.model_name AND f.position <> p.ordinal;
     INSERT INTO pix_internal.feature_blocks (model_name, block, items, item_ids, vectors, norms, checksum)
     SELECT model.model_name, d.block, cardinality(d.item_ids), d.item_ids, d.vectors, (d.described).norms, (d.described).checksum
     FROM (
@@ -233,7 +233,7 @@ BEGIN
     FROM pix_internal.feature_blocks b WHERE b.model_name = model.model_name;
     DELETE FROM pix_internal.packs p WHERE p.model_name = model.model_name;
     INSERT INTO pix_internal.packs (model_name, model_checksum, packed_in, items, blocks, checksum)
-    VALUES (model.model_name, model.checksum, known + 1, result.items, result.blocks, key);
+    VALUES (model.model_name, model.checksum, last_packing + 1, result.items, result.blocks, key);
     PERFORM pix_internal.sweep_files();
     RETURN result;
 END

@@ -202,7 +202,7 @@ CREATE OR REPLACE FUNCTION pix_internal.build_index(
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     pack pix_internal.packs;
-    known record;
+    projection record;
     written record;
     index pix.indexes;
     begun timestamptz := clock_timestamp();
@@ -214,11 +214,11 @@ BEGIN
     PERFORM pix_internal.check_pack(pack, model);
     PERFORM pix_internal.open_blocks(model.model_name);
     -- Principal components of vectors as they are suit the Euclidean distance; other metrics compare other vectors.
-    SELECT p.mean::bytea AS mean, substr(p.axes, 1, 4 * model.dimensions * least(greatest(project_to, 0), p.components)::integer) AS axes INTO known FROM pix_internal.projections p
+    SELECT p.mean::bytea AS mean, substr(p.axes, 1, 4 * model.dimensions * least(greatest(project_to, 0), p.components)::integer) AS axes INTO projection FROM pix_internal.projections p
     WHERE metric = 'euclidean' AND p.model_name = model.model_name
         AND p.model_checksum IS NOT DISTINCT FROM model.checksum AND p.components >= project_to;
     SELECT * INTO written FROM pix_internal.write_index(
-        'index ' || index_name, pack.checksum, algorithm, metric, parameters, project_to, known.mean, known.axes
+        'index ' || index_name, pack.checksum, algorithm, metric, parameters, project_to, projection.mean, projection.axes
     );
     index.index_name := index_name;
     index.model_name := model.model_name;
@@ -357,7 +357,7 @@ LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_tem
 DECLARE
     query record;
     begun timestamptz;
-    number integer := 0;
+    query_count integer := 0;
     farthest double precision[];
     answer pix.nearest_pair[];
     exact_ms double precision[] := '{}';
@@ -380,10 +380,10 @@ BEGIN
             IF with_index THEN
                 answer := pix_internal.search_neighbors(query.vector, 1, ARRAY[query.item_id], model, k, index.metric, index, NULL);
                 index_ms := index_ms || 1000 * EXTRACT(EPOCH FROM clock_timestamp() - begun)::double precision;
-                number := number + 1;
+                query_count := query_count + 1;
                 hits := hits + (
                     SELECT count(*) FROM unnest(answer) a
-                    WHERE a.distance <= farthest[number] + 1e-9 * greatest(1, abs(farthest[number]))
+                    WHERE a.distance <= farthest[query_count] + 1e-9 * greatest(1, abs(farthest[query_count]))
                 );
             ELSE
                 answer := pix_internal.search_neighbors(query.vector, 1, ARRAY[query.item_id], model, k, index.metric, NULL, NULL);

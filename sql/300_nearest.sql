@@ -9,23 +9,23 @@
 -- Items that may be the nearest to each query, equally many for each; NULL if this backend has not mapped what is to be
 -- searched, or the blocks.
 CREATE OR REPLACE FUNCTION pix_internal.find_candidates(
-    key text, blocks_key text, queries bytea, number bigint, count bigint, metric text
+    key text, blocks_key text, queries bytea, query_count bigint, count bigint, metric text
 ) RETURNS text[]
 LANGUAGE plpython3u STABLE STRICT PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'nearest.find_candidates', key, blocks_key, queries, number, count, metric)$$;
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'nearest.find_candidates', key, blocks_key, queries, query_count, count, metric)$$;
 
 -- Ranks candidates, and items that were compared already, by true distances; NULL if a query needs more candidates.
 CREATE OR REPLACE FUNCTION pix_internal.rank_neighbors(
-    blocks_key text, queries bytea, number bigint, names text[], candidate_ids text[], item_ids text[], blocks integer[],
+    blocks_key text, queries bytea, query_count bigint, names text[], candidate_ids text[], item_ids text[], blocks integer[],
     positions integer[], scanned_queries integer[], scanned_ids text[], scanned_distances double precision[], k bigint,
     metric text, is_all boolean
 ) RETURNS pix.nearest_pair[]
 LANGUAGE plpython3u STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'nearest.rank_neighbors', blocks_key, queries, number, names, candidate_ids, item_ids, blocks, positions, scanned_queries, scanned_ids, scanned_distances, k, metric, is_all)$$;
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'nearest.rank_neighbors', blocks_key, queries, query_count, names, candidate_ids, item_ids, blocks, positions, scanned_queries, scanned_ids, scanned_distances, k, metric, is_all)$$;
 
 -- Compares each query with every vector that passes, where it is stored.
 CREATE OR REPLACE FUNCTION pix_internal.scan_features(
-    queries bytea, number bigint, names text[], model_name text, k bigint, metric text, conditions text,
+    queries bytea, query_count bigint, names text[], model_name text, k bigint, metric text, conditions text,
     OUT scanned_queries integer[], OUT scanned_ids text[], OUT scanned_distances double precision[]
 )
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp SET enable_seqscan = on SET enable_hashjoin = on
@@ -42,7 +42,7 @@ BEGIN
             WHERE d.item_id IS DISTINCT FROM ($5)[d.query]
         ) n
         WHERE n.rank <= $6'
-    INTO scanned_queries, scanned_ids, scanned_distances USING queries, number, metric, model_name, names, k;
+    INTO scanned_queries, scanned_ids, scanned_distances USING queries, query_count, metric, model_name, names, k;
 END
 $$;
 
@@ -62,16 +62,16 @@ $$;
 
 -- The nearest of all items that pass, without blocks or an index.
 CREATE OR REPLACE FUNCTION pix_internal.compare_all_features(
-    queries bytea, number bigint, names text[], model_name text, k bigint, metric text, conditions text
+    queries bytea, query_count bigint, names text[], model_name text, k bigint, metric text, conditions text
 ) RETURNS pix.nearest_pair[]
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     scanned record;
 BEGIN
-    PERFORM pix_internal.check_queries(queries, number, metric);
-    scanned := pix_internal.scan_features(queries, number, names, model_name, k, metric, conditions);
+    PERFORM pix_internal.check_queries(queries, query_count, metric);
+    scanned := pix_internal.scan_features(queries, query_count, names, model_name, k, metric, conditions);
     RETURN pix_internal.rank_neighbors(
-        NULL, queries, number, names, NULL, NULL, NULL, NULL,
+        NULL, queries, query_count, names, NULL, NULL, NULL, NULL,
         scanned.scanned_queries, scanned.scanned_ids, scanned.scanned_distances, k, metric, true
     );
 END
@@ -85,7 +85,7 @@ $$;
 -- Candidates are asked for in growing numbers until each query has k answers. When that becomes dear, or few items pass the
 -- filter at all, every one that passes is compared: so there are fewer than k only if there are no more.
 CREATE OR REPLACE FUNCTION pix_internal.search_neighbors(
-    queries bytea, number bigint, names text[], model pix.models, k bigint, metric text, index pix.indexes,
+    queries bytea, query_count bigint, names text[], model pix.models, k bigint, metric text, index pix.indexes,
     filter pix.item_filter
 ) RETURNS pix.nearest_pair[]
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
@@ -116,7 +116,7 @@ BEGIN
     IF NOT FOUND OR pack.model_checksum IS DISTINCT FROM model.checksum
         OR filter.only_ids IS NOT NULL OR (conditions <> '' AND pix_internal.few_pass(model.model_name, conditions))
     THEN
-        answer := pix_internal.compare_all_features(queries, number, names, model.model_name, k, metric, conditions);
+        answer := pix_internal.compare_all_features(queries, query_count, names, model.model_name, k, metric, conditions);
         IF coalesce(cardinality(answer), 0) = 0 AND conditions <> '' THEN
             PERFORM pix_internal.check_filter(filter);
         END IF;
@@ -129,9 +129,9 @@ BEGIN
             wanted := k::bigint + 4 + coalesce(cardinality(filter.except_ids), 0);
         END IF;
         IF wanted * model.dimensions > 25000000 THEN  -- 100 MB of vectors
-            RETURN pix_internal.compare_all_features(queries, number, names, model.model_name, k, metric, conditions);
-        ELSIF number > 1 AND number * greatest(wanted, rerank) > 1000000 THEN
-            FOR i IN 1 .. number LOOP
+            RETURN pix_internal.compare_all_features(queries, query_count, names, model.model_name, k, metric, conditions);
+        ELSIF query_count > 1 AND query_count * greatest(wanted, rerank) > 1000000 THEN
+            FOR i IN 1 .. query_count LOOP
                 answer := answer || pix_internal.search_neighbors(
                     substr(queries, 4 * model.dimensions * (i - 1) + 1, 4 * model.dimensions), 1, names[i:i],
                     model, k, metric, index, filter
@@ -143,7 +143,7 @@ BEGIN
         key := CASE WHEN use_index THEN index.state_checksum ELSE pack.checksum END;
         candidate_ids := pix_internal.find_candidates(
             key, pack.checksum,
-            queries, number, (CASE WHEN use_index THEN greatest(wanted, rerank) ELSE wanted END)::integer, metric
+            queries, query_count, (CASE WHEN use_index THEN greatest(wanted, rerank) ELSE wanted END)::integer, metric
         );
         IF candidate_ids IS NULL THEN  -- not mapped yet
             IF key_before IS NOT DISTINCT FROM key THEN
@@ -174,13 +174,13 @@ BEGIN
             SELECT s.scanned_queries, s.scanned_ids, s.scanned_distances
             INTO scanned_queries, scanned_ids, scanned_distances
             FROM pix_internal.scan_features(
-                queries, number, names, model.model_name, k, metric,
+                queries, query_count, names, model.model_name, k, metric,
                 conditions || format(' AND (f.packed_in IS NULL OR f.packed_in > %s)', searched)
             ) s;
             scanned_after := searched;
         END IF;
         answer := pix_internal.rank_neighbors(
-            pack.checksum, queries, number, names, candidate_ids, item_ids, blocks, positions,
+            pack.checksum, queries, query_count, names, candidate_ids, item_ids, blocks, positions,
             scanned_queries, scanned_ids, scanned_distances, k, metric, NOT use_index AND wanted >= pack.items
         );
         EXIT WHEN answer IS NOT NULL;

@@ -3,33 +3,33 @@
 
 -- Candidates for the k nearest to each query in one block.
 CREATE OR REPLACE FUNCTION pix_internal.nearest_in_block(
-    queries bytea, number bigint, vectors bytea, norms bytea, k bigint, metric text
+    queries bytea, query_count bigint, vectors bytea, norms bytea, k bigint, metric text
 ) RETURNS bytea
 LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE COST 1000000 SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'neighbor_graph.nearest_in_block', queries, number, vectors, norms, k, metric)$$;
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'neighbor_graph.nearest_in_block', queries, query_count, vectors, norms, k, metric)$$;
 
 -- Pairs of a query and a vector of one block that may be that near.
 CREATE OR REPLACE FUNCTION pix_internal.alike_in_block(
-    queries bytea, number bigint, vectors bytea, norms bytea, max_distance double precision
+    queries bytea, query_count bigint, vectors bytea, norms bytea, max_distance double precision
 ) RETURNS bytea
 LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE COST 1000000 SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'neighbor_graph.alike_in_block', queries, number, vectors, norms, max_distance)$$;
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'neighbor_graph.alike_in_block', queries, query_count, vectors, norms, max_distance)$$;
 
 -- The k nearest to each item of some blocks, out of what was found in all.
 CREATE OR REPLACE FUNCTION pix_internal.merge_neighbors(
-    key text, asked integer[], numbers integer[], parts bytea[], k bigint, metric text,
+    key text, query_blocks integer[], block_ids integer[], parts bytea[], k bigint, metric text,
     OUT item_ids text[], OUT ranks integer[], OUT neighbor_ids text[], OUT distances double precision[]
 )
 LANGUAGE plpython3u STABLE STRICT PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'neighbor_graph.merge_neighbors', key, asked, numbers, parts, k, metric)$$;
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'neighbor_graph.merge_neighbors', key, query_blocks, block_ids, parts, k, metric)$$;
 
 -- Pairs of items that are that near, each once.
 CREATE OR REPLACE FUNCTION pix_internal.merge_pairs(
-    key text, asked integer[], numbers integer[], parts bytea[], max_distance double precision, known bigint,
+    key text, query_blocks integer[], block_ids integer[], parts bytea[], max_distance double precision, known bigint,
     OUT item_ids text[], OUT duplicate_ids text[], OUT distances double precision[]
 )
 LANGUAGE plpython3u STABLE STRICT PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'neighbor_graph.merge_pairs', key, asked, numbers, parts, max_distance, known)$$;
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'neighbor_graph.merge_pairs', key, query_blocks, block_ids, parts, max_distance, known)$$;
 
 -- The query that compares the vectors of some blocks, $queries (and their number), with every block b.
 -- The queries are selected in the statement: a constant of megabytes would be sent to workers as text.
@@ -47,16 +47,16 @@ $$;
 
 -- pix_internal.compare_blocks by this backend alone, without writing anything.
 CREATE OR REPLACE FUNCTION pix_internal.compare_blocks_now(
-    model_name text, asked integer[], expression text, first_block bigint, OUT numbers integer[], OUT parts bytea[]
+    model_name text, query_blocks integer[], expression text, first_block bigint, OUT block_ids integer[], OUT parts bytea[]
 )
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    number integer;
+    query_count integer;
 BEGIN
-    SELECT sum(b.items) INTO number
-    FROM pix_internal.feature_blocks b WHERE b.model_name = compare_blocks_now.model_name AND b.block = ANY (asked);
+    SELECT sum(b.items) INTO query_count
+    FROM pix_internal.feature_blocks b WHERE b.model_name = compare_blocks_now.model_name AND b.block = ANY (query_blocks);
     EXECUTE format('SELECT array_agg(c.block ORDER BY c.block), array_agg(c.part ORDER BY c.block) FROM (%s) c', pix_internal.comparison_query(expression))
-    INTO numbers, parts USING asked, model_name, first_block, number;
+    INTO block_ids, parts USING query_blocks, model_name, first_block, query_count;
 END
 $$;
 
@@ -64,27 +64,27 @@ $$;
 -- were found than most.
 -- CREATE TABLE AS is planned in parallel, and what runs inside a function otherwise is not.
 CREATE OR REPLACE FUNCTION pix_internal.compare_blocks(
-    model_name text, asked integer[], expression text, first_block bigint, most bigint,
-    OUT numbers integer[], OUT parts bytea[]
+    model_name text, query_blocks integer[], expression text, first_block bigint, most bigint,
+    OUT block_ids integer[], OUT parts bytea[]
 )
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 SET parallel_leader_participation = off AS $$
 DECLARE
-    number integer;
-    found bigint;
+    query_count integer;
+    found_bytes bigint;
 BEGIN
     -- What is found in a block is larger than the queue to the leader: it must be there to read, and not work itself.
     PERFORM pix_internal.use_workers(leader_works => false);
-    SELECT sum(b.items) INTO number
-    FROM pix_internal.feature_blocks b WHERE b.model_name = compare_blocks.model_name AND b.block = ANY (asked);
+    SELECT sum(b.items) INTO query_count
+    FROM pix_internal.feature_blocks b WHERE b.model_name = compare_blocks.model_name AND b.block = ANY (query_blocks);
     PERFORM pix_internal.drop_temporary('pix_compared');
     EXECUTE 'CREATE TEMP TABLE pix_compared ON COMMIT DROP AS ' || pix_internal.comparison_query(expression) || pix_internal.distributed_by('block')
-    USING asked, model_name, first_block, number;
-    SELECT sum(octet_length(c.part)::bigint) INTO found FROM pg_temp.pix_compared c;
-    IF found > most THEN
+    USING query_blocks, model_name, first_block, query_count;
+    SELECT sum(octet_length(c.part)::bigint) INTO found_bytes FROM pg_temp.pix_compared c;
+    IF found_bytes > most THEN
         RETURN;
     END IF;
-    SELECT array_agg(c.block ORDER BY c.block), array_agg(c.part ORDER BY c.block) INTO numbers, parts
+    SELECT array_agg(c.block ORDER BY c.block), array_agg(c.part ORDER BY c.block) INTO block_ids, parts
     FROM pg_temp.pix_compared c;
 END
 $$;
@@ -102,7 +102,7 @@ $$;
 
 -- Stores the neighbors of the items of some blocks.
 CREATE OR REPLACE FUNCTION pix_internal.store_neighbors_of_blocks(
-    model pix.models, key text, asked integer[], k bigint, metric text
+    model pix.models, key text, query_blocks integer[], k bigint, metric text
 ) RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -111,15 +111,15 @@ DECLARE
     stored bigint;
 BEGIN
     compared := pix_internal.compare_blocks(
-        model.model_name, asked, format('pix_internal.nearest_in_block($queries, b.vectors, b.norms, %s, %L)', k, metric), 1,
+        model.model_name, query_blocks, format('pix_internal.nearest_in_block($queries, b.vectors, b.norms, %s, %L)', k, metric), 1,
         1000000000
     );
     -- Not in the INSERT: on Greenplum another process would run it, which has not mapped the blocks.
-    merged := pix_internal.merge_neighbors(key, asked, compared.numbers, compared.parts, k, metric);
+    merged := pix_internal.merge_neighbors(key, query_blocks, compared.block_ids, compared.parts, k, metric);
     DELETE FROM pix.neighbors n
     WHERE n.model_name = model.model_name AND n.item_id IN (
         SELECT unnest(b.item_ids) FROM pix_internal.feature_blocks b
-        WHERE b.model_name = model.model_name AND b.block = ANY (asked)
+        WHERE b.model_name = model.model_name AND b.block = ANY (query_blocks)
     );
     INSERT INTO pix.neighbors (item_id, model_name, rank, neighbor_id, distance)
     SELECT u.item_id, model.model_name, u.rank, u.neighbor_id, u.distance
@@ -139,7 +139,7 @@ DECLARE
     model pix.models := pix.find_model(model_name);
     pack pix_internal.packs;
     graph pix.neighbor_graphs;
-    asked integer[];
+    query_blocks integer[];
     begun timestamptz;
     now_done integer[];
     taken double precision;
@@ -193,14 +193,14 @@ BEGIN
                     HINT = 'Call it again when loading and extracting are done.';
             END IF;
         END IF;
-        asked := pix_internal.next_blocks(model, graph.done, most);
-        EXIT WHEN asked IS NULL;
+        query_blocks := pix_internal.next_blocks(model, graph.done, most);
+        EXIT WHEN query_blocks IS NULL;
         PERFORM set_config('application_name', format(
             'pix: %s %% of neighbor graph of %s', 100 * cardinality(graph.done) / pack.blocks, model.model_name
         ), true);
         PERFORM pix_internal.open_blocks(model.model_name);
-        PERFORM pix_internal.store_neighbors_of_blocks(model, pack.checksum, asked, k, metric);
-        now_done := graph.done || asked;
+        PERFORM pix_internal.store_neighbors_of_blocks(model, pack.checksum, query_blocks, k, metric);
+        now_done := graph.done || query_blocks;
         taken := graph.seconds + EXTRACT(EPOCH FROM clock_timestamp() - begun);
         moment := NULL;
         IF pix_internal.next_blocks(model, now_done, most) IS NULL THEN

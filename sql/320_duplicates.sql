@@ -17,7 +17,7 @@ LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_tem
 DECLARE
     pack pix_internal.packs;
     done integer[] := '{}';
-    asked integer[];
+    query_blocks integer[];
     compared record;
     pairs record;
     answer pix.duplicate_pair[] := '{}';
@@ -34,11 +34,11 @@ BEGIN
         PERFORM pix_internal.open_blocks(model.model_name);
     END IF;
     LOOP
-        asked := pix_internal.next_blocks(model, done, 4000);
-        EXIT WHEN asked IS NULL;
-        done := done || asked;
-        compared := pix_internal.compare_blocks_now(model.model_name, asked, pix_internal.alike_expression(max_distance), asked[1]);
-        pairs := pix_internal.merge_pairs(pack.checksum, asked, compared.numbers, compared.parts, max_distance, cardinality(answer));
+        query_blocks := pix_internal.next_blocks(model, done, 4000);
+        EXIT WHEN query_blocks IS NULL;
+        done := done || query_blocks;
+        compared := pix_internal.compare_blocks_now(model.model_name, query_blocks, pix_internal.alike_expression(max_distance), query_blocks[1]);
+        pairs := pix_internal.merge_pairs(pack.checksum, query_blocks, compared.block_ids, compared.parts, max_distance, cardinality(answer));
         SELECT answer || coalesce(array_agg(ROW(u.item_id, u.duplicate_id, u.distance)::pix.duplicate_pair), '{}') INTO answer
         FROM unnest(pairs.item_ids, pairs.duplicate_ids, pairs.distances) u (item_id, duplicate_id, distance);
     END LOOP;
@@ -53,10 +53,10 @@ DECLARE
     model pix.models;
     pack pix_internal.packs;
     done integer[] := '{}';
-    asked integer[];
+    query_blocks integer[];
     compared record;
     found_pairs record;
-    known bigint := 0;
+    pair_count bigint := 0;
 BEGIN
     PERFORM pix_internal.require_coordinator('pix.duplicates', 'Call it alone: SELECT * FROM pix.duplicates(…);');
     PERFORM pix_internal.check_range('max_distance', max_distance, 0, 2);
@@ -71,17 +71,17 @@ BEGIN
         PERFORM pix_internal.open_blocks(model.model_name);
     END IF;
     LOOP
-        asked := pix_internal.next_blocks(model, done, 4000);
-        EXIT WHEN asked IS NULL;
-        done := done || asked;
+        query_blocks := pix_internal.next_blocks(model, done, 4000);
+        EXIT WHEN query_blocks IS NULL;
+        done := done || query_blocks;
         compared := pix_internal.compare_blocks(
-            model.model_name, asked, pix_internal.alike_expression(max_distance), asked[1], 100000000
+            model.model_name, query_blocks, pix_internal.alike_expression(max_distance), query_blocks[1], 100000000
         );
         IF compared.parts IS NULL THEN
             PERFORM pix_internal.raise_too_many_pairs();
         END IF;
-        found_pairs := pix_internal.merge_pairs(pack.checksum, asked, compared.numbers, compared.parts, max_distance, known);
-        known := known + cardinality(found_pairs.item_ids);
+        found_pairs := pix_internal.merge_pairs(pack.checksum, query_blocks, compared.block_ids, compared.parts, max_distance, pair_count);
+        pair_count := pair_count + cardinality(found_pairs.item_ids);
         RETURN QUERY SELECT u.item_id, u.duplicate_id, u.distance
             FROM unnest(found_pairs.item_ids, found_pairs.duplicate_ids, found_pairs.distances)
                 u (item_id, duplicate_id, distance);

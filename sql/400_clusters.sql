@@ -99,16 +99,16 @@ Example: SELECT pix.leaf_clusters(''boots'', 1);';
 
 -- Seeds runs of k-means, which this backend keeps.
 CREATE OR REPLACE FUNCTION pix_internal.start_kmeans(
-    sample bytea, number bigint, dimensions integer[], ks integer[], seed bigint
+    sample bytea, sample_size bigint, dimensions integer[], ks integer[], seed bigint
 ) RETURNS void
 LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'clusters.start_kmeans', sample, number, dimensions, ks, seed)$$;
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'clusters.start_kmeans', sample, sample_size, dimensions, ks, seed)$$;
 
 -- Those numbers of clusters that there are enough different vectors for.
-CREATE OR REPLACE FUNCTION pix_internal.possible_ks(sample bytea, number bigint, dimensions integer[], ks integer[])
+CREATE OR REPLACE FUNCTION pix_internal.possible_ks(sample bytea, sample_size bigint, dimensions integer[], ks integer[])
 RETURNS integer[]
 LANGUAGE plpython3u STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'clusters.possible_ks', sample, number, dimensions, ks)$$;
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'clusters.possible_ks', sample, sample_size, dimensions, ks)$$;
 
 -- A round of k-means over blocks that were mapped under a key; whether there is more to do.
 CREATE OR REPLACE FUNCTION pix_internal.kmeans_round(key text) RETURNS boolean
@@ -158,28 +158,28 @@ AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'clus
 
 -- K-means by mini-batches of blocks that were mapped under a key.
 CREATE OR REPLACE FUNCTION pix_internal.fit_minibatches(
-    key text, sample bytea, number bigint, dimensions integer[], k bigint, n_init bigint, seed bigint, OUT state
+    key text, sample bytea, sample_size bigint, dimensions integer[], k bigint, n_init bigint, seed bigint, OUT state
     bytea, OUT rounds integer
 )
 LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'clusters.fit_minibatches', key, sample, number, dimensions, k, n_init, seed)$$;
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'clusters.fit_minibatches', key, sample, sample_size, dimensions, k, n_init, seed)$$;
 
 -- A mixture of Gaussians.
 CREATE OR REPLACE FUNCTION pix_internal.fit_mixture(
-    places bytea, number bigint, dimensions integer[], mean bytea, axes bytea, k bigint, n_init bigint, seed
+    coordinates bytea, sample_size bigint, dimensions integer[], mean bytea, axes bytea, k bigint, n_init bigint, seed
     bigint, OUT state bytea, OUT rounds integer, OUT has_converged boolean
 )
 LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'clusters.fit_mixture', places, number, dimensions, mean, axes, k, n_init, seed)$$;
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'clusters.fit_mixture', coordinates, sample_size, dimensions, mean, axes, k, n_init, seed)$$;
 
 -- Numbers clusters as they were numbered before, and joins them to a tree.
 CREATE OR REPLACE FUNCTION pix_internal.identify_clusters(
-    state bytea, is_tree boolean, old_numbers integer[], old_centers bytea, old_upper_numbers integer[],
-    old_upper_centers bytea, OUT numbered bytea, OUT numbers integer[], OUT parents integer[], OUT heights double
+    state bytea, is_tree boolean, old_ids integer[], old_centers bytea, old_upper_ids integer[],
+    old_upper_centers bytea, OUT numbered bytea, OUT cluster_ids integer[], OUT parents integer[], OUT heights double
     precision[], OUT centers bytea
 )
 LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'clusters.identify_clusters', state, is_tree, old_numbers, old_centers, old_upper_numbers, old_upper_centers)$$;
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'clusters.identify_clusters', state, is_tree, old_ids, old_centers, old_upper_ids, old_upper_centers)$$;
 
 -- The cluster of each vector of a block, and its distance to the center.
 CREATE OR REPLACE FUNCTION pix_internal.assign_to_clusters(
@@ -240,7 +240,7 @@ $$;
 
 -- The number of clusters whose silhouette is largest, by k-means; stores the curve.
 CREATE OR REPLACE FUNCTION pix_internal.choose_k(
-    clustering text, model pix.models, pack pix_internal.packs, sample bytea, number bigint, dimensions integer[], max_k
+    clustering text, model pix.models, pack pix_internal.packs, sample bytea, sample_size bigint, dimensions integer[], max_k
     bigint, seed bigint
 ) RETURNS integer
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -257,12 +257,12 @@ BEGIN
             MESSAGE = format('There is nothing to choose among for %s items', pack.items),
             HINT = 'Load and extract more images.';
     END IF;
-    tried := pix_internal.possible_ks(sample, number, dimensions, tried);
+    tried := pix_internal.possible_ks(sample, sample_size, dimensions, tried);
     IF cardinality(tried) = 0 THEN
         RAISE EXCEPTION USING ERRCODE = 'PX102', MESSAGE = 'All features are the same, or nearly so',
             HINT = 'See whether their model tells images apart.';
     END IF;
-    PERFORM pix_internal.start_kmeans(sample, number, dimensions, tried, seed);
+    PERFORM pix_internal.start_kmeans(sample, sample_size, dimensions, tried, seed);
     PERFORM pix_internal.run_kmeans('choosing k for ' || clustering, model, pack.checksum, dimensions);
     curve := pix_internal.kmeans_curve(pack.items);
     DELETE FROM pix.cluster_curves c WHERE c.clustering = choose_k.clustering;
@@ -282,13 +282,13 @@ CREATE OR REPLACE FUNCTION pix_internal.fit_state(
 )
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    number integer := cardinality(item_ids);
+    sample_size integer := cardinality(item_ids);
     fitted record;
     components record;
-    places bytea;
+    coordinates bytea;
 BEGIN
     IF algorithm = ANY (pix_internal.algorithms_with('clustering', '{by_rounds}')) THEN
-        PERFORM pix_internal.start_kmeans(sample, number, dimensions, array_fill(k::integer, ARRAY[n_init::integer]), seed);
+        PERFORM pix_internal.start_kmeans(sample, sample_size, dimensions, array_fill(k::integer, ARRAY[n_init::integer]), seed);
         PERFORM pix_internal.run_kmeans('clustering ' || clustering, model, pack.checksum, dimensions);
         fitted := pix_internal.kmeans_result(k);
         said := jsonb_build_object(
@@ -297,19 +297,19 @@ BEGIN
         );
     ELSIF algorithm = ANY (pix_internal.algorithms_with('clustering', '{by_batches}')) THEN
         PERFORM pix_internal.open_blocks(model.model_name);
-        fitted := pix_internal.fit_minibatches(pack.checksum, sample, number, dimensions, k, n_init, seed);
+        fitted := pix_internal.fit_minibatches(pack.checksum, sample, sample_size, dimensions, k, n_init, seed);
         said := jsonb_build_object('n_init', n_init, 'rounds', fitted.rounds);
     ELSE
         components := pix_internal.fit_projection(
-            sample, number, dimensions, least(10, greatest(2, pack.items / 60))::integer, seed
+            sample, sample_size, dimensions, least(10, greatest(2, pack.items / 60))::integer, seed
         );
-        SELECT string_agg(p.places, ''::bytea ORDER BY p.block) INTO places
+        SELECT string_agg(p.coordinates, ''::bytea ORDER BY p.block) INTO coordinates
         FROM (
-            SELECT b.block, pix_internal.project_vectors(b.vectors, b.items, dimensions, components.mean, components.axes) AS places
+            SELECT b.block, pix_internal.project_vectors(b.vectors, b.items, dimensions, components.mean, components.axes) AS coordinates
             FROM pix_internal.feature_blocks b WHERE b.model_name = model.model_name
         ) p;
         fitted := pix_internal.fit_mixture(
-            places, pack.items::integer, dimensions, components.mean, components.axes, k, n_init, seed
+            coordinates, pack.items::integer, dimensions, components.mean, components.axes, k, n_init, seed
         );
         said := jsonb_build_object('n_init', n_init, 'rounds', fitted.rounds, 'converged', fitted.has_converged);
     END IF;
@@ -346,24 +346,24 @@ END
 $$;
 
 -- For each cluster, which of those below it has its center nearest; itself, where items belong to it.
-CREATE OR REPLACE FUNCTION pix_internal.nearest_leaves(numbers integer[], parents integer[], centers bytea) RETURNS integer[]
+CREATE OR REPLACE FUNCTION pix_internal.nearest_leaves(cluster_ids integer[], parents integer[], centers bytea) RETURNS integer[]
 LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'clusters.nearest_leaves', numbers, parents, centers)$$;
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'clusters.nearest_leaves', cluster_ids, parents, centers)$$;
 
 -- Writes what is known of the clusters of a clustering, whose members are there.
 CREATE OR REPLACE FUNCTION pix_internal.describe_clusters(
-    clustering text, numbers integer[], parents integer[], heights double precision[], centers bytea
+    clustering text, cluster_ids integer[], parents integer[], heights double precision[], centers bytea
 ) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $$
 DECLARE
-    size integer := octet_length(centers) / cardinality(numbers);
-    nearest integer[] := pix_internal.nearest_leaves(numbers, parents, centers);
+    size integer := octet_length(centers) / cardinality(cluster_ids);
+    nearest integer[] := pix_internal.nearest_leaves(cluster_ids, parents, centers);
     described record;
 BEGIN
     -- Every cluster with those below it that items belong to; a flat one has itself.
     WITH RECURSIVE node AS (
         SELECT u.cluster, u.parent, u.height, u.nearest
-        FROM unnest(numbers, parents, heights, nearest) u (cluster, parent, height, nearest)
+        FROM unnest(cluster_ids, parents, heights, nearest) u (cluster, parent, height, nearest)
     ), below AS (
         SELECT n.cluster, n.cluster AS leaf FROM node n WHERE n.height IS NULL
         UNION ALL
@@ -424,11 +424,11 @@ BEGIN
     DELETE FROM pix.clusters c WHERE c.clustering = describe_clusters.clustering;
     INSERT INTO pix.clusters (clustering, cluster, parent, height, items, center, medoid, words, mean_price)
     SELECT describe_clusters.clustering, n.cluster, n.parent, n.height, coalesce(d.items, 0),
-        substr(centers, (n.place::integer - 1) * size + 1, size), d.medoid,
-        ARRAY(SELECT jsonb_array_elements_text(described.words -> (d.place::integer - 1))), d.mean_price
-    FROM unnest(numbers, parents, heights) WITH ORDINALITY n (cluster, parent, height, place)
+        substr(centers, (n.ordinal::integer - 1) * size + 1, size), d.medoid,
+        ARRAY(SELECT jsonb_array_elements_text(described.words -> (d.ordinal::integer - 1))), d.mean_price
+    FROM unnest(cluster_ids, parents, heights) WITH ORDINALITY n (cluster, parent, height, ordinal)
     JOIN unnest(described.clusters, described.items, described.prices, described.medoids)
-        WITH ORDINALITY d (cluster, items, mean_price, medoid, place) ON d.cluster = n.cluster;
+        WITH ORDINALITY d (cluster, items, mean_price, medoid, ordinal) ON d.cluster = n.cluster;
 END
 $$;
 
@@ -451,7 +451,7 @@ DECLARE
     numbered record;
     used_k integer;
     used_dimensions integer[];
-    number_moved bigint;
+    moved_count bigint;
     total_inertia double precision;
     result pix.clusterings;
 BEGIN
@@ -487,9 +487,9 @@ BEGIN
 
     -- Clusters keep their numbers, if those before looked at the same.
     SELECT c.* INTO old FROM pix.clusterings c WHERE c.clustering = fit_clusters.clustering;
-    SELECT coalesce(array_agg(c.cluster ORDER BY c.cluster) FILTER (WHERE c.height IS NULL), '{}') AS numbers,
+    SELECT coalesce(array_agg(c.cluster ORDER BY c.cluster) FILTER (WHERE c.height IS NULL), '{}') AS cluster_ids,
         coalesce(string_agg(c.center, ''::bytea ORDER BY c.cluster) FILTER (WHERE c.height IS NULL), '') AS centers,
-        coalesce(array_agg(c.cluster ORDER BY c.cluster) FILTER (WHERE c.height IS NOT NULL), '{}') AS upper_numbers,
+        coalesce(array_agg(c.cluster ORDER BY c.cluster) FILTER (WHERE c.height IS NOT NULL), '{}') AS upper_ids,
         coalesce(string_agg(c.center, ''::bytea ORDER BY c.cluster) FILTER (WHERE c.height IS NOT NULL), '') AS upper_centers
     INTO before
     FROM pix.clusters c
@@ -497,13 +497,13 @@ BEGIN
         AND old.model_checksum IS NOT DISTINCT FROM model.checksum
         AND old.dimensions IS NOT DISTINCT FROM used_dimensions;
     numbered := pix_internal.identify_clusters(
-        fitted.state, algorithm = ANY (pix_internal.algorithms_with('clustering', '{is_tree}')), before.numbers, before.centers,
-        before.upper_numbers, before.upper_centers
+        fitted.state, algorithm = ANY (pix_internal.algorithms_with('clustering', '{is_tree}')), before.cluster_ids, before.centers,
+        before.upper_ids, before.upper_centers
     );
     PERFORM pix_internal.assign_blocks(model.model_name, 0, numbered.numbered);
     SELECT sum(a.distance ^ 2) INTO total_inertia FROM pg_temp.pix_assigned a;
     IF old.clustering IS NOT NULL THEN
-        SELECT count(*) INTO number_moved
+        SELECT count(*) INTO moved_count
         FROM pg_temp.pix_assigned a
         JOIN pix.cluster_members m ON m.item_id = a.item_id AND m.clustering = old.clustering
         WHERE m.cluster <> a.cluster;
@@ -515,7 +515,7 @@ BEGIN
     DELETE FROM pix_internal.clustering_states d WHERE d.clustering = fit_clusters.clustering;
     INSERT INTO pix_internal.clustering_states (clustering, content) VALUES (fit_clusters.clustering, numbered.numbered);
     PERFORM pix_internal.describe_clusters(
-        clustering, numbered.numbers, numbered.parents, numbered.heights, numbered.centers
+        clustering, numbered.cluster_ids, numbered.parents, numbered.heights, numbered.centers
     );
     SELECT count(*) INTO used_k FROM unnest(numbered.heights) h WHERE h IS NULL;
     taken := EXTRACT(EPOCH FROM clock_timestamp() - begun);
@@ -526,7 +526,7 @@ BEGIN
     ) VALUES (
         fit_clusters.clustering, model.model_name, model.checksum, fit_clusters.algorithm, used_k,
         used_dimensions, fitted.said || jsonb_build_object('k', k, 'seed', seed), pack.packed_in, pack.items,
-        total_inertia, number_moved, taken
+        total_inertia, moved_count, taken
     );
     PERFORM pix_internal.add_up_arms(clustering, NULL);
     PERFORM pix_internal.refresh_known_priors(clustering);
@@ -557,7 +557,7 @@ Example: SELECT * FROM pix.fit_clusters(''boots'', ''mini_inception'', k => 12);
 CREATE OR REPLACE FUNCTION pix.refresh_clusters(clustering text) RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $$
 DECLARE
-    known pix.clusterings;
+    chosen_clustering pix.clusterings;
     model pix.models;
     pack pix_internal.packs;
     stored bytea;
@@ -566,14 +566,14 @@ DECLARE
 BEGIN
     PERFORM pix_internal.check_call('pix.refresh_clusters');
     PERFORM pix_internal.lock('clusterings', clustering);
-    known := pix.find_clustering(clustering);
-    PERFORM pix_internal.check_clustering(known);
-    PERFORM pix.pack_features(known.model_name);
-    model := pix.find_model(known.model_name);
-    SELECT p.* INTO pack FROM pix_internal.packs p WHERE p.model_name = known.model_name;
+    chosen_clustering := pix.find_clustering(clustering);
+    PERFORM pix_internal.check_clustering(chosen_clustering);
+    PERFORM pix.pack_features(chosen_clustering.model_name);
+    model := pix.find_model(chosen_clustering.model_name);
+    SELECT p.* INTO pack FROM pix_internal.packs p WHERE p.model_name = chosen_clustering.model_name;
     PERFORM pix_internal.check_pack(pack, model);
     SELECT d.content INTO stored FROM pix_internal.clustering_states d WHERE d.clustering = refresh_clusters.clustering;
-    PERFORM pix_internal.assign_blocks(model.model_name, known.packed_in, stored);
+    PERFORM pix_internal.assign_blocks(model.model_name, chosen_clustering.packed_in, stored);
     PERFORM pix_internal.lock_arms();
     DELETE FROM pix.cluster_members m
     WHERE m.clustering = refresh_clusters.clustering AND (
@@ -585,11 +585,11 @@ BEGIN
     INSERT INTO pix.cluster_members (item_id, clustering, cluster, distance)
     SELECT a.item_id, refresh_clusters.clustering, a.cluster, a.distance FROM pg_temp.pix_assigned a;
     GET DIAGNOSTICS assigned = ROW_COUNT;
-    SELECT array_agg(c.cluster ORDER BY c.cluster) AS numbers, array_agg(c.parent ORDER BY c.cluster) AS parents,
+    SELECT array_agg(c.cluster ORDER BY c.cluster) AS cluster_ids, array_agg(c.parent ORDER BY c.cluster) AS parents,
         array_agg(c.height ORDER BY c.cluster) AS heights, string_agg(c.center, ''::bytea ORDER BY c.cluster) AS centers
     INTO tree
     FROM pix.clusters c WHERE c.clustering = refresh_clusters.clustering;
-    PERFORM pix_internal.describe_clusters(clustering, tree.numbers, tree.parents, tree.heights, tree.centers);
+    PERFORM pix_internal.describe_clusters(clustering, tree.cluster_ids, tree.parents, tree.heights, tree.centers);
     UPDATE pix.clusterings c SET packed_in = pack.packed_in WHERE c.clustering = refresh_clusters.clustering;
     PERFORM pix_internal.add_up_arms(clustering, NULL);
     RETURN assigned;
@@ -645,7 +645,7 @@ Example: SELECT pix.drop_clustering(''boots'');';
 CREATE OR REPLACE FUNCTION pix_internal.cut_clusters(clustering text, k bigint) RETURNS pix.cluster_cut[]
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    known pix.clusterings;
+    chosen_clustering pix.clusterings;
     shown integer[];
     widest integer;
     parted integer[];
@@ -653,11 +653,11 @@ DECLARE
     shown_cluster integer;
 BEGIN
     PERFORM pix_internal.require_coordinator('pix.cut_clusters', 'Call it alone, or give it values.');
-    known := pix.find_clustering(clustering);
-    IF k IS NULL OR k < 1 OR k > known.k THEN
+    chosen_clustering := pix.find_clustering(clustering);
+    IF k IS NULL OR k < 1 OR k > chosen_clustering.k THEN
         PERFORM pix_internal.refuse(
             format('k is %s', coalesce(k::text, 'NULL')),
-            format('Clustering %L can be cut into 1 to %s clusters.', clustering, known.k)
+            format('Clustering %L can be cut into 1 to %s clusters.', clustering, chosen_clustering.k)
         );
     END IF;
     SELECT array_agg(c.cluster) INTO shown

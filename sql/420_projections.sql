@@ -2,7 +2,7 @@
 
 -- Packed vectors drawn at random, of some clusters or of all items; the same for the same seed.
 CREATE OR REPLACE FUNCTION pix_internal.sample_features(
-    model_name text, clustering text, leaves integer[], number bigint, seed bigint, OUT item_ids text[], OUT vectors
+    model_name text, clustering text, leaves integer[], sample_size bigint, seed bigint, OUT item_ids text[], OUT vectors
     bytea
 )
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $$
@@ -18,18 +18,18 @@ BEGIN
             )
         )
         ORDER BY md5(seed || f.item_id), f.item_id
-        LIMIT number
+        LIMIT sample_size
     ) s;
 END
 $$;
 
 -- Principal components of sampled vectors.
 CREATE OR REPLACE FUNCTION pix_internal.fit_projection(
-    sample bytea, number bigint, dimensions integer[], components bigint, seed bigint, OUT mean bytea, OUT axes
+    sample bytea, sample_size bigint, dimensions integer[], components bigint, seed bigint, OUT mean bytea, OUT axes
     bytea, OUT variances double precision[], OUT ratios double precision[]
 )
 LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'projections.fit_projection', sample, number, dimensions, components, seed)$$;
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'projections.fit_projection', sample, sample_size, dimensions, components, seed)$$;
 
 -- The principal components of vectors that follow one another.
 CREATE OR REPLACE FUNCTION pix_internal.project_vectors(

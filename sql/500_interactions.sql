@@ -45,20 +45,20 @@ $$;
 CREATE OR REPLACE FUNCTION pix_internal.raise_locked(holder xid DEFAULT NULL, may_work boolean DEFAULT false) RETURNS void
 LANGUAGE plpgsql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    found record;
+    holders record;
 BEGIN
     SELECT string_agg(DISTINCT format('session %s of %s, %s since %s', a.pid, a.usename, a.state,
             to_char(a.state_change, 'HH24:MI:SS')), '; ') AS sessions, bool_and(a.state = 'active') AS do_work
-    INTO found
+    INTO holders
     FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
     WHERE l.granted AND l.pid <> pg_backend_pid() AND CASE WHEN holder IS NULL
         THEN l.relation = 'pix.arms'::regclass AND l.mode <> 'AccessShareLock' AND a.datname = current_database()
         ELSE l.transactionid = holder END;
-    IF may_work AND found.do_work THEN
+    IF may_work AND holders.do_work THEN
         RETURN;
     END IF;
     RAISE EXCEPTION USING ERRCODE = 'PX063',
-        MESSAGE = format('A transaction that votes wait for does not end: %s', coalesce(found.sessions, 'it is not known whose')),
+        MESSAGE = format('A transaction that votes wait for does not end: %s', coalesce(holders.sessions, 'it is not known whose')),
         HINT = 'Have it committed, or end it: SELECT pg_terminate_backend(…); idle_in_transaction_session_timeout does so by itself.';
 END
 $$;
@@ -256,7 +256,7 @@ DECLARE
     used_time timestamptz := coalesce(voted_at, clock_timestamp());
     is_cluster boolean := pix_internal.is_distributed();
     voter text := current_setting('pix.voters', true);
-    known record;
+    earlier record;
     shown record;
     logged pix.interactions;
 BEGIN
@@ -268,18 +268,18 @@ BEGIN
     END IF;
     LOOP
         IF idempotency_key IS NOT NULL THEN
-            SELECT n.vote_id, n.item_id, n.signal, n.voted_at INTO known FROM pix.interactions n
+            SELECT n.vote_id, n.item_id, n.signal, n.voted_at INTO earlier FROM pix.interactions n
             WHERE n.user_id = log_vote.user_id AND n.idempotency_key = log_vote.idempotency_key;
             IF FOUND THEN
-                IF known.item_id IS DISTINCT FROM item_id OR known.signal <> signal OR known.voted_at <> coalesce(voted_at, known.voted_at) THEN
+                IF earlier.item_id IS DISTINCT FROM item_id OR earlier.signal <> signal OR earlier.voted_at <> coalesce(voted_at, earlier.voted_at) THEN
                     RAISE EXCEPTION USING ERRCODE = 'PX123',
                         MESSAGE = format(
                             'The idempotency key %L of user %L was used for another vote: %s of item %L',
-                            idempotency_key, user_id, known.signal, known.item_id
+                            idempotency_key, user_id, earlier.signal, earlier.item_id
                         ),
                         HINT = 'Give each vote a key of its own, and the same one only when it is sent again.';
                 END IF;
-                RETURN known.vote_id;
+                RETURN earlier.vote_id;
             END IF;
         END IF;
         IF signal <> 'undo' AND NOT EXISTS (SELECT FROM pix.items i WHERE i.item_id = log_vote.item_id) THEN
@@ -497,7 +497,7 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_
 DECLARE
     date_form text := '^(?!0000)\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])[T ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,6})?)?'
         ' ?(Z|[+-](0\d|1[0-4])(:?[0-5]\d)?)$';
-    said record;
+    parsed record;
     checked record;
     voters text[];
 BEGIN
@@ -510,12 +510,12 @@ BEGIN
     PERFORM pix_internal.lock_arms();
 
     -- As far as the votes tell themselves.
-    SELECT array_agg(v.user_id ORDER BY v.place) AS users, array_agg(v.item_id ORDER BY v.place) AS items,
-        array_agg(v.signal ORDER BY v.place) AS signals, array_agg(s.value ORDER BY v.place) AS values,
-        array_agg(v.voted_at ORDER BY v.place) AS times, array_agg(v.said_when ORDER BY v.place) AS said_when,
-        array_agg(v.policy ORDER BY v.place) AS policies, array_agg(v.clustering ORDER BY v.place) AS clusterings,
-        array_agg(v.cluster ORDER BY v.place) AS clusters, array_agg(v.propensity ORDER BY v.place) AS propensities,
-        array_agg(v.key ORDER BY v.place) AS keys,
+    SELECT array_agg(v.user_id ORDER BY v.ordinal) AS users, array_agg(v.item_id ORDER BY v.ordinal) AS items,
+        array_agg(v.signal ORDER BY v.ordinal) AS signals, array_agg(s.value ORDER BY v.ordinal) AS values,
+        array_agg(v.voted_at ORDER BY v.ordinal) AS times, array_agg(v.said_when ORDER BY v.ordinal) AS said_when,
+        array_agg(v.policy ORDER BY v.ordinal) AS policies, array_agg(v.clustering ORDER BY v.ordinal) AS clusterings,
+        array_agg(v.cluster ORDER BY v.ordinal) AS clusters, array_agg(v.propensity ORDER BY v.ordinal) AS propensities,
+        array_agg(v.key ORDER BY v.ordinal) AS keys,
         array_agg(CASE
             WHEN v.user_id IS NULL OR octet_length(v.user_id) NOT BETWEEN 1 AND 200
                 THEN 'the user_id is missing, empty or longer than 200 bytes'
@@ -527,10 +527,10 @@ BEGIN
             WHEN v.voted_at > clock_timestamp() + interval '1 minute' THEN 'it is in the future'
             WHEN v.propensity NOT BETWEEN 0 AND 1 OR v.bad_number THEN 'the propensity or the cluster cannot be used'
             WHEN octet_length(v.key) NOT BETWEEN 1 AND 200 THEN 'the idempotency key is empty or longer than 200 bytes'
-        END ORDER BY v.place) AS reasons
-    INTO said
+        END ORDER BY v.ordinal) AS reasons
+    INTO parsed
     FROM (
-        SELECT e.place, e.vote ->> 'user_id' AS user_id, e.vote ->> 'item_id' AS item_id,
+        SELECT e.ordinal, e.vote ->> 'user_id' AS user_id, e.vote ->> 'item_id' AS item_id,
             coalesce(e.vote ->> 'signal', CASE e.vote ->> 'liked' WHEN 'true' THEN 'like' WHEN '1' THEN 'like'
                 WHEN 'false' THEN 'dislike' WHEN '0' THEN 'dislike' END) AS signal,
             (e.vote ->> 'signal') IS NOT NULL AND (e.vote ->> 'liked') IS NOT NULL AS said_twice,
@@ -551,7 +551,7 @@ BEGIN
             ((e.vote ->> 'cluster') IS NOT NULL AND e.vote ->> 'cluster' !~ '^[0-9]{1,9}$')
                 OR coalesce(jsonb_typeof(e.vote -> 'propensity') NOT IN ('number', 'null'), false) AS bad_number,
             e.vote ->> 'idempotency_key' AS key
-        FROM jsonb_array_elements(votes) WITH ORDINALITY e (vote, place)
+        FROM jsonb_array_elements(votes) WITH ORDINALITY e (vote, ordinal)
     ) v
     LEFT JOIN pix.signals s ON s.signal = v.signal;
 
@@ -561,41 +561,41 @@ BEGIN
                 CASE WHEN i.item_id IS NULL THEN format('item %L is not known', v.item_id)
                     WHEN v.is_other OR k.item_id <> v.item_id OR k.signal <> v.signal OR (v.said_when AND k.voted_at <> v.voted_at)
                         THEN format('the idempotency key %L was used for another vote', v.key) END
-            ) ORDER BY v.place) AS reasons,
-            array_agg(k.vote_id IS NOT NULL OR coalesce(v.first_place < v.place, false) ORDER BY v.place) AS is_known,
-            array_agg(s.impression_id ORDER BY v.place) AS impressions,
-            array_agg(CASE WHEN s.place IS NULL THEN v.policy ELSE s.policy END ORDER BY v.place) AS policies,
-            array_agg(CASE WHEN s.place IS NULL THEN v.clustering ELSE s.clustering END ORDER BY v.place) AS clusterings,
-            array_agg(CASE WHEN s.place IS NULL THEN v.cluster ELSE s.cluster END ORDER BY v.place) AS clusters,
-            array_agg(CASE WHEN s.place IS NULL THEN v.propensity ELSE s.propensity END ORDER BY v.place) AS propensities
+            ) ORDER BY v.ordinal) AS reasons,
+            array_agg(k.vote_id IS NOT NULL OR coalesce(v.first_ordinal < v.ordinal, false) ORDER BY v.ordinal) AS is_known,
+            array_agg(s.impression_id ORDER BY v.ordinal) AS impressions,
+            array_agg(CASE WHEN s.ordinal IS NULL THEN v.policy ELSE s.policy END ORDER BY v.ordinal) AS policies,
+            array_agg(CASE WHEN s.ordinal IS NULL THEN v.clustering ELSE s.clustering END ORDER BY v.ordinal) AS clusterings,
+            array_agg(CASE WHEN s.ordinal IS NULL THEN v.cluster ELSE s.cluster END ORDER BY v.ordinal) AS clusters,
+            array_agg(CASE WHEN s.ordinal IS NULL THEN v.propensity ELSE s.propensity END ORDER BY v.ordinal) AS propensities
         INTO checked
         FROM (
             SELECT u.*,
-                CASE WHEN u.key IS NOT NULL THEN first_value(u.place) OVER w END AS first_place,
+                CASE WHEN u.key IS NOT NULL THEN first_value(u.ordinal) OVER w END AS first_ordinal,
                 u.key IS NOT NULL AND (
                     first_value(u.item_id) OVER w <> u.item_id OR first_value(u.signal) OVER w <> u.signal
                     OR (u.said_when AND first_value(u.voted_at) OVER w <> u.voted_at)
                 ) AS is_other
             FROM unnest(
-                said.users, said.items, said.signals, said.times, said.said_when, said.policies, said.clusterings, said.clusters,
-                said.propensities, said.keys, said.reasons
+                parsed.users, parsed.items, parsed.signals, parsed.times, parsed.said_when, parsed.policies, parsed.clusterings, parsed.clusters,
+                parsed.propensities, parsed.keys, parsed.reasons
             ) WITH ORDINALITY u (
-                user_id, item_id, signal, voted_at, said_when, policy, clustering, cluster, propensity, key, reason, place
+                user_id, item_id, signal, voted_at, said_when, policy, clustering, cluster, propensity, key, reason, ordinal
             )
-            WINDOW w AS (PARTITION BY u.user_id, u.key, u.reason IS NULL ORDER BY u.place)
+            WINDOW w AS (PARTITION BY u.user_id, u.key, u.reason IS NULL ORDER BY u.ordinal)
         ) v
         LEFT JOIN pix.items i ON i.item_id = v.item_id
         LEFT JOIN pix.interactions k ON k.user_id = v.user_id AND k.idempotency_key = v.key
         LEFT JOIN (
-            SELECT DISTINCT ON (u.place) u.place, h.impression_id, h.policy, h.clustering, h.cluster, h.propensity
-            FROM unnest(said.users, said.items, said.times) WITH ORDINALITY u (user_id, item_id, voted_at, place)
+            SELECT DISTINCT ON (u.ordinal) u.ordinal, h.impression_id, h.policy, h.clustering, h.cluster, h.propensity
+            FROM unnest(parsed.users, parsed.items, parsed.times) WITH ORDINALITY u (user_id, item_id, voted_at, ordinal)
             JOIN pix.impressions h ON h.user_id = u.user_id AND h.item_id = u.item_id AND h.shown_at <= u.voted_at
-            ORDER BY u.place, h.shown_at DESC
-        ) s ON s.place = v.place AND coalesce(v.policy = s.policy, true) AND coalesce(v.clustering = s.clustering, true)
+            ORDER BY u.ordinal, h.shown_at DESC
+        ) s ON s.ordinal = v.ordinal AND coalesce(v.policy = s.policy, true) AND coalesce(v.clustering = s.clustering, true)
             AND coalesce(v.cluster = s.cluster, true) AND coalesce(v.propensity = s.propensity, true);
 
         SELECT array_agg(DISTINCT u.user_id) INTO voters
-        FROM unnest(said.users, checked.reasons, checked.is_known) u (user_id, reason, is_known)
+        FROM unnest(parsed.users, checked.reasons, checked.is_known) u (user_id, reason, is_known)
         WHERE u.reason IS NULL AND NOT u.is_known;
         EXIT WHEN voters IS NULL;
         BEGIN
@@ -606,13 +606,13 @@ BEGIN
             SELECT u.user_id, u.item_id, u.signal, u.value, u.voted_at, u.impression_id, u.policy, u.clustering, u.cluster,
                 u.propensity, u.key
             FROM unnest(
-                said.users, said.items, said.signals, said.values, said.times, said.keys, checked.impressions, checked.policies,
+                parsed.users, parsed.items, parsed.signals, parsed.values, parsed.times, parsed.keys, checked.impressions, checked.policies,
                 checked.clusterings, checked.clusters, checked.propensities, checked.reasons, checked.is_known
             ) WITH ORDINALITY u (
                 user_id, item_id, signal, value, voted_at, key, impression_id, policy, clustering, cluster, propensity, reason,
-                is_known, place
+                is_known, ordinal
             )
-            WHERE u.reason IS NULL AND NOT u.is_known ORDER BY u.place;
+            WHERE u.reason IS NULL AND NOT u.is_known ORDER BY u.ordinal;
             PERFORM pix_internal.add_up_arms(NULL, voters);
             EXIT;
         EXCEPTION
@@ -623,9 +623,9 @@ BEGIN
         END;
     END LOOP;
     RETURN QUERY
-    SELECT u.place::integer, CASE WHEN u.reason IS NOT NULL THEN 'rejected' WHEN u.is_known THEN 'unchanged' ELSE 'logged' END,
+    SELECT u.ordinal::integer, CASE WHEN u.reason IS NOT NULL THEN 'rejected' WHEN u.is_known THEN 'unchanged' ELSE 'logged' END,
         u.reason
-    FROM unnest(checked.reasons, checked.is_known) WITH ORDINALITY u (reason, is_known, place);
+    FROM unnest(checked.reasons, checked.is_known) WITH ORDINALITY u (reason, is_known, ordinal);
 END
 $$;
 COMMENT ON FUNCTION pix.vote_batch(jsonb) IS

@@ -105,7 +105,7 @@ CREATE OR REPLACE FUNCTION pix_internal.suggestions_now(
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
-    known pix.clusterings := pix.find_clustering(clustering);
+    chosen_clustering pix.clusterings := pix.find_clustering(clustering);
     pack pix_internal.packs;
     model pix.models;
     sketch pix.indexes;
@@ -127,15 +127,15 @@ DECLARE
     is_chosen boolean := false;
     more integer := 4;
 BEGIN
-    PERFORM pix_internal.check_clustering(known);
-    used_prior := pix_internal.check_prior(prior, known);
-    model := pix.find_model(known.model_name);
+    PERFORM pix_internal.check_clustering(chosen_clustering);
+    used_prior := pix_internal.check_prior(prior, chosen_clustering);
+    model := pix.find_model(chosen_clustering.model_name);
     pack := pix_internal.find_pack(model);
-    key := format('members %s %s %s %s', known.clustering, known.fitted_at, known.packed_in, pack.checksum);
+    key := format('members %s %s %s %s', chosen_clustering.clustering, chosen_clustering.fitted_at, chosen_clustering.packed_in, pack.checksum);
 
     -- An index of principal components, of the very same blocks, tells quickly what to look at closely.
     SELECT i.* INTO sketch FROM pix.indexes i
-    WHERE i.model_name = known.model_name AND i.model_checksum IS NOT DISTINCT FROM known.model_checksum
+    WHERE i.model_name = chosen_clustering.model_name AND i.model_checksum IS NOT DISTINCT FROM chosen_clustering.model_checksum
         AND i.algorithm = 'exact' AND i.metric = 'cosine' AND i.project_to IS NOT NULL AND i.packed_in = pack.packed_in
     ORDER BY i.project_to, i.index_name LIMIT 1;
 
@@ -156,14 +156,14 @@ BEGIN
     FROM pix.clusters c
     LEFT JOIN pix.arm_priors p ON p.clustering = c.clustering AND p.cluster = c.cluster AND used_prior <> 'flat'
     LEFT JOIN pix.arms a ON a.user_id = suggestions_now.user_id AND a.clustering = c.clustering AND a.cluster = c.cluster
-    WHERE c.clustering = known.clustering AND (c.height IS NULL OR used_prior = 'tree');
+    WHERE c.clustering = chosen_clustering.clustering AND (c.height IS NULL OR used_prior = 'tree');
     free := nodes.free;
     IF nodes.smallest <= cardinality(seen) THEN
-        SELECT array_agg(n.items - coalesce(s.seen, 0)::integer ORDER BY n.place) INTO free
-        FROM unnest(nodes.clusters, nodes.free) WITH ORDINALITY n (cluster, items, place)
+        SELECT array_agg(n.items - coalesce(s.seen, 0)::integer ORDER BY n.ordinal) INTO free
+        FROM unnest(nodes.clusters, nodes.free) WITH ORDINALITY n (cluster, items, ordinal)
         LEFT JOIN (
             SELECT m.cluster, count(*) AS seen FROM pix.cluster_members m
-            WHERE m.clustering = known.clustering AND m.item_id = ANY (seen) GROUP BY m.cluster
+            WHERE m.clustering = chosen_clustering.clustering AND m.item_id = ANY (seen) GROUP BY m.cluster
         ) s ON s.cluster = n.cluster;
     END IF;
     votes := pix_internal.votes_of_user(user_id, model);
@@ -195,33 +195,33 @@ BEGIN
             string_agg(c.center, ''::bytea ORDER BY w.cluster) AS centers
         INTO wanted
         FROM (SELECT u.cluster, count(*) AS times FROM unnest(chosen.clusters) u (cluster) GROUP BY u.cluster) w
-        JOIN pix.clusters c ON c.clustering = known.clustering AND c.cluster = w.cluster;
+        JOIN pix.clusters c ON c.clustering = chosen_clustering.clustering AND c.cluster = w.cluster;
         -- A few more than are wanted: some may be gone, or look different now.
         SELECT b.* INTO candidate FROM pix_internal.best_in_clusters(
             key, pack.checksum, sketch.state_checksum, wanted.clusters, ARRAY(SELECT t + more FROM unnest(wanted.times) t), wanted.centers,
-            known.dimensions, voted.item_ids, voted.blocks, voted.positions, voted.weights, seen,
+            chosen_clustering.dimensions, voted.item_ids, voted.blocks, voted.positions, voted.weights, seen,
             used.described, used.content
         ) b;
         IF candidate.item_ids IS NULL THEN
             IF was_opened THEN
                 PERFORM pix_internal.raise_files_vanish();
             END IF;
-            PERFORM pix_internal.open_members(key, known.clustering, pack);
+            PERFORM pix_internal.open_members(key, chosen_clustering.clustering, pack);
             IF sketch.index_name IS NOT NULL THEN
                 PERFORM pix_internal.open_index(sketch.index_name);
             END IF;
             was_opened := true;
             CONTINUE;
         END IF;
-        SELECT array_agg(p.cluster ORDER BY p.place) AS clusters, array_agg(p.item_id ORDER BY p.place) AS item_ids,
-            array_agg(p.score ORDER BY p.place) AS scores, array_agg(p.nearest ORDER BY p.place) AS nearest
+        SELECT array_agg(p.cluster ORDER BY p.ordinal) AS clusters, array_agg(p.item_id ORDER BY p.ordinal) AS item_ids,
+            array_agg(p.score ORDER BY p.ordinal) AS scores, array_agg(p.nearest ORDER BY p.ordinal) AS nearest
         INTO passed
         FROM unnest(candidate.clusters, candidate.item_ids, candidate.scores, candidate.nearest)
-            WITH ORDINALITY p (cluster, item_id, score, nearest, place)
+            WITH ORDINALITY p (cluster, item_id, score, nearest, ordinal)
         JOIN pix.cluster_members m
-            ON m.item_id = p.item_id AND m.clustering = known.clustering AND m.cluster = p.cluster
+            ON m.item_id = p.item_id AND m.clustering = chosen_clustering.clustering AND m.cluster = p.cluster
         JOIN pix.items i ON i.item_id = p.item_id
-        JOIN pix.current_features f ON f.item_id = p.item_id AND f.model_name = known.model_name;
+        JOIN pix.current_features f ON f.item_id = p.item_id AND f.model_name = chosen_clustering.model_name;
         SELECT array_agg(w.cluster) AS clusters, array_agg(coalesce(g.got, 0)::integer) AS got,
             bool_or(coalesce(c.found, 0) = w.times + more) AS has_more
         INTO short
@@ -238,32 +238,32 @@ BEGIN
         END IF;
         -- A cluster has fewer items than it was taken to have: choose again, knowing that.
         is_chosen := false;
-        SELECT array_agg(coalesce(s.got, n.items) ORDER BY n.place) INTO free
-        FROM unnest(nodes.clusters, free) WITH ORDINALITY n (cluster, items, place)
+        SELECT array_agg(coalesce(s.got, n.items) ORDER BY n.ordinal) INTO free
+        FROM unnest(nodes.clusters, free) WITH ORDINALITY n (cluster, items, ordinal)
         LEFT JOIN unnest(short.clusters, short.got) s (cluster, got) ON s.cluster = n.cluster;
     END LOOP;
 
     SELECT array_agg(u.cluster ORDER BY u.cluster) INTO exhausted FROM unnest(nodes.clusters, free) u (cluster, free)
     WHERE u.free <= 0;
     SELECT array_agg(ROW(
-        c.place::integer, p.item_id, known.clustering, c.cluster, policy, c.propensity, c.error, p.score,
+        c.ordinal::integer, p.item_id, chosen_clustering.clustering, c.cluster, policy, c.propensity, c.error, p.score,
         CASE WHEN p.nearest IS NOT NULL THEN format('looks like %s, which %s liked; from', p.nearest, suggestions_now.user_id)
             ELSE 'typical of' END
         || format(' cluster %s', c.cluster)
         || CASE WHEN cardinality(d.words) > 0 THEN format(' (%s)', array_to_string(d.words[1:3], ', ')) ELSE '' END
         || format(', chosen by %s at %s %%', policy, round((100 * c.propensity)::numeric)),
         NULL::bigint
-    )::pix.suggestion ORDER BY c.place) INTO page
+    )::pix.suggestion ORDER BY c.ordinal) INTO page
     FROM (
-        SELECT u.*, row_number() OVER (PARTITION BY u.cluster ORDER BY u.place) AS turn
-        FROM unnest(chosen.clusters, chosen.propensities, chosen.errors) WITH ORDINALITY u (cluster, propensity, error, place)
+        SELECT u.*, row_number() OVER (PARTITION BY u.cluster ORDER BY u.ordinal) AS turn
+        FROM unnest(chosen.clusters, chosen.propensities, chosen.errors) WITH ORDINALITY u (cluster, propensity, error, ordinal)
     ) c
     JOIN (
-        SELECT u.*, row_number() OVER (PARTITION BY u.cluster ORDER BY u.place) AS turn
+        SELECT u.*, row_number() OVER (PARTITION BY u.cluster ORDER BY u.ordinal) AS turn
         FROM unnest(passed.clusters, passed.item_ids, passed.scores, passed.nearest)
-            WITH ORDINALITY u (cluster, item_id, score, nearest, place)
+            WITH ORDINALITY u (cluster, item_id, score, nearest, ordinal)
     ) p ON p.cluster = c.cluster AND p.turn = c.turn
-    JOIN pix.clusters d ON d.clustering = known.clustering AND d.cluster = c.cluster;
+    JOIN pix.clusters d ON d.clustering = chosen_clustering.clustering AND d.cluster = c.cluster;
 END
 $$;
 
@@ -275,7 +275,7 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER ROWS 10 SET search_pa
 SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     used_policy text := coalesce(policy, 'thompson');
-    found record;
+    suggested record;
     shown pix.suggestion;
 BEGIN
     PERFORM pix_internal.check_call('pix.next_items');
@@ -293,16 +293,16 @@ BEGIN
     PERFORM pix_internal.use_planner();
     PERFORM pix_internal.count_votes();
     PERFORM pix_internal.lock_user(user_id);
-    SELECT p.* INTO found FROM pix_internal.suggestions_now(user_id, count, used_policy, clustering, prior, again_after, seed) p;
-    IF found.is_new THEN
-        PERFORM pix_internal.keep_user_model(found.trained, found.known_at);
+    SELECT p.* INTO suggested FROM pix_internal.suggestions_now(user_id, count, used_policy, clustering, prior, again_after, seed) p;
+    IF suggested.is_new THEN
+        PERFORM pix_internal.keep_user_model(suggested.trained, suggested.known_at);
     END IF;
-    FOR shown IN SELECT u.* FROM unnest(found.page) u LOOP
+    FOR shown IN SELECT u.* FROM unnest(suggested.page) u LOOP
         INSERT INTO pix.impressions (
             user_id, item_id, shown_at, policy, prior, clustering, cluster, exhausted, propensity, rank, score
         ) VALUES (
-            suggest_items.user_id, shown.item_id, clock_timestamp(), shown.policy, found.used_prior, shown.clustering, shown.cluster,
-            found.exhausted, shown.propensity, shown.rank, shown.score
+            suggest_items.user_id, shown.item_id, clock_timestamp(), shown.policy, suggested.used_prior, shown.clustering, shown.cluster,
+            suggested.exhausted, shown.propensity, shown.rank, shown.score
         ) RETURNING impression_id INTO shown.impression_id;
         RETURN NEXT shown;
     END LOOP;

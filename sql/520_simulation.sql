@@ -45,7 +45,7 @@ DECLARE
     users integer;
     liked_labels integer;
     flipped double precision := synthetic_users.flipped;
-    known pix.clusterings;
+    chosen_clustering pix.clusterings;
     used_prior text;
     labels text[];
     liked text[];
@@ -68,8 +68,8 @@ DECLARE
 BEGIN
     PERFORM pix_internal.check_call('pix.simulate');
     PERFORM pix_internal.check_policy(policy);
-    known := pix.find_clustering(clustering);
-    used_prior := pix_internal.check_prior(prior, known);
+    chosen_clustering := pix.find_clustering(clustering);
+    used_prior := pix_internal.check_prior(prior, chosen_clustering);
     PERFORM pix_internal.check_range('users', synthetic_users.users, 2, 100000);
     users := synthetic_users.users;
     PERFORM pix_internal.check_range('votes', votes, 1, 10000);
@@ -80,19 +80,19 @@ BEGIN
         PERFORM pix_internal.refuse('keep must be true or false, not NULL', 'Leave keep out to keep nothing.');
     END IF;
     PERFORM pix_internal.use_planner();
-    labels := pix_internal.true_labels(truth, known.clustering);
+    labels := pix_internal.true_labels(truth, chosen_clustering.clustering);
     IF coalesce(cardinality(labels), 0) < 2 THEN
         RAISE EXCEPTION USING ERRCODE = 'PX129',
             MESSAGE = format('%s is no label set, and no attribute, with two values in clustering %L',
-                coalesce(quote_literal(truth), 'NULL'), known.clustering),
+                coalesce(quote_literal(truth), 'NULL'), chosen_clustering.clustering),
             HINT = 'Name a label set of pix.labels, brand, or a key of the attributes of pix.items.';
     END IF;
     PERFORM pix_internal.check_range('liked_labels', synthetic_users.liked_labels, 1, cardinality(labels) - 1);
     liked_labels := synthetic_users.liked_labels;
-    SELECT count(*) INTO available FROM pix.cluster_members m WHERE m.clustering = known.clustering;
+    SELECT count(*) INTO available FROM pix.cluster_members m WHERE m.clustering = chosen_clustering.clustering;
     IF votes > available THEN
         PERFORM pix_internal.refuse(
-            format('%s votes of each user are more than the %s items of clustering %L', votes, available, known.clustering),
+            format('%s votes of each user are more than the %s items of clustering %L', votes, available, chosen_clustering.clustering),
             format('Use votes => %s or less.', available)
         );
     END IF;
@@ -100,7 +100,7 @@ BEGIN
     INSERT INTO pix.simulations (
         policy, prior, clustering, label_set, users, votes, liked_labels, taste_groups, flipped, seed, likes, likes_error, seconds
     ) VALUES (
-        simulate.policy, used_prior, known.clustering, truth, users, simulate.votes, liked_labels,
+        simulate.policy, used_prior, chosen_clustering.clustering, truth, users, simulate.votes, liked_labels,
         synthetic_users.taste_groups, flipped, simulate.seed, 0, 0, 0
     ) RETURNING simulation_id INTO id;
     win_sums := array_fill(0::double precision, ARRAY[votes::integer]);
@@ -108,20 +108,20 @@ BEGIN
     miss_sums := win_sums;
     miss_squares := win_sums;
     BEGIN
-        FOR number IN 1 .. users LOOP
-            person := format('sim-%s-%s', id, number);
+        FOR user_ordinal IN 1 .. users LOOP
+            person := format('sim-%s-%s', id, user_ordinal);
             won := 0;
             missed := 0;
             SELECT array_agg(t.value) INTO liked FROM (
                 SELECT l.value FROM unnest(labels) l (value)
-                ORDER BY md5(format('%s: %s', CASE WHEN synthetic_users.taste_groups IS NULL THEN format('user %s of %s', number, seed)
-                    ELSE format('group %s', floor(synthetic_users.taste_groups * pix_internal.pseudo_random(format('%s in a group of %s', number, seed)))) END, l.value))
+                ORDER BY md5(format('%s: %s', CASE WHEN synthetic_users.taste_groups IS NULL THEN format('user %s of %s', user_ordinal, seed)
+                    ELSE format('group %s', floor(synthetic_users.taste_groups * pix_internal.pseudo_random(format('%s in a group of %s', user_ordinal, seed)))) END, l.value))
                 LIMIT liked_labels
             ) t;
             FOR vote_number IN 1 .. votes LOOP
                 SELECT s.item_id INTO shown FROM pix.next_item(
-                    person, policy, known.clustering, used_prior,
-                    seed => floor(2147483647 * pix_internal.pseudo_random(format('%s: %s, %s', seed, number, vote_number)))::integer
+                    person, policy, chosen_clustering.clustering, used_prior,
+                    seed => floor(2147483647 * pix_internal.pseudo_random(format('%s: %s, %s', seed, user_ordinal, vote_number)))::integer
                 ) s;
                 is_over := NOT FOUND;
                 IF is_over THEN
@@ -134,7 +134,7 @@ BEGIN
                 END IF;
                 IF NOT is_over THEN
                     likes_it := coalesce(label = ANY (liked), false);
-                    says_so := likes_it <> (pix_internal.pseudo_random(format('%s: %s votes on %s', seed, number, shown.item_id)) < flipped);
+                    says_so := likes_it <> (pix_internal.pseudo_random(format('%s: %s votes on %s', seed, user_ordinal, shown.item_id)) < flipped);
                     PERFORM pix.vote(person, shown.item_id, says_so);
                     won := won + says_so::integer;
                     missed := missed + CASE WHEN likes_it THEN 0 ELSE 1 - 2 * flipped END;
@@ -152,9 +152,9 @@ BEGIN
         NULL;  -- what was counted stays in variables
     END;
     INSERT INTO pix.simulation_curves (simulation_id, vote, likes, likes_error, regret, regret_error)
-    SELECT id, u.place, u.win / users, sqrt(greatest(0, u.win_square / users - (u.win / users) ^ 2) / (users - 1)),
+    SELECT id, u.ordinal, u.win / users, sqrt(greatest(0, u.win_square / users - (u.win / users) ^ 2) / (users - 1)),
         u.miss / users, sqrt(greatest(0, u.miss_square / users - (u.miss / users) ^ 2) / (users - 1))
-    FROM unnest(win_sums, win_squares, miss_sums, miss_squares) WITH ORDINALITY u (win, win_square, miss, miss_square, place);
+    FROM unnest(win_sums, win_squares, miss_sums, miss_squares) WITH ORDINALITY u (win, win_square, miss, miss_square, ordinal);
     SELECT c.likes, c.likes_error INTO won, missed FROM pix.simulation_curves c WHERE c.simulation_id = id AND c.vote = votes;
     UPDATE pix.simulations s
     SET likes = won, likes_error = missed, seconds = EXTRACT(EPOCH FROM begun_until - begun)

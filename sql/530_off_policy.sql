@@ -14,7 +14,7 @@ CREATE OR REPLACE FUNCTION pix_internal.compare_policies(
 ) RETURNS pix.policy_value[]
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    known pix.clusterings;
+    chosen_clustering pix.clusterings;
     used_prior text;
     leaves record;
     logged record;
@@ -31,15 +31,15 @@ BEGIN
     FOREACH one IN ARRAY policies LOOP
         PERFORM pix_internal.check_policy(one);
     END LOOP;
-    known := pix.find_clustering(clustering);
+    chosen_clustering := pix.find_clustering(clustering);
     PERFORM pix_internal.check_choice('prior', coalesce(prior, 'flat'), '{flat,pooled}');  -- a log does not say how branches were chosen
-    used_prior := pix_internal.check_prior(prior, known);
+    used_prior := pix_internal.check_prior(prior, chosen_clustering);
     SELECT array_agg(c.cluster ORDER BY c.cluster) AS clusters, array_agg(coalesce(p.alpha, 1) ORDER BY c.cluster) AS alpha,
         array_agg(coalesce(p.beta, 1) ORDER BY c.cluster) AS beta
     INTO leaves
     FROM pix.clusters c
     LEFT JOIN pix.arm_priors p ON p.clustering = c.clustering AND p.cluster = c.cluster AND used_prior = 'pooled'
-    WHERE c.clustering = known.clustering AND c.height IS NULL;
+    WHERE c.clustering = chosen_clustering.clustering AND c.height IS NULL;
     -- What was said of each suggestion; and, for what is known of the user by then, of items that were found otherwise.
     SELECT array_agg(d.person ORDER BY d.person, d.voted_at, d.vote_id) AS users,
         array_agg(d.arm ORDER BY d.person, d.voted_at, d.vote_id) AS arms,
@@ -73,20 +73,20 @@ BEGIN
         LEFT JOIN pix.impressions h ON h.user_id = s.user_id AND h.impression_id = s.impression_id
         CROSS JOIN LATERAL (
             -- On a page, only the first choice was free to take any cluster.
-            SELECT s.policy IS NOT NULL AND s.clustering IS NOT DISTINCT FROM known.clustering
+            SELECT s.policy IS NOT NULL AND s.clustering IS NOT DISTINCT FROM chosen_clustering.clustering
                 AND (from_log IS NULL OR s.policy = from_log) AND coalesce(h.rank, 1) = 1
-                AND coalesce(h.shown_at >= known.fitted_at, true) AS is_event  -- before, clusters were others
+                AND coalesce(h.shown_at >= chosen_clustering.fitted_at, true) AS is_event  -- before, clusters were others
         ) e
-        LEFT JOIN pix.cluster_members m ON m.item_id = s.item_id AND m.clustering = known.clustering
+        LEFT JOIN pix.cluster_members m ON m.item_id = s.item_id AND m.clustering = chosen_clustering.clustering
     ) d
     WHERE d.arm IS NOT NULL;
     IF logged.events = 0 THEN
         RAISE EXCEPTION USING ERRCODE = 'PX127',
             MESSAGE = format('The log has no votes on suggestions%s from clustering %L',
-                CASE WHEN from_log IS NULL THEN '' ELSE format(' of policy %L', from_log) END, known.clustering),
+                CASE WHEN from_log IS NULL THEN '' ELSE format(' of policy %L', from_log) END, chosen_clustering.clustering),
             HINT = coalesce((
                 SELECT 'It has some of: ' || string_agg(DISTINCT n.policy, ', ') FROM pix.interactions n
-                WHERE n.clustering = known.clustering AND n.policy IS NOT NULL
+                WHERE n.clustering = chosen_clustering.clustering AND n.policy IS NOT NULL
             ), 'Suggest items with pix.next_item, and log what users think of them with pix.vote.');
     END IF;
     IF logged.bad > 0 THEN

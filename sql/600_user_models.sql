@@ -177,16 +177,16 @@ DECLARE
     taste text := pix_internal.common_taste_version(model);
     used text;
     used_parameters text;
-    said record;
+    counts record;
     newer record;
     updated record;
 BEGIN
     is_new := false;
     SELECT count(*) FILTER (WHERE u.val > 0)::integer AS likes, count(*) FILTER (WHERE u.val < 0)::integer AS dislikes,
-        coalesce(sum(u.hash), 0) AS hash INTO said
+        coalesce(sum(u.hash), 0) AS hash INTO counts
     FROM unnest(votes.vals, votes.hashes) u (val, hash);
-    used := coalesce(algorithm, pix_internal.choose_algorithm(said.likes, said.dislikes, taste IS NOT NULL));
-    IF used IS NULL OR said.likes + said.dislikes = 0 THEN
+    used := coalesce(algorithm, pix_internal.choose_algorithm(counts.likes, counts.dislikes, taste IS NOT NULL));
+    IF used IS NULL OR counts.likes + counts.dislikes = 0 THEN
         RETURN;
     END IF;
     SELECT m.* INTO current FROM pix.user_models m
@@ -201,19 +201,19 @@ BEGIN
     IF NOT is_forced AND current.parameters = used_parameters::jsonb
         AND (used <> 'hierarchical' OR current.common_taste_version = taste)
     THEN
-        IF current.votes_hash = said.hash THEN
+        IF current.votes_hash = counts.hash THEN
             RETURN;
         END IF;
         SELECT coalesce(sum(u.hash) FILTER (WHERE u.vote_id <= current.watermark), 0) AS old_hash,
-            count(*) FILTER (WHERE u.vote_id > current.watermark)::integer AS number,
-            array_agg(u.block ORDER BY u.place) FILTER (WHERE u.vote_id > current.watermark) AS blocks,
-            array_agg(u.position ORDER BY u.place) FILTER (WHERE u.vote_id > current.watermark) AS positions,
-            array_agg(u.val ORDER BY u.place) FILTER (WHERE u.vote_id > current.watermark) AS vals,
+            count(*) FILTER (WHERE u.vote_id > current.watermark)::integer AS vote_count,
+            array_agg(u.block ORDER BY u.ordinal) FILTER (WHERE u.vote_id > current.watermark) AS blocks,
+            array_agg(u.position ORDER BY u.ordinal) FILTER (WHERE u.vote_id > current.watermark) AS positions,
+            array_agg(u.val ORDER BY u.ordinal) FILTER (WHERE u.vote_id > current.watermark) AS vals,
             max(u.vote_id) AS watermark
         INTO newer
         FROM unnest(votes.vote_ids, votes.hashes, votes.blocks, votes.positions, votes.vals)
-            WITH ORDINALITY u (vote_id, hash, block, position, val, place);
-        IF newer.number > 0 AND current.since_training + newer.number < 10 THEN
+            WITH ORDINALITY u (vote_id, hash, block, position, val, ordinal);
+        IF newer.vote_count > 0 AND current.since_training + newer.vote_count < 10 THEN
             IF cardinality(votes.vals) = 2000 THEN
                 RETURN;  -- so many votes that a few more can wait
             ELSIF newer.old_hash = current.votes_hash AND used = ANY (pix_internal.algorithms_with('user model', '{can_update}')) THEN
@@ -229,11 +229,11 @@ BEGIN
                 END LOOP;
                 current.described := updated.described::jsonb;
                 current.content := updated.content;
-                current.since_training := current.since_training + newer.number;
+                current.since_training := current.since_training + newer.vote_count;
                 current.watermark := newer.watermark;
-                current.likes := said.likes;
-                current.dislikes := said.dislikes;
-                current.votes_hash := said.hash;
+                current.likes := counts.likes;
+                current.dislikes := counts.dislikes;
+                current.votes_hash := counts.hash;
                 current.updated_at := clock_timestamp();
                 is_new := true;
                 RETURN;

@@ -17,15 +17,15 @@ CREATE OR REPLACE FUNCTION pix_internal.common_taste_now(
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $$
 DECLARE
     pack pix_internal.packs := pix_internal.find_pack(model);
-    said record;
+    counts record;
 BEGIN
     -- A sample of users, the same each time, and the latest votes of each, tell as much as all.
-    SELECT array_agg(v.number::integer ORDER BY v.number, v.rank) AS numbers, array_agg(v.half ORDER BY v.number, v.rank) AS halves,
-        array_agg(v.block ORDER BY v.number, v.rank) AS blocks, array_agg(v.position ORDER BY v.number, v.rank) AS positions, array_agg(v.value ORDER BY v.number, v.rank) AS vals,
-        max(v.number)::integer AS users, count(*)::integer AS votes
-    INTO said
+    SELECT array_agg(v.user_ordinal::integer ORDER BY v.user_ordinal, v.rank) AS user_ordinals, array_agg(v.half ORDER BY v.user_ordinal, v.rank) AS halves,
+        array_agg(v.block ORDER BY v.user_ordinal, v.rank) AS blocks, array_agg(v.position ORDER BY v.user_ordinal, v.rank) AS positions, array_agg(v.value ORDER BY v.user_ordinal, v.rank) AS vals,
+        max(v.user_ordinal)::integer AS users, count(*)::integer AS votes
+    INTO counts
     FROM (
-        SELECT r.block, r.position, r.value, r.rank, pix_internal.half_of(r.user_id) AS half, dense_rank() OVER (ORDER BY md5(r.user_id), r.user_id) AS number
+        SELECT r.block, r.position, r.value, r.rank, pix_internal.half_of(r.user_id) AS half, dense_rank() OVER (ORDER BY md5(r.user_id), r.user_id) AS user_ordinal
         FROM (
             SELECT o.user_id, f.block, f.position, o.value,
                 row_number() OVER (PARTITION BY o.user_id ORDER BY o.voted_at DESC, o.vote_id DESC) AS rank
@@ -34,9 +34,9 @@ BEGIN
         ) r
         WHERE r.rank <= 200
     ) v
-    WHERE v.number <= 2000;
-    users := coalesce(said.users, 0);
-    votes := said.votes;
+    WHERE v.user_ordinal <= 2000;
+    users := coalesce(counts.users, 0);
+    votes := counts.votes;
     IF users < 2 THEN
         RAISE EXCEPTION USING ERRCODE = 'PX134',
             MESSAGE = format('%s users have voted on items with features of model %L', users, model.model_name),
@@ -44,7 +44,7 @@ BEGIN
     END IF;
     FOR attempt IN 1 .. 2 LOOP
         SELECT t.described, t.content INTO described, content FROM pix_internal.fit_common_taste(
-            pack.checksum, said.numbers, said.halves, said.blocks, said.positions, said.vals
+            pack.checksum, counts.user_ordinals, counts.halves, counts.blocks, counts.positions, counts.vals
         ) t;
         IF described IS NOT NULL THEN
             RETURN;
@@ -60,20 +60,20 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER ROWS 1 SET search_pat
 DECLARE
     begun timestamptz := clock_timestamp();
     model pix.models;
-    found record;
+    taste record;
 BEGIN
     PERFORM pix_internal.check_call('pix.fit_common_taste');
     PERFORM pix_internal.require_read_committed();
     model := pix.find_model(model_name);
     PERFORM pix_internal.find_pack(model);
     PERFORM pix_internal.use_planner();
-    SELECT t.* INTO found FROM pix_internal.common_taste_now(model) t;
+    SELECT t.* INTO taste FROM pix_internal.common_taste_now(model) t;
     PERFORM pix_internal.lock('tastes', model.model_name);
     DELETE FROM pix.common_taste t WHERE t.model_name = model.model_name;
     INSERT INTO pix.common_taste (model_name, model_checksum, version, users, votes, described, content, seconds)
     VALUES (
-        model.model_name, model.checksum, encode(sha256(found.content), 'hex'), found.users, found.votes, found.described::jsonb,
-        found.content, EXTRACT(EPOCH FROM clock_timestamp() - begun)
+        model.model_name, model.checksum, encode(sha256(taste.content), 'hex'), taste.users, taste.votes, taste.described::jsonb,
+        taste.content, EXTRACT(EPOCH FROM clock_timestamp() - begun)
     );
     RETURN QUERY SELECT t.model_name, t.users, t.votes, t.seconds FROM pix.common_taste t WHERE t.model_name = model.model_name;
 END
@@ -143,15 +143,15 @@ CREATE OR REPLACE FUNCTION pix_internal.train_voter(
 LANGUAGE plpgsql STABLE PARALLEL SAFE COST 1000000 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     votes pix_internal.user_votes := pix_internal.votes_of_user(user_id, model);
-    said record;
+    counts record;
     used text := algorithm;
 BEGIN
     SELECT count(*) FILTER (WHERE u.val > 0)::integer AS likes, count(*) FILTER (WHERE u.val < 0)::integer AS dislikes,
-        coalesce(sum(u.hash), 0) AS hash INTO said
+        coalesce(sum(u.hash), 0) AS hash INTO counts
     FROM unnest(votes.vals, votes.hashes) u (val, hash);
-    used := coalesce(used, pix_internal.choose_algorithm(said.likes, said.dislikes, taste IS NOT NULL));
-    IF used IS NULL OR said.likes + said.dislikes = 0
-        OR pix_internal.is_trained(user_id, model, used, parameters ->> used, taste, said.hash)
+    used := coalesce(used, pix_internal.choose_algorithm(counts.likes, counts.dislikes, taste IS NOT NULL));
+    IF used IS NULL OR counts.likes + counts.dislikes = 0
+        OR pix_internal.is_trained(user_id, model, used, parameters ->> used, taste, counts.hash)
     THEN
         RETURN NULL;
     END IF;
@@ -167,10 +167,10 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_
 DECLARE
     model pix.models := pix.find_model(model_name);
     pack pix_internal.packs := pix_internal.find_pack(model);
-    given jsonb;
+    complete_parameters jsonb;
     done bigint;
 BEGIN
-    SELECT jsonb_object_agg(g.key, pix_internal.check_algorithm(g.key, (g.value::jsonb - 'loss')::text, model.dimensions)) INTO given
+    SELECT jsonb_object_agg(g.key, pix_internal.check_algorithm(g.key, (g.value::jsonb - 'loss')::text, model.dimensions)) INTO complete_parameters
     FROM jsonb_each_text(parameters) g;
     PERFORM pix_internal.use_planner();
     PERFORM pix_internal.use_workers();
@@ -211,10 +211,10 @@ BEGIN
                     AND m.since_training = 0
              )
              DISTRIBUTED BY (user_id)'
-        USING model.model_name, algorithm, given, low, high, users, model.checksum;
+        USING model.model_name, algorithm, complete_parameters, low, high, users, model.checksum;
     ELSE
         CREATE TEMP TABLE pix_trained ON COMMIT DROP AS
-        SELECT u.user_id, t.taste, pix_internal.train_voter(u.user_id, model, algorithm, given, t.taste) AS fitted
+        SELECT u.user_id, t.taste, pix_internal.train_voter(u.user_id, model, algorithm, complete_parameters, t.taste) AS fitted
         FROM pix.users u CROSS JOIN (SELECT pix_internal.common_taste_version(model) AS taste) t
         WHERE u.user_id > low AND u.user_id <= high AND (users IS NULL OR u.user_id = ANY (users));
     END IF;
@@ -257,7 +257,7 @@ LANGUAGE plpgsql AS $$
 DECLARE
     model pix.models := pix.find_model(model_name);
     pack pix_internal.packs;
-    given jsonb;
+    complete_parameters jsonb;
     low text := '';
     high text;
 BEGIN
@@ -269,7 +269,7 @@ BEGIN
     IF algorithm IS NULL AND parameters IS NOT NULL THEN
         PERFORM pix_internal.refuse('Parameters need the algorithm that they are of', 'Name it: algorithm => ''sgd_log''.');
     END IF;
-    SELECT jsonb_object_agg(a.name, pix_internal.check_algorithm(a.name, coalesce(parameters::text, '{}'), model.dimensions)) INTO given
+    SELECT jsonb_object_agg(a.name, pix_internal.check_algorithm(a.name, coalesce(parameters::text, '{}'), model.dimensions)) INTO complete_parameters
     FROM (
         SELECT algorithm AS name WHERE algorithm IS NOT NULL
         UNION SELECT p.algorithm FROM pix.algorithm_rules p WHERE train_user_models.algorithm IS NULL
@@ -301,7 +301,7 @@ BEGIN
             WHERE u.user_id > low AND (users IS NULL OR u.user_id = ANY (users)) ORDER BY u.user_id LIMIT chunk_size
         ) c;
         EXIT WHEN high IS NULL;
-        PERFORM pix_internal.train_chunk(low, high, users, model.model_name, algorithm, given);
+        PERFORM pix_internal.train_chunk(low, high, users, model.model_name, algorithm, complete_parameters);
         low := high;
         COMMIT;
     END LOOP;

@@ -142,7 +142,7 @@ LANGUAGE plpgsql STABLE PARALLEL RESTRICTED ROWS 10 SET search_path = pg_catalog
 SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     used pix_internal.fitted_model;
-    known record;
+    opinions record;
     seen record;
     liked record;
     allowed record;
@@ -165,22 +165,22 @@ BEGIN
         used.content := trained.content;
         used.algorithm := trained.algorithm;
     END IF;
-    SELECT coalesce(array_agg(o.item_id), '{}') AS item_ids INTO known
+    SELECT coalesce(array_agg(o.item_id), '{}') AS item_ids INTO opinions
     FROM pix.opinions o WHERE o.user_id = rank_items.user_id AND o.signal <> 'skip';
     SELECT coalesce(array_agg(f.block), '{}') AS blocks, coalesce(array_agg(f.position), '{}') AS positions INTO seen
     FROM pix.features f
-    WHERE f.item_id = ANY (known.item_ids) AND f.model_name = model.model_name AND f.packed_in <= votes.packed_in;
-    SELECT coalesce(array_agg(l.item_id ORDER BY l.place), '{}') AS item_ids, coalesce(array_agg(l.block ORDER BY l.place), '{}') AS blocks,
-        coalesce(array_agg(l.position ORDER BY l.place), '{}') AS positions
+    WHERE f.item_id = ANY (opinions.item_ids) AND f.model_name = model.model_name AND f.packed_in <= votes.packed_in;
+    SELECT coalesce(array_agg(l.item_id ORDER BY l.ordinal), '{}') AS item_ids, coalesce(array_agg(l.block ORDER BY l.ordinal), '{}') AS blocks,
+        coalesce(array_agg(l.position ORDER BY l.ordinal), '{}') AS positions
     INTO liked
     FROM (
         SELECT u.* FROM unnest(votes.item_ids, votes.blocks, votes.positions, votes.vals)
-            WITH ORDINALITY u (item_id, block, position, val, place)
-        WHERE u.val > 0 ORDER BY u.place LIMIT 200
+            WITH ORDINALITY u (item_id, block, position, val, ordinal)
+        WHERE u.val > 0 ORDER BY u.ordinal LIMIT 200
     ) l;
     conditions := ' AND EXISTS (SELECT FROM pix.items n WHERE n.item_id = f.item_id)';
-    IF cardinality(known.item_ids) > 0 THEN
-        conditions := conditions || format(' AND f.item_id <> ALL (%L::text[])', known.item_ids);
+    IF cardinality(opinions.item_ids) > 0 THEN
+        conditions := conditions || format(' AND f.item_id <> ALL (%L::text[])', opinions.item_ids);
     END IF;
     SELECT NULL::integer[] AS blocks, NULL::integer[] AS positions INTO allowed;
     IF NOT filter IS NULL THEN
@@ -240,7 +240,7 @@ BEGIN
         scanned.vectors, liked.item_ids, liked.blocks, liked.positions, k, diversity
     ) c;
     RETURN QUERY
-    SELECT c.place::integer, c.item_id, c.score, pix_internal.probability(c.score, trained.slope, trained.intercept), used.algorithm,
+    SELECT c.ordinal::integer, c.item_id, c.score, pix_internal.probability(c.score, trained.slope, trained.intercept), used.algorithm,
         CASE WHEN trained.user_id IS NULL THEN used.reason
             WHEN cardinality(c.likes) = 1 THEN format('close to %s, which %s liked', c.likes[1], rank_items.user_id)
             WHEN cardinality(c.likes) > 1 THEN format('close to %s items that %s liked', cardinality(c.likes), rank_items.user_id)
@@ -248,10 +248,10 @@ BEGIN
             ELSE format('unlike what %s liked, but the best there is', rank_items.user_id) END,
         c.likes
     FROM (
-        SELECT u.place, u.item_id, u.score, ARRAY(SELECT jsonb_array_elements_text(u.liked::jsonb)) AS likes
-        FROM unnest(chosen.item_ids, chosen.scores, chosen.liked_ids) WITH ORDINALITY u (item_id, score, liked, place)
+        SELECT u.ordinal, u.item_id, u.score, ARRAY(SELECT jsonb_array_elements_text(u.liked::jsonb)) AS likes
+        FROM unnest(chosen.item_ids, chosen.scores, chosen.liked_ids) WITH ORDINALITY u (item_id, score, liked, ordinal)
     ) c
-    ORDER BY c.place;
+    ORDER BY c.ordinal;
 END
 $$;
 
@@ -284,7 +284,7 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER ROWS 10 SET search_pa
 DECLARE
     model pix.models;
     index pix.indexes;
-    found record;
+    ranked record;
 BEGIN
     PERFORM pix_internal.require_coordinator('pix.recommend', 'Call it alone: SELECT * FROM pix.recommend(…)');
     PERFORM pix_internal.check_user(user_id);
@@ -299,11 +299,11 @@ BEGIN
     END IF;
     PERFORM pix_internal.find_pack(model);
     PERFORM pix_internal.use_planner();
-    SELECT r.* INTO found FROM pix_internal.recommend_now(user_id, k, algorithm, model, index, diversity, filter) r;
-    IF found.is_new THEN
-        PERFORM pix_internal.keep_user_model(found.trained, found.known_at);
+    SELECT r.* INTO ranked FROM pix_internal.recommend_now(user_id, k, algorithm, model, index, diversity, filter) r;
+    IF ranked.is_new THEN
+        PERFORM pix_internal.keep_user_model(ranked.trained, ranked.known_at);
     END IF;
-    RETURN QUERY SELECT u.* FROM unnest(found.answers) u;
+    RETURN QUERY SELECT u.* FROM unnest(ranked.answers) u;
 END
 $$;
 
@@ -344,9 +344,9 @@ AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'reco
 CREATE OR REPLACE FUNCTION pix_internal.find_user_model(user_id text, algorithm text, model pix.models) RETURNS pix.user_models
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    known pix.user_models;
+    user_model pix.user_models;
 BEGIN
-    SELECT m.* INTO known FROM pix.user_models m
+    SELECT m.* INTO user_model FROM pix.user_models m
     WHERE m.user_id = find_user_model.user_id AND m.model_name = model.model_name
         AND m.algorithm = coalesce(find_user_model.algorithm, m.algorithm)
     ORDER BY m.updated_at DESC LIMIT 1;
@@ -355,8 +355,8 @@ BEGIN
             MESSAGE = format('User %s has no %smodel on features of %L', coalesce(quote_literal(user_id), 'NULL'), algorithm || ' ', model.model_name),
             HINT = format('SELECT * FROM pix.train_user_model(%L);', user_id);
     END IF;
-    PERFORM pix_internal.check_user_model(known, model);
-    RETURN known;
+    PERFORM pix_internal.check_user_model(user_model, model);
+    RETURN user_model;
 END
 $$;
 
@@ -366,7 +366,7 @@ CREATE OR REPLACE FUNCTION pix.explain(
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER ROWS 10 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     model pix.models;
-    known pix.user_models;
+    user_model pix.user_models;
     votes pix_internal.user_votes;
     fitted record;
     query pix.feature_vector;
@@ -381,9 +381,9 @@ BEGIN
         PERFORM pix_internal.find_user_model(user_id, algorithm, model);
     END IF;
     SELECT c.* INTO fitted FROM pix_internal.current_user_model(user_id, model, algorithm, NULL, false, votes) c;
-    known := fitted.current;
-    IF known.user_id IS NULL THEN
-        known := pix_internal.find_user_model(user_id, algorithm, model);
+    user_model := fitted.current;
+    IF user_model.user_id IS NULL THEN
+        user_model := pix_internal.find_user_model(user_id, algorithm, model);
     END IF;
     SELECT f.vector INTO query FROM pix.current_features f
     WHERE f.item_id = explain.item_id AND f.model_name = model.model_name;
@@ -393,7 +393,7 @@ BEGIN
     PERFORM pix_internal.check_dimensions(octet_length(query), model);
     FOR attempt IN 1 .. 2 LOOP
         SELECT e.* INTO told FROM pix_internal.explain_score(
-            votes.blocks_key, known.described::text, known.content, query, coalesce(votes.item_ids, '{}'),
+            votes.blocks_key, user_model.described::text, user_model.content, query, coalesce(votes.item_ids, '{}'),
             coalesce(votes.blocks, '{}'), coalesce(votes.positions, '{}'), coalesce(votes.vals, '{}')
         ) e;
         EXIT WHEN told.score IS NOT NULL;
@@ -403,17 +403,17 @@ BEGIN
         PERFORM pix_internal.open_blocks(model.model_name);
     END LOOP;
     RETURN QUERY
-    SELECT 'score', NULL::text, told.score, format('by %s, trained on %s likes and %s dislikes', known.algorithm, known.likes, known.dislikes)
+    SELECT 'score', NULL::text, told.score, format('by %s, trained on %s likes and %s dislikes', user_model.algorithm, user_model.likes, user_model.dislikes)
     UNION ALL
-    SELECT 'probability', NULL, pix_internal.probability(told.score, known.slope, known.intercept), 'of a like'
-    WHERE known.slope IS NOT NULL;
+    SELECT 'probability', NULL, pix_internal.probability(told.score, user_model.slope, user_model.intercept), 'of a like'
+    WHERE user_model.slope IS NOT NULL;
     RETURN QUERY
     SELECT CASE WHEN r.is_like THEN 'like' ELSE 'dislike' END, r.item_id, r.likeness,
         format('looks like it (cosine); %s %s it', _user.name, CASE WHEN r.is_like THEN 'liked' ELSE 'disliked' END)
     FROM (
         SELECT u.item_id, u.likeness, u.val > 0 AS is_like,
-            row_number() OVER (PARTITION BY u.val > 0 ORDER BY u.place) AS rank
-        FROM unnest(told.item_ids, told.likeness, told.vals) WITH ORDINALITY u (item_id, likeness, val, place)
+            row_number() OVER (PARTITION BY u.val > 0 ORDER BY u.ordinal) AS rank
+        FROM unnest(told.item_ids, told.likeness, told.vals) WITH ORDINALITY u (item_id, likeness, val, ordinal)
         WHERE u.item_id <> explain.item_id
     ) r, (SELECT explain.user_id AS name) _user
     WHERE r.rank <= k ORDER BY r.is_like DESC, r.rank;
@@ -442,14 +442,14 @@ CREATE OR REPLACE FUNCTION pix.selected_dimensions(
 ) RETURNS TABLE (dimension integer, weight real)
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER ROWS 100 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    known pix.user_models;
-    told record;
+    user_model pix.user_models;
+    explained record;
 BEGIN
     PERFORM pix_internal.require_coordinator('pix.selected_dimensions', 'Call it alone: SELECT * FROM pix.selected_dimensions(…)');
-    known := pix_internal.find_user_model(user_id, algorithm, pix.find_model(model_name));
-    SELECT s.* INTO told FROM pix_internal.selected_weights(known.described::text, known.content) s;
-    RETURN QUERY SELECT u.dimension, u.weight FROM unnest(told.dimensions, told.weights) WITH ORDINALITY u (dimension, weight, place)
-    ORDER BY u.place;
+    user_model := pix_internal.find_user_model(user_id, algorithm, pix.find_model(model_name));
+    SELECT s.* INTO explained FROM pix_internal.selected_weights(user_model.described::text, user_model.content) s;
+    RETURN QUERY SELECT u.dimension, u.weight FROM unnest(explained.dimensions, explained.weights) WITH ORDINALITY u (dimension, weight, ordinal)
+    ORDER BY u.ordinal;
 END
 $$;
 COMMENT ON FUNCTION pix.selected_dimensions IS

@@ -19,7 +19,7 @@ LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_tem
 DECLARE
     pack pix_internal.packs := pix_internal.find_pack(model);
     has_taste boolean := pix_internal.common_taste_version(model) IS NOT NULL;
-    known record;
+    user_models record;
     seen record;
     liked record;
     chosen record;
@@ -35,7 +35,7 @@ BEGIN
         array_agg(m.slope ORDER BY m.user_id) FILTER (WHERE m.is_current) AS slopes,
         array_agg(m.intercept ORDER BY m.user_id) FILTER (WHERE m.is_current) AS intercepts,
         array_agg(m.user_id ORDER BY m.user_id) FILTER (WHERE NOT m.is_current AND NOT m.has_failed) AS older
-    INTO known
+    INTO user_models
     FROM (
         SELECT c.user_id, m.described, m.content, m.algorithm, m.slope, m.intercept,
             coalesce(m.votes_hash = c.hash OR m.updated_at >= since, false) AS is_current,
@@ -62,17 +62,17 @@ BEGIN
             AND m.model_checksum IS NOT DISTINCT FROM model.checksum AND m.algorithm = c.chosen
         WHERE c.chosen IS NOT NULL
     ) m;
-    older := known.older;
-    IF known.users IS NULL THEN
+    older := user_models.older;
+    IF user_models.users IS NULL THEN
         RETURN;
     END IF;
-    SELECT coalesce(array_agg(array_position(known.users, o.user_id)), '{}') AS users, coalesce(array_agg(f.block), '{}') AS blocks,
+    SELECT coalesce(array_agg(array_position(user_models.users, o.user_id)), '{}') AS users, coalesce(array_agg(f.block), '{}') AS blocks,
         coalesce(array_agg(f.position), '{}') AS positions
     INTO seen
     FROM pix.opinions o JOIN pix.features f ON f.item_id = o.item_id
-    WHERE o.user_id = ANY (known.users) AND o.signal <> 'skip' AND f.model_name = model.model_name
+    WHERE o.user_id = ANY (user_models.users) AND o.signal <> 'skip' AND f.model_name = model.model_name
         AND f.packed_in <= pack.packed_in;
-    SELECT coalesce(array_agg(array_position(known.users, v.user_id) ORDER BY v.user_id, v.rank), '{}') AS users,
+    SELECT coalesce(array_agg(array_position(user_models.users, v.user_id) ORDER BY v.user_id, v.rank), '{}') AS users,
         coalesce(array_agg(v.item_id ORDER BY v.user_id, v.rank), '{}') AS item_ids,
         coalesce(array_agg(v.block ORDER BY v.user_id, v.rank), '{}') AS blocks,
         coalesce(array_agg(v.position ORDER BY v.user_id, v.rank), '{}') AS positions
@@ -81,13 +81,13 @@ BEGIN
         SELECT o.user_id, o.item_id, f.block, f.position,
             row_number() OVER (PARTITION BY o.user_id ORDER BY o.voted_at DESC, o.vote_id DESC) AS rank
         FROM pix.opinions o JOIN pix.features f ON f.item_id = o.item_id
-        WHERE o.user_id = ANY (known.users) AND o.signal <> 'skip' AND o.value > 0
+        WHERE o.user_id = ANY (user_models.users) AND o.signal <> 'skip' AND o.value > 0
             AND f.model_name = model.model_name AND f.packed_in <= pack.packed_in
     ) v
     WHERE v.rank <= 200;
     LOOP
         SELECT c.* INTO chosen FROM pix_internal.choose_items_of_users(
-            pack.checksum, known.described, known.contents, seen.users, seen.blocks, seen.positions, liked.users,
+            pack.checksum, user_models.described, user_models.contents, seen.users, seen.blocks, seen.positions, liked.users,
             liked.item_ids, liked.blocks, liked.positions, wanted
         ) c;
         IF chosen.users IS NULL THEN
@@ -99,22 +99,22 @@ BEGIN
             CONTINUE;
         END IF;
         SELECT array_agg(ROW(
-                (known.users)[p.number], model.model_name, p.rank, p.item_id, p.score,
-                pix_internal.probability(p.score, (known.slopes)[p.number], (known.intercepts)[p.number]), (known.algorithms)[p.number],
+                (user_models.users)[p.user_ordinal], model.model_name, p.rank, p.item_id, p.score,
+                pix_internal.probability(p.score, (user_models.slopes)[p.user_ordinal], (user_models.intercepts)[p.user_ordinal]), (user_models.algorithms)[p.user_ordinal],
                 ARRAY(SELECT jsonb_array_elements_text(p.liked::jsonb)), clock_timestamp()
             )::pix.recommendations) FILTER (WHERE p.rank <= k AND p.is_there),
             bool_or(p.has_few)
         INTO answers, has_few
         FROM (
-            SELECT u.number, u.item_id, u.score, u.liked, i.item_id IS NOT NULL AND f.item_id IS NOT NULL AS is_there,
-                row_number() OVER (PARTITION BY u.number, i.item_id IS NOT NULL AND f.item_id IS NOT NULL ORDER BY u.place) AS rank,
+            SELECT u.user_ordinal, u.item_id, u.score, u.liked, i.item_id IS NOT NULL AND f.item_id IS NOT NULL AS is_there,
+                row_number() OVER (PARTITION BY u.user_ordinal, i.item_id IS NOT NULL AND f.item_id IS NOT NULL ORDER BY u.ordinal) AS rank,
                 count(*) OVER w = wanted AND count(i.item_id) FILTER (WHERE f.item_id IS NOT NULL) OVER w < k AS has_few
             FROM unnest(chosen.users, chosen.item_ids, chosen.scores, chosen.liked_ids)
-                WITH ORDINALITY u (number, item_id, score, liked, place)
+                WITH ORDINALITY u (user_ordinal, item_id, score, liked, ordinal)
             LEFT JOIN pix.current_features f
                 ON f.item_id = u.item_id AND f.model_name = model.model_name AND f.packed_in <= pack.packed_in
             LEFT JOIN pix.items i ON i.item_id = u.item_id
-            WINDOW w AS (PARTITION BY u.number)
+            WINDOW w AS (PARTITION BY u.user_ordinal)
         ) p;
         EXIT WHEN has_few IS NOT TRUE;
         wanted := 8 * wanted;  -- many are gone, or look different now

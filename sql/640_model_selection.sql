@@ -40,26 +40,26 @@ END
 $$;
 
 -- Does the next tasks of a run.
-CREATE OR REPLACE FUNCTION pix_internal.compare_algorithms_of_chunk(run text, last_place bigint)
+CREATE OR REPLACE FUNCTION pix_internal.compare_algorithms_of_chunk(run text, last_ordinal bigint)
 RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    known pix.algorithm_selections;
+    selection pix.algorithm_selections;
     model pix.models;
     pack pix_internal.packs;
-    asked jsonb;
+    requested jsonb;
     algorithms text[];
     balances text[];
     seed integer;
 BEGIN
-    SELECT s.* INTO known FROM pix.algorithm_selections s WHERE s.run = compare_algorithms_of_chunk.run;
-    model := pix.find_model(known.model_name);
+    SELECT s.* INTO selection FROM pix.algorithm_selections s WHERE s.run = compare_algorithms_of_chunk.run;
+    model := pix.find_model(selection.model_name);
     pack := pix_internal.find_pack(model);
-    asked := known.parameters;
-    algorithms := ARRAY(SELECT jsonb_array_elements_text(asked -> 'algorithms'));
-    balances := ARRAY(SELECT jsonb_array_elements_text(asked -> 'balance'));
-    seed := (asked ->> 'seed')::integer;
-    PERFORM pix_internal.check_selection(algorithms, balances, asked ->> 'search');
+    requested := selection.parameters;
+    algorithms := ARRAY(SELECT jsonb_array_elements_text(requested -> 'algorithms'));
+    balances := ARRAY(SELECT jsonb_array_elements_text(requested -> 'balance'));
+    seed := (requested ->> 'seed')::integer;
+    PERFORM pix_internal.check_selection(algorithms, balances, requested ->> 'search');
     PERFORM pix_internal.use_planner();
     PERFORM pix_internal.use_workers();
     PERFORM pix_internal.drop_temporary('pix_compared');
@@ -84,14 +84,14 @@ BEGIN
              ) g ON g.user_id = t.user_id
              WHERE t.run = $1 AND t.place <= $2 AND g.votes > t.size
              DISTRIBUTED BY (user_id)'
-        USING run, last_place, model.model_name, pack.packed_in, algorithms, balances, asked ->> 'search', seed;
+        USING run, last_ordinal, model.model_name, pack.packed_in, algorithms, balances, requested ->> 'search', seed;
     ELSE
         CREATE TEMP TABLE pix_compared ON COMMIT DROP AS
         SELECT t.user_id, t.size, t.repeat, pix_internal.compare_algorithms_of_user(
-            t.user_id, model, t.size, algorithms, balances, asked ->> 'search',
+            t.user_id, model, t.size, algorithms, balances, requested ->> 'search',
             ((seed::bigint + t.repeat) % 2147483647)::integer
         ) AS compared
-        FROM pix_internal.algorithm_selection_tasks t WHERE t.run = compare_algorithms_of_chunk.run AND t.place <= last_place;
+        FROM pix_internal.algorithm_selection_tasks t WHERE t.run = compare_algorithms_of_chunk.run AND t.ordinal <= last_ordinal;
     END IF;
     INSERT INTO pix.algorithm_selection_results (
         run, user_id, size, repeat, balance, algorithm, likes, test_auc, cv_auc, fit_seconds, predict_seconds, parameters, reason
@@ -101,7 +101,7 @@ BEGIN
         (e.row ->> 'fit_seconds')::double precision, (e.row ->> 'predict_seconds')::double precision, e.row -> 'parameters',
         e.row ->> 'reason'
     FROM pg_temp.pix_compared c CROSS JOIN LATERAL jsonb_array_elements(c.compared::jsonb) e (row);
-    DELETE FROM pix_internal.algorithm_selection_tasks t WHERE t.run = compare_algorithms_of_chunk.run AND t.place <= last_place;
+    DELETE FROM pix_internal.algorithm_selection_tasks t WHERE t.run = compare_algorithms_of_chunk.run AND t.ordinal <= last_ordinal;
 END
 $$;
 
@@ -115,9 +115,9 @@ LANGUAGE plpgsql AS $$
 DECLARE
     model pix.models := pix.find_model(model_name);
     pack pix_internal.packs;
-    asked jsonb;
-    known pix.algorithm_selections;
-    place integer;
+    requested jsonb;
+    selection pix.algorithm_selections;
+    ordinal integer;
 BEGIN
     CALL pix_internal.require_no_transaction('pix.select_algorithms');
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
@@ -140,22 +140,22 @@ BEGIN
             'For example sizes => ''{20,40}''.'
         );
     END IF;
-    algorithms := ARRAY(SELECT u.a FROM unnest(algorithms) WITH ORDINALITY u (a, number) GROUP BY u.a ORDER BY min(u.number));
-    balance := ARRAY(SELECT u.b FROM unnest(balance) WITH ORDINALITY u (b, number) GROUP BY u.b ORDER BY min(u.number));
+    algorithms := ARRAY(SELECT u.a FROM unnest(algorithms) WITH ORDINALITY u (a, vote_count) GROUP BY u.a ORDER BY min(u.vote_count));
+    balance := ARRAY(SELECT u.b FROM unnest(balance) WITH ORDINALITY u (b, vote_count) GROUP BY u.b ORDER BY min(u.vote_count));
     pack := pix_internal.find_pack(model);
     PERFORM pix_internal.use_planner();
     PERFORM pix_internal.lock('model_selections', run);
-    asked := jsonb_build_object(
+    requested := jsonb_build_object(
         'users', users, 'sizes', sizes, 'balance', balance, 'algorithms', algorithms, 'repeats', repeats, 'search', search, 'seed', seed
     );
-    SELECT s.* INTO known FROM pix.algorithm_selections s WHERE s.run = select_algorithms.run;
-    IF FOUND AND (known.parameters <> asked OR known.model_name <> model.model_name OR known.model_checksum IS DISTINCT FROM model.checksum) THEN
+    SELECT s.* INTO selection FROM pix.algorithm_selections s WHERE s.run = select_algorithms.run;
+    IF FOUND AND (selection.parameters <> requested OR selection.model_name <> model.model_name OR selection.model_checksum IS DISTINCT FROM model.checksum) THEN
         RAISE EXCEPTION USING ERRCODE = 'PX140', MESSAGE = format('There is a run %L, which asked for something else', run),
             HINT = format('Use another name, or SELECT pix.drop_algorithm_selection(%L);', run);
     ELSIF NOT FOUND THEN
         INSERT INTO pix.algorithm_selections (run, model_name, model_checksum, parameters)
-        VALUES (select_algorithms.run, model.model_name, model.checksum, asked);
-        INSERT INTO pix_internal.algorithm_selection_tasks (run, user_id, size, repeat, place)
+        VALUES (select_algorithms.run, model.model_name, model.checksum, requested);
+        INSERT INTO pix_internal.algorithm_selection_tasks (run, user_id, size, repeat, ordinal)
         SELECT select_algorithms.run, t.user_id, t.size, t.repeat, row_number() OVER (ORDER BY t.repeat, md5(t.user_id), t.size)
         FROM (
             SELECT v.user_id, s.size, r.repeat
@@ -180,11 +180,11 @@ BEGIN
     LOOP
         PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
         PERFORM pix_internal.lock('model_selections', run);
-        SELECT max(n.place) INTO place FROM (
-            SELECT t.place FROM pix_internal.algorithm_selection_tasks t WHERE t.run = select_algorithms.run ORDER BY t.place LIMIT chunk_size
+        SELECT max(n.ordinal) INTO ordinal FROM (
+            SELECT t.ordinal FROM pix_internal.algorithm_selection_tasks t WHERE t.run = select_algorithms.run ORDER BY t.ordinal LIMIT chunk_size
         ) n;
-        EXIT WHEN place IS NULL;
-        PERFORM pix_internal.compare_algorithms_of_chunk(run, place);
+        EXIT WHEN ordinal IS NULL;
+        PERFORM pix_internal.compare_algorithms_of_chunk(run, ordinal);
         COMMIT;
     END LOOP;
 END

@@ -17,31 +17,31 @@ LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_tem
 DECLARE
     pack pix_internal.packs := pix_internal.find_pack(model);
     recommender text;
-    said record;
+    voters record;
     people record;
     earlier record;
     learned record;
     taste_key text;
     algorithms text[];
-    told text;
+    reason text;
     judged jsonb := '{}';
 BEGIN
     -- The last like of each user; or the newest votes of all. What comes later is not learned from.
-    SELECT array_agg(v.number::integer ORDER BY v.number, v.rank) AS users, array_agg(v.block ORDER BY v.number, v.rank) AS blocks,
-        array_agg(v.position ORDER BY v.number, v.rank) AS positions, array_agg(v.value ORDER BY v.number, v.rank) AS vals,
-        array_agg(v.is_later ORDER BY v.number, v.rank) AS held_out
-    INTO said
+    SELECT array_agg(v.user_count::integer ORDER BY v.user_count, v.rank) AS users, array_agg(v.block ORDER BY v.user_count, v.rank) AS blocks,
+        array_agg(v.position ORDER BY v.user_count, v.rank) AS positions, array_agg(v.value ORDER BY v.user_count, v.rank) AS vals,
+        array_agg(v.is_later ORDER BY v.user_count, v.rank) AS held_out
+    INTO voters
     FROM (
-        SELECT s.*, dense_rank() OVER (ORDER BY md5(s.user_id), s.user_id) AS number
+        SELECT s.*, dense_rank() OVER (ORDER BY md5(s.user_id), s.user_id) AS user_count
         FROM (
             SELECT t.*, bool_or(t.is_later AND t.value > 0) OVER (PARTITION BY t.user_id) AS has_test,
                 bool_or(NOT t.is_later) OVER (PARTITION BY t.user_id) AS has_training
             FROM (
                 SELECT o.user_id, o.value, o.rank, f.block, f.position,
-                    CASE WHEN split = 'last' THEN o.rank <= o.last_like ELSE o.share > 1 - test_fraction END AS is_later
+                    CASE WHEN split = 'last' THEN o.rank <= o.last_like ELSE o.fraction > 1 - test_fraction END AS is_later
                 FROM (
                     SELECT r.*, min(r.rank) FILTER (WHERE r.value > 0) OVER (PARTITION BY r.user_id) AS last_like,
-                        cume_dist() OVER (ORDER BY r.voted_at, r.vote_id) AS share
+                        cume_dist() OVER (ORDER BY r.voted_at, r.vote_id) AS fraction
                     FROM (
                         SELECT p.user_id, p.item_id, p.value, p.voted_at, p.vote_id,
                             row_number() OVER (PARTITION BY p.user_id ORDER BY p.voted_at DESC, p.vote_id DESC) AS rank
@@ -56,25 +56,25 @@ BEGIN
         ) s
         WHERE s.has_test AND s.has_training
     ) v
-    WHERE v.number <= max_users;
-    IF said.users IS NULL THEN
+    WHERE v.user_count <= max_users;
+    IF voters.users IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'PX134', MESSAGE = 'Nobody has votes to learn from and a like to be met afterwards',
             HINT = 'It takes users with two votes on items with features, the last of them a like.';
     END IF;
-    SELECT array_agg(u.likes ORDER BY u.number) AS likes, array_agg(u.dislikes ORDER BY u.number) AS dislikes, count(*) AS number INTO people
+    SELECT array_agg(u.likes ORDER BY u.user_count) AS likes, array_agg(u.dislikes ORDER BY u.user_count) AS dislikes, count(*) AS user_count INTO people
     FROM (
-        SELECT n.number, count(*) FILTER (WHERE n.val > 0 AND NOT n.later)::integer AS likes,
+        SELECT n.user_count, count(*) FILTER (WHERE n.val > 0 AND NOT n.later)::integer AS likes,
             count(*) FILTER (WHERE n.val < 0 AND NOT n.later)::integer AS dislikes
-        FROM unnest(said.users, said.vals, said.held_out) n (number, val, later) GROUP BY n.number
+        FROM unnest(voters.users, voters.vals, voters.held_out) n (user_count, val, later) GROUP BY n.user_count
     ) u;
     PERFORM pix_internal.open_blocks(model.model_name);
     -- What users have in common, as their earlier votes alone tell.
-    IF people.number >= 10 AND recommenders && '{rules,hierarchical}' THEN
-        SELECT array_agg(n.number ORDER BY n.place) AS users, array_agg(n.number % 2 ORDER BY n.place) AS halves, array_agg(n.block ORDER BY n.place) AS blocks,
-            array_agg(n.position ORDER BY n.place) AS positions, array_agg(n.val ORDER BY n.place) AS vals
+    IF people.user_count >= 10 AND recommenders && '{rules,hierarchical}' THEN
+        SELECT array_agg(n.user_count ORDER BY n.ordinal) AS users, array_agg(n.user_count % 2 ORDER BY n.ordinal) AS halves, array_agg(n.block ORDER BY n.ordinal) AS blocks,
+            array_agg(n.position ORDER BY n.ordinal) AS positions, array_agg(n.val ORDER BY n.ordinal) AS vals
         INTO earlier
-        FROM unnest(said.users, said.blocks, said.positions, said.vals, said.held_out)
-            WITH ORDINALITY n (number, block, position, val, later, place)
+        FROM unnest(voters.users, voters.blocks, voters.positions, voters.vals, voters.held_out)
+            WITH ORDINALITY n (user_count, block, position, val, later, ordinal)
         WHERE NOT n.later;
         SELECT t.* INTO learned FROM pix_internal.fit_common_taste(
             pack.checksum, earlier.users, earlier.halves, earlier.blocks, earlier.positions, earlier.vals
@@ -89,16 +89,16 @@ BEGIN
         END IF;
         SELECT array_agg(
             CASE WHEN recommender = 'rules' THEN coalesce(pix_internal.choose_algorithm(u.likes, u.dislikes, taste_key IS NOT NULL), 'nearest')
-                ELSE recommender END ORDER BY u.place
+                ELSE recommender END ORDER BY u.ordinal
         ) INTO algorithms
-        FROM unnest(people.likes, people.dislikes) WITH ORDINALITY u (likes, dislikes, place);
-        told := pix_internal.evaluate_recommender(
-            pack.checksum, taste_key, recommender, algorithms, said.users, said.blocks, said.positions, said.vals, said.held_out, k, seed
+        FROM unnest(people.likes, people.dislikes) WITH ORDINALITY u (likes, dislikes, ordinal);
+        reason := pix_internal.evaluate_recommender(
+            pack.checksum, taste_key, recommender, algorithms, voters.users, voters.blocks, voters.positions, voters.vals, voters.held_out, k, seed
         );
-        IF told IS NULL THEN
+        IF reason IS NULL THEN
             PERFORM pix_internal.raise_files_vanish();
         END IF;
-        judged := judged || jsonb_build_object(recommender, told::jsonb);
+        judged := judged || jsonb_build_object(recommender, reason::jsonb);
     END LOOP;
     RETURN judged;
 END

@@ -68,8 +68,8 @@ $$;
 CREATE OR REPLACE FUNCTION pix.doctor() RETURNS SETOF pix.finding
 LANGUAGE sql VOLATILE PARALLEL UNSAFE ROWS 10 SET search_path = pg_catalog, pg_temp AS $$
 SELECT f.host, f.segment, f."check", f.ok, f.found, f.remedy
-FROM unnest(pix_internal.doctor()) WITH ORDINALITY f (host, segment, "check", ok, found, remedy, number)
-ORDER BY f.segment NULLS FIRST, f.number
+FROM unnest(pix_internal.doctor()) WITH ORDINALITY f (host, segment, "check", ok, found, remedy, ordinal)
+ORDER BY f.segment NULLS FIRST, f.ordinal
 $$;
 COMMENT ON FUNCTION pix.doctor IS
 'Checks the server, on Greenplum the coordinator and every segment: package and version, Python, packages (the same on every

@@ -39,12 +39,12 @@ BEGIN
     END IF;
     SELECT count(*) INTO other
     FROM (
-        SELECT b.block, u.number, substr(b.vectors, 4 * model.dimensions * (u.number - 1) + 1, 4 * model.dimensions) AS vector
-        FROM pix_internal.feature_blocks b CROSS JOIN LATERAL generate_series(1, b.items) u (number)
+        SELECT b.block, u.ordinal, substr(b.vectors, 4 * model.dimensions * (u.ordinal - 1) + 1, 4 * model.dimensions) AS vector
+        FROM pix_internal.feature_blocks b CROSS JOIN LATERAL generate_series(1, b.items) u (ordinal)
         WHERE b.model_name = model.model_name
     ) e
     JOIN pix.features f
-        ON f.model_name = model.model_name AND f.packed_in IS NOT NULL AND f.block = e.block AND f.position = e.number
+        ON f.model_name = model.model_name AND f.packed_in IS NOT NULL AND f.block = e.block AND f.position = e.ordinal
     WHERE f.vector <> e.vector;
     RETURN CASE WHEN other > 0 THEN format('%s vectors are others than the items have', other) END;
 EXCEPTION WHEN SQLSTATE 'PX030' THEN
@@ -143,9 +143,9 @@ LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER ROWS 10 SET search_
 DECLARE
     model pix.models;
     index pix.indexes;
-    known pix.clusterings;
+    chosen_clustering pix.clusterings;
     wrong text;
-    number bigint;
+    ordinal bigint;
 BEGIN
     PERFORM pix_internal.require_coordinator('pix.check_derived', 'Call it alone: SELECT * FROM pix.check_derived();');
     FOR model IN SELECT m.* FROM pix.models m JOIN pix_internal.packs p ON p.model_name = m.model_name ORDER BY m.model_name LOOP
@@ -165,33 +165,33 @@ BEGIN
                 index.parameters, coalesce(index.project_to::text, 'NULL')
             ) END;
     END LOOP;
-    FOR known IN
+    FOR chosen_clustering IN
         SELECT c.* FROM pix.clusterings c
         JOIN pix.models m ON m.model_name = c.model_name AND m.checksum IS NOT DISTINCT FROM c.model_checksum
         ORDER BY c.clustering
     LOOP
-        wrong := pix_internal.wrong_in_clustering(known);
-        RETURN QUERY SELECT format('clustering %s', known.clustering), wrong IS NULL, coalesce(wrong, 'as the blocks'),
+        wrong := pix_internal.wrong_in_clustering(chosen_clustering);
+        RETURN QUERY SELECT format('clustering %s', chosen_clustering.clustering), wrong IS NULL, coalesce(wrong, 'as the blocks'),
             CASE WHEN wrong IS NOT NULL THEN format(
-                'SELECT pix.fit_clusters(%L, %L, %L, %s%s);', known.clustering, known.model_name, known.algorithm, known.k,
-                ', dimensions => ' || quote_literal(known.dimensions::text)
+                'SELECT pix.fit_clusters(%L, %L, %L, %s%s);', chosen_clustering.clustering, chosen_clustering.model_name, chosen_clustering.algorithm, chosen_clustering.k,
+                ', dimensions => ' || quote_literal(chosen_clustering.dimensions::text)
             ) END;
     END LOOP;
-    number := pix_internal.wrong_arms();
-    RETURN QUERY SELECT 'arms', number = 0, CASE WHEN number = 0 THEN 'as the log of votes'
-        ELSE format('%s are not what the log of votes comes to', number) END,
-        CASE WHEN number > 0 THEN 'SELECT pix.rebuild_arms();' END;
-    SELECT count(*) INTO number FROM pix.recommendations r
+    ordinal := pix_internal.wrong_arms();
+    RETURN QUERY SELECT 'arms', ordinal = 0, CASE WHEN ordinal = 0 THEN 'as the log of votes'
+        ELSE format('%s are not what the log of votes comes to', ordinal) END,
+        CASE WHEN ordinal > 0 THEN 'SELECT pix.rebuild_arms();' END;
+    SELECT count(*) INTO ordinal FROM pix.recommendations r
     WHERE NOT EXISTS (SELECT FROM pix.items i WHERE i.item_id = r.item_id);
-    RETURN QUERY SELECT 'recommendations', number = 0, CASE WHEN number = 0 THEN 'of items that there are'
-        ELSE format('%s are of items that there are no more', number) END,
-        CASE WHEN number > 0 THEN 'CALL pix.recommend_all();' END;
-    SELECT count(*) INTO number FROM pix.predictions p
+    RETURN QUERY SELECT 'recommendations', ordinal = 0, CASE WHEN ordinal = 0 THEN 'of items that there are'
+        ELSE format('%s are of items that there are no more', ordinal) END,
+        CASE WHEN ordinal > 0 THEN 'CALL pix.recommend_all();' END;
+    SELECT count(*) INTO ordinal FROM pix.predictions p
     WHERE NOT EXISTS (SELECT FROM pix.features f WHERE f.item_id = p.item_id)
         OR NOT EXISTS (SELECT FROM pix.classifiers c WHERE c.classifier = p.classifier);
-    RETURN QUERY SELECT 'predictions', number = 0, CASE WHEN number = 0 THEN 'of items that there are'
-        ELSE format('%s are of items or classifiers that there are no more', number) END,
-        CASE WHEN number > 0 THEN 'SELECT pix.classify_all(…);' END;
+    RETURN QUERY SELECT 'predictions', ordinal = 0, CASE WHEN ordinal = 0 THEN 'of items that there are'
+        ELSE format('%s are of items or classifiers that there are no more', ordinal) END,
+        CASE WHEN ordinal > 0 THEN 'SELECT pix.classify_all(…);' END;
 END
 $$;
 COMMENT ON FUNCTION pix.check_derived IS
