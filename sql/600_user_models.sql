@@ -132,7 +132,7 @@ BEGIN
             vectors, half
         ) f;
         IF fitted.described IS NOT NULL OR fitted.reason IS NOT NULL THEN
-            SELECT count(*) FILTER (WHERE u.val > 0), count(*) FILTER (WHERE u.val < 0), max(u.vote_id), coalesce(sum(u.hash), 0)
+            SELECT count(*) FILTER (WHERE u.val > 0), count(*) FILTER (WHERE u.val < 0), max(u.vote_id), coalesce(sum(u.hash), 0)::text
             INTO fitted.likes, fitted.dislikes, fitted.watermark, fitted.votes_hash
             FROM unnest(votes.vals, votes.vote_ids, votes.hashes) u (val, vote_id, hash);
             RETURN fitted;
@@ -183,7 +183,7 @@ DECLARE
 BEGIN
     is_new := false;
     SELECT count(*) FILTER (WHERE u.val > 0)::integer AS likes, count(*) FILTER (WHERE u.val < 0)::integer AS dislikes,
-        coalesce(sum(u.hash), 0) AS hash INTO counts
+        coalesce(sum(u.hash), 0)::text AS hash INTO counts
     FROM unnest(votes.vals, votes.hashes) u (val, hash);
     used := coalesce(algorithm, pix_internal.choose_algorithm(counts.likes, counts.dislikes, taste IS NOT NULL));
     IF used IS NULL OR counts.likes + counts.dislikes = 0 THEN
@@ -204,7 +204,7 @@ BEGIN
         IF current.votes_hash = counts.hash THEN
             RETURN;
         END IF;
-        SELECT coalesce(sum(u.hash) FILTER (WHERE u.vote_id <= current.watermark), 0) AS old_hash,
+        SELECT coalesce(sum(u.hash) FILTER (WHERE u.vote_id <= current.watermark), 0)::text AS old_hash,
             count(*) FILTER (WHERE u.vote_id > current.watermark)::integer AS vote_count,
             array_agg(u.block ORDER BY u.ordinal) FILTER (WHERE u.vote_id > current.watermark) AS blocks,
             array_agg(u.position ORDER BY u.ordinal) FILTER (WHERE u.vote_id > current.watermark) AS positions,

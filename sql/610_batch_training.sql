@@ -108,7 +108,7 @@ $$;
 
 -- Whether a user's model was trained on these votes.
 CREATE OR REPLACE FUNCTION pix_internal.is_trained(
-    user_id text, model pix.models, algorithm text, parameters text, taste text, votes_hash double precision
+    user_id text, model pix.models, algorithm text, parameters text, taste text, votes_hash text
 ) RETURNS boolean
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_indexscan = on
 SET plan_cache_mode = force_generic_plan AS $$
@@ -147,7 +147,7 @@ DECLARE
     used text := algorithm;
 BEGIN
     SELECT count(*) FILTER (WHERE u.val > 0)::integer AS likes, count(*) FILTER (WHERE u.val < 0)::integer AS dislikes,
-        coalesce(sum(u.hash), 0) AS hash INTO counts
+        coalesce(sum(u.hash), 0)::text AS hash INTO counts
     FROM unnest(votes.vals, votes.hashes) u (val, hash);
     used := coalesce(used, pix_internal.choose_algorithm(counts.likes, counts.dislikes, taste IS NOT NULL));
     IF used IS NULL OR counts.likes + counts.dislikes = 0
@@ -184,7 +184,7 @@ BEGIN
                 SELECT r.user_id, coalesce($2, pix_internal.choose_algorithm(r.likes, r.dislikes, t.version IS NOT NULL)) AS used,
                     r.votes, r.vectors, r.hash, t.version AS taste
                 FROM (
-                    SELECT v.user_id, sum(v.hash) AS hash, count(*) FILTER (WHERE v.value > 0)::integer AS likes,
+                    SELECT v.user_id, sum(v.hash)::text AS hash, count(*) FILTER (WHERE v.value > 0)::integer AS likes,
                         count(*) FILTER (WHERE v.value < 0)::integer AS dislikes,
                         string_agg(v.vector, ''''::bytea ORDER BY v.rank) AS vectors,
                         ROW(

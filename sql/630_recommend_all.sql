@@ -44,7 +44,7 @@ BEGIN
                 WHERE x.user_id = c.user_id AND x.model_name = model.model_name AND x.algorithm = c.chosen
             ) AS has_failed
         FROM (
-            SELECT v.user_id, sum(v.hash) AS hash, coalesce(recommendations_now.algorithm, pix_internal.choose_algorithm(
+            SELECT v.user_id, sum(v.hash)::text AS hash, coalesce(recommendations_now.algorithm, pix_internal.choose_algorithm(
                 count(*) FILTER (WHERE v.value > 0)::integer, count(*) FILTER (WHERE v.value < 0)::integer, has_taste
             )) AS chosen
             FROM (

@@ -87,6 +87,12 @@ VALUES = [
     ("pix.settings", "key", "network_memory_mb", "model_memory_mb"),
 ]
 
+# What was learned names its arrays.
+SPELLED = """
+UPDATE {table} SET described = replace(described::text, '"{old}"', '"{new}"')::jsonb
+WHERE described::text LIKE '%"{old}"%'
+"""
+
 # A price of more than ten digits is no price; it is kept among the attributes, as the source wrote it.
 UNLIKELY_PRICES = """
 UPDATE pix.items SET attributes = coalesce(attributes, '{}') || jsonb_build_object('price', price)
@@ -158,9 +164,13 @@ def upgrade() -> None:
     )
     for table, column, old, new in VALUES:
         op.execute(f"UPDATE {table} SET {column} = '{new}' WHERE {column} = '{old}'")
+    for table in ("pix.user_models", "pix.common_taste"):
+        op.execute(SPELLED.format(table=table, old="centre", new="center"))
 
 
 def downgrade() -> None:
+    for table in ("pix.user_models", "pix.common_taste"):
+        op.execute(SPELLED.format(table=table, old="center", new="centre"))
     for table, column, old, new in VALUES:
         op.execute(f"UPDATE {table} SET {column} = '{old}' WHERE {column} = '{new}'")
     op.execute("ALTER TABLE pix.interactions DROP CONSTRAINT interactions_value_range")

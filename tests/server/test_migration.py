@@ -17,7 +17,7 @@ from pixload.errors import PixError
 from pixload.migration import VERSION, migrate
 from tests.conftest import PIX
 
-HEAD = "0009"
+HEAD = "0010"
 
 
 def dump(db) -> str:

@@ -157,7 +157,7 @@ def identify_clusters(
     Returns
     -------
     dict
-        The numbered ``state``; and of all clusters, those above included, ``numbers``, ``parents``, ``heights`` and
+        The numbered ``state``; and of all clusters, those above included, ``cluster_ids``, ``parents``, ``heights`` and
         ``centers`` (bytes, one after another).
     """
     found = clusters.FittedState.unpack(state)
@@ -175,7 +175,7 @@ def identify_clusters(
         parents = [None if parent is None else named[parent] for parent in tree.parents]
     return {
         "numbered": replace(found, numbers=np.array(named[:k])).pack(),
-        "numbers": named,
+        "cluster_ids": named,
         "parents": parents,
         "heights": heights,
         "centers": np.ascontiguousarray(centers).tobytes(),

@@ -15,7 +15,8 @@ from sklearn.metrics import davies_bouldin_score, silhouette_score
 from pixelplum.core.search.vectors import FLOAT32
 from pixelplum.errors import VectorError
 
-NAMES = ("centres", "weights", "numbers", "dimensions")
+NAMES = {"centers": "centres", "weights": "weights", "numbers": "numbers", "dimensions": "dimensions"}
+"""What files, which are older than this spelling, call the fields."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class FittedState:
 
     def pack(self) -> bytes:
         """Return a file of arrays, as numpy.savez writes it."""
-        arrays = {name: getattr(self, name.replace("centres", "centers")) for name in NAMES} | (self.mixture or {})
+        arrays = {name: getattr(self, field) for field, name in NAMES.items()} | (self.mixture or {})
         stream = io.BytesIO()
         np.savez(stream, allow_pickle=False, **{name: array for name, array in arrays.items() if array is not None})
         return stream.getvalue()
@@ -63,7 +64,7 @@ class FittedState:
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as stored:
                 arrays = dict(stored)
-            return cls(*(arrays.pop(name, None) for name in NAMES), arrays or None)
+            return cls(*(arrays.pop(name, None) for name in NAMES.values()), arrays or None)
         except Exception as error:  # whatever zipfile and numpy raise
             raise VectorError(f"The clustering is damaged: {error}", hint="Fit it again.") from error
 
