@@ -291,7 +291,7 @@ BEGIN
         || pix_internal.distributed_by('item_id')
     USING chosen.classifier, chosen.checksum, chosen.model_name, chosen.model_checksum;
     -- From here on, nobody drops or trains it, nor writes predictions of it.
-    PERFORM pix_internal.lock_classifiers();
+    PERFORM pix_internal.lock('classifiers', 'all');
     IF NOT EXISTS (
         SELECT FROM pix.classifiers c WHERE c.classifier = chosen.classifier AND c.checksum = chosen.checksum
     ) THEN

@@ -134,10 +134,6 @@ CREATE OR REPLACE FUNCTION pix_internal.fit_classifier(
 LANGUAGE plpython3u STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'training.fit_classifier', item_labels, splits, vectors, algorithm, balanced, folds)$$;
 
--- Who writes classifiers takes turns, until the end of the transaction.
-CREATE OR REPLACE FUNCTION pix_internal.lock_classifiers() RETURNS void
-LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$SELECT pix_internal.lock('classifiers', 'all')$$;
-
 -- Removes a classifier but for its predictions.
 CREATE OR REPLACE FUNCTION pix_internal.forget_classifier(classifier text) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -239,7 +235,7 @@ BEGIN
     fitted := pix_internal.fit_classifier(
         labeled.labels, labeled.splits, labeled.vectors, algorithm, coalesce(balanced, false), folds
     );
-    PERFORM pix_internal.lock_classifiers();  -- not before: others need not wait for the training
+    PERFORM pix_internal.lock('classifiers', 'all');  -- not before: others need not wait for the training
     PERFORM pix_internal.check_classifier_name(classifier, is_imported => false);
     PERFORM pix_internal.store_classifier(
         classifier, model, label_set, algorithm, fitted.parameters, fitted.labels, fitted.weights, fitted.intercepts
@@ -291,7 +287,7 @@ DECLARE
 BEGIN
     PERFORM pix_internal.check_call('pix.register_classifier');
     model := pix.find_model(model_name);
-    PERFORM pix_internal.lock_classifiers();
+    PERFORM pix_internal.lock('classifiers', 'all');
     PERFORM pix_internal.check_classifier_name(classifier, is_imported => true);
     PERFORM pix_internal.check_list('labels', labels);
     PERFORM pix_internal.check_list('intercepts', intercepts);
@@ -324,13 +320,11 @@ larger query on segments, PX061 a standby or a read-only transaction.
 Runs: coordinator.
 Example: SELECT pix.register_classifier(''halves'', ''mini_inception'', ARRAY[''a'', ''b''], decode(repeat(''00'', 2304), ''hex''), ARRAY[0, 1]);';
 
-CREATE OR REPLACE FUNCTION pix.drop_classifier(classifier text) RETURNS bigint
+CREATE OR REPLACE FUNCTION pix.drop_classifier(classifier text) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    dropped bigint;
 BEGIN
     PERFORM pix_internal.check_call('pix.drop_classifier');
-    PERFORM pix_internal.lock_classifiers();
+    PERFORM pix_internal.lock('classifiers', 'all');
     IF NOT EXISTS (SELECT FROM pix.classifiers c WHERE c.classifier = drop_classifier.classifier) THEN
         RAISE EXCEPTION USING ERRCODE = 'PX070',
             MESSAGE = format('Classifier %s is not known', coalesce(quote_literal(classifier), 'NULL')),
@@ -338,14 +332,12 @@ BEGIN
     END IF;
     PERFORM pix_internal.forget_classifier(classifier);
     DELETE FROM pix.predictions p WHERE p.classifier = drop_classifier.classifier;
-    GET DIAGNOSTICS dropped = ROW_COUNT;
-    RETURN dropped;
 END
 $$;
 COMMENT ON FUNCTION pix.drop_classifier IS
 'Removes a classifier and its predictions.
 Arguments: classifier.
-Result: the number of predictions removed.
+Result: none.
 Errors: PX060 a call inside a larger query on segments, PX061 a standby or a read-only transaction, PX070 unknown classifier.
 Runs: coordinator.
 Example: SELECT pix.drop_classifier(''mini_inception'');';

@@ -68,7 +68,7 @@ BEGIN
     PERFORM pix_internal.find_pack(model);
     PERFORM pix_internal.use_planner();
     SELECT t.* INTO taste FROM pix_internal.common_taste_now(model) t;
-    PERFORM pix_internal.lock('tastes', model.model_name);
+    PERFORM pix_internal.lock('common_taste', model.model_name);
     DELETE FROM pix.common_taste t WHERE t.model_name = model.model_name;
     INSERT INTO pix.common_taste (model_name, model_checksum, version, users, votes, described, content, seconds)
     VALUES (

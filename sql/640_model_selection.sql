@@ -144,7 +144,7 @@ BEGIN
     balance := ARRAY(SELECT u.b FROM unnest(balance) WITH ORDINALITY u (b, vote_count) GROUP BY u.b ORDER BY min(u.vote_count));
     pack := pix_internal.find_pack(model);
     PERFORM pix_internal.use_planner();
-    PERFORM pix_internal.lock('model_selections', run);
+    PERFORM pix_internal.lock('algorithm_selections', run);
     requested := jsonb_build_object(
         'users', users, 'sizes', sizes, 'balance', balance, 'algorithms', algorithms, 'repeats', repeats, 'search', search, 'seed', seed
     );
@@ -179,7 +179,7 @@ BEGIN
     COMMIT;
     LOOP
         PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-        PERFORM pix_internal.lock('model_selections', run);
+        PERFORM pix_internal.lock('algorithm_selections', run);
         SELECT max(n.ordinal) INTO ordinal FROM (
             SELECT t.ordinal FROM pix_internal.algorithm_selection_tasks t WHERE t.run = select_algorithms.run ORDER BY t.ordinal LIMIT chunk_size
         ) n;
@@ -204,26 +204,26 @@ of this name that asked for something else.
 Runs: coordinator, outside a transaction block; the work is done in parallel workers or on the segments.
 Example: CALL pix.select_algorithms(''first'', sizes => ''{20}'', algorithms => ''{logistic,nearest}'', repeats => 2);';
 
-CREATE OR REPLACE FUNCTION pix.drop_algorithm_selection(run text) RETURNS boolean
+CREATE OR REPLACE FUNCTION pix.drop_algorithm_selection(run text) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    was_there boolean;
 BEGIN
     PERFORM pix_internal.check_call('pix.drop_algorithm_selection');
-    PERFORM pix_internal.lock('model_selections', run);
+    PERFORM pix_internal.lock('algorithm_selections', run);
     DELETE FROM pix_internal.algorithm_selection_tasks t WHERE t.run = drop_algorithm_selection.run;
     DELETE FROM pix.algorithm_selection_results r WHERE r.run = drop_algorithm_selection.run;
     DELETE FROM pix.algorithm_rules p WHERE p.run = drop_algorithm_selection.run;
     DELETE FROM pix.algorithm_selections s WHERE s.run = drop_algorithm_selection.run;
-    was_there := FOUND;
-    RETURN was_there;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'PX140', MESSAGE = format('Run %L is not known', left(run, 200)),
+            HINT = 'SELECT run FROM pix.algorithm_selections lists the runs.';
+    END IF;
 END
 $$;
 COMMENT ON FUNCTION pix.drop_algorithm_selection IS
 'Forgets a run of pix.select_algorithms, its results, and the rules that pix.fit_algorithm_rules has made of them.
 Arguments: run.
-Result: whether there was one.
-Errors: PX060 a call inside a larger query on segments, PX061 a standby or a read-only transaction.
+Result: none.
+Errors: PX060 a call inside a larger query on segments, PX061 a standby or a read-only transaction, PX140 unknown run.
 Runs: coordinator.
 Example: SELECT pix.drop_algorithm_selection(''first'');';
 

@@ -230,15 +230,15 @@ def load_interactions(
 def _log_votes(connection, rows: list, rejects: Rejects, summary: Summary) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT place, status, reason FROM pix.vote_batch(%s::jsonb) ORDER BY place",
+            "SELECT ordinal, status, reason FROM pix.vote_batch(%s::jsonb) ORDER BY ordinal",
             (json.dumps([row.vote for row in rows]),),
         )
-        for place, status, reason in cursor:
+        for ordinal, status, reason in cursor:
             if status == "logged":
                 summary.new += 1
             elif status == "unchanged":
                 summary.unchanged += 1
             else:
                 summary.rejected += 1
-                rejects.write(Reject(rows[place - 1].source, rows[place - 1].item_id, reason))
+                rejects.write(Reject(rows[ordinal - 1].source, rows[ordinal - 1].item_id, reason))
     connection.commit()

@@ -397,7 +397,7 @@ def test_commands(shop):
     refused = shop.pix("vote", "ann", "s2-00", role="adam", check=False)
     assert "neither like nor dislike" in refused.stderr
     assert "Hint:" in refused.stderr
-    shown = shop.pix("next", "ann", "-n", "3", "--policy", "greedy", "--seed", "1", role="adam").stdout
+    shown = shop.pix("next", "ann", "-k", "3", "--policy", "greedy", "--seed", "1", role="adam").stdout
     assert "which ann liked" in " ".join(shown.split())
     own = [line.split()[:4] for line in shop.pix("bandit", "arms", "ann", role="rita").stdout.splitlines()[1:]]
     assert own == [["0", "1", "1.0", "0.0"], ["2", "1", "0.6", "0.0"], ["1", "1", "0.0", "1.0"]]

@@ -17,9 +17,9 @@ from tests.unit.test_networks import tiny_onnx
 class TestClassifying:
     def test_picture_and_item_agree(self, trained):
         item_id = trained.value("SELECT min(item_id) FROM pix.images")
-        of_item = trained.query("SELECT * FROM pix.classify_item(%s, 'heels')", (item_id,), role="rita")
+        of_item = trained.query("SELECT * FROM pix.classify_item(%s, '{heels}')", (item_id,), role="rita")
         of_picture = trained.query(
-            "SELECT * FROM pix.classify((SELECT content FROM pix.images WHERE item_id = %s), 'heels')",
+            "SELECT * FROM pix.classify((SELECT content FROM pix.images WHERE item_id = %s), '{heels}')",
             (item_id,),
             role="rita",
         )
@@ -32,7 +32,7 @@ class TestClassifying:
     def test_top(self, trained):
         for top in (1, 2, 1000):
             number = trained.value(
-                "SELECT count(*) FROM pix.classify_item((SELECT min(item_id) FROM pix.images), 'heels', top => %s)",
+                "SELECT count(*) FROM pix.classify_item((SELECT min(item_id) FROM pix.images), '{heels}', k => %s)",
                 (top,),
             )
             classes = trained.value("SELECT count(*) FROM pix.classifier_classes WHERE classifier = 'heels'")
@@ -46,7 +46,7 @@ class TestClassifying:
             (weights,),
         )
         rows = trained.query(
-            "SELECT label, score FROM pix.classify_item((SELECT min(item_id) FROM pix.images), 'sure')"
+            "SELECT label, score FROM pix.classify_item((SELECT min(item_id) FROM pix.images), '{sure}')"
         )
         assert rows == [("a", 1), ("c", 0), ("b", 0)]
         assert trained.value("SELECT pix.classify_all('sure')") == 60
@@ -56,7 +56,7 @@ class TestClassifying:
             "UPDATE pix.features SET vector = decode(repeat('0000c07f', 288), 'hex') "
             "WHERE item_id = (SELECT min(item_id) FROM pix.images)"
         )
-        fails_with(trained, "PX030", "SELECT * FROM pix.classify_item((SELECT min(item_id) FROM pix.images), 'heels')")
+        fails_with(trained, "PX030", "SELECT * FROM pix.classify_item((SELECT min(item_id) FROM pix.images), '{heels}')")
         fails_with(trained, "PX030", "SELECT pix.classify_all('heels')")
 
     def test_labels_that_look_alike_when_joined(self, trained):
@@ -111,7 +111,7 @@ class TestClassifying:
         trained.query("SELECT pix.train_classifier('other', 'heel', algorithm => 'lda')")
         item_id = trained.value("SELECT min(item_id) FROM pix.images")
         single = [
-            dict(trained.query("SELECT label, score FROM pix.classify_item(%s, %s)", (item_id, name)))
+            dict(trained.query("SELECT label, score FROM pix.classify_item(%s, %s)", (item_id, [name])))
             for name in ("heels", "other")
         ]
         both = dict(
@@ -134,7 +134,7 @@ class TestClassifying:
             trained.query(f"SELECT label, score FROM pix.classify({content}, ARRAY['heels', 'by color', 'heels'])")
         )
         heels, color = (
-            dict(trained.query(f"SELECT label, score FROM pix.classify({content}, '{name}')"))
+            dict(trained.query(f"SELECT label, score FROM pix.classify({content}, ARRAY['{name}'])"))
             for name in ("heels", "by color")
         )
         for label, score in both.items():
@@ -156,7 +156,7 @@ class TestClassifying:
         )
         assert len(rows) == 60
         for item_id, label, score in rows[:10]:
-            best = trained.query("SELECT label, score FROM pix.classify_item(%s, 'heels', top => 1)", (item_id,))
+            best = trained.query("SELECT label, score FROM pix.classify_item(%s, '{heels}', k => 1)", (item_id,))
             assert best == [(label, pytest.approx(score, rel=1e-5))]
 
     def test_all_items_again(self, trained):
@@ -198,7 +198,7 @@ class TestClassifying:
     def test_open_connection_sees_the_new_classifier(self, trained):
         connection = trained.connect("rita")
         cursor = connection.cursor()
-        ask = "SELECT label FROM pix.classify_item((SELECT min(item_id) FROM pix.images), 'heels')"
+        ask = "SELECT label FROM pix.classify_item((SELECT min(item_id) FROM pix.images), '{heels}')"
         for label_set in ("heel", "shaft"):
             trained.query("SELECT pix.train_classifier('heels', %s)", (label_set,))
             cursor.execute(ask)
@@ -207,7 +207,7 @@ class TestClassifying:
     def test_classes_that_came_with_the_network(self, loaded):
         assert SHIPPED["mini_inception"].exists()
         rows = loaded.query(
-            "SELECT label FROM pix.classify((SELECT content FROM pix.images LIMIT 1), 'mini_inception', top => 10)"
+            "SELECT label FROM pix.classify((SELECT content FROM pix.images LIMIT 1), '{mini_inception}', k => 10)"
         )
         assert len(rows) == 10
         assert ("shoes",) in rows
@@ -215,8 +215,8 @@ class TestClassifying:
 
 class TestUnfitClassifiers:
     ASK = (
-        "SELECT * FROM pix.classify((SELECT content FROM pix.images LIMIT 1), 'heels')",
-        "SELECT * FROM pix.classify_item((SELECT min(item_id) FROM pix.images), 'heels')",
+        "SELECT * FROM pix.classify((SELECT content FROM pix.images LIMIT 1), '{heels}')",
+        "SELECT * FROM pix.classify_item((SELECT min(item_id) FROM pix.images), '{heels}')",
         "SELECT pix.classify_all('heels')",
     )
 
@@ -253,18 +253,18 @@ class TestUnfitClassifiers:
             trained.query(sql)
 
     def test_items(self, trained):
-        fails_with(trained, "PX040", "SELECT * FROM pix.classify_item('nope', 'heels')")
+        fails_with(trained, "PX040", "SELECT * FROM pix.classify_item('nope', '{heels}')")
         trained.query("DELETE FROM pix.features WHERE item_id = (SELECT min(item_id) FROM pix.images)")
         fails_with(trained, "PX041", self.ASK[1])
 
     def test_pictures_and_top(self, trained):
-        fails_with(trained, "PX010", "SELECT * FROM pix.classify(NULL, 'heels')")
-        fails_with(trained, "PX010", "SELECT * FROM pix.classify('no picture', 'heels')")
+        fails_with(trained, "PX010", "SELECT * FROM pix.classify(NULL, '{heels}')")
+        fails_with(trained, "PX010", "SELECT * FROM pix.classify('no picture', '{heels}')")
         for top in ("0", "-1", "NULL"):
             fails_with(
                 trained,
                 "PX003",
-                f"SELECT * FROM pix.classify_item((SELECT min(item_id) FROM pix.images), 'heels', top => {top})",
+                f"SELECT * FROM pix.classify_item((SELECT min(item_id) FROM pix.images), '{heels}', k => {top})",
             )
 
     def test_registered_weights_that_do_not_fit(self, db):
@@ -299,14 +299,14 @@ class TestCommands:
         for part in ("test", "validation", "fold 3", "heels: trained in"):
             assert part in said
         picture = sorted((boots / "pictures").iterdir())[0]
-        lines = labeled.pix("classify", picture, "--classifier", "heels", "--top", 2, role="rita").stdout.splitlines()
+        lines = labeled.pix("classify", picture, "--classifier", "heels", "-k", 2, role="rita").stdout.splitlines()
         assert len(lines) == 2
         label, score = labeled.query(
-            "SELECT label, score FROM pix.classify_item(%s, 'heels', top => 1)", (picture.stem,)
+            "SELECT label, score FROM pix.classify_item(%s, '{heels}', k => 1)", (picture.stem,)
         )[0]
         assert lines[0] == f"{label} (score = {score:.5f})"
         assert (
-            labeled.pix("classify", "--item", picture.stem, "--classifier", "heels", "--top", 2).stdout.splitlines()
+            labeled.pix("classify", "--item", picture.stem, "--classifier", "heels", "-k", 2).stdout.splitlines()
             == lines
         )
         assert labeled.pix("classify", "--all", "--classifier", "heels").stdout == "60 items classified\n"
@@ -319,7 +319,7 @@ class TestCommands:
 
     def test_the_last_trained_is_asked(self, labeled, boots):
         picture = next((boots / "pictures").iterdir())
-        ask = ("classify", picture, "--top", 1)
+        ask = ("classify", picture, "-k", 1)
         assert labeled.pix(*ask).stdout == labeled.pix(*ask, "--classifier", "mini_inception").stdout
         labeled.query("SELECT pix.train_classifier('shafts', 'shaft')")
         labeled.query("SELECT pix.train_classifier('heels', 'heel')")

@@ -445,7 +445,7 @@ def test_command(groups):
     assert "0 items moved" not in said
     assert "moved" in db.pix("cluster", "fit", "boots", "--model", "clouds", "-k", 12).stdout
     groups.add(range(2000, 2003))
-    assert "3 items assigned" in db.pix("cluster", "assign", "boots").stdout
+    assert "3 items assigned" in db.pix("cluster", "refresh", "boots").stdout
     listed = db.pix("cluster", "list").stdout
     assert "boots" in listed
     assert "groups" in listed

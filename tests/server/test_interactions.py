@@ -350,7 +350,7 @@ def test_what_has_decayed_to_nothing(shop):
 class TestBatch:
     def send(self, db, votes, role="adam"):
         return db.ask(
-            "SELECT place, status, reason FROM pix.vote_batch(%s) ORDER BY place", (json.dumps(votes),), role=role
+            "SELECT ordinal, status, reason FROM pix.vote_batch(%s) ORDER BY ordinal", (json.dumps(votes),), role=role
         )
 
     def test_is_as_good_as_one_by_one(self, shop):

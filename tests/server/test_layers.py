@@ -28,7 +28,7 @@ def test_layers_are_those_that_core_lists(db):
 def test_maps_are_those_that_core_draws(loaded):
     content, layer = loaded.query(f"SELECT content, {LAST_MAPS} FROM pix.images ORDER BY item_id LIMIT 1")[0]
     rows = loaded.query(
-        "SELECT rank, channel, strength, picture FROM pix.feature_maps(%s, 'mini_inception', %s, top => 5)",
+        "SELECT rank, channel, strength, picture FROM pix.feature_maps(%s, 'mini_inception', %s, k => 5)",
         (content, layer),
         role="rita",
     )
@@ -45,7 +45,7 @@ def test_maps_are_those_that_core_draws(loaded):
 def test_maps_as_files(db, boots, tmp_path):
     layer = db.value(f"SELECT {LAST_MAPS}")
     picture = next((boots / "pictures").iterdir())
-    said = db.pix("model", "feature-maps", "mini_inception", picture, tmp_path / "maps", "--layer", layer, "--top", 3)
+    said = db.pix("model", "feature-maps", "mini_inception", picture, tmp_path / "maps", "--layer", layer, "-k", 3)
     files = sorted((tmp_path / "maps").iterdir())
     assert len(files) == 3
     assert all(str(file) in said.stdout for file in files)
@@ -67,6 +67,6 @@ def test_bad_input(loaded):
     fails_with(loaded, "PX029", f"SELECT * FROM pix.feature_maps({content}, 'mini_inception', NULL)")
     fails_with(loaded, "PX010", f"SELECT * FROM pix.feature_maps('no picture', 'mini_inception', {LAST_MAPS})")
     fails_with(loaded, "PX010", f"SELECT * FROM pix.feature_maps(NULL, 'mini_inception', {LAST_MAPS})")
-    fails_with(loaded, "PX003", f"SELECT * FROM pix.feature_maps({content}, 'mini_inception', {LAST_MAPS}, top => 0)")
+    fails_with(loaded, "PX003", f"SELECT * FROM pix.feature_maps({content}, 'mini_inception', {LAST_MAPS}, k => 0)")
     fails_with(loaded, "PX020", f"SELECT * FROM pix.feature_maps({content}, 'nope', 'features')")
     fails_with(loaded, "PX020", "SELECT * FROM pix.model_layers('nope')")

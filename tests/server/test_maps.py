@@ -207,7 +207,7 @@ def test_command(catalogue):
         in db.pix("map", "fit", "all", "--model", "clouds", "--algorithm", "pca").stdout
     )
     catalogue.add([2000])
-    assert "1 items placed" in db.pix("map", "place", "all").stdout
+    assert "1 items placed" in db.pix("map", "refresh", "all").stdout
     assert "everything" in db.pix("map", "list", role="rita").stdout
     db.pix("map", "drop", "all")
-    assert "is not known" in db.pix("map", "place", "all", check=False).stderr
+    assert "is not known" in db.pix("map", "refresh", "all", check=False).stderr

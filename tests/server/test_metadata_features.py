@@ -138,7 +138,7 @@ def test_extending(shop, tmp_path):
     file = tmp_path / "metadata.csv"
     file.write_text(f"item_id,price,title,brand\n{repriced},12345,,\n")
     shop.pix("load", "metadata", file)
-    assert shop.pix("model", "extend-metadata", "more").stdout == "more: 3 vectors made\n"
+    assert shop.pix("model", "refresh-metadata", "more").stdout == "more: 3 vectors made\n"
 
     after, pictures = vectors(shop, "more"), vectors(shop, "mini_inception")
     assert after.keys() == pictures.keys() == {*ids} - {gone}
@@ -285,13 +285,13 @@ def test_only_admins_make_models(shop):
 
 def test_command(shop):
     shop.ask("UPDATE pix.items SET related = NULL")
-    said = shop.pix("model", "add-metadata", "more", "--field", "price", "--field", "related", "--weight", 0.5).stdout
+    said = shop.pix("model", "fit-metadata", "more", "--field", "price", "--field", "related", "--weight", 0.5).stdout
     assert said == (
         "more: 2 numbers of metadata appended to the mini_inception features of 60 items\n"
         "  no items have anything in common in: related\n"
     )
     assert shop.ask("SELECT weight, terms, fields FROM pix.metadata_models") == [(0.5, 256, ["price", "related"])]
-    refused = shop.pix("model", "add-metadata", "more", "--base", "nothing", check=False)
+    refused = shop.pix("model", "fit-metadata", "more", "--base", "nothing", check=False)
     assert refused.returncode == 1
     assert "'nothing' is not known" in refused.stderr
 

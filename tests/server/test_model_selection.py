@@ -117,7 +117,7 @@ def test_rules_are_learned(selected):
     assert algorithm == fitting[0]
     again = selected.ask(RULES)
     assert again == rows
-    shown = selected.pix("users", "policy", "--learn", "first", "--min-users", 2)
+    shown = selected.pix("users", "rules", "--fit", "first", "--min-users", 2)
     assert f"{len(rows)} rules learned" in shown.stderr
     assert "15" in shown.stdout
     assert selected.ask("SELECT count(*) FROM pix.fit_algorithm_rules('first', 100)") == [(0,)]

@@ -161,7 +161,7 @@ def test_retrained_graph_has_both_outputs(loaded, data):
     assert "classifier surfaces: 6 classes" in said
     assert loaded.value("SELECT octet_length(pix.embed(content, 'surfaces')) FROM pix.images LIMIT 1") == 1024
     rows = loaded.query(
-        "SELECT c.label, c.score FROM pix.classify((SELECT content FROM pix.images LIMIT 1), 'surfaces', top => 6) c"
+        "SELECT c.label, c.score FROM pix.classify((SELECT content FROM pix.images LIMIT 1), '{surfaces}', k => 6) c"
     )
     assert {label for label, _ in rows} == set(labels.read_text().splitlines())
     assert sum(score for _, score in rows) == pytest.approx(1, abs=1e-5)

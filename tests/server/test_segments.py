@@ -20,9 +20,9 @@ MISUSE = [
     "SELECT pix.doctor() FROM pix.items",
     "SELECT i.item_id, d.* FROM pix.items i, LATERAL pix.doctor() d",
     "SELECT pix.drop_model(model_name) FROM pix.features",
-    "SELECT pix.classify_item(item_id, 'mini_inception') FROM pix.items",
-    "SELECT i.item_id, c.* FROM pix.items i, LATERAL pix.classify_item(i.item_id, 'mini_inception') c",
-    "SELECT i.item_id, c.* FROM pix.images i, LATERAL pix.classify(i.content, 'mini_inception') c",
+    "SELECT pix.classify_item(item_id, '{mini_inception}') FROM pix.items",
+    "SELECT i.item_id, c.* FROM pix.items i, LATERAL pix.classify_item(i.item_id, '{mini_inception}') c",
+    "SELECT i.item_id, c.* FROM pix.images i, LATERAL pix.classify(i.content, '{mini_inception}') c",
     "SELECT pix.classify_all('mini_inception') FROM pix.items",
     "SELECT pix.classify_all(max(model_name || '')) FROM pix.features",
     "SELECT pix.train_classifier('x', model_name) FROM pix.features",
@@ -147,16 +147,16 @@ def test_vectors_are_classified_where_they_lie(segments, extracted, optimizer):
 @OPTIMIZERS
 def test_classes_can_be_joined_and_stored(segments, extracted, optimizer):
     item_id = extracted.value("SELECT min(item_id) FROM pix.features")
-    expected = extracted.value("SELECT label FROM pix.classify_item(%s, 'mini_inception', top => 1)", (item_id,))
+    expected = extracted.value("SELECT label FROM pix.classify_item(%s, '{mini_inception}', k => 1)", (item_id,))
     connection = extracted.connect()
     cursor = connection.cursor()
     cursor.execute("SET optimizer = %s", (optimizer,))
     cursor.execute(
-        "SELECT c.label FROM pix.classify_item(%s, 'mini_inception', top => 1) c JOIN pix.items i ON i.item_id = %s",
+        "SELECT c.label FROM pix.classify_item(%s, '{mini_inception}', k => 1) c JOIN pix.items i ON i.item_id = %s",
         (item_id, item_id),
     )
     assert cursor.fetchall() == [(expected,)]
-    cursor.execute("CREATE TEMP TABLE kept AS SELECT * FROM pix.classify_item(%s, 'mini_inception')", (item_id,))
+    cursor.execute("CREATE TEMP TABLE kept AS SELECT * FROM pix.classify_item(%s, '{mini_inception}')", (item_id,))
     cursor.execute("SELECT label FROM kept WHERE rank = 1")
     assert cursor.fetchall() == [(expected,)]
 

@@ -20,7 +20,7 @@ READS = {
     "nearest_many": ("rita", "SELECT * FROM pix.nearest_many('{c0001,c0002}', 3)"),
     "nearest_to_vector": ("rita", "SELECT item_id FROM pix.nearest_to_vector(array_fill(1::real, ARRAY[48]), 3)"),
     "duplicates": ("ada", "SELECT * FROM pix.duplicates(max_distance => 0.02) ORDER BY 1, 2"),
-    "classify_item": ("rita", "SELECT label FROM pix.classify_item('c0042', 'cloud')"),
+    "classify_item": ("rita", "SELECT label FROM pix.classify_item('c0042', '{cloud}')"),
     "embed": ("rita", "SELECT octet_length(pix.embed(content, 'mini_inception')) FROM pix.images"),
     "doctor": ("rita", "SELECT DISTINCT ok FROM pix.doctor() WHERE \"check\" = 'package'"),
     "check_derived": ("ada", "SELECT * FROM pix.check_derived() WHERE NOT ok"),
@@ -52,7 +52,7 @@ def fill(db, boots) -> None:
         "SELECT item_id, 'cloud', 'cloud ' || substr(item_id, 5)::integer % 2 FROM pix.items "
         "WHERE item_id BETWEEN 'c0000' AND 'c0200'"
     )
-    db.query("SELECT pix.train_classifier('cloud', 'cloud')")
+    db.query("SELECT pix.train_classifier('cloud', '{cloud}')")
     db.query("SELECT * FROM pix.recommend('u1', 5)", role="adam")
 
 

@@ -209,7 +209,7 @@ class TestLadder:
         )
         vote(voters, "eve", "c0001", True)
         assert self.choice(voters, "eve") == "nearest"
-        assert voters.pix("users", "policy", role="rita").stdout.count("nearest") == 2
+        assert voters.pix("users", "rules", role="rita").stdout.count("nearest") == 2
 
 
 class TestTrainingAll:

@@ -53,7 +53,7 @@ def undo(database: Database, user_id: str, item_id: str) -> None:
 
 @click.command("next")
 @click.argument("user_id")
-@click.option("-n", "n", default=1, show_default=True, type=click.IntRange(1, 1000), help="How many.")
+@click.option("-k", default=1, show_default=True, type=click.IntRange(1, 1000), help="How many.")
 @click.option("--policy", help=f"{POLICY}; default: thompson.")
 @clustering_option
 @prior_option
@@ -63,12 +63,12 @@ def undo(database: Database, user_id: str, item_id: str) -> None:
 def next_(database: Database, **options) -> None:
     """Suggest items that USER_ID has not seen.
 
-    Example: pix next ann -n 6
+    Example: pix next ann -k 6
     """
     with database.connect() as connection, connection.cursor() as cursor:
         cursor.execute(
             "SELECT item_id, cluster, propensity, score, reason FROM pix.next_items("
-            "%(user_id)s, %(n)s, %(policy)s, %(clustering)s, %(prior)s, %(again_after)s, %(seed)s)",
+            "%(user_id)s, %(k)s, %(policy)s, %(clustering)s, %(prior)s, %(again_after)s, %(seed)s)",
             options,
         )
         rows = cursor.fetchall()

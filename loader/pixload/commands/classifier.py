@@ -134,7 +134,7 @@ def drop(database: Database, name: str) -> None:
     """
     with database.connect() as connection, connection.cursor() as cursor:
         cursor.execute("SELECT pix.drop_classifier(%s)", (name,))
-        click.echo(f"{cursor.fetchone()[0]:,} predictions removed")
+    click.echo(f"{name} removed")
 
 
 def last_trained(cursor) -> str:
@@ -153,10 +153,10 @@ def last_trained(cursor) -> str:
 )
 @click.option("--item", "item_id", help="An item of the catalogue, instead of a picture.")
 @click.option("--all", "everything", is_flag=True, help="Every item with features, into pix.predictions.")
-@click.option("--top", default=5, show_default=True, type=click.IntRange(1), help="How many classes.")
+@click.option("-k", default=5, show_default=True, type=click.IntRange(1), help="How many classes.")
 @click.pass_obj
 def classify(
-    database: Database, image: Path | None, names: tuple[str, ...], item_id: str | None, everything: bool, top: int
+    database: Database, image: Path | None, names: tuple[str, ...], item_id: str | None, everything: bool, k: int
 ) -> None:
     """Say what is on the picture file IMAGE, or on an item's picture: the most probable classes.
 
@@ -174,7 +174,7 @@ def classify(
             return
         function, argument = ("classify_item", item_id) if image is None else ("classify", image.read_bytes())
         cursor.execute(
-            f"SELECT label, score FROM pix.{function}(%s, %s, top => %s) ORDER BY rank", (argument, list(names), top)
+            f"SELECT label, score FROM pix.{function}(%s, %s, k => %s) ORDER BY rank", (argument, list(names), k)
         )
         for label, score in cursor:
             click.echo(f"{label} (score = {score:.5f})")

@@ -67,13 +67,13 @@ def fit(database: Database, name: str, k: str, dimensions: str | None, **options
     click.echo(f"{name}: {items:,} items in {found:,} clusters, fitted in {seconds:.1f} s{told}")
 
 
-@cluster.command("assign")
+@cluster.command("refresh")
 @click.argument("name")
 @click.pass_obj
 def assign(database: Database, name: str) -> None:
     """Put items that are new or have changed into the clusters of NAME, without fitting it again.
 
-    Example: pix cluster assign boots
+    Example: pix cluster refresh boots
     """
     with database.connect() as connection, connection.cursor() as cursor:
         cursor.execute("SELECT pix.refresh_clusters(%s)", (name,))

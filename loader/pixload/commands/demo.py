@@ -265,7 +265,7 @@ def show_retraining(say: Console, connection, label_set: str, shown: str, model_
                 raise
             say.print(f"The labels will not do: {error.diag.message_primary}", markup=False)
             return
-        cursor.execute("SELECT label, score FROM pix.classify_item(%s, %s, top => 3)", (shown, label_set))
+        cursor.execute("SELECT label, score FROM pix.classify_item(%s, %s, k => 3)", (shown, [label_set]))
         for label, score in cursor:
             say.print(f"{label} (score = {score:.5f})", markup=False)
         cursor.execute(

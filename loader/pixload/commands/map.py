@@ -43,13 +43,13 @@ def fit(database: Database, name: str, **options) -> None:
     click.echo(f"{name}: {items:,} items, trustworthiness {trust:.3f}, made in {seconds:.1f} s")
 
 
-@map_.command("place")
+@map_.command("refresh")
 @click.argument("name")
 @click.pass_obj
-def place(database: Database, name: str) -> None:
+def refresh(database: Database, name: str) -> None:
     """Put items that are new or have changed on the map NAME; the others stay where they are.
 
-    Example: pix map place boots
+    Example: pix map refresh boots
     """
     with database.connect() as connection, connection.cursor() as cursor:
         cursor.execute("SELECT pix.refresh_map(%s)", (name,))

@@ -152,17 +152,17 @@ def layers(database: Database, name: str) -> None:
 @click.argument("image", type=EXISTING_FILE)
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--layer", required=True, help="One of those that pix model layers lists, with maps.")
-@click.option("--top", default=8, show_default=True, type=click.IntRange(1), help="How many channels.")
+@click.option("-k", default=8, show_default=True, type=click.IntRange(1), help="How many channels.")
 @click.pass_obj
-def feature_maps(database: Database, name: str, image: Path, folder: Path, layer: str, top: int) -> None:
+def feature_maps(database: Database, name: str, image: Path, folder: Path, layer: str, k: int) -> None:
     """Show where in IMAGE the channels of a layer of NAME are active: PNG files in FOLDER, the strongest first.
 
     Example: pix model feature-maps mini_inception boot.jpg maps/ --layer features
     """
     with database.connect() as connection, connection.cursor() as cursor:
         cursor.execute(
-            "SELECT rank, channel, strength, picture FROM pix.feature_maps(%s, %s, %s, top => %s) ORDER BY rank",
-            (psycopg2.Binary(image.read_bytes()), name, layer, top),
+            "SELECT rank, channel, strength, image FROM pix.feature_maps(%s, %s, %s, k => %s) ORDER BY rank",
+            (psycopg2.Binary(image.read_bytes()), name, layer, k),
         )
         rows = cursor.fetchall()
     folder.mkdir(parents=True, exist_ok=True)
@@ -199,7 +199,7 @@ def quantize(database: Database, name: str, as_name: str, calibrate: int, force:
     )
 
 
-@model.command("add-metadata")
+@model.command("fit-metadata")
 @click.argument("name")
 @click.option("--base", help="The model whose features metadata are appended to (the default model).")
 @click.option("--field", "fields", multiple=True, default=METADATA_FIELDS, show_default=True,
@@ -207,16 +207,16 @@ def quantize(database: Database, name: str, as_name: str, calibrate: int, force:
 @click.option("--weight", default=1.0, show_default=True, help="Of metadata; 1: as much as the features of the base.")
 @click.option("--terms", default=256, show_default=True, help="How many values of each field count: the most frequent.")
 @click.pass_obj
-def add_metadata(
+def fit_metadata(
     database: Database, name: str, base: str | None, fields: tuple[str, ...], weight: float, terms: int
 ) -> None:
     """Make NAME, a model whose features are those of another with metadata appended.
 
-    Example: pix model add-metadata with_brand --base mini_inception --field brand --field price
+    Example: pix model fit-metadata with_brand --base mini_inception --field brand --field price
     """
     with database.connect() as connection, connection.cursor() as cursor:
         cursor.execute(
-            "SELECT base_model, dimensions, items, ARRAY(SELECT jsonb_array_elements_text(design -> 'empty')) "
+            "SELECT base_model, dimensions, items, ARRAY(SELECT jsonb_array_elements_text(fitted_state -> 'empty')) "
             "FROM pix.fit_metadata(%s, %s, %s, %s, %s)",
             (name, base, list(fields), weight, terms),
         )
@@ -226,13 +226,13 @@ def add_metadata(
         click.echo(f"  no items have anything in common in: {', '.join(empty)}")
 
 
-@model.command("extend-metadata")
+@model.command("refresh-metadata")
 @click.argument("name")
 @click.pass_obj
-def extend_metadata(database: Database, name: str) -> None:
-    """Bring NAME, which pix model add-metadata made, up to date: items that are new or have changed.
+def refresh_metadata(database: Database, name: str) -> None:
+    """Bring NAME, which pix model fit-metadata made, up to date: items that are new or have changed.
 
-    Example: pix model extend-metadata with_brand
+    Example: pix model refresh-metadata with_brand
     """
     with database.connect() as connection, connection.cursor() as cursor:
         cursor.execute("SELECT pix.refresh_metadata(%s)", (name,))
@@ -284,4 +284,4 @@ def drop(database: Database, name: str) -> None:
     """
     with database.connect() as connection, connection.cursor() as cursor:
         cursor.execute("SELECT pix.drop_model(%s)", (name,))
-        click.echo(f"{cursor.fetchone()[0]:,} features removed")
+    click.echo(f"{name} removed")

@@ -19,7 +19,7 @@ ALGORITHMS = (
     "hierarchical, or ensemble"
 )
 model_option = click.option("--model", "model_name", help="Whose features; default: the database's default model.")
-algorithm_option = click.option("--algorithm", help=f"{ALGORITHMS}; default: what pix users policy says.")
+algorithm_option = click.option("--algorithm", help=f"{ALGORITHMS}; default: what pix users rules says.")
 
 
 @click.command()
@@ -182,26 +182,26 @@ def dimensions(database: Database, user_id: str, algorithm: str, model_name: str
     Console().print(table)
 
 
-@users.command("policy")
-@click.option("--learn", "run", help="Make rules of this run of pix users select first.")
+@users.command("rules")
+@click.option("--fit", "run", help="Make rules of this run of pix users select first.")
 @click.option("--min-users", default=3, show_default=True, help="On how many a rule must have been tried.")
 @click.pass_obj
-def policy(database: Database, run: str | None, min_users: int) -> None:
+def rules(database: Database, run: str | None, min_users: int) -> None:
     """List which algorithm is chosen for how many likes and dislikes; the first rule that fits is taken.
 
-    Example: pix users policy --learn first
+    Example: pix users rules --fit first
     """
     with database.connect() as connection, connection.cursor() as cursor:
         if run is not None:
             cursor.execute("SELECT count(*) FROM pix.fit_algorithm_rules(%s, %s)", (run, min_users))
-            click.echo(f"{cursor.fetchone()[0]} rules learned", err=True)
+            click.echo(f"{cursor.fetchone()[0]} rules fitted", err=True)
         cursor.execute(
             "SELECT priority, algorithm, int4range(min_votes, max_votes, '[]'), int4range(min_likes, max_likes, '[]'), "
             "int4range(min_dislikes, max_dislikes, '[]'), numrange(min_fraction::numeric, max_fraction::numeric), reason "
             "FROM pix.algorithm_rules ORDER BY priority"
         )
         rows = cursor.fetchall()
-    table = Table("priority", "algorithm", "votes", "likes", "dislikes", "share of likes", "why")
+    table = Table("priority", "algorithm", "votes", "likes", "dislikes", "fraction of likes", "why")
     for priority, algorithm, *ranges, reason in rows:
         table.add_row(str(priority), algorithm, *map(_range, ranges), reason)
     Console().print(table)

@@ -45,7 +45,7 @@ def contact_sheets(connection, model_name: str, item_id: str) -> list[Sheet]:
         for layer, size in (layers[number] for number in chosen):
             cursor.execute(
                 "SELECT channel, picture FROM pix.feature_maps("
-                "(SELECT content FROM pix.images WHERE item_id = %s), %s, %s, top => %s) ORDER BY rank",
+                "(SELECT content FROM pix.images WHERE item_id = %s), %s, %s, k => %s) ORDER BY rank",
                 (item_id, model_name, layer, MAPS),
             )
             maps = [(channel, _url(picture)) for channel, picture in cursor]

@@ -152,10 +152,10 @@ def choose_items_of_users(
     stored = kept(cache, blocks_key)
     if stored is None:
         return None
-    models = [models.unpack(json.loads(own), content) for own, content in zip(described, contents, strict=True)]
-    scores = recommendations.scores(stored.blocks, models)
+    user_models = [models.unpack(json.loads(own), content) for own, content in zip(described, contents, strict=True)]
+    scores = recommendations.scores(stored.blocks, user_models)
     scores[np.array(seen_users, int) - 1, _positions(stored, seen_blocks, seen_rows)] = -np.inf
-    liked = [([], [], []) for _ in models]
+    liked = [([], [], []) for _ in user_models]
     for user, item_id, block, row in zip(liked_users, liked_ids, liked_blocks, liked_rows, strict=True):
         for column, value in zip(liked[user - 1], (item_id, block, row), strict=True):
             column.append(value)
