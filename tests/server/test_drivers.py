@@ -1,0 +1,149 @@
+"""What today's drivers send, numbers as bigint and double precision, is taken as it comes; and nothing is planned otherwise."""
+
+import asyncio
+import json
+
+import asyncpg
+import numpy as np
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+from tests.conftest import Clone
+
+K, PRICE = 4, 60.5
+
+
+@pytest.fixture(scope="module")
+def shop(server, with_catalogue) -> Clone:
+    """The catalogue, which these tests only read."""
+    shop = Clone(server, server.name(with_catalogue))
+    yield shop
+    shop.close()
+
+
+@pytest.fixture(scope="module")
+def expected(shop) -> list[str]:
+    rows = shop.query(
+        "SELECT item_id FROM pix.nearest('c0001', 4, 'clouds', filter => pix.items_where(max_price => 60.5)) ORDER BY rank"
+    )
+    return [item_id for (item_id,) in rows]
+
+
+NEAREST = (
+    "SELECT item_id FROM pix.nearest({item_id}, k => {k}, model_name => 'clouds', "
+    "filter => pix.items_where(max_price => {price})) ORDER BY rank"
+)
+TO_VECTOR = "SELECT item_id FROM pix.nearest_to_vector({vector}, k => {k}, model_name => 'clouds') ORDER BY rank LIMIT 1"
+
+
+def vector_of(shop, item_id: str = "c0007") -> list[float]:
+    query = "SELECT features FROM pix.feature_arrays WHERE model_name = 'clouds' AND item_id = %s"
+    return shop.value(query, (item_id,))
+
+
+@pytest.mark.parametrize(
+    ("k", "price"),
+    [(K, PRICE), (np.int64(K), np.float64(PRICE)), (np.int32(K), np.float32(PRICE))],
+    ids=["python", "numpy 64 bits", "numpy 32 bits"],
+)
+def test_psycopg_3_binds_on_the_server(shop, expected, k, price):
+    with psycopg.connect(shop.dsn("rita")) as connection:
+        found = connection.execute(NEAREST.format(item_id="%s", k="%s", price="%s"), ("c0001", k, price)).fetchall()
+        assert [item_id for (item_id,) in found] == expected
+        query = TO_VECTOR.format(vector="%s", k="%s")
+        assert connection.execute(query, (vector_of(shop), k)).fetchall() == [("c0007",)]
+        assert connection.execute("SELECT pix.from_array(%s) IS NOT NULL", ([0.5, 1.5],)).fetchone() == (True,)
+
+
+def test_psycopg_3_votes_in_batches(voters):
+    votes = [{"user_id": "new", "item_id": "c0001", "liked": True}]
+    with psycopg.connect(voters.dsn("adam"), autocommit=True) as connection:
+        as_text = connection.execute("SELECT status FROM pix.vote_batch(%s)", (json.dumps(votes),)).fetchall()
+        assert as_text == [("logged",)]
+        as_json = connection.execute(
+            "SELECT status FROM pix.vote_batch(%s)", (psycopg.types.json.Jsonb(votes),)
+        ).fetchall()
+        assert as_json == [("logged",)]
+        connection.execute("SELECT pix.vote(%s, %s, %s, propensity => %s, cluster => %s)", ("new", "c0002", True, 0.5, 1))
+        found = connection.execute("SELECT * FROM pix.recommend(%s, k => %s, diversity => %s)", ("new", 3, 0.5)).fetchall()
+        assert len(found) == 3
+        with pytest.raises(psycopg.Error) as caught:
+            connection.execute("SELECT * FROM pix.vote_batch(%s)", ("not json",))
+        assert caught.value.sqlstate == "PX121"
+
+
+def test_psycopg_3_classifies_with_a_list(trained):
+    query = "SELECT label FROM pix.classify_item((SELECT min(item_id) FROM pix.images), %s, %s)"
+    with psycopg.connect(trained.dsn("rita")) as connection:
+        assert len(connection.execute(query, (["heels"], 2)).fetchall()) == 2
+
+
+def test_asyncpg(shop, expected):
+    async def ask():
+        connection = await connected(shop)
+        try:
+            found = await connection.fetch(NEAREST.format(item_id="$1", k="$2", price="$3"), "c0001", K, PRICE)
+            near = await connection.fetch(TO_VECTOR.format(vector="$1", k="$2"), vector_of(shop), K)
+            return [row["item_id"] for row in found], near[0]["item_id"]
+        finally:
+            await connection.close()
+
+    assert asyncio.run(ask()) == (expected, "c0007")
+
+
+async def connected(shop):
+    given = psycopg.conninfo.conninfo_to_dict(shop.dsn("rita"))
+    return await asyncpg.connect(
+        host=given.get("host"), port=given.get("port"), user=given["user"], password=given.get("password"),
+        database=given["dbname"],
+    )  # fmt: skip
+
+
+def test_sqlalchemy_on_its_default_driver(shop, expected):
+    given = psycopg.conninfo.conninfo_to_dict(shop.dsn("rita"))
+    url = sa.URL.create(
+        "postgresql", given["user"], given.get("password"), database=given["dbname"],
+        query={name: given[name] for name in ("host", "port") if name in given},
+    )  # fmt: skip
+    engine = sa.create_engine(url)
+    try:
+        assert engine.driver == "psycopg"
+        with engine.connect() as connection:
+            query = sa.text(NEAREST.format(item_id=":item_id", k=":k", price=":price"))
+            found = connection.execute(query, {"item_id": "c0001", "k": K, "price": PRICE}).scalars().all()
+            assert list(found) == expected
+            query = sa.text(TO_VECTOR.format(vector=":vector", k=":k"))
+            assert connection.execute(query, {"vector": vector_of(shop), "k": K}).scalar() == "c0007"
+            functions = sa.func.pix.nearest("c0001", K, "clouds").table_valued("rank", "item_id", "distance")
+            assert len(connection.execute(sa.select(functions)).all()) == K
+    finally:
+        engine.dispose()
+
+
+def test_psycopg_2(shop, expected):
+    rows = shop.query(NEAREST.format(item_id="%s", k="%s", price="%s"), ("c0001", K, PRICE), role="rita")
+    assert [item_id for (item_id,) in rows] == expected
+
+
+INLINED = {
+    "nearest": "SELECT * FROM pix.nearest('c0001', k => 4, model_name => 'clouds')",
+    "nearest, filtered": NEAREST.format(item_id="'c0001'", k="4", price="60.5"),
+    "nearest_many": "SELECT * FROM pix.nearest_many(ARRAY['c0001'], k => 4, model_name => 'clouds')",
+    "nearest_to_vector": "SELECT * FROM pix.nearest_to_vector(ARRAY[1.0], k => 4, model_name => 'clouds')",
+    "nearest_to_image": "SELECT * FROM pix.nearest_to_image('x', k => 4, model_name => 'clouds')",
+    "classify": "SELECT * FROM pix.classify('x', '{heels}', k => 4)",
+    "classify_item": "SELECT * FROM pix.classify_item('c0001', '{heels}', k => 4)",
+    "cut_clusters": "SELECT * FROM pix.cut_clusters('groups', 4)",
+    "compare_policies": "SELECT * FROM pix.compare_policies('{greedy}', clustering => 'groups')",
+    "model_layers": "SELECT * FROM pix.model_layers('mini_inception')",
+    "feature_maps": "SELECT * FROM pix.feature_maps('x', 'mini_inception', 'y', k => 4)",
+}
+
+
+@pytest.mark.parametrize("query", INLINED.values(), ids=INLINED)
+def test_functions_are_inlined(shop, query):
+    """So they can be joined and stored like tables on Greenplum, and the planner sees what they are."""
+    plan = "\n".join(line for (line,) in shop.query(f"EXPLAIN (VERBOSE) {query}", role="rita"))
+    assert "pix_internal.unnest" in plan
+    assert "Function Call: pix." not in plan.replace("pix_internal.", "")
