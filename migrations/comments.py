@@ -95,7 +95,7 @@ VIEWS = {
 }
 
 TYPES = {
-    "channel_map": "Where a channel of a layer is active, as a PNG; strength: its mean activation, rank 1 is the strongest.",
+    "channel_map": "Where a channel of a layer is active, as a PNG; strength: mean activation, rank 1 the strongest.",
     "class_score": "A class and its probability: rank 1 is the most probable.",
     "cluster_cut": "A cluster that items belong to, and the one that it is in at some level of a tree.",
     "common_taste_summary": "What pix.fit_common_taste has looked at.",
@@ -109,7 +109,7 @@ TYPES = {
     "packing": "Vectors that went into blocks and out of them, and those that the blocks hold now.",
     "policy_value": "What a policy is worth, from a log of other policies.",
     "projection_summary": "Principal components of a model's features, and how much they explain.",
-    "recall": "Fraction of the k nearest that an index finds, and quantiles of what a query takes with it and without it.",
+    "recall": "Fraction of the k nearest that an index finds, and quantiles of times of queries with it and without.",
     "recommended_item": "An item that a user will like, and why.",
     "suggestion": "An item that a user might like, and how it was chosen.",
     "synthetic_users": "Users for pix.simulate, as pix.users_who_like makes them.",

@@ -25,15 +25,14 @@ LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_tem
 AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'bandit.check_policy', policy)$$;
 
 
--- The prior that is meant; NULL: pooled, where there is such a one, else flat.
--- Which prior is meant, and whether there is such a one.
+-- The prior that is meant, if there is such a one; NULL: pooled, where there is, else flat.
 CREATE OR REPLACE FUNCTION pix_internal.check_prior(prior text, clustering pix.clusterings) RETURNS text
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     is_pooled boolean;
 BEGIN
-    IF prior NOT IN ('flat', 'pooled', 'tree') THEN
-        PERFORM pix_internal.refuse(format('The prior %L is not known', prior), 'Use one of: flat, pooled, tree.');
+    IF prior IS NOT NULL THEN
+        PERFORM pix_internal.check_choice('prior', prior, ARRAY['flat', 'pooled', 'tree']);
     END IF;
     IF prior = 'tree' AND clustering.algorithm <> 'ward' THEN
         PERFORM pix_internal.refuse(

@@ -1,4 +1,5 @@
-"""Generate docs/reference from the comments of the SQL objects and the help of the command, and what tests hold the API to.
+"""Generate docs/reference from the comments of the SQL objects and the help of the command, and what
+tests hold the API to.
 
 python tools/generate_reference.py
 """
@@ -48,9 +49,11 @@ FROM pg_class c WHERE c.relnamespace = 'pix'::regnamespace AND c.relkind IN ('r'
 """
 RIGHTS = """
 WITH object AS (
-    SELECT 'schema ' || n.nspname AS name, n.nspacl AS rights FROM pg_namespace n WHERE n.nspname IN ('pix', 'pix_internal')
+    SELECT 'schema ' || n.nspname AS name, n.nspacl AS rights FROM pg_namespace n
+    WHERE n.nspname IN ('pix', 'pix_internal')
     UNION ALL
-    SELECT format('%s %s.%s', CASE c.relkind WHEN 'v' THEN 'view' WHEN 'S' THEN 'sequence' ELSE 'table' END, n.nspname, c.relname),
+    SELECT format('%s %s.%s', CASE c.relkind WHEN 'v' THEN 'view' WHEN 'S' THEN 'sequence' ELSE 'table' END,
+            n.nspname, c.relname),
         c.relacl FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname IN ('pix', 'pix_internal') AND c.relkind IN ('r', 'v', 'S')
     UNION ALL
@@ -66,7 +69,8 @@ WITH object AS (
     WHERE n.nspname IN ('pix', 'pix_internal') AND (t.typtype = 'd' OR c.relkind = 'c')
 )
 SELECT DISTINCT format('%s: %s may %s', o.name, coalesce(r.rolname, 'PUBLIC'),
-    (SELECT string_agg(DISTINCT b.privilege_type, ', ' ORDER BY b.privilege_type) FROM aclexplode(o.rights) b WHERE b.grantee = a.grantee))
+    (SELECT string_agg(DISTINCT b.privilege_type, ', ' ORDER BY b.privilege_type) FROM aclexplode(o.rights) b
+        WHERE b.grantee = a.grantee))
 FROM object o CROSS JOIN LATERAL aclexplode(o.rights) a LEFT JOIN pg_roles r ON r.oid = a.grantee
 WHERE a.grantee = 0 OR r.rolname LIKE 'pix\\_%' ORDER BY 1
 """

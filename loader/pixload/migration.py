@@ -136,7 +136,7 @@ def _migrate(connection: Connection, target: str) -> tuple[str | None, str | Non
 
 
 def replay(connection: Connection) -> None:
-    """Create every function and view again, drop those of older versions, and say what everything is and who may use it.
+    """Create every function and view again, drop those of older versions, and set comments and rights.
 
     The last files touch all functions, after which nobody could tell the older ones.
     """

@@ -5,7 +5,7 @@ from alembic import op
 revision = "0010"
 down_revision = "0009"
 
-# What functions and views depend on each other by is replayed after the last revision: here it would only be in the way.
+# Functions and views are replayed after the last revision: here they would only be in the way.
 DROP_REPLAYED = """
 DO $$
 DECLARE

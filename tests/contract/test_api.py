@@ -13,11 +13,14 @@ SNAPSHOT = Path(__file__).with_name("api.txt")
 PRIVILEGES = Path(__file__).with_name("privileges.txt")
 
 ROUTINES = """
-SELECT p.oid::regprocedure::text, p.pronamespace = 'pix'::regnamespace, p.prokind, obj_description(p.oid), p.proacl::text,
+SELECT p.oid::regprocedure::text, p.pronamespace = 'pix'::regnamespace, p.prokind, obj_description(p.oid),
+    p.proacl::text,
     p.proconfig, l.lanname, p.prosrc, p.provolatile, p.proparallel, p.proretset, p.proname
 FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
 WHERE p.pronamespace IN ('pix'::regnamespace, 'pix_internal'::regnamespace) ORDER BY 1
 """
+
+
 @pytest.fixture(scope="module")
 def routines(server):
     import psycopg2
@@ -55,7 +58,8 @@ def test_everything_public_explains_itself(db):
         "relation": "SELECT relname FROM pg_class c WHERE relnamespace = 'pix'::regnamespace AND relkind IN ('r', 'v') "
         "AND obj_description(oid, 'pg_class') IS NULL",
         "column": "SELECT c.relname, a.attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid "
-        "WHERE c.relnamespace = 'pix'::regnamespace AND c.relkind IN ('r', 'v') AND a.attnum > 0 AND NOT a.attisdropped "
+        "WHERE c.relnamespace = 'pix'::regnamespace AND c.relkind IN ('r', 'v') AND a.attnum > 0 "
+        "AND NOT a.attisdropped "
         "AND col_description(c.oid, a.attnum) IS NULL",
         "type": "SELECT t.typname FROM pg_type t LEFT JOIN pg_class c ON c.oid = t.typrelid "
         "WHERE t.typnamespace = 'pix'::regnamespace AND (t.typtype = 'd' OR c.relkind = 'c') "
@@ -95,7 +99,8 @@ def test_a_grant_that_is_not_listed_is_taken_back(db):
 def test_nobody_but_the_roles_may_run_anything(routines):
     for signature, is_public, _, _, privileges, *_ in routines:
         grantees = re.findall(r'([^{,="]*)=X', privileges or "")
-        assert "" not in grantees and privileges, f"{signature} is granted to PUBLIC"
+        assert privileges, signature
+        assert "" not in grantees, f"{signature} is granted to PUBLIC"
         if is_public:
             assert {"pix_reader", "pix_app", "pix_admin"} & set(grantees), f"{signature} is granted to nobody"
 
@@ -104,7 +109,9 @@ def test_search_path_is_fixed(routines):
     for signature, _, kind, _, _, settings, language, body, volatility, _, returns_rows, _ in routines:
         if language == "sql" and returns_rows and volatility != "v":
             assert settings is None, f"{signature} would not be inlined"
-            assert re.search(r"\sFROM pix_internal\.unnest\(pix_internal\.\w+\([\w\s,.:()\[\]\"']+\)\) n\s*$", body), signature
+            assert re.search(r"\sFROM pix_internal\.unnest\(pix_internal\.\w+\([\w\s,.:()\[\]\"']+\)\) n\s*$", body), (
+                signature
+            )
             assert not re.search(r"[=<>+|]", body), f"{signature} uses an operator, which a search_path decides"
         elif kind == "a":
             assert settings is None, f"{signature} is what its functions are"
@@ -125,8 +132,13 @@ def test_search_path_is_fixed(routines):
 
 def test_python_bodies_are_an_import_and_a_call_of_the_same_name(routines):
     for signature, _, _, _, _, _, language, body, *_, name in routines:
-        if language == "plpython3u" and name not in ("examine_host", "require_no_transaction"):  # where the import fails
-            pattern = rf"from pixelplum\.server import call; return call\(plpy, GD, '[\d.]+', '\w+\.{name}'(, [\w, ]+)?\)"
+        if language == "plpython3u" and name not in (
+            "examine_host",
+            "require_no_transaction",
+        ):  # where the import fails
+            pattern = (
+                rf"from pixelplum\.server import call; return call\(plpy, GD, '[\d.]+', '\w+\.{name}'(, [\w, ]+)?\)"
+            )
             assert re.fullmatch(pattern, body), signature
 
 
@@ -179,7 +191,8 @@ def test_examples_run(extracted, boots):
     examples = extracted.query(
         "SELECT p.oid::regprocedure::text, obj_description(p.oid) FROM pg_proc p "
         "WHERE pronamespace = 'pix'::regnamespace "
-        "ORDER BY proname LIKE 'drop%', array_position(ARRAY['fit_clusters', 'fit_map', 'build_index'], proname::text), 1"
+        "ORDER BY proname LIKE 'drop%', array_position(ARRAY['fit_clusters', 'fit_map', 'build_index'], "
+        "proname::text), 1"
     )
     assert len(examples) > 10
     is_logged = False

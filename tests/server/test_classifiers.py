@@ -56,7 +56,9 @@ class TestClassifying:
             "UPDATE pix.features SET vector = decode(repeat('0000c07f', 288), 'hex') "
             "WHERE item_id = (SELECT min(item_id) FROM pix.images)"
         )
-        fails_with(trained, "PX030", "SELECT * FROM pix.classify_item((SELECT min(item_id) FROM pix.images), '{heels}')")
+        fails_with(
+            trained, "PX030", "SELECT * FROM pix.classify_item((SELECT min(item_id) FROM pix.images), '{heels}')"
+        )
         fails_with(trained, "PX030", "SELECT pix.classify_all('heels')")
 
     def test_labels_that_look_alike_when_joined(self, trained):
@@ -185,7 +187,8 @@ class TestClassifying:
         for name in ("min_parallel_table_scan_size", "parallel_setup_cost", "parallel_tuple_cost"):
             cursor.execute(f"SET {name} = 0")
         cursor.execute(
-            "EXPLAIN SELECT coalesce(pix_internal.kept_best_class(vector, 'x'), pix_internal.best_class(vector, 'heels', 'x')) "
+            "EXPLAIN SELECT coalesce(pix_internal.kept_best_class(vector, 'x'), "
+            "pix_internal.best_class(vector, 'heels', 'x')) "
             "FROM pix.features"
         )
         assert any("Workers Planned" in line for (line,) in cursor.fetchall())
@@ -264,7 +267,7 @@ class TestUnfitClassifiers:
             fails_with(
                 trained,
                 "PX003",
-                f"SELECT * FROM pix.classify_item((SELECT min(item_id) FROM pix.images), '{heels}', k => {top})",
+                f"SELECT * FROM pix.classify_item((SELECT min(item_id) FROM pix.images), '{{heels}}', k => {top})",
             )
 
     def test_registered_weights_that_do_not_fit(self, db):

@@ -83,7 +83,8 @@ def test_migrating_heals_and_says_so(catalogue):
 
 
 SPOILED = {
-    "blocks of model clouds": "UPDATE pix_internal.feature_blocks SET vectors = overlay(vectors PLACING 'abcd' FROM 1 FOR 4)",
+    "blocks of model clouds": "UPDATE pix_internal.feature_blocks "
+    "SET vectors = overlay(vectors PLACING 'abcd' FROM 1 FOR 4)",
     "index trees": "DELETE FROM pix_internal.index_parts WHERE part = 0",
     "clustering groups": "DELETE FROM pix.cluster_members WHERE item_id = 'c0003'",
     "arms": "UPDATE pix.arms SET likes = likes + 1",

@@ -122,7 +122,7 @@ def test_segment_that_differs_from_the_coordinator(segments, broken, what, check
 
 def test_command_fails_with_the_remedy(db):
     definition = db.value(
-        "SELECT pg_get_functiondef('pix_internal.examine_host(int, int, bigint)'::regprocedure)", role=None
+        "SELECT pg_get_functiondef('pix_internal.examine_host(bigint, bigint, bigint)'::regprocedure)", role=None
     )
     db.query(definition.replace("pixelplum.server.doctor", "pixelplum_is_missing"), role=None)
     failed = db.pix("doctor", check=False)

@@ -1,4 +1,4 @@
-"""What today's drivers send, numbers as bigint and double precision, is taken as it comes; and nothing is planned otherwise."""
+"""What today's drivers send, as bigint and double precision, is taken as it comes; and plans stay as they were."""
 
 import asyncio
 import json
@@ -25,7 +25,8 @@ def shop(server, with_catalogue) -> Clone:
 @pytest.fixture(scope="module")
 def expected(shop) -> list[str]:
     rows = shop.query(
-        "SELECT item_id FROM pix.nearest('c0001', 4, 'clouds', filter => pix.items_where(max_price => 60.5)) ORDER BY rank"
+        "SELECT item_id FROM pix.nearest('c0001', 4, 'clouds', filter => pix.items_where(max_price => 60.5)) "
+        "ORDER BY rank"
     )
     return [item_id for (item_id,) in rows]
 
@@ -34,7 +35,9 @@ NEAREST = (
     "SELECT item_id FROM pix.nearest({item_id}, k => {k}, model_name => 'clouds', "
     "filter => pix.items_where(max_price => {price})) ORDER BY rank"
 )
-TO_VECTOR = "SELECT item_id FROM pix.nearest_to_vector({vector}, k => {k}, model_name => 'clouds') ORDER BY rank LIMIT 1"
+TO_VECTOR = (
+    "SELECT item_id FROM pix.nearest_to_vector({vector}, k => {k}, model_name => 'clouds') ORDER BY rank LIMIT 1"
+)
 
 
 def vector_of(shop, item_id: str = "c0007") -> list[float]:
@@ -65,8 +68,12 @@ def test_psycopg_3_votes_in_batches(voters):
             "SELECT status FROM pix.vote_batch(%s)", (psycopg.types.json.Jsonb(votes),)
         ).fetchall()
         assert as_json == [("logged",)]
-        connection.execute("SELECT pix.vote(%s, %s, %s, propensity => %s, cluster => %s)", ("new", "c0002", True, 0.5, 1))
-        found = connection.execute("SELECT * FROM pix.recommend(%s, k => %s, diversity => %s)", ("new", 3, 0.5)).fetchall()
+        connection.execute(
+            "SELECT pix.vote(%s, %s, %s, propensity => %s, cluster => %s)", ("new", "c0002", True, 0.5, 1)
+        )
+        found = connection.execute(
+            "SELECT * FROM pix.recommend(%s, k => %s, diversity => %s)", ("new", 3, 0.5)
+        ).fetchall()
         assert len(found) == 3
         with pytest.raises(psycopg.Error) as caught:
             connection.execute("SELECT * FROM pix.vote_batch(%s)", ("not json",))

@@ -15,7 +15,8 @@ from tests.server.test_features import fails_with
 
 ARMS = """
 SELECT a.user_id, a.clustering, a.cluster, a.likes * d.fresh, a.dislikes * d.fresh, a.votes
-FROM pix.arms a, LATERAL (SELECT pix_internal.decay(pix_internal.half_life(), '2026-01-01Z'::timestamptz - a.as_of) AS fresh) d
+FROM pix.arms a,
+    LATERAL (SELECT pix_internal.decay(pix_internal.half_life(), '2026-01-01Z'::timestamptz - a.as_of) AS fresh) d
 WHERE a.votes > 0 ORDER BY 1, 2, 3
 """
 """What counts, as of one day."""

@@ -213,7 +213,8 @@ def test_items_that_are_like_nothing_else(voters):
     voters.ask("SELECT pix.pack_features()")
     voters.query("CALL pix.build_neighbor_graph('clouds', 5)")
     ((item, title, deviations, share),) = voters.ask(
-        "SELECT item_id, title, deviations, fraction_nearer FROM pix.item_anomalies ORDER BY mean_distance DESC LIMIT 1",
+        "SELECT item_id, title, deviations, fraction_nearer FROM pix.item_anomalies "
+        "ORDER BY mean_distance DESC LIMIT 1",
         role="rita",
     )
     assert (item, title, share) == ("odd", "An anvil", 1)

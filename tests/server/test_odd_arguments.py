@@ -83,7 +83,8 @@ def fill(db: Clone, boots) -> None:
         "SELECT pix.train_classifier('heels', 'heel')",
         "SELECT pix.train_user_model('ann', 'sgd_log')",
         "CALL pix.train_user_models('nearest')",
-        "CALL pix.select_algorithms('first', sizes => '{8}', algorithms => '{nearest}', balance => '{none}', repeats => 1)",
+        "CALL pix.select_algorithms('first', sizes => '{8}', algorithms => '{nearest}', "
+        "balance => '{none}', repeats => 1)",
         "SELECT pix.evaluate_recommenders('first', '{random}')",
         "SELECT pix.vote('ann', item_id, number % 2 = 0) FROM ("
         "SELECT item_id, row_number() OVER () AS number FROM pix.next_items('ann', 20)) n",
@@ -198,7 +199,7 @@ LEARNERS = {
     "ensemble": ("members",),
     "hierarchical": (),
 }
-INDEXES = indexes.OF_METHOD
+INDEXES = indexes.INDEXES
 
 
 def odd_parameters(names: tuple[str, ...]) -> list[str]:

@@ -26,7 +26,8 @@ def simulate(db, policy: str, **options) -> dict:
     )
     columns = "simulation_id, prior, users, likes, likes_error"
     ((number, prior, users, likes, error),) = db.ask(
-        f"SELECT {columns} FROM pix.simulate(%(policy)s, pix.users_who_like('shelf', liked_labels => 1{of_users}){others})",
+        f"SELECT {columns} FROM pix.simulate(%(policy)s, pix.users_who_like('shelf', "
+        f"liked_labels => 1{of_users}){others})",
         {"policy": policy} | options,
     )
     curve = db.ask("SELECT likes, regret FROM pix.regret_curves WHERE simulation_id = %s ORDER BY vote", (number,))

@@ -52,7 +52,7 @@ def fill(db, boots) -> None:
         "SELECT item_id, 'cloud', 'cloud ' || substr(item_id, 5)::integer % 2 FROM pix.items "
         "WHERE item_id BETWEEN 'c0000' AND 'c0200'"
     )
-    db.query("SELECT pix.train_classifier('cloud', '{cloud}')")
+    db.query("SELECT pix.train_classifier('cloud', 'cloud')")
     db.query("SELECT * FROM pix.recommend('u1', 5)", role="adam")
 
 

@@ -141,7 +141,10 @@ def test_everything_goes_on(upgraded, clone):
     db = clone("upgraded")
     db.query("SELECT pix.vote('user 0', (SELECT min(item_id) FROM pix.items), true)", role="adam")
     assert len(db.query("SELECT * FROM pix.recommend('user 0', 3)", role="adam")) == 3
-    assert len(db.query("SELECT * FROM pix.next_items('user 1', 2, clustering => 'tree', prior => 'tree')", role="adam")) == 2
+    assert (
+        len(db.query("SELECT * FROM pix.next_items('user 1', 2, clustering => 'tree', prior => 'tree')", role="adam"))
+        == 2
+    )
     assert db.query("SELECT items FROM pix.refresh_index('graph')") == [(36,)]
     db.query("SELECT pix.fit_clusters('tree', algorithm => 'ward', k => 4)")
     db.query("CALL pix.recommend_all(3)")
@@ -153,7 +156,13 @@ def test_down_to_version_0_7_again(upgraded, clone):
     db = clone("upgraded")
     assert migrate(db.dsn(), "0008") == (HEAD, "0008")
     for name, answer in ANSWERS.items():
-        if name.startswith("rows of ") or name in ("settings", "rules", "evaluations", "impressions", "cluster members"):
+        if name.startswith("rows of ") or name in (
+            "settings",
+            "rules",
+            "evaluations",
+            "impressions",
+            "cluster members",
+        ):
             query = answer["sql"]
             found = as_json([list(row) for row in db.query(query, role=None)])
             wanted = answer["rows"]

@@ -43,7 +43,8 @@ def test_every_algorithm_learns_a_taste(voters):
         assert (name, votes, calibrated) == (algorithm, THEIR_VOTES, True)
         assert algorithm == "one_class" or auc > 0.65, algorithm
         page = voters.ask(
-            "SELECT item_id, score, algorithm FROM pix.recommend('u0', 5, %s, filter => pix.items_where(only_ids => %s)) ORDER BY rank",
+            "SELECT item_id, score, algorithm FROM pix.recommend('u0', 5, %s, filter => pix.items_where(only_ids => %s))"
+            " ORDER BY rank",
             (algorithm, shown), role="adam",
         )  # fmt: skip
         assert [row[2] for row in page] == [algorithm] * 5
@@ -205,7 +206,8 @@ class TestLadder:
             voters.ask("UPDATE pix.algorithm_rules SET algorithm = 'magic' WHERE priority = 1")
         # What cannot be trained on the votes that there are is passed over.
         voters.ask(
-            "UPDATE pix.algorithm_rules SET algorithm = 'svm', min_fraction = NULL, max_fraction = NULL WHERE priority = 1"
+            "UPDATE pix.algorithm_rules SET algorithm = 'svm', min_fraction = NULL, max_fraction = NULL "
+            "WHERE priority = 1"
         )
         vote(voters, "eve", "c0001", True)
         assert self.choice(voters, "eve") == "nearest"
@@ -475,7 +477,8 @@ def test_who_may_what(voters):
         ("adam", "CALL pix.train_user_models()"), ("adam", "SELECT * FROM pix.fit_common_taste()"),
         ("adam", "CALL pix.recommend_all()"), ("adam", "UPDATE pix.user_models SET likes = 0"),
         ("adam", "UPDATE pix.algorithm_rules SET algorithm = 'svm'"), ("adam", "CALL pix.select_algorithms('x')"),
-        ("adam", "SELECT * FROM pix.fit_algorithm_rules('x')"), ("adam", "SELECT * FROM pix.evaluate_recommenders('x')"),
+        ("adam", "SELECT * FROM pix.fit_algorithm_rules('x')"),
+        ("adam", "SELECT * FROM pix.evaluate_recommenders('x')"),
         ("nobody", "SELECT * FROM pix.user_models"),
     ):  # fmt: skip
         with pytest.raises(refused):

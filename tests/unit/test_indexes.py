@@ -92,7 +92,9 @@ def test_parameters_are_kept():
     assert state.parameters.keys() == INDEXES["hnsw"].parameters.keys()
 
 
-@pytest.mark.parametrize(("algorithm", "given"), [("ivf", {}), ("annoy", {"m": 3}), ("hnsw", {"m": 1.5}), ("exact", [])])
+@pytest.mark.parametrize(
+    ("algorithm", "given"), [("ivf", {}), ("annoy", {"m": 3}), ("hnsw", {"m": 1.5}), ("exact", [])]
+)
 def test_parameters_that_make_no_sense(algorithm, given):
     with pytest.raises(UnusableArgument):
         read_parameters(algorithm, "cosine", given, False)

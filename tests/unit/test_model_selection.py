@@ -46,7 +46,9 @@ def test_what_is_compared():
     random = np.random.default_rng(2)
     votes = noise(2, 100, 0.4)
     votes = Votes(votes.directions, np.where(votes.directions[:, 0] + 0.05 * random.normal(size=100) > 0.1, 1.0, -1.0))
-    rows = algorithm_selection.compare(votes, 40, ["logistic", "nearest"], list(algorithm_selection.BALANCES), "grid", 3)
+    rows = algorithm_selection.compare(
+        votes, 40, ["logistic", "nearest"], list(algorithm_selection.BALANCES), "grid", 3
+    )
     assert [(row["algorithm"], row["balance"]) for row in rows] == [
         (algorithm, balance) for algorithm in ("logistic", "nearest") for balance in algorithm_selection.BALANCES
     ]
@@ -59,7 +61,9 @@ def test_what_is_compared():
     assert {row["parameters"]["class_weight"] for row in rows[:3]} == {None, "balanced"}
     again = algorithm_selection.compare(votes, 40, ["logistic"], ["none"], "grid", 3)
     assert again[0]["test_auc"] == rows[0]["test_auc"]
-    assert algorithm_selection.compare(votes, 40, ["logistic"], ["none"], "grid", 4)[0]["test_auc"] != rows[0]["test_auc"]
+    assert (
+        algorithm_selection.compare(votes, 40, ["logistic"], ["none"], "grid", 4)[0]["test_auc"] != rows[0]["test_auc"]
+    )
 
 
 def test_the_test_is_seen_by_nobody(monkeypatch):

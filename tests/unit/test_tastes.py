@@ -86,7 +86,9 @@ def test_shared_tastes_are_learned_sooner(votes):
     for (own, liked), truth in zip(given, truths, strict=True):
         told = Votes(ITEMS[own], np.where(liked, 1.0, -1.0))
         shared.append(auc(find("hierarchical").train(told, {}, taste).model.scores(ITEMS), truth))
-        flat = common_taste.posterior(BASIS.coordinates(ITEMS[own]), liked, np.ones(votes), np.zeros(17), 2 * np.eye(17))
+        flat = common_taste.posterior(
+            BASIS.coordinates(ITEMS[own]), liked, np.ones(votes), np.zeros(17), 2 * np.eye(17)
+        )
         alone.append(auc(linear(flat.mean).scores(ITEMS), truth))
     assert np.mean(shared) > np.mean(alone) + 0.03
 

@@ -197,7 +197,8 @@ def rules(database: Database, run: str | None, min_users: int) -> None:
             click.echo(f"{cursor.fetchone()[0]} rules fitted", err=True)
         cursor.execute(
             "SELECT priority, algorithm, int4range(min_votes, max_votes, '[]'), int4range(min_likes, max_likes, '[]'), "
-            "int4range(min_dislikes, max_dislikes, '[]'), numrange(min_fraction::numeric, max_fraction::numeric), reason "
+            "int4range(min_dislikes, max_dislikes, '[]'), numrange(min_fraction::numeric, max_fraction::numeric), "
+            "reason "
             "FROM pix.algorithm_rules ORDER BY priority"
         )
         rows = cursor.fetchall()

@@ -128,7 +128,8 @@ def read(connection, model_name: str | None, map_name: str | None, clustering: s
     ((model_name,),) = _tuples(connection, "SELECT model_name FROM pix.find_model(%s)", (model_name,))
     shown_map = _first(
         connection,
-        "SELECT map, algorithm, items, trustworthiness FROM pix.map_status WHERE model_name = %s AND CASE WHEN %s IS NULL "
+        "SELECT map, algorithm, items, trustworthiness FROM pix.map_status WHERE model_name = %s "
+        "AND CASE WHEN %s IS NULL "
         "THEN clustering IS NULL ELSE map = %s END ORDER BY fitted_at DESC",
         (model_name, map_name, map_name),
     )

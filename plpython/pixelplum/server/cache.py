@@ -20,7 +20,7 @@ from pixelplum.errors import CacheUnusable, IndexBroken, ModelBroken, ModelMissi
 
 KINDS = ("network", "block", "index", "state")
 DERIVED = (".block", ".index", ".state", ".design")
-"""Kinds of files that are made anew all the time; each packing and build sweeps those that nothing needs any more; `.design` is from before 0.8."""
+"""Kinds of files that each packing and build sweeps once nothing needs them; `.design` is from before 0.8."""
 UNFINISHED = re.compile(r"[0-9a-f]{64}\.(\d+)")
 FORGOTTEN_SECONDS = 7 * 24 * 3600
 """Age at which a list of live files is that of a database which is no more."""

@@ -18,7 +18,8 @@ def beta_quantile(plpy, cache: dict, alpha: float, beta: float, probability: flo
 
     if not (0 < alpha < LARGEST and 0 < beta < LARGEST and 0 <= probability <= 1):
         raise UnusableArgument(
-            f"probability must be from 0 to 1, and alpha and beta above 0 and below 1e12, not {probability}, {alpha} and "
+            f"probability must be from 0 to 1, and alpha and beta above 0 and below 1e12, "
+            f"not {probability}, {alpha} and "
             f"{beta}",
             hint="SELECT pix.beta_quantile(4, 2, 0.975);",
         )

@@ -100,7 +100,8 @@ class Replay(Estimator):
 
     References
     ----------
-    Li, Chu, Langford, Wang: Unbiased offline evaluation of contextual-bandit-based news article recommendation. WSDM 2011.
+    Li, Chu, Langford, Wang: Unbiased offline evaluation of contextual-bandit-based news article
+        recommendation. WSDM 2011.
     """
 
     name = "replay"

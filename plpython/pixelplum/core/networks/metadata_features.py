@@ -33,7 +33,9 @@ def check(fields: list[str] | None, weight: float | None, terms: int | None) -> 
         If the weight or the number of terms is out of range.
     """
     if not fields:
-        raise UnusableArgument(f"fields must be some of {', '.join(FIELDS)}, not none", hint="Leave it out to have all.")
+        raise UnusableArgument(
+            f"fields must be some of {', '.join(FIELDS)}, not none", hint="Leave it out to have all."
+        )
     for field in fields:
         if field not in FIELDS:
             raise UnusableArgument(

@@ -101,7 +101,7 @@ def alike_in_block(
 
 
 def _comparable(queries: np.ndarray, metric: str) -> np.ndarray:
-    """Return queries whose products with others do not vanish: of metrics of directions they are made longer where they are tiny."""
+    """Return queries whose products with others do not vanish: tiny ones of metrics of directions are made longer."""
     if not METRICS[metric].compares_directions:
         return queries
     norms = np.linalg.norm(queries, axis=1)

@@ -38,7 +38,9 @@ def check(algorithms: list[str], balances: list[str], search: str) -> None:
                 f"balance must be some of {', '.join(BALANCES)}, not {shown(balance)}", hint="Leave it out to try all."
             )
     if search not in SEARCHES:
-        raise UnusableArgument(f"search must be one of {', '.join(SEARCHES)}, not {shown(search)}", hint="Leave it out to have grid.")
+        raise UnusableArgument(
+            f"search must be one of {', '.join(SEARCHES)}, not {shown(search)}", hint="Leave it out to have grid."
+        )
 
 
 def oversample(votes: Votes, random: np.random.Generator) -> Votes:

@@ -23,8 +23,8 @@ DTYPES = {"float32": "f32", "float16": "f16", "int8": "i8"}
 class HnswIndex(Index):
     """A hierarchical navigable small world graph (Malkov and Yashunin 2016).
 
-    Parameters are m, links of a vector to its neighbors in the graph; ef_construction and ef_search, candidates that are
-    kept while the graph is built, and while it is searched; dtype, how precisely vectors are stored.
+    Parameters are m, links of a vector to its neighbors in the graph; ef_construction and ef_search, candidates
+    that are kept while the graph is built, and while it is searched; dtype, how precisely vectors are stored.
     """
 
     name = "hnsw"

@@ -57,8 +57,8 @@ class Sgd(Algorithm):
         """Train a linear model with an elastic net.
 
         The objective is that of scikit-learn's SGDClassifier. Where it is smooth but for the penalty, `log_loss`, its
-        minimum is found by accelerated proximal gradients [1]_, many times faster than by stochastic ones; `hinge` is left
-        to SGDClassifier. Either way SGDClassifier goes on from here, vote by vote.
+        minimum is found by accelerated proximal gradients [1]_, many times faster than by stochastic ones; `hinge` is
+        left to SGDClassifier. Either way SGDClassifier goes on from here, vote by vote.
 
         References
         ----------
@@ -122,7 +122,7 @@ class SgdLog(Sgd):
     loss = "log_loss"
 
     def measured(self, votes: Votes, parameters: dict) -> Trained:
-        """Train an elastic net on the log loss, and tell how it does without each vote: by the dimensions it has kept."""
+        """Train an elastic net on the log loss, and score each vote left out by the dimensions that were kept."""
         model = self.fit(votes, parameters)
         kept = Scaling(model.center, model.scale)(votes.directions)[:, model.weights != 0].astype(np.float64)
         counts = weights_of(votes, parameters["class_weight"]) / len(votes.values)

@@ -27,7 +27,8 @@ class RandomForest(Algorithm):
         from sklearn.ensemble import RandomForestClassifier
 
         machine = RandomForestClassifier(
-            n_estimators=parameters["n_estimators"], max_depth=parameters["max_depth"], min_samples_leaf=parameters["min_samples_leaf"],
+            n_estimators=parameters["n_estimators"], max_depth=parameters["max_depth"],
+            min_samples_leaf=parameters["min_samples_leaf"],
             random_state=SEED, n_jobs=1,
         )  # fmt: skip
         machine.fit(
