@@ -43,8 +43,8 @@ def test_every_algorithm_learns_a_taste(voters):
         assert (name, votes, calibrated) == (algorithm, THEIR_VOTES, True)
         assert algorithm == "one_class" or auc > 0.65, algorithm
         page = voters.ask(
-            "SELECT item_id, score, algorithm FROM pix.recommend('u0', 5, %s, filter => pix.items_where(only_ids => %s))"
-            " ORDER BY rank",
+            "SELECT item_id, score, algorithm FROM pix.recommend('u0', 5, %s, "
+            "filter => pix.items_where(only_ids => %s)) ORDER BY rank",
             (algorithm, shown), role="adam",
         )  # fmt: skip
         assert [row[2] for row in page] == [algorithm] * 5
