@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from pixload.migrations.columns import COLUMNS
 from pixload.migrations.tables import metadata
 from sqlalchemy import Connection, Table
-from sqlalchemy.dialects import postgresql
-from sqlalchemy.schema import SetColumnComment, SetTableComment
 
 VIEWS = {
     "algorithm_ranking": {
@@ -142,11 +140,10 @@ def comments(connection: Connection) -> Iterator[str]:
 
 
 def _of_table(table: Table) -> Iterator[str]:
-    dialect = postgresql.dialect()
-    yield str(SetTableComment(table).compile(dialect=dialect))
+    yield _comment(f"TABLE {table}", table.comment)
     for column in table.columns:
         if column.comment:
-            yield str(SetColumnComment(column).compile(dialect=dialect))
+            yield _comment(f"COLUMN {table}.{column.name}", column.comment)
 
 
 def _comment(what: str, comment: str) -> str:

@@ -565,6 +565,7 @@ DECLARE
     assigned bigint;
 BEGIN
     PERFORM pix_internal.check_call('pix.refresh_clusters');
+    PERFORM pix_internal.check_name('clustering', clustering);
     PERFORM pix_internal.lock('clusterings', clustering);
     chosen_clustering := pix.find_clustering(clustering);
     PERFORM pix_internal.check_clustering(chosen_clustering);
@@ -600,7 +601,7 @@ COMMENT ON FUNCTION pix.refresh_clusters IS
 without features leave it. Sizes, medoids, words and mean prices are brought up to date; centers stay.
 Arguments: clustering.
 Result: how many items were assigned.
-Errors: PX020 unknown model, PX030 vectors that cannot be compared, PX060 a call inside a larger query on segments, PX061 a
+Errors: PX003 no name, PX020 unknown model, PX030 vectors that cannot be compared, PX060 a call inside a larger query on segments, PX061 a
 standby or a read-only transaction, PX063 a transaction that has voted and does not end, PX095 a model without features, PX100
 unknown clustering, PX103 a clustering whose model has changed.
 Runs: coordinator; the work is done on the segments.
@@ -657,28 +658,28 @@ BEGIN
     IF k IS NULL OR k < 1 OR k > chosen_clustering.k THEN
         PERFORM pix_internal.refuse(
             format('k is %s', coalesce(k::text, 'NULL')),
-            format('Clustering %L can be cut into 1 to %s clusters.', clustering, chosen_clustering.k)
+            format('Clustering %L can be cut into 1 to %s clusters.', chosen_clustering.clustering, chosen_clustering.k)
         );
     END IF;
     SELECT array_agg(c.cluster) INTO shown
-    FROM pix.clusters c WHERE c.clustering = cut_clusters.clustering AND c.parent IS NULL;
+    FROM pix.clusters c WHERE c.clustering = chosen_clustering.clustering AND c.parent IS NULL;
     IF cardinality(shown) > 1 AND k < cardinality(shown) THEN
         PERFORM pix_internal.refuse(
-            format('Clustering %L is flat', clustering),
+            format('Clustering %L is flat', chosen_clustering.clustering),
             'Fit it with algorithm => ''ward'' to have levels.'
         );
     END IF;
     WHILE cardinality(shown) < k LOOP
         SELECT c.cluster INTO widest FROM pix.clusters c
-        WHERE c.clustering = cut_clusters.clustering AND c.cluster = ANY (shown)
+        WHERE c.clustering = chosen_clustering.clustering AND c.cluster = ANY (shown)
         ORDER BY c.height DESC NULLS LAST, c.cluster LIMIT 1;
         SELECT array_agg(c.cluster) INTO parted FROM pix.clusters c
-        WHERE c.clustering = cut_clusters.clustering AND c.parent = widest;
+        WHERE c.clustering = chosen_clustering.clustering AND c.parent = widest;
         shown := array_remove(shown, widest) || parted;
     END LOOP;
     FOREACH shown_cluster IN ARRAY shown LOOP
         SELECT answer || array_agg((l.leaf, shown_cluster)::pix.cluster_cut ORDER BY l.leaf) INTO answer
-        FROM unnest(pix.leaf_clusters(clustering, shown_cluster)) l (leaf);
+        FROM unnest(pix.leaf_clusters(chosen_clustering.clustering, shown_cluster)) l (leaf);
     END LOOP;
     RETURN answer;
 END

@@ -65,7 +65,7 @@ BEGIN
     FROM (
         SELECT m.item_id, m.cluster, f.vector
         FROM pix.cluster_members m JOIN pix.features f ON f.item_id = m.item_id AND f.model_name = measured.model_name
-        WHERE m.clustering = clustering_quality.clustering
+        WHERE m.clustering = measured.clustering
         ORDER BY md5(m.item_id), m.item_id LIMIT 5000
     ) s;
     IF sample.vectors IS NOT NULL THEN

@@ -293,7 +293,7 @@ BEGIN
             CASE WHEN policy IS NOT NULL THEN shown.policy END, CASE WHEN clustering IS NOT NULL THEN shown.clustering END,
             CASE WHEN cluster IS NOT NULL THEN shown.cluster END, CASE WHEN propensity IS NOT NULL THEN shown.propensity END
         ) THEN  -- something else has suggested the item
-            SELECT NULL::bigint AS impression_id, policy AS policy, clustering AS clustering, cluster AS cluster,
+            SELECT NULL::bigint AS impression_id, policy AS policy, clustering AS clustering, cluster::integer AS cluster,
                 propensity AS propensity INTO shown;
         END IF;
         INSERT INTO pix.interactions AS n (

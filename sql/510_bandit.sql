@@ -97,7 +97,7 @@ AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'band
 -- What pix.next_items shows, and which clusters have nothing left to show; and the user's model, which may be a new one.
 -- Being stable, it sees clusters, votes, models and blocks of the same moment.
 CREATE OR REPLACE FUNCTION pix_internal.suggestions_now(
-    user_id text, count bigint, policy text, clustering text, prior text, again_after interval, seed bigint,
+    user_id text, k bigint, policy text, clustering text, prior text, again_after interval, seed bigint,
     OUT trained pix.user_models, OUT known_at timestamptz, OUT is_new boolean, OUT page pix.suggestion[], OUT exhausted integer[],
     OUT used_prior text
 )
@@ -268,7 +268,7 @@ $$;
 
 -- pix.next_items, by the owner's rights.
 CREATE OR REPLACE FUNCTION pix_internal.suggest_items(
-    user_id text, count bigint, policy text, clustering text, prior text, again_after interval, seed bigint
+    user_id text, k bigint, policy text, clustering text, prior text, again_after interval, seed bigint
 ) RETURNS SETOF pix.suggestion
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER ROWS 10 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 SET plan_cache_mode = force_generic_plan AS $$
@@ -280,7 +280,7 @@ BEGIN
     PERFORM pix_internal.check_call('pix.next_items');
     PERFORM pix_internal.require_read_committed();
     PERFORM pix_internal.check_user(user_id);
-    PERFORM pix_internal.check_range('count', count, 1, 1000);
+    PERFORM pix_internal.check_range('k', k, 1, 1000);
     PERFORM pix_internal.check_range('seed', coalesce(seed, 0), 0);
     IF again_after IS NULL OR NOT again_after BETWEEN interval '0' AND interval '1000 years' THEN
         PERFORM pix_internal.refuse(
@@ -292,7 +292,7 @@ BEGIN
     PERFORM pix_internal.use_planner();
     PERFORM pix_internal.count_votes();
     PERFORM pix_internal.lock_user(user_id);
-    SELECT p.* INTO suggested FROM pix_internal.suggestions_now(user_id, count, used_policy, clustering, prior, again_after, seed) p;
+    SELECT p.* INTO suggested FROM pix_internal.suggestions_now(user_id, k, used_policy, clustering, prior, again_after, seed) p;
     IF suggested.is_new THEN
         PERFORM pix_internal.keep_user_model(suggested.trained, suggested.known_at);
     END IF;

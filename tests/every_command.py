@@ -52,7 +52,7 @@ STORY = {
     "pca": "--components 4",
     "bandit default": "looks",
     "vote": "ann {item} --like",
-    "next": "ann -n 2",
+    "next": "ann -k 2",
     "undo": "ann {item}",
     "bandit arms": "user0",
     "bandit priors": "",

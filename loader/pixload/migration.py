@@ -68,6 +68,12 @@ $$
 """
 ALL_REPLAYED = DROP_REPLAYED.format(trigger="true", view="true", routine="true")
 WRITTEN_EARLIER = "{}.xmin::text::bigint <> txid_current() % (2 ^ 32)::bigint"
+# The files name functions without their arguments, which only one of a name allows.
+OVERLOADED = DROP_REPLAYED.format(
+    trigger="false", view="false",
+    routine="EXISTS (SELECT FROM pg_proc o WHERE o.pronamespace = p.pronamespace AND o.proname = p.proname "
+    "AND o.oid <> p.oid)",
+)  # fmt: skip
 LEFT_OVER = DROP_REPLAYED.format(
     trigger=WRITTEN_EARLIER.format("t"), view=WRITTEN_EARLIER.format("c"), routine=WRITTEN_EARLIER.format("p")
 )
@@ -143,6 +149,7 @@ def replay(connection: Connection) -> None:
     files = sorted(
         (f for f in resources.files("pixload.sql").iterdir() if f.name.endswith(".sql")), key=lambda f: f.name
     )
+    _execute(connection, OVERLOADED)
     for file in files:
         if file.name == FIRST_OF_ALL_FUNCTIONS:
             _execute(connection, LEFT_OVER)
@@ -193,15 +200,16 @@ def _check_encoding(connection: Connection) -> None:
 
 def _lock(connection: Connection) -> None:
     """Let one migration at a time go on; the first ones of a database meet where they create the same names."""
-    while True:
-        savepoint = connection.begin_nested()
+    is_locked = False
+    while not is_locked:
+        _execute(connection, "SAVEPOINT before_lock")
         try:
             _execute(connection, LOCK)
+            is_locked = True
         except psycopg2.errors.UniqueViolation:  # another one was quicker, and has committed
-            savepoint.rollback()
-        else:
-            savepoint.commit()
-            return
+            _execute(connection, "ROLLBACK TO SAVEPOINT before_lock")
+        # Else all that follows would be written by a subtransaction, whose number is another one.
+        _execute(connection, "RELEASE SAVEPOINT before_lock")
 
 
 def _check_language(connection: Connection) -> None:

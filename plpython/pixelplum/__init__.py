@@ -9,4 +9,4 @@ import os
 # ONNX Runtime looks at this when it is imported; without it, a thread reports to its makers.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-__version__ = "0.7.1"
+__version__ = "0.8.0"

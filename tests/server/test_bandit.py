@@ -235,20 +235,20 @@ def test_which_clustering(shop):
     ("call", "sqlstate", "said", "hint"),
     [
         ("next_item(NULL)", "PX003", "user_id is NULL", "created"),
-        ("next_item('ann', 'thomson')", "PX122", "'thomson' is not known", "thompson"),
-        ("next_item('ann', 'Greedy')", "PX122", "'Greedy' is not known", ", ".join(POLICIES)),
+        ("next_item('ann', 'thomson')", "PX122", "policy must be one of", "thompson"),
+        ("next_item('ann', 'Greedy')", "PX122", "not 'Greedy'", ", ".join(POLICIES)),
         ("next_item('ann', prior => 'strong')", "PX003", "prior must be one of flat, pooled, tree", "flat"),
         ("next_item('ann', prior => 'pooled')", "PX003", "has no pooled priors", "refresh_priors('shelves')"),
         ("next_item('ann', prior => 'tree')", "PX003", "'shelves' is flat", "ward"),
         ("next_item('ann', again_after => '-1 day')", "PX003", "again_after is -1 days", "1 day"),
         ("next_item('ann', again_after => '100000 years')", "PX003", "again_after is 100000 years", "1 day"),
         ("next_item('ann', again_after => NULL)", "PX003", "again_after is NULL", "1 day"),
-        ("next_items('ann', 0)", "PX003", "n is 0", "1 to 1,000"),
-        ("next_items('ann', NULL)", "PX003", "n is NULL", "1 to 1,000"),
-        ("next_items('ann', 1001)", "PX003", "n is 1001", "1 to 1,000"),
-        ("next_item('ann', seed => -1)", "PX003", "seed must be 0 or more, not -1", "from 0 on"),
-        ("refresh_priors(algorithm => 'guess')", "PX003", "'guess' is not known", "likelihood"),
-        ("refresh_priors(strength_cap => 0)", "PX003", "strength_cap of 0", "10,000"),
+        ("next_items('ann', 0)", "PX003", "k must be from 1 to 1,000, not 0", "k => 1"),
+        ("next_items('ann', NULL)", "PX003", "k must be from 1 to 1,000, not NULL", "k => 1"),
+        ("next_items('ann', 1001)", "PX003", "k must be from 1 to 1,000, not 1001", "k => 1"),
+        ("next_item('ann', seed => -1)", "PX003", "seed must be 0 or more, not -1", "seed => 0"),
+        ("refresh_priors(algorithm => 'guess')", "PX003", "not 'guess'", "likelihood"),
+        ("refresh_priors(strength_cap => 0)", "PX003", "strength_cap must be", "10,000"),
         ("refresh_priors('nothing')", "PX100", "'nothing' is not known", "fit_clusters"),
     ],
 )
@@ -316,7 +316,7 @@ def test_a_refit_refreshes_pooled_priors(catalogue):
             vote(db, user, f"c{number:04}", number % 3 > 0)
     db.ask("SELECT pix.refresh_priors('groups', 'likelihood', 5)")
     db.ask("SELECT pix.fit_clusters('groups', 'clouds', k => 3)")
-    rows = db.ask("SELECT cluster, method, strength_cap, alpha + beta <= 5.001 FROM pix.arm_priors ORDER BY cluster")
+    rows = db.ask("SELECT cluster, algorithm, strength_cap, alpha + beta <= 5.001 FROM pix.arm_priors ORDER BY cluster")
     assert [rest for _, *rest in rows] == [["likelihood", 5, True]] * 3
     assert [cluster for cluster, *_ in rows] == [c for (c,) in db.ask("SELECT cluster FROM pix.clusters ORDER BY 1")]
 
@@ -358,7 +358,7 @@ def test_beta_quantiles(shop):
         assert found == pytest.approx(beta(a, b).ppf(p))
     assert shop.ask("SELECT pix.beta_quantile(NULL, 1, 0.5)") == [(None,)]
     for given in ("0, 1, 0.5", "1, 'NaN', 0.5", "'infinity', 1, 0.5", "1, 1, 1.5"):
-        refuses(shop, "PX003", f"SELECT pix.beta_quantile({given})", "no quantile")
+        refuses(shop, "PX003", f"SELECT pix.beta_quantile({given})", "probability must be from 0 to 1")
 
 
 def test_views_for_bi_tools(shop):

@@ -317,7 +317,7 @@ class TestCommands:
         shown = labeled.pix("classifier", "show", "heels", role="rita").stdout
         for part in ("precision", "called", "AUC"):
             assert part in shown
-        assert labeled.pix("classifier", "drop", "heels").stdout == "60 predictions removed\n"
+        assert labeled.pix("classifier", "drop", "heels").stdout == "heels removed\n"
         assert labeled.value("SELECT count(*) FROM pix.predictions") == 0
 
     def test_the_last_trained_is_asked(self, labeled, boots):

@@ -90,7 +90,9 @@ def test_what_is_said_of_clusters_is_true(groups):
         kinds = [int(item_id[1:]) % 40 for item_id in belong[cluster]]
         assert kinds.count(int(words[0].removeprefix("kind"))) == max(kinds.count(kind) for kind in kinds)
         assert not {"boot", "of", "group", "and"} & set(words)
-        assert float(price) == pytest.approx(np.mean([int(item_id[1:]) % 100 for item_id in belong[cluster]]))
+        assert float(price) == pytest.approx(
+            np.mean([int(item_id[1:]) % 100 for item_id in belong[cluster]]), abs=0.005
+        )
 
 
 def test_refitting_keeps_numbers_and_tells_what_moved(groups):
@@ -215,7 +217,12 @@ def test_only_some_dimensions_are_looked_at(db):
         assert halves[0] != halves[1], algorithm
     assert db.ask("SELECT DISTINCT octet_length(center) FROM pix.clusters WHERE clustering = 'kmeans'") == [(8,)]
     for wrong in ("{}", "{0}", "{5}", "{1,1}", "{1,NULL}", "{{1,2},{3,4}}"):
-        refuses(db, "PX003", f"SELECT pix.fit_clusters('x', 'four', k => 2, dimensions => '{wrong}')", "no dimensions")
+        refuses(
+            db,
+            "PX003",
+            f"SELECT pix.fit_clusters('x', 'four', k => 2, dimensions => '{wrong}')",
+            "dimensions must be different numbers from 1 to 4",
+        )
 
 
 def test_components_that_nothing_belongs_to_are_dropped_and_said(db):
@@ -279,18 +286,18 @@ def test_items_without_titles_or_prices(db):
 @pytest.mark.parametrize(
     ("arguments", "sqlstate", "said"),
     [
-        ("'x', 'clouds', k => 1", "PX003", "k is 1"),
-        ("'x', 'clouds', k => -3", "PX003", "k is -3"),
+        ("'x', 'clouds', k => 1", "PX003", "k must be from 2 to 2,000, not 1"),
+        ("'x', 'clouds', k => -3", "PX003", "k must be from 2 to 2,000, not -3"),
         ("'x', 'clouds', k => 2001", "PX003", "2001"),
         ("'x', 'clouds', k => 2000", None, ""),
         ("'x', 'clouds', 'dbscan'", "PX003", "'dbscan'"),
         ("'x', 'clouds', NULL", "PX003", "NULL"),
-        ("'', 'clouds'", "PX003", "cannot name"),
-        ("NULL, 'clouds'", "PX003", "cannot name"),
-        ("repeat('x', 201), 'clouds'", "PX003", "cannot name"),
-        ("'x', 'clouds', n_init => 0", "PX003", "n_init is 0"),
-        ("'x', 'clouds', seed => -1", "PX003", "seed is -1"),
-        ("'x', 'clouds', k => NULL, max_k => 1", "PX003", "max_k is 1"),
+        ("'', 'clouds'", "PX003", "clustering must be a name of 1 to 200 bytes"),
+        ("NULL, 'clouds'", "PX003", "clustering must be a name of 1 to 200 bytes"),
+        ("repeat('x', 201), 'clouds'", "PX003", "clustering must be a name of 1 to 200 bytes"),
+        ("'x', 'clouds', n_init => 0", "PX003", "n_init must be from 1 to 100, not 0"),
+        ("'x', 'clouds', seed => -1", "PX003", "seed must be from 0"),
+        ("'x', 'clouds', k => NULL, max_k => 1", "PX003", "max_k must be from 2 to 200, not 1"),
         ("'x', 'nothing'", "PX020", "'nothing'"),
         ("'x', 'mini_inception'", "PX095", "no up-to-date features"),
     ],
@@ -377,7 +384,7 @@ def test_a_model_that_has_changed(groups):
 def test_dropping(groups):
     db = groups.db
     refuses(db, "PX100", "SELECT pix.drop_clustering('nothing')", "'nothing'")
-    refuses(db, "PX100", "SELECT pix.refresh_clusters(NULL)", "NULL")
+    refuses(db, "PX003", "SELECT pix.refresh_clusters(NULL)", "NULL")
     db.ask("SELECT pix.fit_clusters('other', 'clouds', k => 2)")
     db.ask("SELECT pix.drop_clustering('groups')")
     assert db.ask("SELECT DISTINCT clustering FROM pix.cluster_members") == [("other",)]
@@ -385,15 +392,15 @@ def test_dropping(groups):
     db.ask("SELECT pix.fit_pca('clouds', 3)")
     db.ask("SELECT pix.drop_model('clouds')")
     for table in (
-        "clusterings",
-        "clusters",
-        "cluster_members",
-        "clustering_states",
-        "maps",
-        "map_points",
-        "projections",
+        "pix.clusterings",
+        "pix.clusters",
+        "pix.cluster_members",
+        "pix_internal.clustering_states",
+        "pix.maps",
+        "pix.map_points",
+        "pix.projections",
     ):
-        assert db.ask(f"SELECT count(*) FROM pix.{table}") == [(0,)], table
+        assert db.query(f"SELECT count(*) FROM {table}", role=None) == [(0,)], table
 
 
 def test_look_alikes_within_a_cluster(groups):

@@ -267,8 +267,10 @@ def test_model_that_is_dropped_meanwhile(loaded, third_chunk, until):
         drop.result()
         with pytest.raises(psycopg2.Error, match="not known"):
             extraction.result()
-    for table in ("models", "features", "extraction_failures", "extraction_runs", "model_parts"):
-        assert loaded.value(f"SELECT count(*) FROM pix.{table}") == 0, table
+    for table in (
+        "pix.models", "pix.features", "pix.extraction_failures", "pix.extraction_runs", "pix_internal.model_parts",
+    ):  # fmt: skip
+        assert loaded.value(f"SELECT count(*) FROM {table}", role=None) == 0, table
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

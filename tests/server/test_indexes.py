@@ -325,7 +325,7 @@ def test_rebuild_replaces_and_cleans_up(catalogue):
     build(db, "annoy", "cosine")
     build(db, "annoy", "cosine", "another")
     build(db, "hnsw", "euclidean")
-    assert db.query("SELECT index_name, method, metric FROM pix.indexes ORDER BY 1") == [
+    assert db.query("SELECT index_name, algorithm, metric FROM pix.indexes ORDER BY 1") == [
         ("another", "annoy", "cosine"),
         ("fast", "hnsw", "euclidean"),
     ]
@@ -346,11 +346,11 @@ def test_readers_go_on_while_an_index_is_replaced_and_dropped(catalogue):
     with writer.cursor() as cursor:
         cursor.execute("SELECT pix.build_index('fast', 'clouds', 'annoy')")
         assert db.query(ask, role="rita") == before
-        assert db.value("SELECT method FROM pix.indexes", role="rita") == "hnsw"
+        assert db.value("SELECT algorithm FROM pix.indexes", role="rita") == "hnsw"
         fails_with(db, "PX093", "SELECT pix.build_index('fast', 'clouds')", role="ada")
         fails_with(db, "PX093", "SELECT pix.drop_index('fast')", role="ada")
     writer.commit()
-    assert db.value("SELECT method FROM pix.indexes", role="rita") == "annoy"
+    assert db.value("SELECT algorithm FROM pix.indexes", role="rita") == "annoy"
     with writer.cursor() as cursor:
         cursor.execute("SELECT pix.drop_index('fast')")
         assert db.query(ask, role="rita") == before

@@ -28,7 +28,7 @@ def test_layers_are_those_that_core_lists(db):
 def test_maps_are_those_that_core_draws(loaded):
     content, layer = loaded.query(f"SELECT content, {LAST_MAPS} FROM pix.images ORDER BY item_id LIMIT 1")[0]
     rows = loaded.query(
-        "SELECT rank, channel, strength, picture FROM pix.feature_maps(%s, 'mini_inception', %s, k => 5)",
+        "SELECT rank, channel, strength, image FROM pix.feature_maps(%s, 'mini_inception', %s, k => 5)",
         (content, layer),
         role="rita",
     )

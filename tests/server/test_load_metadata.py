@@ -135,7 +135,7 @@ def test_foreign_features(db, tmp_path):
     assert rows == [("B000000002",), ("B000000003",)]
     assert "amazon" in db.pix("model", "list").stdout
     refused = db.pix("extract", "--model", "amazon", check=False)
-    assert "no network" in refused.stderr
+    assert "has no graph" in refused.stderr
 
 
 def test_features_file_that_ends_within_a_record(db, tmp_path):

@@ -119,9 +119,14 @@ def test_few_items(db):
     store(db, "few", np.random.default_rng(5).normal(size=(5, 8)))
     for method in ("tsne", "pca"):
         assert db.ask("SELECT items FROM pix.fit_map(%s, 'few', %s)", (method, method)) == [(5,)]
-    refuses(db, "PX003", "SELECT pix.fit_map('x', 'few', perplexity => 30)", "perplexity 30 does not suit 5 items")
-    refuses(db, "PX003", "SELECT pix.fit_map('x', 'few', perplexity => 0)", "perplexity 0")
-    refuses(db, "PX003", "SELECT pix.fit_map('x', 'few', perplexity => 'NaN')", "perplexity nan")
+    refuses(
+        db,
+        "PX003",
+        "SELECT pix.fit_map('x', 'few', perplexity => 30)",
+        "perplexity must be from 1 to 1.333 for 5 items, not 30",
+    )
+    refuses(db, "PX003", "SELECT pix.fit_map('x', 'few', perplexity => 0)", "5 items, not 0")
+    refuses(db, "PX003", "SELECT pix.fit_map('x', 'few', perplexity => 'NaN')", "5 items, not nan")
     store(db, "three", np.random.default_rng(5).normal(size=(3, 8)))
     refuses(db, "PX112", "SELECT pix.fit_map('x', 'three')", "3 items says nothing")
     store(db, "same", np.ones((10, 4)))
@@ -135,12 +140,12 @@ def test_bad_arguments(catalogue):
     db = catalogue.db
     for arguments, sqlstate, said in (
         ("'x', 'clouds', 'isomap'", "PX003", "'isomap'"), ("'x', 'clouds', NULL", "PX003", "NULL"),
-        ("'', 'clouds'", "PX003", "cannot name"), ("NULL", "PX003", "cannot name"),
-        ("'x', 'clouds', seed => -1", "PX003", "seed is -1"), ("'x', 'nothing'", "PX020", "'nothing'"),
+        ("'', 'clouds'", "PX003", "map must be a name"), ("NULL", "PX003", "map must be a name"),
+        ("'x', 'clouds', seed => -1", "PX003", "seed must be from 0"), ("'x', 'nothing'", "PX020", "'nothing'"),
         ("'x', 'mini_inception'", "PX095", "no up-to-date"),
     ):  # fmt: skip
         refuses(db, sqlstate, f"SELECT pix.fit_map({arguments})", said)
-    for function in ("place_on_map", "drop_map"):
+    for function in ("refresh_map", "drop_map"):
         refuses(db, "PX110", f"SELECT pix.{function}('nothing')", "'nothing'")
     with pytest.raises(psycopg2.errors.InsufficientPrivilege):
         db.query("SELECT pix.fit_map('x', 'clouds')", role="rita")

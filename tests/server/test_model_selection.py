@@ -90,12 +90,15 @@ def test_stopped_and_taken_up(selected, voters, until):
 
 def test_another_question_needs_another_name(selected):
     error = fails_with(selected, "PX140", "CALL pix.select_algorithms('first', sizes => '{10}')")
-    assert "drop_model_selection('first')" in error.diag.message_hint
-    assert selected.ask("SELECT pix.drop_algorithm_selection('first'), pix.drop_algorithm_selection('gone')") == [
-        (True, False)
-    ]
-    for table in ("model_selections", "model_selection_results", "model_selection_tasks"):
-        assert selected.value(f"SELECT count(*) FROM pix.{table}") == 0
+    assert "drop_algorithm_selection('first')" in error.diag.message_hint
+    selected.ask("SELECT pix.drop_algorithm_selection('first')")
+    refuses(selected, "PX140", "SELECT pix.drop_algorithm_selection('gone')", "'gone'")
+    for table in (
+        "pix.algorithm_selections",
+        "pix.algorithm_selection_results",
+        "pix_internal.algorithm_selection_tasks",
+    ):
+        assert selected.value(f"SELECT count(*) FROM {table}", role=None) == 0
     command = ("users", "select", "first", "--size", 10, "--algorithm", "nearest", "--balance", "none", "--repeats", 1)
     assert "nearest" in selected.pix(*command).stdout
 
@@ -118,7 +121,7 @@ def test_rules_are_learned(selected):
     again = selected.ask(RULES)
     assert again == rows
     shown = selected.pix("users", "rules", "--fit", "first", "--min-users", 2)
-    assert f"{len(rows)} rules learned" in shown.stderr
+    assert f"{len(rows)} rules fitted" in shown.stderr
     assert "15" in shown.stdout
     assert selected.ask("SELECT count(*) FROM pix.fit_algorithm_rules('first', 100)") == [(0,)]
 

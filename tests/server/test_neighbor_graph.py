@@ -154,11 +154,11 @@ def test_duplicates_by_the_definition(catalogue):
 
 def test_duplicates_that_cannot_be_asked_for(catalogue):
     for sqlstate, arguments in (
-        ("PX096", "'clouds', -1"),
-        ("PX096", "'clouds', 3"),
-        ("PX096", "'clouds', NULL"),
-        ("PX096", "'clouds', 'NaN'"),
-        ("PX096", "'clouds', 2"),
+        ("PX003", "'clouds', -1"),
+        ("PX003", "'clouds', 3"),
+        ("PX003", "'clouds', NULL"),
+        ("PX003", "'clouds', 'NaN'"),
+        ("PX003", "'clouds', 2"),
         ("PX020", "'none'"),
     ):
         error = fails_with(catalogue.db, sqlstate, f"SELECT count(*) FROM pix.duplicates({arguments})", role="ada")

@@ -96,7 +96,7 @@ USERS = ("ann", "bob", "cem", "dora")
 
 
 SENSIBLE = {
-    "add_metadata.model_name": "more",
+    "fit_metadata.model_name": "more",
     "a": floats(1, 2),
     "agreement": 1.0,
     "algorithms": ["nearest"],
@@ -502,7 +502,7 @@ KINDS = {
         "CALL pix.select_algorithms('2-d', algorithms => '{{nearest}}')",
     ),
     "an array of two dimensions, elsewhere": (
-        "PX003", "no dimensions",
+        "PX003", "dimensions must be",
         "SELECT pix.fit_clusters('2-d', k => 2, dimensions => '{{1,2},{3,4}}')",
     ),
     "lists in lists": (
@@ -519,7 +519,7 @@ KINDS = {
         "PX003", "max_users must be 1 or more, not 0", "SELECT * FROM pix.evaluate_recommenders('x', max_users => 0)",
     ),
     "what is NULL": (
-        "PX133", "The algorithm NULL cannot be compared", "CALL pix.select_algorithms('NULL', algorithms => '{NULL}')",
+        "PX133", "NULL", "CALL pix.select_algorithms('NULL', algorithms => '{NULL}')",
     ),
 }  # fmt: skip
 

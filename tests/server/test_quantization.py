@@ -110,7 +110,7 @@ def test_bad_input(quantized, tmp_path):
     quantized.query(
         "DELETE FROM pix.images WHERE item_id > (SELECT item_id FROM pix.images ORDER BY 1 OFFSET 9 LIMIT 1)"
     )
-    assert "10 pictures" in str(fails_with(quantized, "PX081", "SELECT pix.quantize_model('mini_inception', 'x')"))
+    assert "10 images" in str(fails_with(quantized, "PX081", "SELECT pix.quantize_model('mini_inception', 'x')"))
 
 
 def test_unreadable_pictures_do_not_matter(loaded):

@@ -4,6 +4,7 @@ import re
 
 import psycopg2
 import pytest
+from pixload.migrations.tables import metadata
 
 from pixload.migration import migrate
 from tests.conftest import CHECKOUT
@@ -15,12 +16,16 @@ DENIED = psycopg2.errors.InsufficientPrivilege
 OPENED = (
     "models", "model_parts", "packs", "feature_blocks", "indexes", "index_parts", "clusterings", "clustering_states",
     "clusters", "projections", "maps", "metadata_models", "quantizations", "classifiers", "classifier_classes",
-    "user_models", "tastes",
+    "user_models", "common_taste",
 )  # fmt: skip
 BROUGHT = {
     "items": "title = 'x'", "images": "source = 'x'", "labels": "label = label", "features": "vector = vector",
     "interactions": "value = value", "settings": "value = value", "signals": "value = value",
 }  # fmt: skip
+
+
+def named(table: str) -> str:
+    return str(next(known for known in metadata.tables.values() if known.name == table))
 
 
 def denied(db, sql: str, *roles: str) -> None:
@@ -86,12 +91,16 @@ def admins_work(db) -> None:
 def admins_write_nothing_that_is_opened(db) -> None:
     for table in OPENED:
         column = db.value(
-            "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum = 1", (f"pix.{table}",)
+            "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum = 1", (named(table),), role=None
         )
-        for sql in (f"DELETE FROM pix.{table}", f"UPDATE pix.{table} SET {column} = {column}", f"TRUNCATE pix.{table}"):
+        for sql in (
+            f"DELETE FROM {named(table)}",
+            f"UPDATE {named(table)} SET {column} = {column}",
+            f"TRUNCATE {named(table)}",
+        ):
             denied(db, sql, *ROLES)
         columns = "(model_name, checksum) VALUES ('x', 'y')" if table == "models" else "DEFAULT VALUES"
-        denied(db, f"INSERT INTO pix.{table} {columns}", *ROLES)
+        denied(db, f"INSERT INTO {named(table)} {columns}", *ROLES)
     for column in ("packed_in", "block", "position"):
         denied(db, f"UPDATE pix.features SET {column} = 1", *ROLES)
         denied(
@@ -107,7 +116,7 @@ def no_files(db) -> None:
     """What could name one is bytes, or the name of something in a table."""
     named = db.query(
         "SELECT p.oid::regprocedure::text FROM pg_proc p, unnest(p.proargnames) n "
-        "WHERE p.pronamespace = 'pix'::regnamespace AND (n ~ '(path|file|folder|directory)' OR n IN ('kind')) "
+        "WHERE p.pronamespace = 'pix'::regnamespace AND (n ~ '(path|file|folder|directory)') "
         "AND EXISTS (SELECT FROM aclexplode(p.proacl) a WHERE a.grantee <> p.proowner)"
     )
     assert named == []
@@ -117,38 +126,39 @@ def no_files(db) -> None:
 
 
 WRITERS = (
-    "_write_model_part('x', 0, 'x')",
-    "_finish_model('x')",
-    "_model_is_ready('x', 'x', true, '{}')",
-    "_write_index_part('x', 0, 'x')",
-    "_finish_index_file('x', 'index')",
-    "_restore_block('x', '{a}', 'x', 'x')",
-    "_sweep('x', '{}')",
-    "_map_index('x', 'x')",
-    "_keep_taste('x', '{}', 'x')",
-    "_score_vector('x', '{}', 'x')",
-    "_assign('x', 1, 'x')",
-    "_update_user_model('x', '{}', 'x', '{1}', '{1}', '{1}')",
-    "_selected('{}', 'x')",
-    "_lay_out('x', 'x', 1, 'tsne', 0.1, 1)",
-    "_choose_many('x', '{x}', '{x}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', 1)",
-    "_write_index('x', 'x', 'hnsw', 'cosine', '{}', 1, 'x', 'x')",
+    "write_model_part('x', 0, 'x')",
+    "finish_model('x')",
+    "model_is_ready('x', 'x', true, '{}')",
+    "write_index_part('x', 0, 'x')",
+    "finish_index_file('x', 'index')",
+    "restore_block('x', '{a}', 'x', 'x')",
+    "sweep_cache('x', '{}')",
+    "open_index_files('x', 'x')",
+    "keep_common_taste('x', '{}', 'x')",
+    "score_vector('x', '{}', 'x')",
+    "assign_to_clusters('x', 1, 'x')",
+    "update_user_model('x', 'svm', '{}', 'x', '{1}', '{1}', '{1}')",
+    "selected_weights('{}', 'x')",
+    "lay_out('x', 'x', 1, 'tsne', 0.1, 1)",
+    "choose_items_of_users('x', '{x}', '{x}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', 1)",
+    "write_index('x', 'x', 'hnsw', 'cosine', '{}', 1, 'x', 'x')",
 )
 
 
 def no_openers(db) -> None:
     for call in WRITERS:
-        denied(db, f"SELECT pix.{call}", *ROLES)
+        denied(db, f"SELECT pix_internal.{call}", *ROLES)
 
 
 def no_locks(db) -> None:
     for table in ("arms", "users", "locks", "packs", "features"):
-        denied(db, f"BEGIN; LOCK TABLE pix.{table} IN ROW EXCLUSIVE MODE", "rita", "adam", "nobody")
-        denied(db, f"SELECT FROM pix.{table} FOR UPDATE", "rita", "adam", "nobody")
+        denied(db, f"BEGIN; LOCK TABLE {named(table)} IN ROW EXCLUSIVE MODE", "rita", "adam", "nobody")
+        denied(db, f"SELECT FROM {named(table)} FOR UPDATE", "rita", "adam", "nobody")
     bodies = (
-        "SELECT p.oid::regprocedure FROM pg_proc p WHERE pronamespace = 'pix'::regnamespace AND prosrc ~ 'advisory'"
+        "SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace "
+        "WHERE n.nspname IN ('pix', 'pix_internal') AND prosrc ~ 'advisory'"
     )
-    assert db.query(bodies) == []
+    assert db.query(bodies, role=None) == []
 
 
 def rights_are_taken_back(db) -> None:

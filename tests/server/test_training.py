@@ -243,7 +243,7 @@ class TestUnfitLabels:
     def test_features_that_are_missing(self, labeled):
         labeled.query("DELETE FROM pix.features WHERE item_id = (SELECT min(item_id) FROM pix.features)")
         error = fails_with(labeled, "PX074", "SELECT pix.train_classifier('x', 'heel')")
-        assert "1 labeled pictures" in str(error)
+        assert "1 labeled images" in str(error)
 
     def test_features_of_other_dimensions(self, labeled):
         labeled.query(

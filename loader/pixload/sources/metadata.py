@@ -23,6 +23,7 @@ NOTHING = ("", "nan", "NaN")
 NEVER_ESCAPED = re.compile("[a-z0-9 .,-]+")
 
 PRICE = re.compile(r"\$?\s*([0-9]{1,3}(?:,[0-9]{3}){1,4}(?:\.[0-9]{1,9})?|[0-9]{1,15}(?:\.[0-9]{0,9})?|\.[0-9]{1,9})")
+PRICES_END = Decimal(10**10)  # of numeric(12, 2)
 LOST_COMMA = re.compile(r"""\](?=(['"])\w+\1\s*:)""")
 
 
@@ -149,4 +150,5 @@ def _first(value: object) -> str | None:
 def _price(value: object) -> Decimal | None:
     """Return the price, or None if it is none: then the text stays among the attributes."""
     match = PRICE.fullmatch(str(value).strip())
-    return Decimal(match[1].replace(",", "")) if match else None
+    price = Decimal(match[1].replace(",", "")) if match else None
+    return price if price is not None and price < PRICES_END else None

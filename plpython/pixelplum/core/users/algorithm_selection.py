@@ -53,7 +53,7 @@ def oversample(votes: Votes, random: np.random.Generator) -> Votes:
 def candidates(algorithm: str, balance: str, search: str, random: np.random.Generator) -> list[dict]:
     """Return the parameters that are tried for an algorithm."""
     chosen = SIMPLE[algorithm]
-    fixed = dict(chosen.parameters)
+    fixed = {name: parameter.default for name, parameter in chosen.parameters.items()}
     if "class_weight" in fixed:
         fixed["class_weight"] = "balanced" if balance == "class_weight" else None
     tried = [fixed | dict(zip(chosen.grid, values, strict=True)) for values in itertools.product(*chosen.grid.values())]
