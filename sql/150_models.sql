@@ -254,13 +254,13 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pix.register_model IS
-'Names a model whose ONNX file pix.store_model_part has stored; pix model import calls it. The first model becomes the
-default. Under a name that is taken, the model is replaced, and its features are stale until the next extraction.
+'Names a model whose ONNX file pix.store_model_part has stored; pix model import calls it. The first model becomes the default.
+Under a name that is taken, the model is replaced, and its features are stale until the next extraction.
 Arguments: model_name; checksum, the sha256 of the whole file; source, in words; agreement with the original engine;
 tensorflow_checksum, of the TensorFlow graph, if that is in pix_internal.model_parts too.
 Result: the row of pix.models.
-Errors: PX002 a host that lacks what models need, PX022 or PX023 a model that does not run or gives no vector, PX025 one
-that does not tell images apart, PX061 a standby or a read-only transaction.
+Errors: PX002 a host that lacks what models need, PX022 or PX023 a model that does not run or gives no vector, PX025 one that
+does not tell images apart, PX061 a standby or a read-only transaction.
 Runs: coordinator.
 Example: SELECT * FROM pix.register_model(''mine'', (SELECT min(checksum) FROM pix.models WHERE spec IS NOT NULL), ''by hand'');';
 
@@ -313,8 +313,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pix.drop_model IS
-'Removes a model, its graph, all its features, and their blocks, indexes, neighbors, clusterings and maps. Classifiers on
-these features stay, but cannot be used.
+'Removes a model, its graph, all its features, and their blocks, indexes, neighbors, clusterings and maps. Classifiers on these
+features stay, but cannot be used.
 Arguments: model_name.
 Result: none.
 Errors: PX020 for an unknown model, PX061 a standby or a read-only transaction.

@@ -29,8 +29,8 @@ END
 $$;
 COMMENT ON FUNCTION pix.embed IS
 'Runs a model on an image, and returns its features.
-Arguments: content, the bytes of an image file; model_name (NULL: the default model); engine: onnxruntime, or tensorflow for
-a model that was imported with its TensorFlow graph (the same features within 1e-4, slower and in more memory).
+Arguments: content, the bytes of an image file; model_name (NULL: the default model); engine: onnxruntime, or tensorflow for a
+model that was imported with its TensorFlow graph (the same features within 1e-4, slower and in more memory).
 Result: the feature vector; NULL for NULL.
 Errors: PX010 not an image, PX011 one that takes too much to decode, PX020 unknown model, PX022 a model that cannot run, or
 does more than compute, PX026 an engine that is not known or not installed, PX027 a model without a TensorFlow graph, PX028 a
@@ -174,14 +174,14 @@ END
 $$;
 COMMENT ON PROCEDURE pix.extract_features IS
 'Computes the features of every image that has none yet, or stale ones, on all CPU cores or segments, and commits after each
-chunk. It can be stopped at any moment and called again: at most one chunk is lost. An image that cannot be read becomes a
-row of pix.extraction_failures; pix.extraction_progress tells how far it is. In the end it calls pix.pack_features, unless an
+chunk. It can be stopped at any moment and called again: at most one chunk is lost. An image that cannot be read becomes a row
+of pix.extraction_failures; pix.extraction_progress tells how far it is. In the end it calls pix.pack_features, unless an
 index of the model is being built.
-Arguments: model_name (NULL: the default model); chunk_size, images per commit; retry_failed, whether to try again the
-images that failed before (they are tried again anyway when the image or the model changes); engine, as for pix.embed.
-Errors: PX002 a host that lacks what models need, PX003 an argument that cannot be used, PX020 unknown model, PX022 a
-model that does not work, PX026 to PX028 an engine that cannot be used, PX061 a standby or a read-only transaction, PX062 a
-call in a transaction.
+Arguments: model_name (NULL: the default model); chunk_size, images per commit; retry_failed, whether to try again the images
+that failed before (they are tried again anyway when the image or the model changes); engine, as for pix.embed.
+Errors: PX002 a host that lacks what models need, PX003 an argument that cannot be used, PX020 unknown model, PX022 a model
+that does not work, PX026 to PX028 an engine that cannot be used, PX061 a standby or a read-only transaction, PX062 a call in
+a transaction.
 Runs: coordinator, outside a transaction block; the work is done in parallel workers or on the segments.
 Example: CALL pix.extract_features(''mini_inception'');';
 

@@ -21,8 +21,8 @@ LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 100 AS $$
 SELECT n.layer, n.operation, n.shape FROM pix_internal.unnest(pix_internal.model_layers(model_name)) n
 $$;
 COMMENT ON FUNCTION pix.model_layers IS
-'Lists what a model computes, in the order in which it does. Each of these layers can be imported as features (pix model
-import with --output); those with maps can be looked at with pix.feature_maps.
+'Lists what a model computes, in the order in which it does. Each of these layers can be imported as features (pix model import
+with --output); those with maps can be looked at with pix.feature_maps.
 Arguments: model_name (NULL: the default model).
 Result: layer, operation (of ONNX), shape for one image: {1, channels, height, width} for maps.
 Errors: PX020 unknown model, PX022 a model that cannot run.
@@ -58,8 +58,8 @@ SELECT n.rank, n.channel, n.strength, n.image FROM pix_internal.unnest(pix_inter
 $$;
 COMMENT ON FUNCTION pix.feature_maps IS
 'Shows what a model sees: where in an image the channels of a layer are active.
-Arguments: content, the bytes of an image file; model_name (NULL: the default model); layer, one of pix.model_layers with
-maps (four axes); k, how many channels: those with the largest mean activation.
+Arguments: content, the bytes of an image file; model_name (NULL: the default model); layer, one of pix.model_layers with maps
+(four axes); k, how many channels: those with the largest mean activation.
 Result: rank (from 1), channel (from 0), strength: the mean activation, image: a PNG in gray, the brighter the more active.
 Errors: PX003 an argument that cannot be used, PX010 not an image, PX011 one that takes too much to decode, PX020 unknown
 model, PX022 a model that cannot run, PX029 unknown layer, or one without maps.

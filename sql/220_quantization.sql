@@ -159,9 +159,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pix.quantize_model IS
-'Makes a second model of a model: in INT8, quicker and smaller, calibrated on images of the catalogue. It is stored
-together with what that costs (pix.quantizations), and not at all if fewer than 90 % of the ten nearest neighbors stay the
-same.
+'Makes a second model of a model: in INT8, quicker and smaller, calibrated on images of the catalogue. It is stored together
+with what that costs (pix.quantizations), and not at all if fewer than 90 % of the ten nearest neighbors stay the same.
 Arguments: model_name; as_name, of the INT8 model; calibrate, on how many images (1 to 1000); force, whether to store it
 whatever it costs.
 Result: the row of pix.quantizations: overlap of the ten nearest neighbors among at most 500 images, accuracy of the latest

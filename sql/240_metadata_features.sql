@@ -159,8 +159,8 @@ and words of the title: TF-IDF, of length 1 for each field; 0 where an item has 
 Arguments: model_name, of the new model; base_model (NULL: the default model); fields, of price, brand, categories, related,
 title; weight, of all metadata: 1 makes them as long as the base model''s vectors are (root mean square); terms, how many
 values of each field have a number, the most frequent, and those of one item only never.
-Result: the row of pix.metadata_models: dimensions, how many numbers were appended; items, that have vectors; fitted_state, what
-each number stands for, and which fields have none because no item has them.
+Result: the row of pix.metadata_models: dimensions, how many numbers were appended; items, that have vectors; fitted_state,
+what each number stands for, and which fields have none because no item has them.
 Errors: PX003 an argument that cannot be used, PX020 unknown model, PX024 a cache folder that cannot be used, PX030 vectors
 that cannot be compared, PX060 a call inside a larger query on segments, PX061 a standby or a read-only transaction, PX095 a
 base model without features, PX152 a name that is taken or cannot be used, PX153 no metadata.

@@ -310,8 +310,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pix.register_classifier IS
-'Stores a final layer that was trained elsewhere; pix model import calls it for the classes that come with a model. One of
-this name that was registered before is replaced.
+'Stores a final layer that was trained elsewhere; pix model import calls it for the classes that come with a model. One of this
+name that was registered before is replaced.
 Arguments: classifier, its name; model_name, whose features it takes; labels; weights: a float32 vector per class, one after
 another; intercepts. Class probabilities are softmax(weights · features + intercepts).
 Result: none.

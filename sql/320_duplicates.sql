@@ -92,8 +92,8 @@ COMMENT ON FUNCTION pix.duplicates IS
 'Pairs of items that look the same to a model: every item is compared with every other.
 Arguments: model_name (NULL: the default model); max_distance, cosine distance up to which two are the same.
 Result: item_id, duplicate_id, distance (as pix.distance); each pair once, item_id being the first by name.
-Errors: PX020 unknown model, PX024 a cache folder that cannot be used, PX030 a vector that cannot be compared, PX060 a call
-inside a larger query on segments, PX061 a standby or a read-only transaction, PX096 a max_distance that makes no sense, or
+Errors: PX003 an argument that cannot be used, PX020 unknown model, PX024 a cache folder that cannot be used, PX030 a vector
+that cannot be compared, PX060 a call inside a larger query on segments, PX061 a standby or a read-only transaction, PX096
 more than a million pairs.
 Runs: coordinator; the work is done in parallel workers or on the segments.
 Example: SELECT * FROM pix.duplicates(''mini_inception'', max_distance => 0.001) ORDER BY distance LIMIT 5;';

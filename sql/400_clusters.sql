@@ -601,9 +601,9 @@ COMMENT ON FUNCTION pix.refresh_clusters IS
 without features leave it. Sizes, medoids, words and mean prices are brought up to date; centers stay.
 Arguments: clustering.
 Result: how many items were assigned.
-Errors: PX003 no name, PX020 unknown model, PX030 vectors that cannot be compared, PX060 a call inside a larger query on segments, PX061 a
-standby or a read-only transaction, PX063 a transaction that has voted and does not end, PX095 a model without features, PX100
-unknown clustering, PX103 a clustering whose model has changed.
+Errors: PX003 an argument that cannot be used, PX020 unknown model, PX030 vectors that cannot be compared, PX060 a call inside
+a larger query on segments, PX061 a standby or a read-only transaction, PX063 a transaction that has voted and does not end,
+PX095 a model without features, PX100 unknown clustering, PX103 a clustering whose model has changed.
 Runs: coordinator; the work is done on the segments.
 Example: SELECT pix.refresh_clusters(''boots'');';
 

@@ -43,7 +43,7 @@ GRANT INSERT (model_name, dimensions, source) ON pix.models TO pix_admin;
 -- Functions: for everybody who looks,
 GRANT EXECUTE ON ROUTINE
     pix.algorithms, pix.beta_quantile, pix.classify, pix.classify_item, pix.clustering_quality, pix.compare_policies, pix.cut_clusters,
-    pix.distance, pix.doctor, pix.embed, pix.explain, pix.feature_maps, pix.find_clustering, pix.find_map, pix.find_model,
+    pix.distance, pix.doctor, pix.duplicates, pix.embed, pix.explain, pix.feature_maps, pix.find_clustering, pix.find_map, pix.find_model,
     pix.from_array, pix.items_where, pix.leaf_clusters, pix.model_layers, pix.nearest, pix.nearest_many,
     pix.nearest_to_image, pix.nearest_to_vector, pix.principal_components, pix.recall_check, pix.selected_dimensions,
     pix.split_of, pix.to_array, pix.users_who_like, pix.warm_up
@@ -58,7 +58,7 @@ TO pix_app;
 -- and for those who load and train.
 GRANT EXECUTE ON ROUTINE
     pix.build_index, pix.build_neighbor_graph, pix.check_derived, pix.classify_all, pix.drop_algorithm_selection,
-    pix.drop_classifier, pix.drop_clustering, pix.drop_index, pix.drop_map, pix.drop_model, pix.duplicates,
+    pix.drop_classifier, pix.drop_clustering, pix.drop_index, pix.drop_map, pix.drop_model,
     pix.evaluate_recommenders, pix.extract_features, pix.fit_algorithm_rules, pix.fit_clusters, pix.fit_common_taste,
     pix.fit_map, pix.fit_metadata, pix.fit_pca, pix.pack_features, pix.quantize_model, pix.rebuild_arms, pix.recommend_all,
     pix.refresh_clusters, pix.refresh_index, pix.refresh_map, pix.refresh_metadata, pix.refresh_priors,

@@ -163,7 +163,7 @@ def test_duplicates_that_cannot_be_asked_for(catalogue):
     ):
         error = fails_with(catalogue.db, sqlstate, f"SELECT count(*) FROM pix.duplicates({arguments})", role="ada")
         assert error.diag.message_hint
-    assert catalogue.db.query("SELECT * FROM pix.duplicates('mini_inception')") == []
+    assert catalogue.db.query("SELECT * FROM pix.duplicates('mini_inception')", role="rita") == []
 
 
 def test_identical_files(loaded, boots):
