@@ -308,7 +308,7 @@ def aucs(
         seen.append(random.choice(len(names), votes, replace=False))
         liked = truths[-1][seen[-1]] ^ (random.random(votes) < 0.1)
         log += [(f"taster {user}", names[item], bool(like)) for item, like in zip(seen[-1], liked, strict=True)]
-    for table in ("interactions", "user_models", "tastes"):
+    for table in ("interactions", "user_models", "common_taste"):
         execute(bench, f"DELETE FROM pix.{table}")
     write_votes(bench, log)
     found = {}

@@ -111,19 +111,15 @@ DECLARE
     result pix.maps;
 BEGIN
     PERFORM pix_internal.check_call('pix.fit_map');
-    IF coalesce(octet_length(map), 0) NOT BETWEEN 1 AND 200 THEN
-        PERFORM pix_internal.refuse(
-            format('%s cannot name a map', coalesce(quote_literal(map), 'NULL')),
-            'Use a name of 1 to 200 bytes.'
-        );
-    ELSIF algorithm IS NULL OR algorithm NOT IN ('tsne', 'umap', 'pca') THEN
+    PERFORM pix_internal.check_name('map', map);
+    IF algorithm IS NULL OR algorithm NOT IN ('tsne', 'umap', 'pca') THEN
         PERFORM pix_internal.refuse(
             format('The algorithm %s is not known', coalesce(quote_literal(algorithm), 'NULL')),
             'Use one of: tsne, umap, pca.'
         );
-    ELSIF seed IS NULL OR seed < 0 THEN
-        PERFORM pix_internal.refuse(format('seed is %s', coalesce(seed::text, 'NULL')), 'Use a number from 0 on.');
-    ELSIF (clustering IS NULL) <> (cluster IS NULL) THEN
+    END IF;
+    PERFORM pix_internal.check_range('seed', seed, 0);
+    IF (clustering IS NULL) <> (cluster IS NULL) THEN
         PERFORM pix_internal.refuse(
             'A clustering without a cluster, or the other way round',
             'Give both for a map of one cluster, or none for a map of everything.'

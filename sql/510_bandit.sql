@@ -182,7 +182,7 @@ BEGIN
     LOOP
         IF NOT is_chosen THEN
             chosen := pix_internal.choose_clusters(
-                policy, nodes.clusters, nodes.parents, nodes.alpha, nodes.beta, nodes.likes, nodes.dislikes, free, count,
+                policy, nodes.clusters, nodes.parents, nodes.alpha, nodes.beta, nodes.likes, nodes.dislikes, free, k,
                 seed
             );
             IF cardinality(chosen.clusters) = 0 THEN

@@ -141,7 +141,7 @@ def test_bad_arguments(catalogue):
     for arguments, sqlstate, said in (
         ("'x', 'clouds', 'isomap'", "PX003", "'isomap'"), ("'x', 'clouds', NULL", "PX003", "NULL"),
         ("'', 'clouds'", "PX003", "map must be a name"), ("NULL", "PX003", "map must be a name"),
-        ("'x', 'clouds', seed => -1", "PX003", "seed must be from 0"), ("'x', 'nothing'", "PX020", "'nothing'"),
+        ("'x', 'clouds', seed => -1", "PX003", "seed must be 0 or more"), ("'x', 'nothing'", "PX020", "'nothing'"),
         ("'x', 'mini_inception'", "PX095", "no up-to-date"),
     ):  # fmt: skip
         refuses(db, sqlstate, f"SELECT pix.fit_map({arguments})", said)

@@ -234,14 +234,14 @@ BAD_ARGUMENTS = [
     ("PX003", "'more', fields => NULL", "fields must be some of"),
     ("PX003", "'more', fields => '{price,color}'", "'color'"),
     ("PX003", "'more', fields => '{price,NULL}'", "NULL"),
-    ("PX003", "'more', weight => 0", "weight is 0"),
-    ("PX003", "'more', weight => -1", "weight is -1"),
-    ("PX003", "'more', weight => 'NaN'", "weight is nan"),
-    ("PX003", "'more', weight => 'Infinity'", "weight is inf"),
-    ("PX003", "'more', weight => NULL", "weight is None"),
-    ("PX003", "'more', terms => 0", "terms is 0"),
-    ("PX003", "'more', terms => 4097", "terms is 4097"),
-    ("PX003", "'more', terms => NULL", "terms is None"),
+    ("PX003", "'more', weight => 0", "weight must be above 0"),
+    ("PX003", "'more', weight => -1", "not -1.0"),
+    ("PX003", "'more', weight => 'NaN'", "not nan"),
+    ("PX003", "'more', weight => 'Infinity'", "not inf"),
+    ("PX003", "'more', weight => NULL", "weight must be"),
+    ("PX003", "'more', terms => 0", "terms must be"),
+    ("PX003", "'more', terms => 4097", "not 4097"),
+    ("PX003", "'more', terms => NULL", "terms must be"),
     ("PX152", "'mini_inception'", "'mini_inception' cannot name"),
     ("PX152", "'mini_inception', 'foreign'", "'mini_inception' is a network"),
     ("PX152", "'foreign'", "features of its own"),
@@ -302,7 +302,7 @@ def test_values_that_are_odd(extracted):
         'UPDATE pix.items SET price = 10, brand = \'x\', categories = \'[["a", 1, null, {"k": ["b"]}], "a"]\''
     )
     ids = [item_id for (item_id,) in extracted.ask("SELECT item_id FROM pix.items ORDER BY 1")]
-    for item_id, price in zip(ids, ["'NaN'", "-5", "9999999999.99", "0", "NULL"], strict=False):
+    for item_id, price in zip(ids, ["'NaN'", "-5", "NULL"], strict=False):
         extracted.ask(f"UPDATE pix.items SET price = {price} WHERE item_id = %s", (item_id,))
     deep = "[" * 5000 + '"a"' + "]" * 5000
     extracted.ask("UPDATE pix.items SET categories = %s::jsonb WHERE item_id = %s", (deep, ids[0]))
@@ -311,7 +311,7 @@ def test_values_that_are_odd(extracted):
     assert fitted_state["blocks"][2]["values"] == ["a", "b"]
     assert fitted_state["empty"] == ["related", "title"]
     missing = {item_id for item_id, vector in vectors(extracted, "more").items() if vector[289]}
-    assert missing == set(ids[:5])
+    assert missing == set(ids[:3])
     fails_with(extracted, "PX003", "SELECT pix.fit_metadata('more', fields => '{{price}}')")
 
 

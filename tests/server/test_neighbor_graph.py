@@ -158,7 +158,7 @@ def test_duplicates_that_cannot_be_asked_for(catalogue):
         ("PX003", "'clouds', 3"),
         ("PX003", "'clouds', NULL"),
         ("PX003", "'clouds', 'NaN'"),
-        ("PX003", "'clouds', 2"),
+        ("PX096", "'clouds', 2"),
         ("PX020", "'none'"),
     ):
         error = fails_with(catalogue.db, sqlstate, f"SELECT count(*) FROM pix.duplicates({arguments})", role="ada")

@@ -199,7 +199,6 @@ LEARNERS = {
     "ensemble": ("members",),
     "hierarchical": (),
 }
-INDEXES = indexes.INDEXES
 
 
 def odd_parameters(names: tuple[str, ...]) -> list[str]:
@@ -475,12 +474,12 @@ def test_odd_parameters_of_algorithms(odd, routines, algorithm):
     assert not found, "\n" + "\n".join(found)
 
 
-@pytest.mark.parametrize("method", INDEXES)
-def test_odd_parameters_of_indexes(odd, routines, method):
+@pytest.mark.parametrize("algorithm", indexes.INDEXES)
+def test_odd_parameters_of_indexes(odd, routines, algorithm):
     (routine,) = [routine for routine in routines if routine.name == "build_index"]
     calls = [
-        (f"{method}, {shown(parameters)}", {"index_name": "odd", "method": method, "parameters": parameters})
-        for parameters in odd_parameters(INDEXES[method])
+        (f"{algorithm}, {shown(parameters)}", {"index_name": "odd", "algorithm": algorithm, "parameters": parameters})
+        for parameters in odd_parameters(tuple(indexes.INDEXES[algorithm].parameters))
     ]
     found = findings(odd, routine, calls)
     assert not found, "\n" + "\n".join(found)

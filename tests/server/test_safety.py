@@ -109,7 +109,7 @@ def admins_write_nothing_that_is_opened(db) -> None:
             *ROLES,
         )
     for call in ("'x', 0, 'x'", "repeat('a', 64), -1, 'x'", "repeat('a', 64), 0, ''", "NULL, 0, 'x'"):
-        fails_with(db, "PX022", f"SELECT pix.store_model_part({call})", role="ada")
+        fails_with(db, "PX003", f"SELECT pix.store_model_part({call})", role="ada")
 
 
 def no_files(db) -> None:
