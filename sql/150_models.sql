@@ -229,6 +229,7 @@ BEGIN
     IF checksum IS NULL OR source IS NULL THEN
         PERFORM pix_internal.refuse('checksum and source must not be NULL', 'Import models with: pix model import');
     END IF;
+    PERFORM pix_internal.check_range('agreement', coalesce(agreement, 0), 0, 1000);
     PERFORM pix_internal.lock('models', 'all');
     PERFORM pix_internal.require_fit_hosts();
     PERFORM pix_internal.ensure_model(checksum, verify => true);
@@ -238,7 +239,7 @@ BEGIN
         (model_name, checksum, dimensions, size_bytes, spec, source, agreement, tensorflow_checksum)
     VALUES (
         register_model.model_name, register_model.checksum, description.dimensions, description.size_bytes,
-        description.spec, register_model.source, register_model.agreement, register_model.tensorflow_checksum
+        description.spec, register_model.source, round(register_model.agreement::numeric, 9), register_model.tensorflow_checksum
     )
     ON CONFLICT ON CONSTRAINT models_pkey DO UPDATE SET
         checksum = excluded.checksum, dimensions = excluded.dimensions, size_bytes = excluded.size_bytes,
@@ -259,7 +260,8 @@ Under a name that is taken, the model is replaced, and its features are stale un
 Arguments: model_name; checksum, the sha256 of the whole file; source, in words; agreement with the original engine;
 tensorflow_checksum, of the TensorFlow graph, if that is in pix_internal.model_parts too.
 Result: the row of pix.models.
-Errors: PX002 a host that lacks what models need, PX022 or PX023 a model that does not run or gives no vector, PX025 one that
+Errors: PX002 a host that lacks what models need, PX003 an argument that cannot be used, PX022 or PX023 a model that does not
+run or gives no vector, PX025 one that
 does not tell images apart, PX061 a standby or a read-only transaction.
 Runs: coordinator.
 Example: SELECT * FROM pix.register_model(''mine'', (SELECT min(checksum) FROM pix.models WHERE spec IS NOT NULL), ''by hand'');';

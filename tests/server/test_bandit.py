@@ -247,8 +247,8 @@ def test_which_clustering(shop):
         ("next_items('ann', NULL)", "PX003", "k must be from 1 to 1,000, not NULL", "k => 1"),
         ("next_items('ann', 1001)", "PX003", "k must be from 1 to 1,000, not 1001", "k => 1"),
         ("next_item('ann', seed => -1)", "PX003", "seed must be 0 or more, not -1", "seed => 0"),
-        ("refresh_priors(algorithm => 'guess')", "PX003", "not 'guess'", "likelihood"),
-        ("refresh_priors(strength_cap => 0)", "PX003", "strength_cap must be", "10,000"),
+        ("refresh_priors(algorithm => 'guess')", "PX003", "not 'guess'", "moments"),
+        ("refresh_priors(strength_cap => 0)", "PX003", "strength_cap must be", "strength_cap => "),
         ("refresh_priors('nothing')", "PX100", "'nothing' is not known", "fit_clusters"),
     ],
 )

@@ -243,7 +243,7 @@ BAD_ARGUMENTS = [
     ("PX003", "'more', terms => 4097", "not 4097"),
     ("PX003", "'more', terms => NULL", "terms must be"),
     ("PX152", "'mini_inception'", "'mini_inception' cannot name"),
-    ("PX152", "'mini_inception', 'foreign'", "'mini_inception' is a network"),
+    ("PX152", "'mini_inception', 'foreign'", "'mini_inception' has a graph"),
     ("PX152", "'foreign'", "features of its own"),
     ("PX152", "''", "cannot name"),
     ("PX152", "NULL", "cannot name"),

@@ -113,7 +113,7 @@ SENSIBLE = {
     "cut_clusters.clustering": "tree",
     "days": 30.0,
     "dimensions": [1, 2],
-    "extend_metadata.model_name": "worded",
+    "refresh_metadata.model_name": "worded",
     "index_name": "fast",
     "intercepts": [0.0, 0.0],
     "k": 3,
@@ -132,7 +132,7 @@ SENSIBLE = {
     "repeats": 1,
     "run": "first",
     "register_classifier.classifier": "halves",
-    "select_models.balance": ["none"],
+    "select_algorithms.balance": ["none"],
     "sizes": [8],
     "fields": ["price"],
     "source": "by hand",
@@ -141,7 +141,11 @@ SENSIBLE = {
     "truth": "heel",
     "user_id": "ann",
     "users": ["ann", "bob"],
-    "simulate.users": 2,
+    "leaf_clusters.cluster": 1,
+    "part": 0,
+    "store_model_part.checksum": "0" * 64,
+    "synthetic_users": "(heel,2,1,,0)",
+    "users_who_like.users": 2,
     "simulate.votes": 3,
     "vote.liked": True,
     "vote_batch.votes": "[]",
@@ -153,13 +157,9 @@ NEVER_LEFT_OUT = ("algorithms", "k", "model_name", "repeats", "sizes", "users")
 
 TOGETHER = {
     "cluster": {"clustering": "groups"},
-    "filter_cluster": {"filter_clustering": "groups"},
-    "filter_clustering": {"filter_cluster": 1},
     "fit_map.clustering": {"cluster": 1},
-    "filter_label": {"filter_clustering": "groups", "filter_cluster": 1},
     "quantize_model.force": {"as_name": "worded"},
     "quantize_model.model_name": {"as_name": "worded"},
-    "min_price": {"max_price": 100},
 }
 """What is given with an odd argument, as it means nothing alone."""
 
@@ -178,7 +178,7 @@ NAMES = (
     "euclidean",
 )
 TEXTS = ("", " ", "no such thing", STRANGE, FOREIGN, LONG, "NaN", *NAMES)
-INTEGERS = (0, -1, 1, 2, 1000, 10_001, 2**31 - 1, -(2**31))
+INTEGERS = (0, -1, 1, 2, 1000, 10_001, 2**31 - 1, -(2**31), 2**31, 2**63 - 1, -(2**63))
 FLOATS = ("NaN", "Infinity", "-Infinity", 0.0, -0.0, -1.0, 1.0, 5e-324, 1e-30, 1e300, -1e300)
 REALS = ("NaN", "Infinity", "-Infinity", 0.0, -1.0, 1.0, 1e-45, 3e38, -3e38)
 
@@ -227,8 +227,8 @@ ODD = {
         "{}", "{NULL}", "{NULL,NULL}", "{{a,b},{c,d}}", "{{{a}}}", "{{NULL}}", "{a,a}", '{""}', "[5:6]={a,b}",
         "[0:0]={a}", *([text] for text in TEXTS[1:]), list(map(str, range(20_000))),
     ),
-    "integer": INTEGERS,
-    "integer[]": (
+    "bigint": INTEGERS,
+    "bigint[]": (
         "{}", "{NULL}", "{{1,2},{3,4}}", "{{8}}", "{1,1}", "[5:6]={8,9}", list(range(20_000)), *([n] for n in INTEGERS),
     ),
     "double precision": FLOATS,
@@ -243,6 +243,13 @@ ODD = {
     "numeric": ("NaN", "Infinity", "-Infinity", "0", "-1", "1e-1000", "1e1000", "-1e1000", "9" * 2000),
     "boolean": (True, False),
     "jsonb": JSON,
+    "pix.item_filter": (
+        "(,,,,,,,,,)", '("{}",,,,,,,,,)', '("{NULL}",,,,,,,,,)', '(,"{{a,b},{c,d}}",,,,,,,,)',
+        "(,,no such thing,,,,,,,)",
+        "(,,heel,no such thing,,,,,,)", "(,,,heel,,,,,,)", "(,,,,no such thing,,,,,)", "(,,,,,no such thing,,,,)",
+        "(,,,,,,NaN,,,)", "(,,,,,,,-1,,)", "(,,,,,,2,1,,)", "(,,,,,,,,no such thing,)", "(,,,,,,,,groups,)",
+        "(,,,,,,,,,1)", "(,,,,,,,,groups,0)", f"(,,,,,,,,groups,{2**63 - 1})",
+    ),
     "bytea": (b"", b"\0", b"no picture", b"\xff\xd8\xff", bytes(100_000)),
     "interval": (
         "0", "1 second", "-1 day", "178000000 years", "-178000000 years", "2147483647 days", "0.000001 seconds",
@@ -263,10 +270,30 @@ INSTEAD = {
     "fit_map.map": ("", STRANGE, LONG),
     "fit_map.perplexity": (*FLOATS[:6], 1e300),
     "fit_map.seed": (-1, 2**31 - 1, -(2**31)),
-    "select_models.repeats": (0, -1, 2, 1001, 2**31 - 1, -(2**31)),
+    "select_algorithms.repeats": (0, -1, 2, 1001, 2**31 - 1, -(2**31)),
     "quantize_model.as_name": ("", STRANGE, LONG, "worded"),
     "quantize_model.calibrate": (0, -1, 1001, 2**31 - 1, -(2**31)),
-    "simulate.users": (0, -1, 1, 3, 100_001, 2**31 - 1, -(2**31)),
+    "simulate.synthetic_users": (
+        "(,,,,)",
+        "(,2,1,,0)",
+        "(no such thing,2,1,,0)",
+        "(heel,,1,,0)",
+        "(heel,0,1,,0)",
+        "(heel,-1,1,,0)",
+        "(heel,100001,1,,0)",
+        f"(heel,{2**63 - 1},1,,0)",
+        "(heel,2,,,0)",
+        "(heel,2,0,,0)",
+        f"(heel,2,{-(2**63)},,0)",
+        "(heel,2,1,0,0)",
+        "(heel,2,1,-1,0)",
+        f"(heel,2,1,{2**63 - 1},0)",
+        "(heel,2,1,,)",
+        "(heel,2,1,,0.6)",
+        "(heel,2,1,,-1)",
+        "(heel,2,1,,NaN)",
+        "(heel,2,1,,Infinity)",
+    ),
 }
 """Odd values of arguments with which a call that does its work takes seconds."""
 
@@ -294,14 +321,13 @@ class Odd:
                     break
             else:
                 assert place >= routine.required, f"SENSIBLE lacks {name}, an argument of {routine.signature}"
-        if routine.name == "select_models":  # what was committed goes on with the same arguments only
+        if routine.name == "select_algorithms":  # what was committed goes on with the same arguments only
             chosen["run"] = f"run {next(self.numbers)}"
         return chosen
 
     @cached_property
     def given(self) -> dict:
         return SENSIBLE | {
-            "candidates": self.item_ids,
             "content": self.picture,
             "item_id": self.item_ids[0],
             "item_ids": self.item_ids[:2],
@@ -512,7 +538,8 @@ KINDS = {
         "PX003", "hundreds of lists", f"SELECT * FROM pix.build_index('deep', parameters => '{deep(3000)}')",
     ),
     "a product that is no integer": (
-        "PX003", "cannot be projected to 2147483647", "SELECT * FROM pix.build_index('wide', project_to => 2147483647)",
+        "PX003", "project_to must be from 1 to 59, not 2147483647",
+        "SELECT * FROM pix.build_index('wide', project_to => 2147483647)",
     ),
     "several numbers, of which one is wrong": (
         "PX003", "max_users must be 1 or more, not 0", "SELECT * FROM pix.evaluate_recommenders('x', max_users => 0)",
