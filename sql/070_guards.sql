@@ -29,8 +29,11 @@ LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp A
 DECLARE
     ends text[];
 BEGIN
-    IF value BETWEEN lowest AND coalesce(highest, 'Infinity') THEN
+    IF value BETWEEN lowest AND coalesce(highest, 2147483647) THEN
         RETURN;
+    END IF;
+    IF value > lowest THEN
+        highest := coalesce(highest, 2147483647);  -- what an integer holds
     END IF;
     -- As a person would write it: 100,000 and 0.5.
     SELECT array_agg(CASE WHEN e = trunc(e) THEN to_char(e, 'FM999,999,999,990') ELSE e::text END) INTO ends

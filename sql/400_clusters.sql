@@ -64,7 +64,7 @@ $$;
 CREATE OR REPLACE FUNCTION pix.leaf_clusters(clustering text, cluster bigint) RETURNS integer[]
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    below integer[] := ARRAY[cluster];
+    below integer[];
     leaves integer[] := '{}';
     parted integer[];
 BEGIN
@@ -77,6 +77,7 @@ BEGIN
                 (SELECT min(c.cluster) FROM pix.clusters c WHERE c.clustering = leaf_clusters.clustering),
                 (SELECT max(c.cluster) FROM pix.clusters c WHERE c.clustering = leaf_clusters.clustering), clustering);
     END IF;
+    below := ARRAY[cluster];
     LOOP
         SELECT array_agg(DISTINCT c.parent) INTO parted FROM pix.clusters c
         WHERE c.clustering = leaf_clusters.clustering AND c.parent = ANY (below);
