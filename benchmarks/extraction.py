@@ -21,14 +21,14 @@ from pixelplum.core.networks.onnx import SPEC_KEY
 from pixload.conversion.onnx_files import read_onnx
 from pixload.models import import_model
 
-PICTURES = 1000
+IMAGES = 1000
 ROUNDS = 3
 
 
-def bare_loop(model: Path, pictures: list[Path], load_is_timed: bool, ready, done) -> None:
+def bare_loop(model: Path, images: list[Path], load_is_timed: bool, ready, done) -> None:
     import onnxruntime
 
-    contents = [path.read_bytes() for path in pictures]
+    contents = [path.read_bytes() for path in images]
     if load_is_timed:
         ready.wait()
         begun = time.perf_counter()
@@ -47,11 +47,11 @@ def bare_loop(model: Path, pictures: list[Path], load_is_timed: bool, ready, don
     done.put((begun, time.perf_counter()))
 
 
-def peer_speed(model: Path, pictures: list[Path], workers: int, load_is_timed: bool) -> float:
+def peer_speed(model: Path, images: list[Path], workers: int, load_is_timed: bool) -> float:
     context = multiprocessing.get_context("spawn")
     ready, done = context.Barrier(workers), context.Queue()
     processes = [
-        context.Process(target=bare_loop, args=(model, pictures[number::workers], load_is_timed, ready, done))
+        context.Process(target=bare_loop, args=(model, images[number::workers], load_is_timed, ready, done))
         for number in range(workers)
     ]
     for process in processes:
@@ -59,13 +59,13 @@ def peer_speed(model: Path, pictures: list[Path], workers: int, load_is_timed: b
     times = [done.get() for _ in processes]
     for process in processes:
         process.join()
-    return len(pictures) / (max(end for _, end in times) - min(begin for begin, _ in times))
+    return len(images) / (max(end for _, end in times) - min(begin for begin, _ in times))
 
 
 def run(bench) -> None:
     with tempfile.TemporaryDirectory(dir=bench.home) as folder:
-        pictures = photographs(PICTURES, Path(folder) / "pictures")
-        pix(bench, "load", "images", Path(folder) / "pictures")
+        images = photographs(IMAGES, Path(folder) / "images")
+        pix(bench, "load", "images", Path(folder) / "images")
         connection = psycopg2.connect(bench.dsn)
         import_model(connection, "inception_v3", read_onnx(inception()))
         connection.commit()
@@ -73,13 +73,13 @@ def run(bench) -> None:
 
         def our_speed() -> float:
             execute(bench, "DELETE FROM pix.features")
-            return PICTURES / seconds(lambda: execute(bench, "CALL pix.extract_features('inception_v3')"))
+            return IMAGES / seconds(lambda: execute(bench, "CALL pix.extract_features('inception_v3')"))
 
         segments = bench.segments
         workers = segments or CORES
         ours, peer, ratio = compare(
-            our_speed, lambda: peer_speed(inception(), pictures, workers, load_is_timed=segments > 0), ROUNDS
+            our_speed, lambda: peer_speed(inception(), images, workers, load_is_timed=segments > 0), ROUNDS
         )
-    print(f"  ours {ours:.2f} images/s, {workers} bare processes {peer:.2f}, on {CORES} cores, {PICTURES} pictures")
+    print(f"  ours {ours:.2f} images/s, {workers} bare processes {peer:.2f}, on {CORES} cores, {IMAGES} images")
     print(f"  ratio {ratio:.3f} (goal: at least {0.90 if segments else 0.95})")
     execute(bench, "DELETE FROM pix.features; DELETE FROM pix.images")

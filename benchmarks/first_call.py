@@ -15,15 +15,15 @@ from pixload.conversion.onnx_files import read_onnx
 from pixload.models import import_model
 
 CONNECTIONS = 5
-PICTURES = 30
+IMAGES = 30
 ROUNDS = 7
 
 
 def run(bench) -> None:
     with tempfile.TemporaryDirectory(dir=bench.home) as folder:
-        pictures = photographs(PICTURES, Path(folder) / "pictures")
-        pix(bench, "load", "images", Path(folder) / "pictures")
-        contents = [path.read_bytes() for path in pictures]
+        images = photographs(IMAGES, Path(folder) / "images")
+        pix(bench, "load", "images", Path(folder) / "images")
+        contents = [path.read_bytes() for path in images]
     connection = psycopg2.connect(bench.dsn)
     import_model(connection, "inception_v3", read_onnx(inception()))
     connection.commit()
@@ -58,8 +58,8 @@ def later_calls(bench, contents: list[bytes]) -> None:
         ROUNDS,
     )
     print(
-        f"  later calls {1000 * ours / PICTURES:.2f} ms, inference alone {1000 * bare / PICTURES:.2f} ms, "
-        f"ratio {ratio:.3f}, beyond it {1000 * (ratio - 1) * bare / PICTURES:.2f} ms (goal: under 2 ms)"
+        f"  later calls {1000 * ours / IMAGES:.2f} ms, inference alone {1000 * bare / IMAGES:.2f} ms, "
+        f"ratio {ratio:.3f}, beyond it {1000 * (ratio - 1) * bare / IMAGES:.2f} ms (goal: under 2 ms)"
     )
     memory = psutil.Process(connection.info.backend_pid).memory_full_info()
     print(f"  a backend with Inception v3: {memory.rss >> 20} MB resident, {memory.uss >> 20} MB of its own")

@@ -1,7 +1,7 @@
-"""pix.embed with Inception v3 against TensorFlow: one process and one thread each, the same pictures.
+"""pix.embed with Inception v3 against TensorFlow: one process and one thread each, the same images.
 
-Peers: a script that runs a frozen graph in a session that it keeps, one picture after another, as image_retraining's
-score.py did; and Keras's predict in batches of 32. Both decode and scale with TensorFlow. Pictures and models are in
+Peers: a script that runs a frozen graph in a session that it keeps, one image after another, as image_retraining's
+score.py did; and Keras's predict in batches of 32. Both decode and scale with TensorFlow. Images and models are in
 memory before the time is taken, on all sides, and every process is bound to the same core.
 """
 
@@ -21,14 +21,14 @@ from benchmarks.tools import execute, inception, photographs, pix, seconds
 from pixload.conversion.onnx_files import read_onnx
 from pixload.models import import_model
 
-PICTURES = 64
+IMAGES = 64
 ROUNDS = 5
 SEED = 7
 CORE = max(os.sched_getaffinity(0))
 
 
 def session_peer(contents: list[bytes], go, done) -> None:
-    """Time a TensorFlow session that takes one picture at a time."""
+    """Time a TensorFlow session that takes one image at a time."""
     tf = one_thread()
     from pixload.conversion.keras_models import load_application
 
@@ -37,15 +37,15 @@ def session_peer(contents: list[bytes], go, done) -> None:
     with graph.as_default():
         content = tf.compat.v1.placeholder(tf.string)
         pixels = tf.image.resize(tf.image.decode_jpeg(content, channels=3)[tf.newaxis], (299, 299)) / 127.5 - 1
-        picture = tf.compat.v1.placeholder(tf.float32, (1, 299, 299, 3))
+        image = tf.compat.v1.placeholder(tf.float32, (1, 299, 299, 3))
         (features,) = tf.import_graph_def(
-            frozen.definition, {frozen.input: picture}, return_elements=[frozen.output], name=""
+            frozen.definition, {frozen.input: image}, return_elements=[frozen.output], name=""
         )
     with tf.compat.v1.Session(graph=graph) as session:
 
         def work() -> None:
             for jpeg in contents:
-                session.run(features, {picture: session.run(pixels, {content: jpeg})})
+                session.run(features, {image: session.run(pixels, {content: jpeg})})
 
         serve(work, go, done)
 
@@ -100,7 +100,7 @@ class Peer:
     def speed(self) -> float:
         self._go.put(True)
         taken, self.memory = self._done.get()
-        return PICTURES / taken
+        return IMAGES / taken
 
     def stop(self) -> None:
         self._go.put(False)
@@ -108,7 +108,7 @@ class Peer:
 
 
 class Backend:
-    """A connection whose backend runs a model on every picture when it is asked to."""
+    """A connection whose backend runs a model on every image when it is asked to."""
 
     def __init__(self, bench, model_name: str):
         self._connection = psycopg2.connect(bench.dsn)
@@ -119,7 +119,7 @@ class Backend:
         self._cursor.execute(self._statement)
 
     def speed(self) -> float:
-        return PICTURES / seconds(lambda: self._cursor.execute(self._statement))
+        return IMAGES / seconds(lambda: self._cursor.execute(self._statement))
 
     @property
     def memory(self) -> int:
@@ -135,8 +135,8 @@ def run(bench) -> None:
         print("  left out: on a cluster the segments embed, not one process")
         return
     with tempfile.TemporaryDirectory(dir=bench.home) as folder:
-        paths = photographs(PICTURES, Path(folder) / "pictures")
-        pix(bench, "load", "images", Path(folder) / "pictures")
+        paths = photographs(IMAGES, Path(folder) / "images")
+        pix(bench, "load", "images", Path(folder) / "images")
         contents = [path.read_bytes() for path in paths]
     connection = psycopg2.connect(bench.dsn)
     import_model(connection, "inception_v3", read_onnx(inception()))

@@ -42,7 +42,7 @@ def write_lines(path: Path) -> None:
                 "asin": f"B{number:09}",
                 "title": f"Women's {kind} {text[:40]} No. {number}",
                 "price": round(random_.uniform(10, 200), 2),
-                "imUrl": f"http://pictures.example/{number}.jpg",
+                "imUrl": f"http://images.example/{number}.jpg",
                 "salesRank": {"Shoes": random_.randrange(10**6)},
                 "related": {"also_bought": ids[:30], "also_viewed": ids[30:]},
                 "categories": [["Clothing, Shoes & Jewelry", "Women", "Shoes", kind]],

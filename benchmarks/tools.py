@@ -1,4 +1,4 @@
-"""A server for the benchmarks, pictures to measure on, and honest timing."""
+"""A server for the benchmarks, images to measure on, and honest timing."""
 
 from __future__ import annotations
 
@@ -106,11 +106,11 @@ def _peak_memory(pid: int) -> int:
 
 
 def photographs(count: int, folder: Path) -> list[Path]:
-    """Return that many different pictures: photographs, or drawn boots, repeated with a byte appended."""
+    """Return that many different images: photographs, or drawn boots, repeated with a byte appended."""
     originals = sorted(PHOTOGRAPHS.glob("*/*.jpg"))
     if not originals:
         subprocess.run([PIX, "sample", STATE / "boots", "--items", "600"], check=True)
-        originals = sorted((STATE / "boots" / "pictures").iterdir())
+        originals = sorted((STATE / "boots" / "images").iterdir())
     folder.mkdir()
     paths = []
     for number in range(count):

@@ -40,30 +40,30 @@ def catalogue() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _features(count: int) -> np.ndarray:
-    pictures = sorted(PHOTOGRAPHS.glob("*/*.jpg")) or sorted((STATE / "boots" / "pictures").iterdir())
+    images = sorted(PHOTOGRAPHS.glob("*/*.jpg")) or sorted((STATE / "boots" / "images").iterdir())
     pieces = np.array_split(np.arange(count), CORES * 8)
     with ProcessPoolExecutor(CORES) as processes:
-        return np.concatenate(list(processes.map(_features_of, [pictures] * len(pieces), pieces)))
+        return np.concatenate(list(processes.map(_features_of, [images] * len(pieces), pieces)))
 
 
-def _features_of(pictures: list[Path], numbers: np.ndarray) -> np.ndarray:
+def _features_of(images: list[Path], numbers: np.ndarray) -> np.ndarray:
     network = Network(SHIPPED["mini_inception"])
-    return np.stack([network.embed(_variant(pictures[n % len(pictures)], n)) for n in numbers])
+    return np.stack([network.embed(_variant(images[n % len(images)], n)) for n in numbers])
 
 
 def _variant(path: Path, number: int) -> bytes:
-    """Return a variant of a picture as a JPEG file: another for each number."""
+    """Return a variant of an image as a JPEG file: another for each number."""
     random = np.random.default_rng(number)
-    picture = Image.open(path)
-    picture.draft("RGB", (256, 256))
-    picture = picture.convert("RGB").rotate(random.uniform(-12, 12), fillcolor=(255, 255, 255))
-    width, height = picture.size
+    image = Image.open(path)
+    image.draft("RGB", (256, 256))
+    image = image.convert("RGB").rotate(random.uniform(-12, 12), fillcolor=(255, 255, 255))
+    width, height = image.size
     share = random.uniform(0.65, 1)
     left, top = random.uniform(0, 1 - share, size=2)
-    picture = picture.crop((left * width, top * height, (left + share) * width, (top + share) * height))
+    image = image.crop((left * width, top * height, (left + share) * width, (top + share) * height))
     if random.random() < 0.5:
-        picture = ImageOps.mirror(picture)
-    picture = ImageEnhance.Brightness(picture).enhance(random.uniform(0.7, 1.3))
+        image = ImageOps.mirror(image)
+    image = ImageEnhance.Brightness(image).enhance(random.uniform(0.7, 1.3))
     stream = io.BytesIO()
-    picture.save(stream, "JPEG", quality=88)
+    image.save(stream, "JPEG", quality=88)
     return stream.getvalue()

@@ -89,28 +89,28 @@ items = Table(
     _moment("loaded_at"),
     CheckConstraint(ITEM_ID_CHECK, name="items_item_id_length"),
     info=BY_ITEM,
-    comment="The catalogue: one row per item, with or without a picture.",
+    comment="The catalogue: one row per item, with or without an image.",
 )
 
 images = Table(
     "images",
     metadata,
     Column("item_id", Text, primary_key=True),
-    Column("content", BYTEA, nullable=False, comment="The picture's file, byte for byte."),
+    Column("content", BYTEA, nullable=False, comment="The image's file, byte for byte."),
     Column(
         "sha256",
         Text,
         Computed("encode(sha256(content), 'hex')", persisted=True),
-        comment="Tells whether features were computed from this very picture.",
+        comment="Tells whether features were computed from this very image.",
     ),
     Column("format", Text, comment="JPEG, PNG, … as Pillow names it."),
     Column("width", Integer),
     Column("height", Integer),
-    Column("source", Text, comment="The path or URL that the picture was loaded from."),
+    Column("source", Text, comment="The path or URL that the image was loaded from."),
     _moment("loaded_at"),
     CheckConstraint(ITEM_ID_CHECK, name="images_item_id_length"),
     info=BY_ITEM,
-    comment="One picture per item.",
+    comment="One image per item.",
 )
 
 labels = Table(
@@ -165,7 +165,7 @@ features = Table(
     Column("item_id", Text),
     Column("model_name", Text),
     Column("model_checksum", Text, comment="Stale unless it equals the model's checksum."),
-    Column("image_sha256", Text, comment="Stale unless it equals the picture's sha256."),
+    Column("image_sha256", Text, comment="Stale unless it equals the image's sha256."),
     Column("vector", feature_vector, nullable=False),
     _moment("extracted_at"),
     Column("packed_in", Integer, comment="The packing that put this vector into a block; NULL: none has yet."),
@@ -190,7 +190,7 @@ extraction_failures = Table(
     _moment("failed_at"),
     PrimaryKeyConstraint("item_id", "model_name"),
     info=BY_ITEM,
-    comment="Pictures that could not be read, and why; retried when the picture or the model changes.",
+    comment="Images that could not be read, and why; retried when the image or the model changes.",
 )
 
 extraction_runs = Table(
@@ -203,7 +203,7 @@ extraction_runs = Table(
     Column("failed", BigInteger, nullable=False, server_default="0"),
     Column("seconds", DOUBLE_PRECISION, nullable=False, server_default="0"),
     info=REPLICATED,
-    comment="Calls of pix.extract_features: pictures done and seconds taken so far.",
+    comment="Calls of pix.extract_features: images done and seconds taken so far.",
 )
 
 quantizations = Table(
@@ -213,15 +213,15 @@ quantizations = Table(
     Column("quantized_from", Text, nullable=False),
     Column("model_checksum", Text, nullable=False, comment="Of the INT8 network that was measured."),
     Column("float_checksum", Text, nullable=False, comment="Of the network that it was made from."),
-    Column("calibrated_on", Integer, nullable=False, comment="Pictures."),
-    Column("compared_on", Integer, nullable=False, comment="Other pictures, where there are enough."),
+    Column("calibrated_on", Integer, nullable=False, comment="Images."),
+    Column("compared_on", Integer, nullable=False, comment="Other images, where there are enough."),
     Column(
         "overlap", DOUBLE_PRECISION, nullable=False, comment="Share of the ten nearest neighbors that stay the same."
     ),
     Column("classifier", Text, comment="The classifier whose accuracy was compared, if there is one."),
-    Column("float_accuracy", DOUBLE_PRECISION, comment="Of the classifier on compared pictures of its test part."),
+    Column("float_accuracy", DOUBLE_PRECISION, comment="Of the classifier on compared images of its test part."),
     Column("int8_accuracy", DOUBLE_PRECISION, comment="The same with features of the INT8 network."),
-    Column("float_ms", DOUBLE_PRECISION, nullable=False, comment="Milliseconds per picture on one core."),
+    Column("float_ms", DOUBLE_PRECISION, nullable=False, comment="Milliseconds per image on one core."),
     Column("int8_ms", DOUBLE_PRECISION, nullable=False),
     Column("float_mb", DOUBLE_PRECISION, nullable=False, comment="What a process grows by to run it, in MiB."),
     Column("int8_mb", DOUBLE_PRECISION, nullable=False),
@@ -265,9 +265,9 @@ classifiers = Table(
     Column(
         "parameters", JSONB, nullable=False, comment="balanced, folds, and the strength of the penalty that was chosen."
     ),
-    Column("fingerprint", Text, comment="sha256 of the items, their labels and pictures that it was trained on."),
+    Column("fingerprint", Text, comment="sha256 of the items, their labels and images that it was trained on."),
     Column("items", Integer, comment="Labeled items with features."),
-    Column("left_out", Integer, comment="Labeled items without features: no picture, or one that cannot be read."),
+    Column("left_out", Integer, comment="Labeled items without features: no image, or one that cannot be read."),
     Column("seconds", DOUBLE_PRECISION, comment="What the training took."),
     _moment("trained_at"),
     CheckConstraint(CLASSIFIER_CHECK, name="classifiers_classifier_length"),

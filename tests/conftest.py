@@ -46,7 +46,7 @@ def pytest_addoption(parser) -> None:
 
 @pytest.fixture(scope="session")
 def data() -> Path:
-    """Real pictures, metadata and models beside the checkout."""
+    """Real images, metadata and models beside the checkout."""
     if not DATA.is_dir():
         pytest.skip(f"there is no {DATA}")
     return DATA
@@ -376,7 +376,7 @@ def stage(server):
 
 @pytest.fixture(scope="session")
 def with_boots(stage, boots) -> str:
-    return stage("loaded", "template", lambda db: db.pix("load", "images", boots / "pictures"))
+    return stage("loaded", "template", lambda db: db.pix("load", "images", boots / "images"))
 
 
 @pytest.fixture(scope="session")
@@ -536,7 +536,7 @@ def with_photographs(stage, data) -> str:
             "model", "import", "mobilenet", "--graphdef", graph,
             "--input", "input:0", "--output", "MobilenetV1/Logits/AvgPool_1a/AvgPool:0",
         )  # fmt: skip
-        assert "256 features a picture" in imported.stdout
+        assert "256 features an image" in imported.stdout
         loaded = db.pix("load", "images", data / "clothing", "--label-set", "kind")
         assert loaded.stdout == "3,068 new, 0 changed, 0 unchanged, 0 rejected\n"
         assert db.pix("extract", "--model", "mobilenet").stdout.startswith("3,068 extracted, 0 failed, 0 pending")

@@ -21,7 +21,7 @@ STORY = {
     "migrate": "",
     "doctor": "",
     "sample": "{folder}/drawn --items 3",
-    "load images": "{boots}/pictures --label-set kind",
+    "load images": "{boots}/images --label-set kind",
     "load metadata": "{boots}/metadata.json.gz",
     "load labels": "{boots}/labels.csv",
     "load features": "{folder}/features.b --model amazon --dimensions 3",
@@ -29,7 +29,7 @@ STORY = {
     "model import": "mini_inception",
     "model list": "",
     "model layers": "mini_inception",
-    "model feature-maps": "mini_inception {picture} {folder}/maps --layer functional_1/concatenate_1/concat:0 -k 1",
+    "model feature-maps": "mini_inception {image} {folder}/maps --layer functional_1/concatenate_1/concat:0 -k 1",
     "model default": "mini_inception",
     "extract": "--chunk-size 20",
     "model quantize": "mini_inception --as small --calibrate 10 --force",
@@ -82,7 +82,7 @@ STORY = {
     "cluster drop": "looks",
     "index drop": "fast",
     "model drop": "small",
-    "demo": "--pictures {folder}/kinds",
+    "demo": "--images {folder}/kinds",
     "psql": "-- -XAtc SELECT",
 }
 """The arguments of each command, in an order in which they succeed in a database that is empty at first."""
@@ -99,14 +99,14 @@ def names(command: click.Command = main, path: tuple[str, ...] = ()) -> Iterator
 
 def story(boots: Path, folder: Path) -> Iterator[tuple[str, list[str]]]:
     """Write the files that the story needs into a folder; yield each command's name, and all its words."""
-    items = sorted(path.stem for path in (boots / "pictures").iterdir())
+    items = sorted(path.stem for path in (boots / "images").iterdir())
     (folder / "features.b").write_bytes(
         b"".join(item.encode().ljust(10)[:10] + struct.pack("<3f", 1, *divmod(n, 7)) for n, item in enumerate(items))
     )
     for number, item in enumerate(items):
         kind = folder / "kinds" / f"kind {number % 2}"
         kind.mkdir(parents=True, exist_ok=True)
-        (kind / f"{item}.jpg").symlink_to(boots / "pictures" / f"{item}.jpg")
+        (kind / f"{item}.jpg").symlink_to(boots / "images" / f"{item}.jpg")
     votes = [
         {"user_id": f"user{user}", "item_id": item, "liked": number % 2 == user % 2}
         for user in range(4)
@@ -115,7 +115,7 @@ def story(boots: Path, folder: Path) -> Iterator[tuple[str, list[str]]]:
     (folder / "votes.jsonl").write_text("\n".join(map(json.dumps, votes)))
     places = {
         "boots": boots, "folder": folder, "item": items[0], "other": items[1],
-        "picture": boots / "pictures" / f"{items[0]}.jpg",
+        "image": boots / "images" / f"{items[0]}.jpg",
     }  # fmt: skip
     for name, arguments in STORY.items():
         yield name, [*name.split(), *(word.format(**places) for word in arguments.split())]

@@ -1,8 +1,8 @@
 """Train `mini_inception`, the small network that Pixelplum ships, from scratch.
 
-    python tools/train_mini_model.py PICTURES OUT.onnx [--epochs 45] [--seed 7]
+    python tools/train_mini_model.py IMAGES OUT.onnx [--epochs 45] [--seed 7]
 
-PICTURES holds one folder of photographs per label. A tenth of them, chosen by
+IMAGES holds one folder of photographs per label. A tenth of them, chosen by
 a hash of the file name, is held out and never trained on; the accuracy on it
 is printed and belongs into the model card. Takes half an hour on two cores.
 """
@@ -31,11 +31,11 @@ SIZE = 96
 
 
 def is_held_out(path: Path) -> bool:
-    """Tell whether a picture belongs to the held-out tenth, for ever."""
+    """Tell whether an image belongs to the held-out tenth, for ever."""
     return int(hashlib.sha1(path.name.encode()).hexdigest(), 16) % 10 == 0
 
 
-def read_pictures(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
+def read_images(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
     """Return pixels (n, 96, 96, 3) uint8, labels (n,) int, held-out mask (n,), label names."""
     paths = sorted(folder.glob("*/*.jpg"))
     names = sorted({path.parent.name for path in paths})
@@ -65,7 +65,7 @@ def inception(x, filters: int):
 
 def build_network(classes: int) -> keras.Model:
     """Return the network: pixels in [-1, 1], outputs 'features' (pooled) and class probabilities."""
-    inputs = keras.Input((SIZE, SIZE, 3), name="picture")
+    inputs = keras.Input((SIZE, SIZE, 3), name="image")
     x = convolution(inputs, 16, 3, strides=2)
     x = convolution(x, 24)
     x = layers.MaxPooling2D(3, strides=2, padding="same")(x)
@@ -115,17 +115,17 @@ def neighbor_accuracy(reference, reference_labels, queries, query_labels, k: int
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pictures", type=Path)
+    parser.add_argument("images", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--epochs", type=int, default=50)
     parser.add_argument("--seed", type=int, default=7)
     arguments = parser.parse_args()
 
     keras.utils.set_random_seed(arguments.seed)
-    pixels, labels, held_out, names = read_pictures(arguments.pictures)
+    pixels, labels, held_out, names = read_images(arguments.images)
     network = build_network(len(names))
     print(
-        f"{network.count_params():,} parameters, {len(pixels)} pictures, {held_out.sum()} held out",
+        f"{network.count_params():,} parameters, {len(pixels)} images, {held_out.sum()} held out",
         flush=True,
     )
     train(network, pixels[~held_out], labels[~held_out], arguments.epochs)

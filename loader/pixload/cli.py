@@ -62,9 +62,9 @@ class Commands(click.Group):
 )  # fmt: skip
 @click.pass_context
 def main(context: click.Context, dsn: str | None, home: Path) -> None:
-    """Pictures in PostgreSQL: load them, extract features, find look-alikes.
+    """Images in PostgreSQL: load them, extract features, find look-alikes.
 
-    Example: pix load images pictures/ && pix extract && pix nearest B005IYS5ZA
+    Example: pix load images images/ && pix extract && pix nearest B005IYS5ZA
     """
     context.obj = Database(dsn or None, PrivateServer(Path(os.path.abspath(home))))
 

@@ -49,7 +49,7 @@ def extract(
     model_name : str, optional
         None: the default model.
     chunk_size : int, optional
-        Pictures per commit. None: as SQL has it.
+        Images per commit. None: as SQL has it.
     retry_failed : bool, default False
         Try again what failed before.
     engine : str, optional

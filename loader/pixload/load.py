@@ -1,4 +1,4 @@
-"""Loading pictures, metadata, labels, foreign features and votes into their tables."""
+"""Loading images, metadata, labels, foreign features and votes into their tables."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pixload.errors import PixError
 from pixload.merge import Merge, Rejects, Summary, Target
 from pixload.sources.downloads import Downloader
 from pixload.sources.features import read_features
+from pixload.sources.images import read_images
 from pixload.sources.interactions import read_interactions
 from pixload.sources.labels import read_labels
 from pixload.sources.metadata import read_metadata
-from pixload.sources.pictures import read_pictures
 from pixload.sources.rows import Known, Reject, printable
 
-# The catalogue lists whatever has a picture or features, with or without metadata.
+# The catalogue lists whatever has an image or features, with or without metadata.
 ADD_TO_CATALOGUE = b"""
 INSERT INTO pix.items (item_id) SELECT item_id FROM pg_temp.pix_staging ORDER BY item_id ON CONFLICT DO NOTHING
 """
@@ -41,9 +41,9 @@ ON CONFLICT (item_id, label_set) DO UPDATE SET label = excluded.label WHERE l.la
 
 def load_images(
     connection, paths: Iterable[Path], rejects: Rejects, label_set: str | None = None,
-    advance: Callable[[int], None] = lambda pictures: None,
+    advance: Callable[[int], None] = lambda images: None,
 ) -> Summary:  # fmt: skip
-    """Load pictures from folders, archives, manifests and files.
+    """Load images from folders, archives, manifests and files.
 
     Parameters
     ----------
@@ -54,9 +54,9 @@ def load_images(
     rejects : Rejects
         Takes what cannot be loaded.
     label_set : str, optional
-        Store each picture's folder as its label in this label set.
+        Store each image's folder as its label in this label set.
     advance : callable
-        Told the number of pictures since the last call.
+        Told the number of images since the last call.
 
     Returns
     -------
@@ -70,7 +70,7 @@ def load_images(
     with Merge(connection, target, rejects) as merge:
         downloader = Downloader(user_agent=f"pixelplum/{metadata.version('pixelplum')}")
         known = partial(_loaded_from, connection, merge)
-        for row in read_pictures(paths, already_loaded=known, downloader=downloader):
+        for row in read_images(paths, already_loaded=known, downloader=downloader):
             if isinstance(row, Reject):
                 merge.reject(row)
             elif isinstance(row, Known):
@@ -84,7 +84,7 @@ def load_images(
 
 
 def _loaded_from(connection, merge: Merge, urls: list[tuple[str, str]]) -> set[str]:
-    """Return the items whose picture was already loaded from this very URL."""
+    """Return the items whose image was already loaded from this very URL."""
     merge.wait()  # it works on the same connection
     with connection.cursor() as cursor:
         cursor.execute(

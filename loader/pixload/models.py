@@ -52,7 +52,7 @@ def import_model(connection, name: str, converted: ConvertedModel, keep_tensorfl
         If the TensorFlow graph is wanted, and there is none.
     psycopg2.Error
         SQLSTATE PX022, PX023 or PX025 if the network does not run, gives no
-        vector, or does not tell pictures apart.
+        vector, or does not tell images apart.
     """
     if keep_tensorflow and converted.frozen is None:
         raise PixError("There is no TensorFlow graph to keep.", "Leave --keep-tensorflow out.")

@@ -1,4 +1,4 @@
-"""Pictures for slides, by Matplotlib."""
+"""Images for slides, by Matplotlib."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from PIL import Image
 
 from pixload.errors import PixError
 from pixload.files import check_target, write_file
-from pixload.report.thumbnails import read_pictures, thumbnails
+from pixload.report.thumbnails import read_images, thumbnails
 
 rcParams["text.parse_math"] = False  # a title with two $ is no formula
 
@@ -81,16 +81,16 @@ def plot_map(connection, name: str, path: Path, label_set: str | None, clusterin
         raise PixError(f"No item of the map has a label of {label_set!r}.", "SELECT DISTINCT label_set FROM pix.labels")
     points = np.column_stack((xs, ys))
     shown = _thinned(points)
-    pictures = thumbnails(read_pictures(connection, [item_ids[number] for number in shown]), QUALITY, lambda: None)
+    images = thumbnails(read_images(connection, [item_ids[number] for number in shown]), QUALITY, lambda: None)
     figure = Figure(INCHES, DPI, layout="constrained")
     axes = figure.add_subplot()
     axes.set_axis_off()
     colors = _colors([group for group in groups if group is not None])
     axes.scatter(xs, ys, s=14, c=[colors.get(group, "#b5bcc4") for group in groups], alpha=0.7, linewidths=0)
     for number in shown:
-        if item_ids[number] in pictures:
+        if item_ids[number] in images:
             frame = {"edgecolor": colors.get(groups[number], "#b5bcc4"), "linewidth": 1.5}
-            thumbnail = OffsetImage(_pixels(pictures[item_ids[number]]), zoom=0.3)
+            thumbnail = OffsetImage(_pixels(images[item_ids[number]]), zoom=0.3)
             axes.add_artist(AnnotationBbox(thumbnail, points[number], pad=0.08, bboxprops=frame))
     named = list(colors)[:MOST_GROUPS]
     if named:
@@ -128,7 +128,7 @@ def plot_cluster(connection, clustering: str, cluster: int, path: Path) -> None:
             (clustering, leaves, medoid or "", COLUMNS * ROWS),
         )
         members = cursor.fetchall()
-    pictures = thumbnails(read_pictures(connection, [item_id for item_id, _ in members]), QUALITY, lambda: None)
+    images = thumbnails(read_images(connection, [item_id for item_id, _ in members]), QUALITY, lambda: None)
     figure = Figure(INCHES, DPI, layout="constrained")
     said = [f"{items:,} items", *([f"{price:.2f} on average"] if price is not None else []), " ".join(words)]
     figure.suptitle(f"Cluster {cluster} of {clustering}: {', '.join(filter(None, said))}", fontsize=18)
@@ -136,8 +136,8 @@ def plot_cluster(connection, clustering: str, cluster: int, path: Path) -> None:
         axes.set_axis_off()
         if number < len(members):
             item_id, title = members[number]
-            if item_id in pictures:
-                axes.imshow(_pixels(pictures[item_id]))
+            if item_id in images:
+                axes.imshow(_pixels(images[item_id]))
             axes.set_title(title if len(title) <= 24 else title[:23] + "…", fontsize=8)
     _save(figure, path)
 

@@ -1,6 +1,6 @@
 """Writes a sample catalogue of women's boots, in the format of the Amazon data of McAuley et al. 2015.
 
-The pictures are drawn and the listings invented, so the demo needs no
+The images are drawn and the listings invented, so the demo needs no
 download; and as every attribute of a boot is known, look-alikes can be
 measured against `labels.csv`.
 """
@@ -41,7 +41,7 @@ def draw_catalogue(folder: Path, items: int, seed: int) -> Iterator[Path]:
     """Draw a catalogue of women's boots; the same items and seed give the same bytes.
 
     An item does not depend on how many follow it. Writes
-    `pictures/<item_id>.jpg`, `metadata.json.gz` (one Python dict a line, as
+    `images/<item_id>.jpg`, `metadata.json.gz` (one Python dict a line, as
     McAuley's files have it) and `labels.csv`, over what an earlier run left.
 
     Parameters
@@ -56,7 +56,7 @@ def draw_catalogue(folder: Path, items: int, seed: int) -> Iterator[Path]:
     Returns
     -------
     Iterator of Path
-        Every picture once it is written. Before the last one is returned, the
+        Every image once it is written. Before the last one is returned, the
         metadata and the labels are written as well.
 
     Raises
@@ -73,8 +73,8 @@ def draw_catalogue(folder: Path, items: int, seed: int) -> Iterator[Path]:
 
 def write_catalogue(folder: Path, items: int, seed: int) -> Iterator[Path]:
     """Do the drawing; apart from `draw_catalogue` so that wrong arguments fail at once."""
-    pictures = folder / "pictures"
-    pictures.mkdir(parents=True, exist_ok=True)
+    images = folder / "images"
+    images.mkdir(parents=True, exist_ok=True)
     boots: dict[str, Boot] = {}
     listings = []
     for index in range(items):
@@ -82,7 +82,7 @@ def write_catalogue(folder: Path, items: int, seed: int) -> Iterator[Path]:
         asin, boot = item_id(seed, index), Boot.random(rng)
         listings.append(listing(asin, boot, boots, rng))
         boots[asin] = boot
-        path = pictures / f"{asin}.jpg"
+        path = images / f"{asin}.jpg"
         write(path, jpeg(boot, rng))
         if index == items - 1:
             write(folder / "metadata.json.gz", metadata(listings))
@@ -110,7 +110,7 @@ def listing(asin: str, boot: Boot, earlier: dict[str, Boot], rng: np.random.Gene
         "asin": asin,
         "title": f"{brand} {audience} {titled(boot.shaft)} {titled(boot.heel)} Boot, {titled(look)}",
         "price": int(rng.integers(25, 240)) + 0.99,
-        "imUrl": f"http://pictures.example/{asin}.jpg",
+        "imUrl": f"http://images.example/{asin}.jpg",
         "salesRank": {"Shoes": int(rng.integers(1, 500_000))},
         "related": related(boot, earlier, rng),
         "categories": [["Clothing, Shoes & Jewelry", "Women", "Shoes", "Boots", CATEGORIES[boot.shaft]]],

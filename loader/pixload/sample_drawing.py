@@ -158,13 +158,13 @@ class View:
 
     def mask(self, *polygons: np.ndarray, without: Sequence[np.ndarray] = ()) -> np.ndarray:
         """Return how much of each pixel the polygons cover, 0 to 1."""
-        picture = Image.new("L", (SIZE * SUPERSAMPLING,) * 2)
-        pen = ImageDraw.Draw(picture)
+        image = Image.new("L", (SIZE * SUPERSAMPLING,) * 2)
+        pen = ImageDraw.Draw(image)
         for fill, shapes in ((255, polygons), (0, without)):
             for shape in shapes:
                 pixels = (np.asarray(shape) @ self.axes + self.origin) * SUPERSAMPLING
                 pen.polygon(pixels.ravel().tolist(), fill=fill)
-        return np.asarray(picture.reduce(SUPERSAMPLING), np.float32) / 255
+        return np.asarray(image.reduce(SUPERSAMPLING), np.float32) / 255
 
 
 def smooth(points: list, steps: int = 10) -> np.ndarray:
@@ -260,7 +260,7 @@ class Photograph:
         self.darken(mask * resized(self.rng.standard_normal((cells, cells)), SIZE), depth)
 
     def developed(self) -> Image.Image:
-        """Return the picture as a sensor sees it: with a cast of color and noise."""
+        """Return the image as a sensor sees it: with a cast of color and noise."""
         self.canvas *= self.rng.normal(1, 0.012, (3, 1, 1)).astype(np.float32)
         noise = self.rng.standard_normal(self.canvas.shape, np.float32)
         self.canvas += noise * np.float32(self.rng.uniform(0.004, 0.012))

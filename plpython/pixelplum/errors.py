@@ -36,18 +36,18 @@ class UnusableArgument(PixelplumError):
     sqlstate = "PX003"
 
 
-class PictureError(PixelplumError):
-    """The bytes are not a picture that can be read."""
+class ImageError(PixelplumError):
+    """The bytes are not an image that can be read."""
 
     sqlstate = "PX010"
-    hint = "Load the picture again from its source, or delete it from pix.images."
+    hint = "Load the image again from its source, or delete it from pix.images."
 
 
-class PictureTooLarge(PictureError):
-    """The picture takes more than 500 MB or two seconds to decode."""
+class ImageTooLarge(ImageError):
+    """The image takes more than 500 MB or two seconds to decode."""
 
     sqlstate = "PX011"
-    hint = "Scale the picture down before loading it."
+    hint = "Scale the image down before loading it."
 
 
 class ModelMissing(PixelplumError):
@@ -71,10 +71,10 @@ class ModelUnsafe(ModelBroken):
 
 
 class ModelOutput(ModelBroken):
-    """The model's output is not one vector per picture."""
+    """The model's output is not one vector per image."""
 
     sqlstate = "PX023"
-    hint = "Name a layer that gives one vector per picture with --output."
+    hint = "Name a layer that gives one vector per image with --output."
 
 
 class CacheUnusable(PixelplumError):
@@ -85,7 +85,7 @@ class CacheUnusable(PixelplumError):
 
 
 class ModelBlind(ModelBroken):
-    """The model does not tell pictures apart."""
+    """The model does not tell images apart."""
 
     sqlstate = "PX025"
     hint = "Say how pixels are scaled for it with --mean and --std, or name another layer with --output."
@@ -165,7 +165,7 @@ class TooFewPoints(PixelplumError):
     """There are too few items for a map."""
 
     sqlstate = "PX112"
-    hint = "Load and extract more pictures, or map a larger cluster."
+    hint = "Load and extract more images, or map a larger cluster."
 
 
 class UmapMissing(PixelplumError):

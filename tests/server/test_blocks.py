@@ -72,10 +72,10 @@ def test_everything_is_spread_over_segments(catalogue, segments):
     assert len(rows) > 1
 
 
-def test_picture_that_changes_leaves_its_block(extracted, boots):
+def test_image_that_changes_leaves_its_block(extracted, boots):
     assert extracted.query("SELECT items FROM pix_internal.packs") == [(60,)]
-    pictures = sorted((boots / "pictures").iterdir())
-    name, other = pictures[0].stem, pictures[1]
+    images = sorted((boots / "images").iterdir())
+    name, other = images[0].stem, images[1]
     extracted.query("UPDATE pix.images SET content = %s WHERE item_id = %s", (other.read_bytes() + b" ", name))
     fails_with(extracted, "PX041", "SELECT * FROM pix.nearest(%s)", (name,))
     found = extracted.query("SELECT item_id FROM pix.nearest(%s, 60)", (other.stem,))

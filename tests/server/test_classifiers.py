@@ -1,4 +1,4 @@
-"""Classifying in SQL: pictures, items, all of them, by one classifier or several; and classifiers that are no good."""
+"""Classifying in SQL: images, items, all of them, by one classifier or several; and classifiers that are no good."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from tests.unit.test_networks import tiny_onnx
 
 
 class TestClassifying:
-    def test_picture_and_item_agree(self, trained):
+    def test_image_and_item_agree(self, trained):
         item_id = trained.value("SELECT min(item_id) FROM pix.images")
         of_item = trained.query("SELECT * FROM pix.classify_item(%s, '{heels}')", (item_id,), role="rita")
-        of_picture = trained.query(
+        of_image = trained.query(
             "SELECT * FROM pix.classify((SELECT content FROM pix.images WHERE item_id = %s), '{heels}')",
             (item_id,),
             role="rita",
         )
-        assert [row[:2] for row in of_item] == [row[:2] for row in of_picture]
-        np.testing.assert_allclose([row[2] for row in of_item], [row[2] for row in of_picture], rtol=1e-4)
+        assert [row[:2] for row in of_item] == [row[:2] for row in of_image]
+        np.testing.assert_allclose([row[2] for row in of_item], [row[2] for row in of_image], rtol=1e-4)
         assert [rank for rank, *_ in of_item] == list(range(1, len(of_item) + 1))
         assert sum(score for *_, score in of_item) == pytest.approx(1, abs=1e-5)
         assert [score for *_, score in of_item] == sorted((score for *_, score in of_item), reverse=True)
@@ -121,11 +121,11 @@ class TestClassifying:
         )
         for label, score in both.items():
             assert score == pytest.approx((single[0][label] + single[1][label]) / 2, abs=1e-6)
-        picture = trained.query(
+        image = trained.query(
             "SELECT label, score FROM pix.classify((SELECT content FROM pix.images WHERE item_id = %s), "
             "ARRAY['heels', 'other'])", (item_id,),
         )  # fmt: skip
-        assert dict(picture) == pytest.approx(both, abs=1e-5)
+        assert dict(image) == pytest.approx(both, abs=1e-5)
 
     def test_ensemble_across_models(self, trained, tmp_path):
         trained.pix("model", "import", "tiny", "--onnx", tiny_onnx(tmp_path / "tiny.onnx", [1, 2]))
@@ -260,9 +260,9 @@ class TestUnfitClassifiers:
         trained.query("DELETE FROM pix.features WHERE item_id = (SELECT min(item_id) FROM pix.images)")
         fails_with(trained, "PX041", self.ASK[1])
 
-    def test_pictures_and_top(self, trained):
+    def test_images_and_top(self, trained):
         fails_with(trained, "PX010", "SELECT * FROM pix.classify(NULL, '{heels}')")
-        fails_with(trained, "PX010", "SELECT * FROM pix.classify('no picture', '{heels}')")
+        fails_with(trained, "PX010", "SELECT * FROM pix.classify('no image', '{heels}')")
         for top in ("0", "-1", "NULL"):
             fails_with(
                 trained,
@@ -301,16 +301,15 @@ class TestCommands:
         said = labeled.pix("classifier", "train", "heels", "--label-set", "heel", "--folds", 3).stdout
         for part in ("test", "validation", "fold 3", "heels: trained in"):
             assert part in said
-        picture = sorted((boots / "pictures").iterdir())[0]
-        lines = labeled.pix("classify", picture, "--classifier", "heels", "-k", 2, role="rita").stdout.splitlines()
+        image = sorted((boots / "images").iterdir())[0]
+        lines = labeled.pix("classify", image, "--classifier", "heels", "-k", 2, role="rita").stdout.splitlines()
         assert len(lines) == 2
         label, score = labeled.query(
-            "SELECT label, score FROM pix.classify_item(%s, '{heels}', k => 1)", (picture.stem,)
+            "SELECT label, score FROM pix.classify_item(%s, '{heels}', k => 1)", (image.stem,)
         )[0]
         assert lines[0] == f"{label} (score = {score:.5f})"
         assert (
-            labeled.pix("classify", "--item", picture.stem, "--classifier", "heels", "-k", 2).stdout.splitlines()
-            == lines
+            labeled.pix("classify", "--item", image.stem, "--classifier", "heels", "-k", 2).stdout.splitlines() == lines
         )
         assert labeled.pix("classify", "--all", "--classifier", "heels").stdout == "60 items classified\n"
         assert "heels" in labeled.pix("classifier", "list", role="rita").stdout
@@ -321,8 +320,8 @@ class TestCommands:
         assert labeled.value("SELECT count(*) FROM pix.predictions") == 0
 
     def test_the_last_trained_is_asked(self, labeled, boots):
-        picture = next((boots / "pictures").iterdir())
-        ask = ("classify", picture, "-k", 1)
+        image = next((boots / "images").iterdir())
+        ask = ("classify", image, "-k", 1)
         assert labeled.pix(*ask).stdout == labeled.pix(*ask, "--classifier", "mini_inception").stdout
         labeled.query("SELECT pix.train_classifier('shafts', 'shaft')")
         labeled.query("SELECT pix.train_classifier('heels', 'heel')")
@@ -338,8 +337,8 @@ class TestCommands:
         assert "[/b] " in labeled.pix("classifier", "show", "[bold]x").stdout
 
     def test_what_cannot_be_asked(self, labeled, boots):
-        picture = next((boots / "pictures").iterdir())
-        for arguments in ([], [picture, "--item", "x"], [picture, "--all"]):
+        image = next((boots / "images").iterdir())
+        for arguments in ([], [image, "--item", "x"], [image, "--all"]):
             refused = labeled.pix("classify", *arguments, "--classifier", "heels", check=False)
             assert refused.returncode == 1
             assert "Hint: " in refused.stderr

@@ -20,7 +20,7 @@ from pixload.migration import migrate
 from pixload.models import SHIPPED, import_model
 from pixload.private_server import PrivateServer
 from tests.conftest import PIX, SOMEBODY_WAITS
-from tests.unit.crafted_pictures import png
+from tests.unit.crafted_images import png
 from tests.unit.test_networks import tiny_onnx
 
 PROGRESS = "SELECT images, extracted, failed, stale, pending FROM pix.extraction_progress"
@@ -42,7 +42,7 @@ def third_chunk(loaded, barrier):
 
 
 def test_embed_is_what_core_computes(loaded, boots):
-    path = next((boots / "pictures").iterdir())
+    path = next((boots / "images").iterdir())
     network = Network(SHIPPED["mini_inception"])
     expected = network.embed(path.read_bytes())
     for sql in ("pix.embed(content, 'mini_inception')", "pix.embed(content)"):
@@ -52,7 +52,7 @@ def test_embed_is_what_core_computes(loaded, boots):
     np.testing.assert_allclose(numbers, expected, rtol=1e-6)
 
 
-def test_all_pictures_are_extracted_once(loaded):
+def test_all_images_are_extracted_once(loaded):
     assert loaded.query(PROGRESS) == [(60, 0, 0, 0, 60)]
     loaded.query("CALL pix.extract_features(chunk_size => 7)")
     assert loaded.query(PROGRESS) == [(60, 60, 0, 0, 0)]
@@ -138,7 +138,7 @@ def test_damaged_cache_file_is_restored(loaded, cached_file):
     assert loaded.value("SELECT count(pix.embed(content)) FROM pix.images") == 60
 
 
-def test_bad_pictures_are_told_and_do_not_stop_the_others(loaded):
+def test_bad_images_are_told_and_do_not_stop_the_others(loaded):
     loaded.query("INSERT INTO pix.images (item_id, content) VALUES ('a_page', '<html></html>'), ('z_empty', '')")
     loaded.query("CALL pix.extract_features(chunk_size => 10)")
     assert loaded.query(PROGRESS) == [(62, 60, 2, 0, 0)]
@@ -148,7 +148,7 @@ def test_bad_pictures_are_told_and_do_not_stop_the_others(loaded):
 
 
 def test_failures_are_retried_on_request_and_after_a_change(loaded, boots):
-    good = next((boots / "pictures").iterdir()).read_bytes()
+    good = next((boots / "images").iterdir()).read_bytes()
     loaded.query("INSERT INTO pix.images (item_id, content) VALUES ('bad', '<html></html>')")
     loaded.query("CALL pix.extract_features()")
     first = loaded.value("SELECT failed_at FROM pix.extraction_failures")
@@ -163,15 +163,15 @@ def test_failures_are_retried_on_request_and_after_a_change(loaded, boots):
     assert loaded.value("SELECT count(*) FROM pix.extraction_failures") == 0
 
 
-def test_picture_that_turns_bad_loses_its_old_features(extracted):
+def test_image_that_turns_bad_loses_its_old_features(extracted):
     item_id = extracted.value("SELECT min(item_id) FROM pix.images")
-    extracted.query("UPDATE pix.images SET content = 'no picture' WHERE item_id = %s", (item_id,))
+    extracted.query("UPDATE pix.images SET content = 'no image' WHERE item_id = %s", (item_id,))
     extracted.query("CALL pix.extract_features()")
     assert extracted.query(PROGRESS) == [(60, 59, 1, 0, 0)]
     assert extracted.value("SELECT count(*) FROM pix.features WHERE item_id = %s", (item_id,)) == 0
 
 
-def test_deleted_picture_leaves_no_features(extracted):
+def test_deleted_image_leaves_no_features(extracted):
     item_id = extracted.value(
         "DELETE FROM pix.images WHERE item_id = (SELECT min(item_id) FROM pix.images) RETURNING 1"
     )
@@ -212,7 +212,7 @@ def test_killed_server_loses_one_chunk_at_most(boots, until):
             connection = psycopg2.connect(private_server.dsn)
             import_model(connection, "mini_inception", read_onnx(SHIPPED["mini_inception"]))
             connection.commit()
-            assert subprocess.run([*pix, "load", "images", boots / "pictures"], **run).returncode == 0
+            assert subprocess.run([*pix, "load", "images", boots / "images"], **run).returncode == 0
             cursor = connection.cursor()
             cursor.execute(
                 "INSERT INTO pix.features (item_id, model_name, vector) "
@@ -329,7 +329,7 @@ def test_errors_of_embed(loaded):
     assert loaded.value("SELECT pix.embed(NULL) IS NULL", role="rita")
 
 
-def test_oversized_picture(loaded):
+def test_oversized_image(loaded):
     fails_with(loaded, "PX011", "SELECT pix.embed(%s)", (psycopg2.Binary(png(20_000, 20_000)),))
 
 

@@ -34,18 +34,16 @@ def test_maps_are_those_that_core_draws(loaded):
     )
     expected = Layers(SHIPPED["mini_inception"]).draw_maps(bytes(content), layer, 5)
     assert [rank for rank, *_ in rows] == [1, 2, 3, 4, 5]
-    for (_, channel, strength, picture), (core_channel, core_strength, core_picture) in zip(
-        rows, expected, strict=True
-    ):
+    for (_, channel, strength, image), (core_channel, core_strength, core_image) in zip(rows, expected, strict=True):
         assert channel == core_channel
         assert abs(strength - core_strength) <= 1e-5 * core_strength
-        assert bytes(picture) == core_picture
+        assert bytes(image) == core_image
 
 
 def test_maps_as_files(db, boots, tmp_path):
     layer = db.value(f"SELECT {LAST_MAPS}")
-    picture = next((boots / "pictures").iterdir())
-    said = db.pix("model", "feature-maps", "mini_inception", picture, tmp_path / "maps", "--layer", layer, "-k", 3)
+    image = next((boots / "images").iterdir())
+    said = db.pix("model", "feature-maps", "mini_inception", image, tmp_path / "maps", "--layer", layer, "-k", 3)
     files = sorted((tmp_path / "maps").iterdir())
     assert len(files) == 3
     assert all(str(file) in said.stdout for file in files)
@@ -57,7 +55,7 @@ def test_a_listed_layer_can_be_imported(db, tmp_path):
     """Under the name that pix model layers gives it."""
     layer = db.value(f"SELECT {LAST_MAPS}")
     said = db.pix("model", "import", "maps", "--onnx", SHIPPED["mini_inception"], "--output", layer).stdout
-    assert "maps: 288 features a picture" in said
+    assert "maps: 288 features an image" in said
 
 
 def test_bad_input(loaded):
@@ -65,7 +63,7 @@ def test_bad_input(loaded):
     fails_with(loaded, "PX029", f"SELECT * FROM pix.feature_maps({content}, 'mini_inception', 'nope')")
     fails_with(loaded, "PX029", f"SELECT * FROM pix.feature_maps({content}, 'mini_inception', 'features')")
     fails_with(loaded, "PX029", f"SELECT * FROM pix.feature_maps({content}, 'mini_inception', NULL)")
-    fails_with(loaded, "PX010", f"SELECT * FROM pix.feature_maps('no picture', 'mini_inception', {LAST_MAPS})")
+    fails_with(loaded, "PX010", f"SELECT * FROM pix.feature_maps('no image', 'mini_inception', {LAST_MAPS})")
     fails_with(loaded, "PX010", f"SELECT * FROM pix.feature_maps(NULL, 'mini_inception', {LAST_MAPS})")
     fails_with(loaded, "PX003", f"SELECT * FROM pix.feature_maps({content}, 'mini_inception', {LAST_MAPS}, k => 0)")
     fails_with(loaded, "PX020", f"SELECT * FROM pix.feature_maps({content}, 'nope', 'features')")

@@ -1,4 +1,4 @@
-"""Pictures into the database: from everywhere, twice, changed, bad, killed, and on a full disk."""
+"""Images into the database: from everywhere, twice, changed, bad, killed, and on a full disk."""
 
 import csv
 import io
@@ -26,7 +26,7 @@ def png(*tones: int, size: int = 8) -> bytes:
 
 
 def numbered(folder: Path, count: int) -> Path:
-    """Write that many different pictures."""
+    """Write that many different images."""
     folder.mkdir()
     for number in range(count):
         (folder / f"item{number:05}.png").write_bytes(png(number % 256, number // 256, 0))
@@ -39,27 +39,27 @@ def rejects(path: Path) -> dict[str, str]:
 
 
 def test_second_load_changes_nothing(db, boots, tmp_path):
-    first = db.pix("load", "images", boots / "pictures", cwd=tmp_path)
+    first = db.pix("load", "images", boots / "images", cwd=tmp_path)
     assert first.stdout == "60 new, 0 changed, 0 unchanged, 0 rejected\n"
     before = db.query("SELECT item_id, sha256, source, loaded_at FROM pix.images ORDER BY 1")
-    second = db.pix("load", "images", boots / "pictures", cwd=tmp_path)
+    second = db.pix("load", "images", boots / "images", cwd=tmp_path)
     assert second.stdout == "0 new, 0 changed, 60 unchanged, 0 rejected\n"
     assert db.query("SELECT item_id, sha256, source, loaded_at FROM pix.images ORDER BY 1") == before
     assert not list(tmp_path.iterdir())
 
 
-def test_stored_picture_is_the_file(db, boots):
-    db.pix("load", "images", boots / "pictures")
-    path = next((boots / "pictures").iterdir())
+def test_stored_image_is_the_file(db, boots):
+    db.pix("load", "images", boots / "images")
+    path = next((boots / "images").iterdir())
     row = db.query("SELECT content, format, width, height, source FROM pix.images WHERE item_id = %s", (path.stem,))[0]
     assert bytes(row[0]) == path.read_bytes()
     assert row[1:] == ("JPEG", 400, 400, str(path))
     assert db.value("SELECT count(*) FROM pix.items") == 60
 
 
-def test_changed_picture_replaces_the_old_one(extracted, boots, tmp_path):
-    path = sorted((boots / "pictures").iterdir())[0]
-    (tmp_path / path.name).write_bytes(sorted((boots / "pictures").iterdir())[1].read_bytes())
+def test_changed_image_replaces_the_old_one(extracted, boots, tmp_path):
+    path = sorted((boots / "images").iterdir())[0]
+    (tmp_path / path.name).write_bytes(sorted((boots / "images").iterdir())[1].read_bytes())
     before = extracted.value("SELECT vector FROM pix.features WHERE item_id = %s", (path.stem,))
     result = extracted.pix("load", "images", tmp_path / path.name)
     assert result.stdout.startswith("0 new, 1 changed, 0 unchanged")
@@ -80,7 +80,7 @@ def test_labels_from_folders(db, tmp_path):
     ]
 
 
-def test_labels_are_stored_for_pictures_that_are_there_already(db, tmp_path):
+def test_labels_are_stored_for_images_that_are_there_already(db, tmp_path):
     (tmp_path / "hat").mkdir()
     (tmp_path / "hat" / "a.png").write_bytes(png())
     db.pix("load", "images", tmp_path)
@@ -99,7 +99,7 @@ def test_archive_and_manifest(db, tmp_path):
     assert "cannot be read" in rejects(tmp_path / "pix-rejects.csv")["none.png"]
 
 
-def test_no_transaction_is_open_while_a_picture_is_downloaded(db, tmp_path):
+def test_no_transaction_is_open_while_a_image_is_downloaded(db, tmp_path):
     """It would hold a pooled session, and idle_in_transaction_session_timeout would end it."""
     states = []
 
@@ -128,7 +128,7 @@ def test_bad_files_are_rejected_and_good_ones_loaded(db, tmp_path):
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
     header = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     folder.mkdir()
     (folder / "good.png").write_bytes(png(1, 2, 3))
     (folder / "wrong_extension.jpg").write_bytes(png(3, 2, 1))
@@ -145,12 +145,12 @@ def test_bad_files_are_rejected_and_good_ones_loaded(db, tmp_path):
     reasons = rejects(tmp_path / "why.csv")
     assert reasons["empty.jpg"] == "empty file"
     assert "HTML" in reasons["page.jpg"]
-    assert reasons["noise.jpg"] == "not a picture"
+    assert reasons["noise.jpg"] == "not an image"
     assert "50000 x 50000" in reasons["bomb.png"]
 
 
-def test_truncated_picture_fails_at_extraction_alone(loaded, boots, tmp_path):
-    content = next((boots / "pictures").iterdir()).read_bytes()
+def test_truncated_image_fails_at_extraction_alone(loaded, boots, tmp_path):
+    content = next((boots / "images").iterdir()).read_bytes()
     (tmp_path / "cut.jpg").write_bytes(content[: len(content) // 2])
     loaded.pix("load", "images", tmp_path)
     result = loaded.pix("extract")
@@ -206,7 +206,7 @@ def test_duplicates_in_different_batches(db, tmp_path):
 
 @pytest.mark.sessions
 def test_two_loads_at_once(db, tmp_path):
-    """The same pictures in opposite orders: neither load waits for the other for ever."""
+    """The same images in opposite orders: neither load waits for the other for ever."""
     numbered(tmp_path / "many", 3000)
     names = [f"many/item{number:05}.png" for number in range(3000)]
     (tmp_path / "up.csv").write_text("path\n" + "\n".join(names))
@@ -336,7 +336,7 @@ def test_missing_path_is_named(db):
     assert "/no/such/folder" in refused.stderr
 
 
-def test_picture_by_sql_has_its_checksum(db):
+def test_image_by_sql_has_its_checksum(db):
     import hashlib
 
     db.query("INSERT INTO pix.images (item_id, content) VALUES ('mine', %s)", (psycopg2.Binary(png()),))

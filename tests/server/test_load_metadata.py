@@ -69,7 +69,7 @@ def test_bad_lines_of_labels_stop_nothing(db, tmp_path):
     assert db.query("SELECT item_id, label FROM pix.labels ORDER BY 1") == [("c", "boot"), ("d", "0")]
 
 
-def test_metadata_joins_pictures(loaded, boots):
+def test_metadata_joins_images(loaded, boots):
     loaded.pix("load", "metadata", boots / "metadata.json.gz")
     joined = "SELECT count(*) FROM pix.items JOIN pix.images USING (item_id) WHERE title IS NOT NULL"
     assert loaded.value(joined, role="rita") == 60

@@ -27,20 +27,20 @@ def root_mean_square(lengths) -> float:
     return np.sqrt(np.mean(np.square(lengths)))
 
 
-def test_metadata_follow_the_picture(shop):
+def test_metadata_follow_the_image(shop):
     ((dimensions, items, base, fitted_state),) = shop.ask(
         "SELECT dimensions, items, base_model, fitted_state "
         "FROM pix.fit_metadata('more', fields => '{brand,price}', weight => 2)"
     )
-    pictures, together = vectors(shop, "mini_inception"), vectors(shop, "more")
+    images, together = vectors(shop, "mini_inception"), vectors(shop, "more")
     assert (items, base, len(together)) == (60, "mini_inception", 60)
     assert shop.value("SELECT dimensions FROM pix.models WHERE model_name = 'more'") == 288 + dimensions
     for item_id, vector in together.items():
-        assert vector[:288].tolist() == pictures[item_id].tolist()
+        assert vector[:288].tolist() == images[item_id].tolist()
         assert len(vector) == 288 + dimensions
     lengths = [np.linalg.norm(vector[288:]) for vector in together.values()]
     assert root_mean_square(lengths) == pytest.approx(
-        2 * root_mean_square([np.linalg.norm(vector) for vector in pictures.values()]), rel=1e-5
+        2 * root_mean_square([np.linalg.norm(vector) for vector in images.values()]), rel=1e-5
     )
 
     brands, prices = fitted_state["blocks"]
@@ -65,10 +65,10 @@ def test_neighbors_share_what_weighs(shop):
         "SELECT item_id FROM pix.nearest(%s, %s, 'brands') ORDER BY rank", (query, len(same) - 1), role="rita"
     )
     assert {item_id for (item_id,) in found} == same - {query}
-    by_picture = shop.ask(
+    by_image = shop.ask(
         "SELECT item_id FROM pix.nearest(%s, 59, 'mini_inception') ORDER BY rank", (query,), role="rita"
     )
-    assert {item_id for (item_id,) in by_picture[: len(found)]} != same - {query}
+    assert {item_id for (item_id,) in by_image[: len(found)]} != same - {query}
 
 
 def test_all_that_takes_a_model_takes_it(shop, boots):
@@ -140,9 +140,9 @@ def test_extending(shop, tmp_path):
     shop.pix("load", "metadata", file)
     assert shop.pix("model", "refresh-metadata", "more").stdout == "more: 3 vectors made\n"
 
-    after, pictures = vectors(shop, "more"), vectors(shop, "mini_inception")
-    assert after.keys() == pictures.keys() == {*ids} - {gone}
-    assert all(vector[:288].tolist() == pictures[item_id].tolist() for item_id, vector in after.items())
+    after, images = vectors(shop, "more"), vectors(shop, "mini_inception")
+    assert after.keys() == images.keys() == {*ids} - {gone}
+    assert all(vector[:288].tolist() == images[item_id].tolist() for item_id, vector in after.items())
     assert after[untouched].tolist() == before[untouched].tolist()
     assert after[changed][:288].tolist() == after[untouched][:288].tolist()
     assert after[changed][288:].tolist() == before[changed][288:].tolist()

@@ -34,7 +34,7 @@ def test_shipped_model(bare):
     bare.pix("migrate", role=None)
     assert (
         bare.pix("model", "import", "mini_inception").stdout
-        == "mini_inception: 288 features a picture; classifier mini_inception: 10 classes\n"
+        == "mini_inception: 288 features an image; classifier mini_inception: 10 classes\n"
     )
     listed = bare.pix("model", "list", role="rita").stdout
     assert "mini_inception" in listed
@@ -56,7 +56,7 @@ def test_frozen_graphdef(db, graphdef):
         "--output",
         MOBILENET_OUTPUT,
     ).stdout
-    assert "\nmobilenet: 256 features a picture, engines agree to " in said
+    assert "\nmobilenet: 256 features an image, engines agree to " in said
     row = db.query(
         "SELECT dimensions, agreement, spec -> 'preprocessing' ->> 'width' FROM pix.models "
         "WHERE model_name = 'mobilenet'"
@@ -69,7 +69,7 @@ def test_frozen_graphdef(db, graphdef):
 @pytest.mark.slow
 def test_keras_with_random_weights(db):
     said = db.pix("model", "import", "mobile", "--keras", "mobilenet_v2", "--weights", "none", "--seed", 7).stdout
-    assert "mobile: 1,280 features a picture, engines agree to " in said
+    assert "mobile: 1,280 features an image, engines agree to " in said
     assert (
         db.value("SELECT source FROM pix.models WHERE model_name = 'mobile'")
         == "keras mobilenet_v2, random weights, seed 7"
@@ -105,7 +105,7 @@ def test_unreadable_graphdef(db, tmp_path, graphdef):
 
 
 def test_output_that_is_no_vector(db, tmp_path):
-    """Channels that are averaged away leave a picture of its own shape, which says so itself."""
+    """Channels that are averaged away leave an image of its own shape, which says so itself."""
     path = tiny_onnx(tmp_path / "tiny.onnx", [3])
     error = refuses(db, "x", "--onnx", path)
     assert "not one vector" in error
@@ -116,7 +116,7 @@ def test_output_that_is_no_vector(db, tmp_path):
 
 def test_earlier_layer(db, graphdef):
     said = db.pix("model", "import", "early", "--graphdef", graphdef, "--output", EARLY_LAYER).stdout
-    assert "early: 8 features a picture" in said
+    assert "early: 8 features an image" in said
     listed = db.pix("model", "layers", "early", role="rita").stdout
     assert EARLY_LAYER in listed
 
@@ -139,7 +139,7 @@ def test_proposals_are_told(db, graphdef):
 def test_wrong_scaling_is_caught(db, graphdef):
     """Scaled to a hundredth of what it expects, the network sees gray."""
     error = refuses(db, "x", "--graphdef", graphdef, "--mean", 127.5, "--std", 32512.5)
-    assert "does not tell pictures apart" in error
+    assert "does not tell images apart" in error
     assert "[PX025]" in error
     assert "--std" in error
     assert db.value("SELECT count(*) FROM pix.models") == 1
@@ -147,7 +147,7 @@ def test_wrong_scaling_is_caught(db, graphdef):
 
 def test_network_that_sees_nothing_is_caught(db, tmp_path):
     error = refuses(db, "x", "--onnx", tiny_onnx(tmp_path / "tiny.onnx", [1, 2], value=0.0))
-    assert "all features of a picture are zero" in error
+    assert "all features of an image are zero" in error
 
 
 def test_retrained_graph_has_both_outputs(loaded, data):
@@ -157,7 +157,7 @@ def test_retrained_graph_has_both_outputs(loaded, data):
     said = loaded.pix(
         "model", "import", "surfaces", "--graphdef", folder / "retrained_graph.pb", "--labels", labels
     ).stdout
-    assert "surfaces: 256 features a picture" in said
+    assert "surfaces: 256 features an image" in said
     assert "classifier surfaces: 6 classes" in said
     assert loaded.value("SELECT octet_length(pix.embed(content, 'surfaces')) FROM pix.images LIMIT 1") == 1024
     rows = loaded.query(
@@ -232,7 +232,7 @@ def test_keras_file(db, tmp_path):
     said = db.pix(
         "model", "import", "colors", "--keras", tmp_path / "colors.keras", "--labels", tmp_path / "labels.txt"
     ).stdout
-    assert "colors: 12 features a picture, engines agree to " in said
+    assert "colors: 12 features an image, engines agree to " in said
     assert "classifier colors: 4 classes" in said
     assert "no file" in refuses(db, "x", "--keras", tmp_path / "nope.keras")
 

@@ -110,7 +110,7 @@ def test_questions_without_an_answer(db, vectors):
     fails_with(db, "PX022", "SELECT * FROM pix.nearest_to_image('x', 10, 'random')")
 
 
-def test_picture_finds_itself_first(extracted):
+def test_image_finds_itself_first(extracted):
     item_id = extracted.value("SELECT max(item_id) FROM pix.images")
     rows = extracted.query(
         "SELECT n.item_id, n.distance "
@@ -141,8 +141,8 @@ def test_command(extracted, boots):
     extracted.query("UPDATE pix.items SET title = 'A boot'")
     by_item = extracted.pix("nearest", item_id, "-k", 3, role="rita").stdout
     assert by_item.count("A boot") == 3
-    picture = boots / "pictures" / f"{item_id}.jpg"
-    assert item_id in extracted.pix("nearest", "--image", picture, "-k", 1, role="rita").stdout
+    image = boots / "images" / f"{item_id}.jpg"
+    assert item_id in extracted.pix("nearest", "--image", image, "-k", 1, role="rita").stdout
     other = extracted.value("SELECT max(item_id) FROM pix.images")
     both = extracted.pix("nearest", item_id, other, "-k", 2, role="rita").stdout
     assert both.count("A boot") == 4

@@ -168,7 +168,7 @@ def test_duplicates_that_cannot_be_asked_for(catalogue):
 
 def test_identical_files(loaded, boots):
     assert loaded.query("SELECT * FROM pix.identical_images") == []
-    first, second = sorted(path.stem for path in (boots / "pictures").iterdir())[:2]
+    first, second = sorted(path.stem for path in (boots / "images").iterdir())[:2]
     loaded.query(
         "UPDATE pix.images SET content = (SELECT content FROM pix.images WHERE item_id = %s) WHERE item_id = %s",
         (first, second),

@@ -271,7 +271,7 @@ ODD = {
         "(,,,,,,NaN,,,)", "(,,,,,,,-1,,)", "(,,,,,,2,1,,)", "(,,,,,,,,no such thing,)", "(,,,,,,,,groups,)",
         "(,,,,,,,,,1)", "(,,,,,,,,groups,0)", f"(,,,,,,,,groups,{2**63 - 1})",
     ),
-    "bytea": (b"", b"\0", b"no picture", b"\xff\xd8\xff", bytes(100_000)),
+    "bytea": (b"", b"\0", b"no image", b"\xff\xd8\xff", bytes(100_000)),
     "interval": (
         "0", "1 second", "-1 day", "178000000 years", "-178000000 years", "2147483647 days", "0.000001 seconds",
         "infinity", "-infinity",
@@ -303,7 +303,7 @@ class Odd:
     """A database with something of every kind, and what to call its functions with."""
 
     db: Clone
-    picture: bytes
+    image: bytes
     item_ids: list[str]
     layer: str
     checksum: str
@@ -328,7 +328,7 @@ class Odd:
     @cached_property
     def given(self) -> dict:
         return SENSIBLE | {
-            "content": self.picture,
+            "content": self.image,
             "item_id": self.item_ids[0],
             "item_ids": self.item_ids[:2],
             "layer": self.layer,
@@ -348,7 +348,7 @@ class Odd:
         """What is odd for an argument; on a cluster, where calls take long, a part of it."""
         values = [None, *INSTEAD.get(f"{routine.name}.{name}", ODD[kind])]
         if kind == "bytea":
-            values += [self.picture[: len(self.picture) // 2], self.picture]
+            values += [self.image[: len(self.image) // 2], self.image]
         if kind == "text[]":
             values += [[self.item_ids[0], None], [self.item_ids[0]] * 2]
         if kind.endswith("[]"):

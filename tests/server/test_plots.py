@@ -1,4 +1,4 @@
-"""Pictures for slides."""
+"""Images for slides."""
 
 import numpy as np
 import pytest
@@ -43,7 +43,7 @@ def test_slides(grouped, tmp_path, arguments):
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 1000  # thumbnails are there
 
 
-def test_without_clusters_or_pictures(grouped, tmp_path):
+def test_without_clusters_or_images(grouped, tmp_path):
     store(grouped, "bare", np.random.default_rng(1).normal(size=(30, 4)))
     grouped.ask("SELECT pix.fit_map('bare', 'bare', 'pca')")
     grouped.pix("plot", "map", "bare", tmp_path / "slide.png")

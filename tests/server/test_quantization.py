@@ -1,4 +1,4 @@
-"""INT8 models: made from the catalogue's pictures, and offered only with what they cost."""
+"""INT8 models: made from the catalogue's images, and offered only with what they cost."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def quantized(extracted):
 
 
 def test_report_is_what_the_features_say(quantized):
-    """All 60 pictures are compared: their neighbors can be counted again."""
+    """All 60 images are compared: their neighbors can be counted again."""
     ((source, calibrated, compared, overlap),) = quantized.query(
         "SELECT quantized_from, calibrated_on, compared_on, overlap FROM pix.quantizations", role="rita"
     )
@@ -65,12 +65,12 @@ def test_accuracy_of_a_classifier_is_compared(extracted, boots):
     )
     assert before == pytest.approx(measured)
     assert 0 <= after <= 1
-    for part in ("ten nearest neighbors", "accuracy of heels", "ms a picture", "MB of memory"):
+    for part in ("ten nearest neighbors", "accuracy of heels", "ms an image", "MB of memory"):
         assert part in said
 
 
 def test_too_small_an_overlap_is_refused(extracted, tmp_path):
-    """Four features that hardly differ between pictures do not survive eight bits."""
+    """Four features that hardly differ between images do not survive eight bits."""
     extracted.pix("model", "import", "torch", "--onnx", torch_like_onnx(tmp_path / "torch.onnx"))
     error = fails_with(extracted, "PX080", "SELECT pix.quantize_model('torch', 'torch_int8', calibrate => 1)")
     assert "% of the ten nearest neighbors" in str(error)
@@ -113,7 +113,7 @@ def test_bad_input(quantized, tmp_path):
     assert "10 images" in str(fails_with(quantized, "PX081", "SELECT pix.quantize_model('mini_inception', 'x')"))
 
 
-def test_unreadable_pictures_do_not_matter(loaded):
+def test_unreadable_images_do_not_matter(loaded):
     """One that nobody has tried to extract yet is left out when it is met."""
     loaded.query("INSERT INTO pix.images (item_id, content) SELECT 'broken ' || n, 'x' FROM generate_series(1, 8) n")
     report = loaded.query("SELECT calibrated_on, compared_on FROM pix.quantize_model('mini_inception', 'x', 1000)")

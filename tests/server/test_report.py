@@ -147,11 +147,11 @@ def test_it_loads_without_errors_or_network(chromium, page_file):
     assert page.errors() == []
     assert page.requests() == [page_file.as_uri()]
     assert chromium.title == "Pixelplum report: mini_inception"
-    assert "60 items, 60 pictures" in page.one("header").text
+    assert "60 items, 60 images" in page.one("header").text
     assert len(page.all("[data-gallery]")) == 6
     assert "accuracy" in page.one("main").text.lower()
-    for picture in page.all("img"):
-        assert picture.get_attribute("alt"), picture.get_attribute("outerHTML")[:200]
+    for image in page.all("img"):
+        assert image.get_attribute("alt"), image.get_attribute("outerHTML")[:200]
     levels = page.run("return [...document.querySelectorAll('h1, h2, h3')].map((h) => Number(h.tagName[1]))")
     assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
 
@@ -202,9 +202,9 @@ def test_colors_and_legend(chromium, page_file):
 
 def test_by_keyboard(chromium, page_file):
     page = Page(chromium, page_file)
-    picture = page.one("[data-gallery] button")
-    title = picture.get_attribute("title")
-    page.run("arguments[0].focus()", picture)
+    image = page.one("[data-gallery] button")
+    title = image.get_attribute("title")
+    page.run("arguments[0].focus()", image)
     chromium.switch_to.active_element.send_keys(Keys.ENTER)
     page.wait(lambda _: page.heading() == f"Look-alikes of {title}")
     assert chromium.switch_to.active_element.get_attribute("id") == "panel-heading"
@@ -241,8 +241,8 @@ def test_light_and_dark(chromium, page_file):
     for dark in (False, True):
         page = Page(chromium, page_file, dark=dark)
         page.place(HOSTILE)
-        picture = chromium.get_screenshot_as_png()
-        with Image.open(io.BytesIO(picture)) as shot:
+        image = chromium.get_screenshot_as_png()
+        with Image.open(io.BytesIO(image)) as shot:
             looks[dark] = np.asarray(shot.convert("L"))[:60, :].mean()
         ink = "return [...Bokeh.documents[0].all_models].find((m) => m.type === 'LinearAxis').major_label_text_color"
         looks[dark, "ink"] = page.run(ink)
@@ -277,11 +277,11 @@ def test_what_the_network_sees(chromium, mapped, tmp_path):
     assert page.one("#sight-heading").text.endswith(item_id)
     assert len(page.all(".sheet img")) > 20
     refused = mapped.pix("report", tmp_path / "seen.html", "--feature-maps", "nothing", check=False)
-    assert "Item nothing has no picture" in refused.stderr
+    assert "Item nothing has no image" in refused.stderr
 
 
 def test_failures_a_chosen_number_and_levels(chromium, mapped, tmp_path):
-    mapped.ask("INSERT INTO pix.images (item_id, content) VALUES ('broken', 'no picture')")
+    mapped.ask("INSERT INTO pix.images (item_id, content) VALUES ('broken', 'no image')")
     mapped.ask("CALL pix.extract_features()")
     mapped.ask("SELECT pix.fit_clusters('tree', algorithm => 'ward', k => NULL, max_k => 6)")
     mapped.pix("report", tmp_path / "report.html")
@@ -293,7 +293,7 @@ def test_failures_a_chosen_number_and_levels(chromium, mapped, tmp_path):
     assert page.errors() == []
 
 
-def test_while_pictures_wait_for_extraction(mapped, tmp_path):
+def test_while_images_wait_for_extraction(mapped, tmp_path):
     """The page is made when it is needed most; odd prices and endless titles do not keep it."""
     mapped.ask(
         "UPDATE pix.images SET content = (SELECT content FROM pix.images ORDER BY item_id DESC LIMIT 1) "
@@ -358,14 +358,14 @@ def test_a_link_is_followed(extracted, tmp_path):
 @pytest.mark.slow
 def test_thousands_of_items(chromium, db, boots, tmp_path):
     """Of 5,000, 3,000 are shown, every cluster among them, in a page below 15 MB that is soon drawn."""
-    pictures = [path.read_bytes() for path in sorted((boots / "pictures").iterdir())]
+    images = [path.read_bytes() for path in sorted((boots / "images").iterdir())]
     random = np.random.default_rng(5)
     vectors = random.normal(size=(30, 16))[np.arange(5000) % 30] * 3 + random.normal(size=(5000, 16))
     db.ask("INSERT INTO pix.models (model_name, dimensions, source) VALUES ('many', 16, 'a test')")
     with db.session("ada").cursor() as cursor:
         psycopg2.extras.execute_values(
             cursor, "INSERT INTO pix.images (item_id, content) VALUES %s",
-            [(f"m{n:04}", pictures[n % 60] + n.to_bytes(4, "big")) for n in range(5000)], page_size=200,
+            [(f"m{n:04}", images[n % 60] + n.to_bytes(4, "big")) for n in range(5000)], page_size=200,
         )  # fmt: skip
         psycopg2.extras.execute_values(
             cursor, "INSERT INTO pix.features (item_id, model_name, vector) VALUES %s",

@@ -114,7 +114,7 @@ def moved(plan: str) -> list[str]:
         "SELECT pix.doctor()",
     ],
 )
-def test_no_picture_travels(segments, extracted, optimizer, sql):
+def test_no_image_travels(segments, extracted, optimizer, sql):
     extracted.query("DELETE FROM pix.features WHERE random() < 0.5")
     item_id = extracted.value("SELECT min(item_id) FROM pix.features")
     plans = plans_of(extracted, optimizer, sql.format(item_id=item_id))

@@ -44,7 +44,7 @@ WRITES = {
 def fill(db, boots) -> None:
     fill_catalogue(db)
     let_vote(db)
-    db.pix("load", "images", sorted((boots / "pictures").iterdir())[0])
+    db.pix("load", "images", sorted((boots / "images").iterdir())[0])
     db.query("SELECT pix.build_index('fast')")
     db.query("SELECT pix.fit_clusters('groups', k => 8)")
     db.query(

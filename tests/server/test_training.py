@@ -78,7 +78,7 @@ class TestTraining:
         assert confusion == sorted(tuple(cell.values()) for cell in measured["confusion"])
 
     def test_nothing_is_extracted_again(self, labeled):
-        labeled.query("UPDATE pix.images SET content = 'not a picture' WHERE false")
+        labeled.query("UPDATE pix.images SET content = 'not an image' WHERE false")
         before = labeled.value("SELECT max(extracted_at) FROM pix.features")
         labeled.query("SELECT pix.train_classifier('heels', 'heel')")
         assert labeled.value("SELECT max(extracted_at) FROM pix.features") == before
@@ -122,12 +122,12 @@ class TestTraining:
         assert other[1] != first[0][1]
 
     def test_items_without_features_are_counted(self, labeled):
-        labeled.query("INSERT INTO pix.items (item_id) VALUES ('no picture')")
-        labeled.query("INSERT INTO pix.labels VALUES ('no picture', 'heel', 'flat')")
+        labeled.query("INSERT INTO pix.items (item_id) VALUES ('no image')")
+        labeled.query("INSERT INTO pix.labels VALUES ('no image', 'heel', 'flat')")
         assert labeled.query("SELECT items, left_out FROM pix.train_classifier('heels', 'heel')") == [(60, 1)]
 
     def test_foreign_features_can_be_trained_on(self, labeled):
-        """Features that were loaded from a file have no network: items can be classified, pictures cannot."""
+        """Features that were loaded from a file have no network: items can be classified, images cannot."""
         labeled.query("INSERT INTO pix.models (model_name, dimensions, source) VALUES ('foreign', 3, 'test')")
         labeled.query(
             "INSERT INTO pix.features (item_id, model_name, vector) SELECT item_id, 'foreign', "
@@ -174,7 +174,7 @@ class TestUnfitLabels:
         labeled.query("INSERT INTO pix.labels SELECT item_id, 'all', 'boot' FROM pix.images")
         assert "'all' has one class" in str(fails_with(labeled, "PX072", "SELECT pix.train_classifier('x', 'all')"))
 
-    def test_class_of_one_picture(self, labeled):
+    def test_class_of_one_image(self, labeled):
         labeled.query("INSERT INTO pix.labels SELECT item_id, 'odd', 'boot' FROM pix.images")
         labeled.query(
             "UPDATE pix.labels SET label = 'only' "
@@ -226,7 +226,7 @@ class TestUnfitLabels:
         error = fails_with(labeled, "PX073", "SELECT pix.train_classifier('x', 'heel')")
         assert "1 of 61" in str(error)
         assert "stranger" in str(error)
-        labeled.query("DELETE FROM pix.items")  # pictures alone are in the catalogue too
+        labeled.query("DELETE FROM pix.items")  # images alone are in the catalogue too
         labeled.query(error.diag.message_hint.split("remove their labels: ")[1])  # the remedy works
         assert labeled.query("SELECT items FROM pix.train_classifier('x', 'heel')") == [(60,)]
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.server.test_features import fails_with
 from tests.unit import unsafe_graphs
-from tests.unit.crafted_pictures import png
+from tests.unit.crafted_images import png
 
 
 def store(db, content: bytes) -> str:

@@ -75,13 +75,13 @@ def keras_classifier(classes: int = 4):
     from keras import layers
 
     keras.utils.set_random_seed(5)
-    picture = keras.Input((24, 24, 3))
-    x = layers.Rescaling(1 / 127.5, offset=-1)(picture)
+    image = keras.Input((24, 24, 3))
+    x = layers.Rescaling(1 / 127.5, offset=-1)(image)
     x = layers.Conv2D(8, 3, activation="relu", name="early")(x)
     x = layers.Conv2D(12, 3, activation="relu", name="late")(x)
     x = layers.GlobalAveragePooling2D(name="pooled")(x)
     x = layers.Dropout(0.5)(x)
-    return keras.Model(picture, layers.Dense(classes, activation="softmax")(x))
+    return keras.Model(image, layers.Dense(classes, activation="softmax")(x))
 
 
 def torch_like_onnx(path: Path, classes: int = 4, softmax: bool = False, side: int | str = 20) -> Path:

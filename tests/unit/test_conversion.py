@@ -54,7 +54,7 @@ def keras_headless():
 
 
 def jpeg(width: int = 48, height: int = 32, seed: int = 0) -> bytes:
-    """A picture of the size that the graph of 2015 takes: neither side scales it."""
+    """An image of the size that the graph of 2015 takes: neither side scales it."""
     blobs = np.random.default_rng(seed).integers(0, 255, (4, 6, 3), dtype=np.uint8)
     stream = io.BytesIO()
     image = Image.fromarray(blobs).resize((width, height), Image.Resampling.BICUBIC)
@@ -72,9 +72,9 @@ class TestFrozenGraphs:
         assert preprocessing["mean"] == pytest.approx([128] * 3)
         assert preprocessing["std"] == pytest.approx([128] * 3)
         assert "output pool_3:0" in converted.proposals
-        picture = jpeg()
-        expected, _ = run_graph(graph_of_2015, picture, "pool_3:0", "softmax:0")
-        got = network_of(converted, tmp_path).embed(picture)
+        image = jpeg()
+        expected, _ = run_graph(graph_of_2015, image, "pool_3:0", "softmax:0")
+        got = network_of(converted, tmp_path).embed(image)
         assert got.shape == (6,)
         assert expected.std() > 0.05
         np.testing.assert_allclose(got, expected.reshape(-1), atol=1e-4)
@@ -83,9 +83,9 @@ class TestFrozenGraphs:
         converted = convert(frozen_graphs.read_graph(retrained_graph), Wishes(labels=LABELS))
         assert converted.head.labels == LABELS
         assert converted.head.weights.shape == (4, 6)
-        picture = jpeg()
-        features, classes = run_graph(retrained_graph, picture, "pool_3:0", "final_result:0")
-        got = network_of(converted, tmp_path).embed(picture)
+        image = jpeg()
+        features, classes = run_graph(retrained_graph, image, "pool_3:0", "final_result:0")
+        got = network_of(converted, tmp_path).embed(image)
         np.testing.assert_allclose(got, features.reshape(-1), atol=1e-4)
         np.testing.assert_allclose(converted.head.probabilities(got), classes[0], atol=1e-4)
 
@@ -107,10 +107,10 @@ class TestFrozenGraphs:
         """The mean of each map of `conv` is what pool_3 computes."""
         early = convert(frozen_graphs.read_graph(graph_of_2015), Wishes(output="conv"))
         last = convert(frozen_graphs.read_graph(graph_of_2015), Wishes())
-        picture = jpeg()
+        image = jpeg()
         (tmp_path / "last").mkdir()
         np.testing.assert_allclose(
-            network_of(early, tmp_path).embed(picture), network_of(last, tmp_path / "last").embed(picture), atol=1e-5
+            network_of(early, tmp_path).embed(image), network_of(last, tmp_path / "last").embed(image), atol=1e-5
         )
 
     def test_classes_do_not_follow_from_an_early_layer(self, graph_of_2015):
@@ -167,11 +167,11 @@ class TestFrozenGraphs:
 
         graph = tf.Graph()
         with graph.as_default():
-            picture = tf.compat.v1.placeholder(tf.float32, (None, 8, 8, 3), "picture")
+            image = tf.compat.v1.placeholder(tf.float32, (None, 8, 8, 3), "image")
             keep = tf.compat.v1.placeholder(tf.float32, (), "keep")
-            tf.multiply(tf.reduce_mean(picture, [1, 2]), keep, name="scaled")
+            tf.multiply(tf.reduce_mean(image, [1, 2]), keep, name="scaled")
             weight = tf.compat.v1.get_variable("weight", (3,), use_resource=False)
-            tf.multiply(tf.reduce_mean(picture, [1, 2]), weight, name="weighed")
+            tf.multiply(tf.reduce_mean(image, [1, 2]), weight, name="weighed")
         (tmp_path / "graph.pb").write_bytes(graph.as_graph_def().SerializeToString())
         for output, said in (("scaled", "further inputs: keep"), ("weighed", "variables, such as weight")):
             with pytest.raises(PixError, match=said):
@@ -193,10 +193,10 @@ class TestKeras:
         assert converted.spec["preprocessing"]["std"] == [1, 1, 1]
         network = network_of(converted, tmp_path)
         assert network.dimensions == 12
-        picture = jpeg(24, 24)
-        pixels = network.tensor(picture)
+        image = jpeg(24, 24)
+        pixels = network.tensor(image)
         expected = keras.saving.load_model(keras_file).predict(pixels, verbose=0)[0]
-        np.testing.assert_allclose(converted.head.probabilities(network.embed(picture)), expected, atol=1e-5)
+        np.testing.assert_allclose(converted.head.probabilities(network.embed(image)), expected, atol=1e-5)
 
     @pytest.mark.parametrize(("layer", "features"), [("early", 8), ("late", 12), ("pooled", 12)])
     def test_layer_by_its_keras_name(self, keras_file, tmp_path, layer, features):
@@ -212,11 +212,11 @@ class TestKeras:
         original = convert(keras_models.load_file(keras_file), Wishes(labels=LABELS))
         assert exported.spec["preprocessing"] == original.spec["preprocessing"]
         np.testing.assert_allclose(exported.head.weights, original.head.weights, rtol=1e-4, atol=1e-5)
-        picture = jpeg(24, 24)
+        image = jpeg(24, 24)
         (tmp_path / "a").mkdir()
         np.testing.assert_allclose(
-            network_of(exported, tmp_path).embed(picture),
-            network_of(original, tmp_path / "a").embed(picture),
+            network_of(exported, tmp_path).embed(image),
+            network_of(original, tmp_path / "a").embed(image),
             rtol=1e-4,
             atol=1e-6,
         )
@@ -247,10 +247,10 @@ class TestKeras:
             include_top=False, pooling="avg", weights=None, input_shape=(application.size, application.size, 3)
         )
         module = getattr(keras.applications, name.replace("_b0", "").replace("resnet50", "resnet"))
-        picture = jpeg(320, 320)
-        pixels = decode(picture, application.size, application.size).astype(np.float32)[np.newaxis]
+        image = jpeg(320, 320)
+        pixels = decode(image, application.size, application.size).astype(np.float32)[np.newaxis]
         expected = original.predict(module.preprocess_input(pixels.copy()), verbose=0)[0]
-        got = network_of(converted, tmp_path).embed(picture)
+        got = network_of(converted, tmp_path).embed(image)
         assert got.shape == (features,)
         np.testing.assert_allclose(got, expected, atol=1e-4 * np.abs(expected).max())
 
@@ -258,11 +258,11 @@ class TestKeras:
         """A network that was built on MobileNet v2 without scaling of its own wants MobileNet's."""
         import keras
 
-        picture = keras.Input((32, 32, 3))
+        image = keras.Input((32, 32, 3))
         base = keras.applications.MobileNetV2(
             include_top=False, weights=None, input_shape=(32, 32, 3), pooling="avg", alpha=0.35
         )
-        model = keras.Model(picture, keras.layers.Dense(3, activation="softmax")(base(picture)))
+        model = keras.Model(image, keras.layers.Dense(3, activation="softmax")(base(image)))
         frozen = keras_models.freeze_keras(model, "test")
         assert frozen.scaling == ((127.5,) * 3, (127.5,) * 3)
 
@@ -270,20 +270,20 @@ class TestKeras:
         """ResNet50 V2 wants other pixels than ResNet50."""
         import keras
 
-        picture = keras.Input((32, 32, 3))
+        image = keras.Input((32, 32, 3))
         for name, scaling in (("resnet50", CAFFE), ("resnet50_1", CAFFE), ("resnet50v2", None)):
-            inner = keras.Model(picture, keras.layers.Conv2D(4, 3)(picture), name=name)
-            model = keras.Sequential([picture, inner, keras.layers.GlobalAveragePooling2D()])
+            inner = keras.Model(image, keras.layers.Conv2D(4, 3)(image), name=name)
+            model = keras.Sequential([image, inner, keras.layers.GlobalAveragePooling2D()])
             assert keras_models.freeze_keras(model, "test").scaling == scaling
 
     def test_preprocessing_within_a_model_is_not_done_twice(self):
         """Colors that are turned around before the network: no longer is it certain what it wants."""
         import keras
 
-        picture = keras.Input((32, 32, 3))
+        image = keras.Input((32, 32, 3))
         inner = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Conv2D(4, 3)], name="resnet50")
-        turned = picture[..., ::-1] - np.float32([103.9, 116.8, 123.7])
-        model = keras.Model(picture, keras.layers.GlobalAveragePooling2D()(inner(turned)))
+        turned = image[..., ::-1] - np.float32([103.9, 116.8, 123.7])
+        model = keras.Model(image, keras.layers.GlobalAveragePooling2D()(inner(turned)))
         converted = convert(keras_models.freeze_keras(model, "test"), Wishes())
         preprocessing = converted.spec["preprocessing"]
         assert (preprocessing["mean"], preprocessing["std"], preprocessing["channels"]) == ([0] * 3, [1] * 3, "RGB")
@@ -292,8 +292,8 @@ class TestKeras:
     def test_files_that_hold_code_are_refused(self, tmp_path):
         import keras
 
-        picture = keras.Input((8, 8, 3))
-        model = keras.Model(picture, keras.layers.Lambda(lambda x: x + 1)(picture))
+        image = keras.Input((8, 8, 3))
+        model = keras.Model(image, keras.layers.Lambda(lambda x: x + 1)(image))
         model.save(tmp_path / "lambda.keras")
         with pytest.raises(PixError, match="not a Keras model") as caught:
             keras_models.load_file(tmp_path / "lambda.keras")
@@ -320,10 +320,10 @@ class TestOnnx:
         assert preprocessing["mean"] == pytest.approx([123.675, 116.28, 103.53])
         network = network_of(converted, tmp_path)
         assert network.dimensions == 10
-        picture = jpeg(20, 20)
-        (logits,) = onnxruntime.InferenceSession(path).run(None, {"input": network.tensor(picture)})
+        image = jpeg(20, 20)
+        (logits,) = onnxruntime.InferenceSession(path).run(None, {"input": network.tensor(image)})
         expected = np.exp(logits[0]) / np.exp(logits[0]).sum()
-        np.testing.assert_allclose(converted.head.probabilities(network.embed(picture)), expected, atol=1e-5)
+        np.testing.assert_allclose(converted.head.probabilities(network.embed(image)), expected, atol=1e-5)
 
     def test_softmax_tells_a_classifier(self, tmp_path):
         converted = read_onnx(torch_like_onnx(tmp_path / "torch.onnx", softmax=True))
@@ -425,7 +425,7 @@ class TestOnnx:
         with pytest.raises(PixError, match="spec"):
             read_onnx(path)
 
-    def test_inputs_that_are_no_float_pictures(self, tmp_path):
+    def test_inputs_that_are_no_float_images(self, tmp_path):
         path = torch_like_onnx(tmp_path / "torch.onnx")
         for change, said in (("uint8", "type UINT8"), ("second", "further inputs: other")):
             model = onnx.load(path)

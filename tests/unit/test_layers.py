@@ -10,7 +10,7 @@ from PIL import Image
 
 from pixelplum.core.networks.layers import Layers
 from pixelplum.core.networks.onnx import Network
-from pixelplum.errors import PictureError, UnknownLayer
+from pixelplum.errors import ImageError, UnknownLayer
 from pixload.conversion.converted import Wishes, save
 from pixload.conversion.onnx_files import read_onnx
 from pixload.models import SHIPPED
@@ -24,8 +24,8 @@ def path(tmp_path):
 
 
 @pytest.fixture
-def picture(boots) -> bytes:
-    return next((boots / "pictures").iterdir()).read_bytes()
+def image(boots) -> bytes:
+    return next((boots / "images").iterdir()).read_bytes()
 
 
 def test_layers_and_shapes(path):
@@ -37,45 +37,45 @@ def test_layers_and_shapes(path):
     ]
 
 
-def test_strongest_maps(path, picture):
+def test_strongest_maps(path, image):
     """Mean activation of a channel is what the pooling after the layer computes."""
-    features = Network(path).embed(picture)
-    drawn = Layers(path).draw_maps(picture, "relu", 4)
+    features = Network(path).embed(image)
+    drawn = Layers(path).draw_maps(image, "relu", 4)
     channels = [channel for channel, _, _ in drawn]
     assert channels == np.argsort(-features, kind="stable")[:4].tolist()
     np.testing.assert_allclose([strength for _, strength, _ in drawn], features[channels], rtol=1e-5)
 
 
-def test_maps_are_pictures_from_black_to_white(path, picture):
-    (activation,) = Layers(path)._showing(["relu"]).activations(picture, ["relu"])
-    for channel, _, png in Layers(path).draw_maps(picture, "relu", 3):
-        image = Image.open(io.BytesIO(png))
-        assert (image.format, image.mode, image.size) == ("PNG", "L", (144, 144))
-        small = np.asarray(image)[::8, ::8].astype(float)
+def test_maps_are_images_from_black_to_white(path, image):
+    (activation,) = Layers(path)._showing(["relu"]).activations(image, ["relu"])
+    for channel, _, png in Layers(path).draw_maps(image, "relu", 3):
+        drawing = Image.open(io.BytesIO(png))
+        assert (drawing.format, drawing.mode, drawing.size) == ("PNG", "L", (144, 144))
+        small = np.asarray(drawing)[::8, ::8].astype(float)
         expected = activation[0, channel]
         expected = 255 * (expected - expected.min()) / (expected.max() - expected.min())
         np.testing.assert_allclose(small, expected, atol=0.51)
 
 
-def test_more_maps_than_there_are(path, picture):
-    assert len(Layers(path).draw_maps(picture, "relu", 1000)) == 10
+def test_more_maps_than_there_are(path, image):
+    assert len(Layers(path).draw_maps(image, "relu", 1000)) == 10
 
 
-def test_layers_of_the_shipped_network(picture):
+def test_layers_of_the_shipped_network(image):
     layers = Layers(SHIPPED["mini_inception"])
     described = layers.describe()
     maps = [name for name, operation, shape in described if operation == "Concat" and len(shape) == 4]
     assert len(maps) == 5
-    assert len(layers.draw_maps(picture, maps[-1], 8)) == 8
+    assert len(layers.draw_maps(image, maps[-1], 8)) == 8
 
 
 @pytest.mark.parametrize("layer", ["nope", "flat", "conv.weight", ""])
-def test_layers_without_maps(path, picture, layer):
+def test_layers_without_maps(path, image, layer):
     with pytest.raises(UnknownLayer) as caught:
-        Layers(path).draw_maps(picture, layer, 1)
+        Layers(path).draw_maps(image, layer, 1)
     assert "pix.model_layers" in caught.value.hint
 
 
-def test_bad_picture(path):
-    with pytest.raises(PictureError):
-        Layers(path).draw_maps(b"no picture", "relu", 1)
+def test_bad_image(path):
+    with pytest.raises(ImageError):
+        Layers(path).draw_maps(b"no image", "relu", 1)

@@ -11,20 +11,20 @@ import pytest
 from onnx import TensorProto, helper
 
 from pixelplum.core.networks.onnx import SPEC_KEY, Network
-from pixelplum.errors import ModelBroken, ModelOutput, PictureError
+from pixelplum.errors import ImageError, ModelBroken, ModelOutput
 from pixload.models import SHIPPED
 
 
 def tiny_onnx(path, axes: list[int], value: float = 1.0, spec: dict | None = None):
-    """Write a network that averages a 4 x 4 picture over some axes and multiplies it."""
+    """Write a network that averages a 4 x 4 image over some axes and multiplies it."""
     nodes = [
-        helper.make_node("ReduceMean", ["picture", "axes"], ["mean"], keepdims=0),
+        helper.make_node("ReduceMean", ["image", "axes"], ["mean"], keepdims=0),
         helper.make_node("Mul", ["mean", "factor"], ["features"]),
     ]
     graph = helper.make_graph(
         nodes,
         "tiny",
-        [helper.make_tensor_value_info("picture", TensorProto.FLOAT, [1, 4, 4, 3])],
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 4, 4, 3])],
         [helper.make_tensor_value_info("features", TensorProto.FLOAT, [None] * (4 - len(axes)))],
         [
             helper.make_tensor("axes", TensorProto.INT64, [len(axes)], axes),
@@ -34,7 +34,7 @@ def tiny_onnx(path, axes: list[int], value: float = 1.0, spec: dict | None = Non
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     if spec is None:
         spec = {
-            "input": "picture", "output": "features",
+            "input": "image", "output": "features",
             "preprocessing": {"width": 4, "height": 4, "mean": [0, 0, 0], "std": [1, 1, 1]},
         }  # fmt: skip
     if spec:
@@ -43,9 +43,9 @@ def tiny_onnx(path, axes: list[int], value: float = 1.0, spec: dict | None = Non
     return path
 
 
-def test_shipped_network_tells_pictures_apart(boots):
+def test_shipped_network_tells_images_apart(boots):
     network = Network(SHIPPED["mini_inception"])
-    first, second = (path.read_bytes() for path in sorted((boots / "pictures").iterdir())[:2])
+    first, second = (path.read_bytes() for path in sorted((boots / "images").iterdir())[:2])
     features = network.embed(first)
     assert features.shape == (network.dimensions,) == (288,)
     assert features.dtype == np.float32
@@ -77,13 +77,13 @@ def test_shipped_network_is_small():
 def test_features_are_what_the_graph_computes(tmp_path, boots):
     from pixelplum.core.networks.images import decode
 
-    content = next((boots / "pictures").iterdir()).read_bytes()
+    content = next((boots / "images").iterdir()).read_bytes()
     network = Network(tiny_onnx(tmp_path / "tiny.onnx", [1, 2], value=2.0))
     np.testing.assert_allclose(network.embed(content), 2 * decode(content, 4, 4).mean((0, 1)), rtol=1e-6)
 
 
-def test_bad_picture_is_not_a_broken_model():
-    with pytest.raises(PictureError):
+def test_bad_image_is_not_a_broken_model():
+    with pytest.raises(ImageError):
         Network(SHIPPED["mini_inception"]).embed(b"<html>")
 
 
@@ -94,7 +94,7 @@ def test_output_that_is_no_vector(tmp_path, axes):
 
 
 def test_output_that_is_not_finite(tmp_path, boots):
-    png = next((boots / "pictures").iterdir()).read_bytes()
+    png = next((boots / "images").iterdir()).read_bytes()
     with pytest.raises(ModelBroken, match="not finite"):
         Network(tiny_onnx(tmp_path / "tiny.onnx", [1, 2], value=float("inf"))).embed(png)
 
@@ -107,7 +107,7 @@ def test_specs_that_cannot_be_used(tmp_path, wrong):
     complete = {"mean": [0, 0, 0], "std": [1, 1, 1]}
     if wrong.get("preprocessing"):
         wrong = {"preprocessing": wrong["preprocessing"] | complete}
-    spec = {"input": "picture", "output": "features"} | wrong
+    spec = {"input": "image", "output": "features"} | wrong
     with pytest.raises(ModelBroken, match="not a spec"):
         Network(tiny_onnx(tmp_path / "tiny.onnx", [1, 2], spec=spec))
 

@@ -12,33 +12,33 @@ from pixload.models import SHIPPED
 
 
 @pytest.fixture(scope="module")
-def pictures(boots) -> list[bytes]:
-    return [path.read_bytes() for path in sorted((boots / "pictures").iterdir())]
+def images(boots) -> list[bytes]:
+    return [path.read_bytes() for path in sorted((boots / "images").iterdir())]
 
 
 @pytest.fixture(scope="module")
-def int8(pictures, tmp_path_factory):
+def int8(images, tmp_path_factory):
     path = tmp_path_factory.mktemp("int8") / "mini.onnx"
-    content, used = quantize(SHIPPED["mini_inception"], [*pictures[:20], b"no picture"])
+    content, used = quantize(SHIPPED["mini_inception"], [*images[:20], b"no image"])
     assert used == 20
     path.write_bytes(content)
     return path
 
 
-def test_quantized_network_gives_nearly_the_same_features(int8, pictures):
+def test_quantized_network_gives_nearly_the_same_features(int8, images):
     before, after = Network(SHIPPED["mini_inception"]), Network(int8)
     assert after.spec == before.spec
     assert int8.stat().st_size < 0.45 * SHIPPED["mini_inception"].stat().st_size
-    a, b = (np.stack([network.embed(picture) for picture in pictures[20:]]) for network in (before, after))
+    a, b = (np.stack([network.embed(image) for image in images[20:]]) for network in (before, after))
     assert not np.array_equal(a, b)
     cosines = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
     assert cosines.min() > 0.99
     assert neighbor_overlap(a, b, 10) > 0.9
 
 
-def test_no_picture_that_can_be_read():
+def test_no_image_that_can_be_read():
     with pytest.raises(ModelBroken, match="cannot be quantized"):
-        quantize(SHIPPED["mini_inception"], [b"no picture"])
+        quantize(SHIPPED["mini_inception"], [b"no image"])
 
 
 def test_overlap_by_hand():
@@ -57,8 +57,8 @@ def test_overlap_of_chance():
     assert neighbor_overlap(a, b, 10) == pytest.approx(10 / 399, abs=0.01)
 
 
-def test_measuring_two_networks(int8, pictures):
-    (float_ms, float_mb), (int8_ms, int8_mb) = measure((SHIPPED["mini_inception"], int8), pictures[:5])
+def test_measuring_two_networks(int8, images):
+    (float_ms, float_mb), (int8_ms, int8_mb) = measure((SHIPPED["mini_inception"], int8), images[:5])
     assert 0 < float_ms < 1000
     assert 0 < int8_ms < 1000
     assert 0 <= float_mb < 100

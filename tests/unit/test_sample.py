@@ -57,12 +57,12 @@ def test_other_seed_gives_other_boots(tmp_path: Path) -> None:
 def test_an_item_does_not_depend_on_those_after_it(tmp_path: Path, catalogue: Path) -> None:
     few = list(draw_catalogue(tmp_path, 6, seed=7))
     for path in few:
-        assert path.read_bytes() == (catalogue / "pictures" / path.name).read_bytes()
+        assert path.read_bytes() == (catalogue / "images" / path.name).read_bytes()
     assert metadata_of(tmp_path) == metadata_of(catalogue)[:6]
     assert (catalogue / "labels.csv").read_bytes().startswith((tmp_path / "labels.csv").read_bytes())
 
 
-def test_pictures_are_yielded_when_written_and_tables_with_the_last(tmp_path: Path) -> None:
+def test_images_are_yielded_when_written_and_tables_with_the_last(tmp_path: Path) -> None:
     drawing = draw_catalogue(tmp_path, 3, seed=1)
     for path in islice(drawing, 2):
         assert path.is_file()
@@ -83,11 +83,11 @@ def test_a_run_after_a_killed_one_completes_the_catalogue(tmp_path: Path) -> Non
     assert files_of(killed) == files_of(whole)
 
 
-def test_metadata_describes_the_pictures(catalogue: Path) -> None:
+def test_metadata_describes_the_images(catalogue: Path) -> None:
     entries = metadata_of(catalogue)
     asins = [entry["asin"] for entry in entries]
     assert all(re.fullmatch("PX[0-9A-Z]{8}", asin) for asin in asins)
-    assert sorted(asins) == sorted(path.stem for path in (catalogue / "pictures").iterdir())
+    assert sorted(asins) == sorted(path.stem for path in (catalogue / "images").iterdir())
     assert len(set(asins)) == ITEMS
     assert all(entry["imUrl"].endswith(f"/{entry['asin']}.jpg") for entry in entries)
     assert all(isinstance(entry["salesRank"]["Shoes"], int) for entry in entries)
@@ -130,20 +130,20 @@ def test_labels_have_one_row_an_item_and_set(catalogue: Path) -> None:
     assert len(lines) == 1 + ITEMS * (len(VOCABULARY) + 1)
 
 
-def test_pictures_decode(catalogue: Path) -> None:
-    for path in (catalogue / "pictures").iterdir():
-        with Image.open(path) as picture:
-            picture.load()
-            assert (picture.format, picture.mode, picture.size) == ("JPEG", "RGB", (SIZE, SIZE))
+def test_images_decode(catalogue: Path) -> None:
+    for path in (catalogue / "images").iterdir():
+        with Image.open(path) as image:
+            image.load()
+            assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (SIZE, SIZE))
 
 
-def thumbnail(picture: Image.Image) -> np.ndarray:
-    pixels = np.asarray(picture.resize((16, 16), Image.Resampling.BOX), float)
+def thumbnail(image: Image.Image) -> np.ndarray:
+    pixels = np.asarray(image.resize((16, 16), Image.Resampling.BOX), float)
     return (pixels - pixels.mean()).ravel()
 
 
-def histogram(picture: Image.Image) -> np.ndarray:
-    pixels = np.asarray(picture.resize((100, 100), Image.Resampling.BOX), float).reshape(-1, 3)
+def histogram(image: Image.Image) -> np.ndarray:
+    pixels = np.asarray(image.resize((100, 100), Image.Resampling.BOX), float).reshape(-1, 3)
     return np.sqrt(np.histogramdd(pixels, bins=6, range=[(0, 256)] * 3)[0]).ravel()
 
 
@@ -159,8 +159,8 @@ def test_ten_nearest_neighbors_tell_boots_apart(
     names, truth = np.unique(list(labels.values()), return_inverse=True)
     vectors = []
     for asin in labels:
-        with Image.open(catalogue / "pictures" / f"{asin}.jpg") as picture:
-            vectors.append(features(picture))
+        with Image.open(catalogue / "images" / f"{asin}.jpg") as image:
+            vectors.append(features(image))
     points = np.stack(vectors)
     distances = np.stack([((points - point) ** 2).sum(axis=1) for point in points])
     np.fill_diagonal(distances, np.inf)

@@ -23,14 +23,14 @@ def test_network_that_sees(network):
     check_sight(network)
 
 
-def test_even_mean_colors_tell_pictures_apart(tmp_path):
+def test_even_mean_colors_tell_images_apart(tmp_path):
     check_sight(Network(tiny_onnx(tmp_path / "tiny.onnx", [1, 2])))
 
 
 @pytest.mark.parametrize("scale", [100, 10_000])
 def test_pixels_that_are_scaled_to_nothing(network, scale):
     network.preprocessing = dataclasses.replace(network.preprocessing, std=(127.5 * scale,) * 3)
-    with pytest.raises(ModelBlind, match="does not tell pictures apart") as caught:
+    with pytest.raises(ModelBlind, match="does not tell images apart") as caught:
         check_sight(network)
     assert "--std" in caught.value.hint
 
@@ -41,7 +41,7 @@ def test_network_of_zeros(tmp_path):
 
 
 def test_network_that_hears_the_encoder():
-    """Features that are noise differ between a picture and its copy as much as between two pictures."""
+    """Features that are noise differ between an image and its copy as much as between two images."""
 
     class Noise:
         def embed(self, content: bytes) -> np.ndarray:

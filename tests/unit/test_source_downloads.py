@@ -1,4 +1,4 @@
-"""Pictures that manifests name by URL, from a server on this machine."""
+"""Images that manifests name by URL, from a server on this machine."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from pixload.sources.downloads import Downloader, DownloadError, Pace
-from pixload.sources.pictures import count_candidates, read_pictures
-from pixload.sources.rows import Known, Picture, Reject
+from pixload.sources.images import count_candidates, read_images
+from pixload.sources.rows import ImageRow, Known, Reject
 
 FAST = {"per_second": 10_000, "backoff": 0.01, "read_timeout": 0.3}
 
@@ -72,7 +72,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    def do_picture(self, attempt):
+    def do_image(self, attempt):
         self.answer()
 
     def do_html(self, attempt):
@@ -113,7 +113,7 @@ class Handler(BaseHTTPRequestHandler):
         self.server.released.wait(10)
 
     def do_redirect(self, attempt):
-        self.answer(302, b"", Location="/picture/target.png")
+        self.answer(302, b"", Location="/image/target.png")
 
     def do_escape(self, attempt):
         self.answer(302, b"", Location="file:///etc/hostname")
@@ -152,25 +152,25 @@ def download(site: Site, path: str, max_bytes: int = 10_000, **options) -> bytes
 
 def test_manifest_of_urls(tmp_path, site):
     path = tmp_path / "manifest.csv"
-    path.write_text(f"asin,imUrl,label\nA,{site.url('picture/x')},red\n,{site.url('picture/b%20c.png?d=e')},\n")
+    path.write_text(f"asin,imUrl,label\nA,{site.url('image/x')},red\n,{site.url('image/b%20c.png?d=e')},\n")
     assert count_candidates([path]) == 2
-    rows = list(read_pictures([path], downloader=Downloader(user_agent="pixelplum/1.2", **FAST)))
+    rows = list(read_images([path], downloader=Downloader(user_agent="pixelplum/1.2", **FAST)))
     assert rows == [
-        Picture("A", PNG, "PNG", 4, 3, site.url("picture/x"), "red"),
-        Picture("b c", PNG, "PNG", 4, 3, site.url("picture/b%20c.png?d=e")),
+        ImageRow("A", PNG, "PNG", 4, 3, site.url("image/x"), "red"),
+        ImageRow("b c", PNG, "PNG", 4, 3, site.url("image/b%20c.png?d=e")),
     ]
     assert site.agents == {"pixelplum/1.2"}
 
 
 def test_failures_are_rejects_in_the_order_of_the_manifest(tmp_path, site):
     (tmp_path / "local.png").write_bytes(PNG)
-    path = manifest(tmp_path, [site.url(name) for name in ("picture", "missing", "html", "large", "picture/2")])
+    path = manifest(tmp_path, [site.url(name) for name in ("image", "missing", "html", "large", "image/2")])
     with path.open("a") as file:
         file.write('\n{"path": "local.png"}\n{"id": 1}\n')
-    rows = list(read_pictures([path], downloader=Downloader(**FAST), max_bytes=10_000))
-    assert [type(row) for row in rows] == [Picture, Reject, Reject, Reject, Picture, Picture, Reject]
+    rows = list(read_images([path], downloader=Downloader(**FAST), max_bytes=10_000))
+    assert [type(row) for row in rows] == [ImageRow, Reject, Reject, Reject, ImageRow, ImageRow, Reject]
     assert rows[1] == Reject(site.url("missing"), "A1", "HTTP 404 Not Found")
-    assert rows[2].reason == "not a picture (looks like HTML)"
+    assert rows[2].reason == "not an image (looks like HTML)"
     assert rows[3].reason == "20,000 bytes, more than 10,000"
     assert rows[5].item_id == "local"
     assert rows[6].source == f"{path}:7"
@@ -226,7 +226,7 @@ def test_redirects_are_followed_to_http_only(site):
 def test_unknown_host_and_closed_port(site):
     downloader = Downloader(**FAST)
     with pytest.raises(DownloadError, match="name cannot be resolved"):
-        downloader.download("http://pictures.invalid/a.png", 1000)
+        downloader.download("http://images.invalid/a.png", 1000)
     with pytest.raises(DownloadError, match=r"no connection: .*refused"):
         downloader.download("http://127.0.0.1:1/a.png", 1000)
     with pytest.raises(DownloadError):
@@ -235,21 +235,21 @@ def test_unknown_host_and_closed_port(site):
 
 def test_eight_downloads_at_once_and_no_more(tmp_path, site):
     path = manifest(tmp_path, [site.url(f"together/{i}") for i in range(40)])
-    rows = list(read_pictures([path], downloader=Downloader(**{**FAST, "read_timeout": 10})))
-    assert [row.item_id for row in rows if isinstance(row, Picture)] == [f"A{i}" for i in range(40)]
+    rows = list(read_images([path], downloader=Downloader(**{**FAST, "read_timeout": 10})))
+    assert [row.item_id for row in rows if isinstance(row, ImageRow)] == [f"A{i}" for i in range(40)]
     assert site.most_running == 8
 
 
 def test_no_more_is_downloaded_than_the_caller_takes(tmp_path, site):
-    path = manifest(tmp_path, [site.url(f"picture/{i}") for i in range(200)])
-    rows = read_pictures([path], downloader=Downloader(**FAST))
+    path = manifest(tmp_path, [site.url(f"image/{i}") for i in range(200)])
+    rows = read_images([path], downloader=Downloader(**FAST))
     assert next(rows).item_id == "A0"
     rows.close()
     assert sum(site.requests.values()) <= 16
 
 
 def test_known_urls_are_not_downloaded(tmp_path, site):
-    urls = [site.url(f"picture/{i}") for i in range(1200)]
+    urls = [site.url(f"image/{i}") for i in range(1200)]
     path = manifest(tmp_path, urls)
     questions = []
 
@@ -257,20 +257,20 @@ def test_known_urls_are_not_downloaded(tmp_path, site):
         questions.append(pairs)
         return {item_id for item_id, _ in pairs if item_id not in ("A3", "A1100")}
 
-    rows = list(read_pictures([path], already_loaded=already_loaded, downloader=Downloader(**FAST)))
+    rows = list(read_images([path], already_loaded=already_loaded, downloader=Downloader(**FAST)))
     assert [pair for pairs in questions for pair in pairs] == [(f"A{i}", url) for i, url in enumerate(urls)]
     assert [row.item_id for row in rows] == [f"A{i}" for i in range(1200)]
-    assert [row.item_id for row in rows if isinstance(row, Picture)] == ["A3", "A1100"]
+    assert [row.item_id for row in rows if isinstance(row, ImageRow)] == ["A3", "A1100"]
     assert rows[0] == Known("A0", urls[0])
-    assert site.requests == {"picture/3": 1, "picture/1100": 1}
+    assert site.requests == {"image/3": 1, "image/1100": 1}
 
 
 def test_local_files_are_read_even_if_known(tmp_path):
     (tmp_path / "a.png").write_bytes(PNG)
     path = tmp_path / "manifest.csv"
     path.write_text("path\na.png\n")
-    [row] = read_pictures([path], already_loaded=lambda pairs: {"a"})
-    assert isinstance(row, Picture)
+    [row] = read_images([path], already_loaded=lambda pairs: {"a"})
+    assert isinstance(row, ImageRow)
 
 
 def test_pace_is_kept_per_host():

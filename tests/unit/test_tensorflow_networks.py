@@ -23,7 +23,7 @@ from pathlib import Path
 import pixelplum.server  # as in the server, numpy starts no threads
 import numpy as np
 from pixelplum.core.networks.tensorflow import TensorFlowNetwork
-folder, picture = map(Path, sys.argv[1:])
+folder, image = map(Path, sys.argv[1:])
 def load(**limits):
     return TensorFlowNetwork(folder / "network.pb", **limits)
 def ignored_signals():
@@ -48,11 +48,11 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def run(folder, boots):
-    picture = next((boots / "pictures").iterdir())
+    image = next((boots / "images").iterdir())
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}  # of other tests
 
     def run(code: str) -> str:
-        command = [sys.executable, "-c", START + code, folder, picture]
+        command = [sys.executable, "-c", START + code, folder, image]
         result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert result.returncode == 0, result.stderr
         return result.stdout
@@ -64,7 +64,7 @@ def test_same_features_as_onnx_runtime(run):
     run(
         """
 from pixelplum.core.networks.onnx import Network
-content = picture.read_bytes()
+content = image.read_bytes()
 expected = Network(folder / "network.onnx")
 network = load()
 assert network.spec == expected.spec

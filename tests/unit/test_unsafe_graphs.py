@@ -17,7 +17,7 @@ from pixload.conversion.tensorflow_graphs import convert
 from pixload.errors import PixError
 from pixload.models import SHIPPED
 from tests.unit import unsafe_graphs
-from tests.unit.crafted_pictures import png
+from tests.unit.crafted_images import png
 
 
 @pytest.mark.parametrize("in_function", [False, True])
@@ -117,10 +117,10 @@ def test_keras_files_with_code(tmp_path, suffix):
     """A Lambda layer would run what its author wrote."""
     import keras
 
-    picture = keras.Input((8, 8, 3))
+    image = keras.Input((8, 8, 3))
     target = str(tmp_path / "target")
     code = keras.layers.Lambda(lambda x: (open(target, "w").close(), x)[1])
-    model = keras.Model(picture, keras.layers.GlobalAveragePooling2D()(code(picture)))
+    model = keras.Model(image, keras.layers.GlobalAveragePooling2D()(code(image)))
     model.save(tmp_path / f"model.{suffix}")
     (tmp_path / "target").unlink(missing_ok=True)
     with pytest.raises(PixError, match=r"Lambda|safe|deserializ") as caught:

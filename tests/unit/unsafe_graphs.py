@@ -14,8 +14,8 @@ def tensorflow_graph(write: Path | None = None, read: Path | None = None, in_fun
     """A graph with a spec, as `--keep-tensorflow` stores it; it writes a file, or its features are those of one."""
     import tensorflow as tf
 
-    def body(picture):
-        features = tf.reduce_mean(picture, axis=[1, 2])
+    def body(image):
+        features = tf.reduce_mean(image, axis=[1, 2])
         if write is not None:
             with tf.control_dependencies([tf.io.write_file(str(write), "owned")]):
                 features = tf.identity(features)
@@ -26,14 +26,14 @@ def tensorflow_graph(write: Path | None = None, read: Path | None = None, in_fun
 
     graph = tf.Graph()
     with graph.as_default():
-        picture = tf.compat.v1.placeholder(tf.float32, (1, 4, 4, 3), "pixelplum/picture")
+        image = tf.compat.v1.placeholder(tf.float32, (1, 4, 4, 3), "pixelplum/image")
         if in_function:
             shape = tf.TensorSpec((1, 4, 4, 3), tf.float32)
-            features = tf.function(body, input_signature=[shape], autograph=False)(picture)
+            features = tf.function(body, input_signature=[shape], autograph=False)(image)
         else:
-            features = body(picture)
+            features = body(image)
         tf.identity(features, "pixelplum/features")
-        spec = {"input": "pixelplum/picture:0", "output": "pixelplum/features:0", "preprocessing": PREPROCESSING}
+        spec = {"input": "pixelplum/image:0", "output": "pixelplum/features:0", "preprocessing": PREPROCESSING}
         tf.constant(json.dumps(spec), name="pixelplum/spec")
     return graph.as_graph_def().SerializeToString()
 
@@ -49,7 +49,7 @@ def onnx_model(where: str = "initializer", location: str = "/etc/hostname"):
         elsewhere.external_data.add(key=key, value=value)
     weights = helper.make_tensor("weights", TensorProto.FLOAT, [3], [1, 2, 3])
     nodes = [
-        helper.make_node("ReduceMean", ["picture"], ["mean"], axes=[1, 2], keepdims=0),
+        helper.make_node("ReduceMean", ["image"], ["mean"], axes=[1, 2], keepdims=0),
         helper.make_node("Mul", ["mean", "stolen" if where == "initializer" else "weights"], ["features"]),
     ]
     constant = helper.make_node("Constant", [], ["unused"], value=elsewhere)
@@ -57,7 +57,7 @@ def onnx_model(where: str = "initializer", location: str = "/etc/hostname"):
         helper.make_graph(
             nodes,
             "thief",
-            [helper.make_tensor_value_info("picture", TensorProto.FLOAT, [1, 4, 4, 3])],
+            [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 4, 4, 3])],
             [helper.make_tensor_value_info("features", TensorProto.FLOAT, [1, 3])],
             [weights],
         ),
@@ -89,7 +89,7 @@ def onnx_model(where: str = "initializer", location: str = "/etc/hostname"):
     elif where == "custom operation":
         graph.node.append(helper.make_node("ReadFile", ["mean"], ["unused"], domain="com.example"))
         model.opset_import.append(helper.make_opsetid("com.example", 1))
-    spec = {"input": "picture", "output": "features", "preprocessing": PREPROCESSING}
+    spec = {"input": "image", "output": "features", "preprocessing": PREPROCESSING}
     onnx.helper.set_model_props(model, {"pixelplum": json.dumps(spec)})
     return model
 
@@ -122,8 +122,8 @@ def saved_model(folder: Path, target: Path, how: str) -> Path:
                 )  # fmt: skip
 
         @tf.function(input_signature=[spec], autograph=False)
-        def run(self, picture: tf.Tensor):
-            features = tf.reduce_mean(picture, axis=[1, 2]) @ self.kernel
+        def run(self, image: tf.Tensor):
+            features = tf.reduce_mean(image, axis=[1, 2]) @ self.kernel
             if how == "run":
                 with tf.control_dependencies([tf.io.write_file(str(target), "owned")]):
                     features = tf.identity(features)
@@ -147,12 +147,12 @@ def saved_model_of_1(folder: Path, restores: str | None = None) -> Path:
 
     v1 = tf.compat.v1
     with tf.Graph().as_default():
-        picture = v1.placeholder(tf.float32, (1, 8, 8, 3), "picture")
+        image = v1.placeholder(tf.float32, (1, 8, 8, 3), "image")
         kernel = v1.get_variable("kernel", initializer=tf.ones((3, 4)), use_resource=True)
-        features = tf.matmul(tf.reduce_mean(picture, axis=[1, 2]), kernel)
+        features = tf.matmul(tf.reduce_mean(image, axis=[1, 2]), kernel)
         with v1.Session() as session:
             session.run(v1.global_variables_initializer())
-            v1.saved_model.simple_save(session, str(folder), {"picture": picture}, {"features": features})
+            v1.saved_model.simple_save(session, str(folder), {"image": image}, {"features": features})
     if restores is not None:
         from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 

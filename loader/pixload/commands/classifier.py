@@ -151,19 +151,19 @@ def last_trained(cursor) -> str:
 @click.option(
     "--classifier", "names", multiple=True, help="Given more than once: their mean. Default: the last trained."
 )
-@click.option("--item", "item_id", help="An item of the catalogue, instead of a picture.")
+@click.option("--item", "item_id", help="An item of the catalogue, instead of an image.")
 @click.option("--all", "everything", is_flag=True, help="Every item with features, into pix.predictions.")
 @click.option("-k", default=5, show_default=True, type=click.IntRange(1), help="How many classes.")
 @click.pass_obj
 def classify(
     database: Database, image: Path | None, names: tuple[str, ...], item_id: str | None, everything: bool, k: int
 ) -> None:
-    """Say what is on the picture file IMAGE, or on an item's picture: the most probable classes.
+    """Say what is on the image file IMAGE, or on an item's image: the most probable classes.
 
     Example: pix classify boot.jpg --classifier kinds
     """
     if (image is not None) + (item_id is not None) + everything != 1:
-        raise PixError("One picture, one item, or all are needed.", "Give an IMAGE file, --item ITEM_ID, or --all.")
+        raise PixError("One image, one item, or all are needed.", "Give an IMAGE file, --item ITEM_ID, or --all.")
     if everything and len(names) > 1:
         raise PixError("All items are classified by one classifier at a time.", "Give --classifier once.")
     with database.connect() as connection, connection.cursor() as cursor:

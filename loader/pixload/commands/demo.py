@@ -31,7 +31,7 @@ CLUSTERS, MAP = "looks", "everything"
 MOST_CLUSTERS = 24
 SIMULATED, VOTES, TASTES = 12, 25, 3
 UNFIT_LABELS = ("PX072", "PX073", "PX003")
-"""What labels of people's own pictures can be: too few, of other items, or a name that is taken."""
+"""What labels of people's own images can be: too few, of other items, or a name that is taken."""
 
 
 @click.command()
@@ -39,12 +39,12 @@ UNFIT_LABELS = ("PX072", "PX073", "PX003")
 @click.option("--items", default=DEMO_ITEMS, show_default=True, type=click.IntRange(1), help="How many boots.")
 @click.option("--seed", default=DEMO_SEED, show_default=True, type=click.IntRange(0), help="Which boots.")
 def sample(folder: Path, items: int, seed: int) -> None:
-    """Draw a catalogue of boots into FOLDER: pictures, metadata, labels; the same for the same seed.
+    """Draw a catalogue of boots into FOLDER: images, metadata, labels; the same for the same seed.
 
     Example: pix sample boots --items 600 --seed 7
     """
     draw(folder, items, seed)
-    click.echo(f"{items} boots in {folder}: pictures/, metadata.json.gz, labels.csv")
+    click.echo(f"{items} boots in {folder}: images/, metadata.json.gz, labels.csv")
 
 
 def draw(folder: Path, items: int, seed: int) -> None:
@@ -55,11 +55,11 @@ def draw(folder: Path, items: int, seed: int) -> None:
 
 @click.command()
 @click.option(
-    "--pictures", type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Your own pictures, in a folder per label; default: drawn boots.",
+    "--images", type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Your own images, in a folder per label; default: drawn boots.",
 )  # fmt: skip
 @click.pass_obj
-def demo(database: Database, pictures: Path | None) -> None:
+def demo(database: Database, images: Path | None) -> None:
     """Load a catalogue, extract features, and show look-alikes; done again, it goes on where it was.
 
     Example: pix demo
@@ -70,7 +70,7 @@ def demo(database: Database, pictures: Path | None) -> None:
     if not database.is_remote:
         database.private_server.start()
     migrate(database.dsn)
-    label_set = load_catalogue(database, pictures)
+    label_set = load_catalogue(database, images)
     model_name = choose_model(database, say)
     after = extract(database, model_name)
     with database.connect() as connection:
@@ -80,7 +80,7 @@ def demo(database: Database, pictures: Path | None) -> None:
     say.print("  SELECT * FROM pix.extraction_progress;", markup=False)
 
 
-def load_catalogue(database: Database, pictures: Path | None) -> str:
+def load_catalogue(database: Database, images: Path | None) -> str:
     """Load the given or the drawn catalogue, and return the label set of its truth."""
     home = database.private_server.home
     home.mkdir(parents=True, exist_ok=True)
@@ -88,15 +88,15 @@ def load_catalogue(database: Database, pictures: Path | None) -> str:
     def rejects(kind: str) -> Rejects:
         return Rejects(home / f"demo-rejects-{kind}.csv")
 
-    if pictures is not None:
-        with database.connect() as connection, progress_bar("loading pictures", None) as advance:
-            loading.load_images(connection, [pictures], rejects("images"), "folder", advance)
+    if images is not None:
+        with database.connect() as connection, progress_bar("loading images", None) as advance:
+            loading.load_images(connection, [images], rejects("images"), "folder", advance)
         return "folder"
     folder = home / "sample"
     if not (folder / "labels.csv").exists():
         draw(folder, DEMO_ITEMS, DEMO_SEED)
-    with database.connect() as connection, progress_bar("loading pictures", DEMO_ITEMS) as advance:
-        loading.load_images(connection, [folder / "pictures"], rejects("images"), advance=advance)
+    with database.connect() as connection, progress_bar("loading images", DEMO_ITEMS) as advance:
+        loading.load_images(connection, [folder / "images"], rejects("images"), advance=advance)
         loading.load_metadata(connection, folder / "metadata.json.gz", rejects("metadata"))
         loading.load_labels(connection, folder / "labels.csv", rejects("labels"))
     return "style"
@@ -168,7 +168,7 @@ def tell_story(say: Console, connection, after, label_set: str) -> None:
     speed = f" at {after.images_per_second:.1f} images/s" if after.images_per_second else ""
     say.rule("Pixelplum")
     say.print(
-        f"{items:,} items ({priced:,} with a price), {after.images:,} pictures: "
+        f"{items:,} items ({priced:,} with a price), {after.images:,} images: "
         f"{after.extracted:,} with features of {after.model_name}{speed}, {after.failed:,} unreadable."
     )
     if not truth:

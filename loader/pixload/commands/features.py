@@ -14,14 +14,14 @@ INT_MAX = 2**31 - 1
 
 @click.command()
 @click.option("--model", "model_name", help="Default: the database's default model.")
-@click.option("--chunk-size", type=click.IntRange(1, INT_MAX), help="Pictures per commit; default: as SQL has it.")
-@click.option("--retry-failed", is_flag=True, help="Try again the pictures that failed before.")
+@click.option("--chunk-size", type=click.IntRange(1, INT_MAX), help="Images per commit; default: as SQL has it.")
+@click.option("--retry-failed", is_flag=True, help="Try again the images that failed before.")
 @click.option("--engine", help="onnxruntime (default), or tensorflow for a model imported with --keep-tensorflow.")
 @click.pass_obj
 def extract(
     database: Database, model_name: str | None, chunk_size: int | None, retry_failed: bool, engine: str | None
 ) -> None:
-    """Compute the features of all pictures that have none yet, on all cores.
+    """Compute the features of all images that have none yet, on all cores.
 
     Example: pix extract --model mini_inception
     """
@@ -29,4 +29,4 @@ def extract(
     speed = f", {after.images_per_second:.1f} images/s" if after.images_per_second else ""
     click.echo(f"{after.extracted:,} extracted, {after.failed:,} failed, {after.pending:,} pending{speed}")
     if after.pending:
-        raise PixError("Pictures or the model changed meanwhile.", "Run pix extract again.")
+        raise PixError("Images or the model changed meanwhile.", "Run pix extract again.")

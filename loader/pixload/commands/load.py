@@ -1,4 +1,4 @@
-"""pix load: pictures, metadata, labels, features, votes."""
+"""pix load: images, metadata, labels, features, votes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pixload import load as loading
 from pixload.database import Database
 from pixload.merge import Rejects, Summary
 from pixload.progress import progress_bar
-from pixload.sources.pictures import count_candidates
+from pixload.sources.images import count_candidates
 
 EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 EXISTING_PATH = click.Path(exists=True, path_type=Path)
@@ -20,7 +20,7 @@ EXISTING_PATH = click.Path(exists=True, path_type=Path)
 def load() -> None:
     """Load files into tables; what is there already and has not changed is left alone.
 
-    Example: pix load images pictures/ --label-set kind
+    Example: pix load images images/ --label-set kind
     """
 
 
@@ -40,17 +40,17 @@ def report(summary: Summary, rejects: Path) -> None:
 
 @load.command()
 @click.argument("paths", nargs=-1, required=True, type=EXISTING_PATH)
-@click.option("--label-set", help="Store each picture's folder as its label in this label set.")
+@click.option("--label-set", help="Store each image's folder as its label in this label set.")
 @rejects_option
 @click.pass_obj
 def images(database: Database, paths: tuple[Path, ...], label_set: str | None, rejects: Path) -> None:
-    """Load pictures from folders, tar and zip archives, or manifests (CSV or JSON lines with paths or URLs).
+    """Load images from folders, tar and zip archives, or manifests (CSV or JSON lines with paths or URLs).
 
-    Example: pix load images pictures/ more.zip manifest.csv
+    Example: pix load images images/ more.zip manifest.csv
     """
     with (
         database.connect() as connection,
-        progress_bar("loading pictures", count_candidates(paths)) as advance,
+        progress_bar("loading images", count_candidates(paths)) as advance,
     ):
         summary = loading.load_images(connection, paths, Rejects(rejects), label_set, advance)
     report(summary, rejects)

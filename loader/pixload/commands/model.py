@@ -27,7 +27,7 @@ EXISTING_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 @click.group()
 def model() -> None:
-    """Manage the networks that turn pictures into features.
+    """Manage the networks that turn images into features.
 
     Example: pix model import mini_inception
     """
@@ -70,7 +70,7 @@ def _class_names(path: Path | None) -> list[str] | None:
 @click.option("--savedmodel", type=EXISTING_FOLDER, help="A TensorFlow SavedModel (folder).")
 @click.option("--graphdef", type=EXISTING_FILE, help="A frozen TensorFlow graph (.pb).")
 @click.option("--onnx", type=EXISTING_FILE, help="An ONNX file.")
-@click.option("--input", "input_name", help="The tensor that takes the picture, such as Mul:0.")
+@click.option("--input", "input_name", help="The tensor that takes the image, such as Mul:0.")
 @click.option("--output", "output_name", help="The tensor or layer that gives the features, such as pool_3:0.")
 @click.option("--classes", help="The tensor that gives class probabilities, such as final_result:0.")
 @click.option("--labels", type=EXISTING_FILE, help="Names of the classes, one a line: makes a classifier of them.")
@@ -120,7 +120,7 @@ def import_(
     agreement = "" if registered.agreement is None else f", engines agree to {registered.agreement:.1g}"
     named = "" if converted.head is None else f"; classifier {name}: {len(converted.head.labels):,} classes"
     stale = f"; {registered.stale:,} features are stale now" if registered.stale else ""
-    click.echo(f"{name}: {registered.dimensions:,} features a picture{agreement}{named}{stale}")
+    click.echo(f"{name}: {registered.dimensions:,} features an image{agreement}{named}{stale}")
 
 
 def _keras_graph(keras: str, weights: str, seed: int, layer: str | None):
@@ -166,16 +166,16 @@ def feature_maps(database: Database, name: str, image: Path, folder: Path, layer
         )
         rows = cursor.fetchall()
     folder.mkdir(parents=True, exist_ok=True)
-    for rank, channel, strength, picture in rows:
+    for rank, channel, strength, png in rows:
         path = folder / f"{rank:03}-channel-{channel}.png"
-        path.write_bytes(picture)
+        path.write_bytes(png)
         click.echo(f"{path} (strength {strength:.4g})")
 
 
 @model.command("quantize")
 @click.argument("name")
 @click.option("--as", "as_name", required=True, help="Name of the INT8 model.")
-@click.option("--calibrate", default=100, show_default=True, type=click.IntRange(1), help="On how many pictures.")
+@click.option("--calibrate", default=100, show_default=True, type=click.IntRange(1), help="On how many images.")
 @click.option("--force", is_flag=True, help="Store it even if fewer than 90 % of the nearest neighbors stay the same.")
 @click.pass_obj
 def quantize(database: Database, name: str, as_name: str, calibrate: int, force: bool) -> None:
@@ -191,11 +191,11 @@ def quantize(database: Database, name: str, as_name: str, calibrate: int, force:
         )
         overlap, compared, classifier, *numbers = cursor.fetchone()
     before, after, float_ms, int8_ms, float_mb, int8_mb = numbers
-    click.echo(f"{as_name}: {overlap:.1%} of the ten nearest neighbors stay the same ({compared:,} pictures)")
+    click.echo(f"{as_name}: {overlap:.1%} of the ten nearest neighbors stay the same ({compared:,} images)")
     if classifier is not None:
         click.echo(f"  accuracy of {classifier}: {after:.3f}, with {name} {before:.3f}")
     click.echo(
-        f"  {int8_ms:.2f} ms a picture instead of {float_ms:.2f}, {int8_mb:.0f} MB of memory instead of {float_mb:.0f}"
+        f"  {int8_ms:.2f} ms an image instead of {float_ms:.2f}, {int8_mb:.0f} MB of memory instead of {float_mb:.0f}"
     )
 
 

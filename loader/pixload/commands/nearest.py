@@ -24,7 +24,7 @@ SELECT b.percent FROM pix.builds b JOIN pg_catalog.pg_stat_activity a USING (pid
 
 @click.command()
 @click.argument("item_ids", nargs=-1, metavar="[ITEM_ID]...")
-@click.option("--image", type=EXISTING_FILE, help="A picture file, instead of items.")
+@click.option("--image", type=EXISTING_FILE, help="An image file, instead of items.")
 @click.option("-k", type=click.IntRange(1, INT_MAX), default=10, show_default=True, help="How many.")
 @click.option("--model", "model_name", help="Default: that of the index, or the database's default model.")
 @click.option("--metric", help="cosine, euclidean, or dot; default: that of the index, or cosine.")
@@ -32,12 +32,12 @@ SELECT b.percent FROM pix.builds b JOIN pg_catalog.pg_stat_activity a USING (pid
 @filter_options
 @click.pass_obj
 def nearest(database: Database, item_ids: tuple[str, ...], image: Path | None, **options) -> None:
-    """List the look-alikes of an item, of several, or of a picture file.
+    """List the look-alikes of an item, of several, or of an image file.
 
     Example: pix nearest B005IYS5ZA -k 5 --max-price 100
     """
     if bool(item_ids) == (image is not None):
-        raise PixError("Items or one picture are needed.", "Give an ITEM_ID or several, or --image FILE.")
+        raise PixError("Items or one image are needed.", "Give an ITEM_ID or several, or --image FILE.")
     with database.connect() as connection:
         if image is None:
             tables = look_alikes_of_items(connection, list(item_ids), options)
@@ -125,7 +125,7 @@ def look_alikes_of_items(connection, item_ids: list[str], options: Mapping[str, 
 
 
 def look_alikes_of_image(connection, content: bytes, options: Mapping[str, object]) -> list[Neighbor]:
-    """Return the look-alikes of a picture; options are further arguments of pix.nearest_to_image."""
+    """Return the look-alikes of an image; options are further arguments of pix.nearest_to_image."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"""

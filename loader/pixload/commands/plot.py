@@ -1,4 +1,4 @@
-"""pix plot: pictures for slides."""
+"""pix plot: images for slides."""
 
 from __future__ import annotations
 

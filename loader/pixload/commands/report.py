@@ -14,9 +14,7 @@ from pixload.database import Database
 @click.option("--model", "model_name", help="Default: that of the map or clustering, or the database's default model.")
 @click.option("--map", "map_name", help="Default: the latest map of everything.")
 @click.option("--clustering", help="Default: the latest one.")
-@click.option(
-    "--feature-maps", "seen_item", metavar="ITEM_ID", help="Show what the network sees in this item's picture."
-)
+@click.option("--feature-maps", "seen_item", metavar="ITEM_ID", help="Show what the network sees in this item's image.")
 @click.pass_obj
 def report(database: Database, file: Path, **options: str | None) -> None:
     """Write a page of the catalogue to FILE: map, clusters, look-alikes, charts. It needs no network.

@@ -25,7 +25,7 @@ class Wishes:
     Parameters
     ----------
     input, output, classes : str, optional
-        Tensors (``pool_3:0``) or layers that take the picture, give the
+        Tensors (``pool_3:0``) or layers that take the image, give the
         features, and give the probabilities of classes.
     size : int, optional
         Width and height of the input in pixels.
@@ -197,8 +197,8 @@ def largest_difference(got: np.ndarray, expected: np.ndarray) -> float:
     return float(np.abs(got - expected).max() / max(np.abs(expected).max(), 1e-30))
 
 
-def picture_tensors(preprocessing: dict, count: int = 4) -> list[np.ndarray]:
-    """Draw batches of one (NHWC) with the smooth blobs of color that pictures are made of."""
+def image_tensors(preprocessing: dict, count: int = 4) -> list[np.ndarray]:
+    """Draw batches of one (NHWC) with the smooth blobs of color that images are made of."""
     random = np.random.default_rng(7)
     height, width = preprocessing["height"], preprocessing["width"]
     tensors = []

@@ -77,12 +77,12 @@ def read_graph(path: Path) -> FrozenGraph:
 
 
 def freeze(function, source: str, **known) -> FrozenGraph:
-    """Turn a concrete function, of one picture tensor, into a frozen graph.
+    """Turn a concrete function, of one image tensor, into a frozen graph.
 
     Parameters
     ----------
     function : tensorflow ConcreteFunction
-        Its first input is the picture.
+        Its first input is the image.
     source : str
         What it comes from, in words.
     **known

@@ -122,12 +122,12 @@ def load_file(path: Path, layer: str | None = None) -> FrozenGraph:
 
 
 def freeze_keras(network, source: str, layer: str | None = None) -> FrozenGraph:
-    """Freeze a Keras model of one picture input.
+    """Freeze a Keras model of one image input.
 
     Parameters
     ----------
     network : keras.Model
-        Batches of pictures (NHWC) in.
+        Batches of images (NHWC) in.
     source : str
         What it comes from, in words.
     layer : str, optional
@@ -142,15 +142,15 @@ def freeze_keras(network, source: str, layer: str | None = None) -> FrozenGraph:
 
     shape = network.input_shape
     if not isinstance(shape, tuple) or len(shape) != 4:
-        raise PixError(f"The Keras model takes {shape}, not one batch of pictures.", "Use a model of one picture.")
+        raise PixError(f"The Keras model takes {shape}, not one batch of images.", "Use a model of one image.")
     layer = layer if layer in {known.name for known in network.layers} else None
     known = _application_within(network)
     if layer is not None:
         network = keras.Model(network.inputs, network.get_layer(layer).output)
 
-    @tf.function(input_signature=[tf.TensorSpec((1, *shape[1:]), tf.float32, name="picture")])
-    def run(picture):
-        return network(picture, training=False)
+    @tf.function(input_signature=[tf.TensorSpec((1, *shape[1:]), tf.float32, name="image")])
+    def run(image):
+        return network(image, training=False)
 
     scaling, channels = (known.scaling, known.channels) if known else (None, "RGB")
     return freeze(run.get_concrete_function(), source, layer=layer, scaling=scaling, channels=channels)

@@ -163,14 +163,14 @@ def _preprocessing(graph: _Graph, entry, wishes: Wishes, said: list[str]) -> dic
     kind = onnx.TensorProto.DataType.Name(entry.type.tensor_type.elem_type)
     if kind != "FLOAT":
         raise PixError(
-            f"{entry.name} takes numbers of type {kind}, not FLOAT.", "Export the network for float32 pictures."
+            f"{entry.name} takes numbers of type {kind}, not FLOAT.", "Export the network for float32 images."
         )
     others = [value.name for value in graph.inputs() if value.name != entry.name]
     if others:
-        raise PixError(f"The network needs further inputs: {', '.join(others)}.", "Export it with the picture alone.")
+        raise PixError(f"The network needs further inputs: {', '.join(others)}.", "Export it with the image alone.")
     if len(shape) != 4 or 3 not in (shape[1], shape[3]) or (shape[0] or 1) != 1:
         raise PixError(
-            f"{entry.name} has the shape {shape}, not that of one RGB picture.",
+            f"{entry.name} has the shape {shape}, not that of one RGB image.",
             "Name the tensor that takes decoded pixels with --input, or export the network for a batch of one.",
         )
     layout = "NHWC" if shape[3] == 3 else "NCHW"
@@ -179,7 +179,7 @@ def _preprocessing(graph: _Graph, entry, wishes: Wishes, said: list[str]) -> dic
     if not height or not width:
         raise PixError(f"{entry.name} does not say its height and width.", "Give --size.")
     if wishes.size and (height, width) != (wishes.size, wishes.size):
-        raise PixError(f"{entry.name} takes pictures of {width} x {height} pixels.", "Leave --size out.")
+        raise PixError(f"{entry.name} takes images of {width} x {height} pixels.", "Leave --size out.")
     found = graph.scaling_behind(entry.name)
     mean, std = found or (SYMMETRIC if layout == "NHWC" else IMAGENET)
     if wishes.mean is None or wishes.std is None:
@@ -395,12 +395,12 @@ def _channels_are_last(model, name: str) -> bool:
 
 
 def _run(model, spec: dict, names: list[str]) -> list[np.ndarray]:
-    """Return tensors of a graph for a black picture."""
+    """Return tensors of a graph for a black image."""
     import onnx
 
     prepared = spec["preprocessing"]
     size = prepared["height"], prepared["width"]
-    picture = np.zeros((1, *size, 3) if prepared["layout"] == "NHWC" else (1, 3, *size), np.float32)
+    image = np.zeros((1, *size, 3) if prepared["layout"] == "NHWC" else (1, 3, *size), np.float32)
     telling = onnx.ModelProto()
     telling.CopyFrom(model)
     told = {value.name for value in telling.graph.output}
@@ -409,12 +409,12 @@ def _run(model, spec: dict, names: list[str]) -> list[np.ndarray]:
     )
     session = start_onnx(telling)
     try:
-        computed = iter(session.run([name for name in names if name != spec["input"]], {spec["input"]: picture}))
+        computed = iter(session.run([name for name in names if name != spec["input"]], {spec["input"]: image}))
     except Exception as error:  # onnxruntime raises a class of its own per kind of fault
         raise PixError(
-            f"ONNX Runtime cannot run the network: {error}", "Export it for a batch of one picture."
+            f"ONNX Runtime cannot run the network: {error}", "Export it for a batch of one image."
         ) from error
-    return [picture if name == spec["input"] else np.asarray(next(computed)) for name in names]
+    return [image if name == spec["input"] else np.asarray(next(computed)) for name in names]
 
 
 def _measure(model, spec: dict, scores: str, labels: list[str]) -> Head:

@@ -22,21 +22,21 @@ SILENT = {"Const", "NoOp", "Assert", "Placeholder", "PlaceholderWithDefault", "S
 
 
 @dataclass
-class PictureInput:
-    """The tensor that takes the picture, and what the graph does to pixels before and after it."""
+class ImageInput:
+    """The tensor that takes the image, and what the graph does to pixels before and after it."""
 
     tensor: object
     size: tuple[int, int] | None
     scaling: tuple[tuple[float, ...], tuple[float, ...]] | None
     is_direct: bool = False
-    """Whether a convolution takes the picture as it is."""
+    """Whether a convolution takes the image as it is."""
 
 
-def find_input(graph, name: str | None) -> PictureInput:
+def find_input(graph, name: str | None) -> ImageInput:
     """Find where decoded and scaled pixels enter a graph.
 
     A graph that decodes JPEG itself is entered behind its own decoding and
-    scaling, so that every network sees pictures that were decoded alike.
+    scaling, so that every network sees images that were decoded alike.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def find_input(graph, name: str | None) -> PictureInput:
 
     Returns
     -------
-    PictureInput
+    ImageInput
 
     Raises
     ------
@@ -63,27 +63,27 @@ def find_input(graph, name: str | None) -> PictureInput:
             return _within_chain(graph, start)
     if start.op.type in DECODERS:
         *_, (tensor, chain, size) = _chain(start)
-        return PictureInput(tensor, size, chain.as_mean_and_std())
+        return ImageInput(tensor, size, chain.as_mean_and_std())
     *_, (last, chain, _) = _chain(start)
     is_direct = chain.is_identity and all(op.type in CONVOLUTIONS for op in last.consumers())
-    return PictureInput(start, None, chain.expected_input(), is_direct)
+    return ImageInput(start, None, chain.expected_input(), is_direct)
 
 
 def _only_input(graph):
     decoders = [op.outputs[0] for op in graph.get_operations() if op.type in DECODERS]
     if len(decoders) == 1:
         return decoders[0]
-    found = [op.outputs[0] for op in graph.get_operations() if op.type == "Placeholder" and _may_be_pictures(op)]
+    found = [op.outputs[0] for op in graph.get_operations() if op.type == "Placeholder" and _may_be_images(op)]
     if len(found) == 1:
         return found[0]
     names = ", ".join(tensor.name for tensor in [*decoders, *found])
     raise PixError(
-        f"The graph has {len(found) + len(decoders) or 'no'} inputs that could take a picture.",
+        f"The graph has {len(found) + len(decoders) or 'no'} inputs that could take an image.",
         f"Choose one with --input: {names}" if names else "Name the tensor that takes decoded pixels with --input.",
     )
 
 
-def _may_be_pictures(op) -> bool:
+def _may_be_images(op) -> bool:
     shape = op.outputs[0].shape
     return op.outputs[0].dtype.is_floating and (shape.rank is None or (shape.rank == 4 and shape[3] in (3, None)))
 
@@ -100,14 +100,14 @@ def _decoded(tensor):
     raise PixError(f"{tensor.name} takes text, and nothing decodes it.", "Name the tensor that takes decoded pixels.")
 
 
-def _within_chain(graph, tensor) -> PictureInput:
+def _within_chain(graph, tensor) -> ImageInput:
     """Say what the graph does to pixels before a tensor in its middle, if it is behind a decoder."""
     for op in graph.get_operations():
         if op.type in DECODERS:
             for passed, chain, size in _chain(op.outputs[0]):
                 if passed is tensor:
-                    return PictureInput(tensor, size, chain.as_mean_and_std())
-    return PictureInput(tensor, None, None)
+                    return ImageInput(tensor, size, chain.as_mean_and_std())
+    return ImageInput(tensor, None, None)
 
 
 def _chain(tensor) -> Iterator[tuple[object, Affine, tuple[int, int] | None]]:
@@ -233,7 +233,7 @@ def _before_linear(tensor):
 
 
 def is_vector(tensor) -> bool:
-    """Tell whether a tensor has one number per feature for each picture, whatever its rank."""
+    """Tell whether a tensor has one number per feature for each image, whatever its rank."""
     return tensor.shape.rank is None or all(axis in (1, None) for axis in tensor.shape.as_list()[1:-1])
 
 

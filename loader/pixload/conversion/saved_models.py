@@ -24,7 +24,7 @@ def load(path: Path) -> FrozenGraph:
     Raises
     ------
     PixError
-        If it is no SavedModel, does anything but compute, or has no signature of one picture.
+        If it is no SavedModel, does anything but compute, or has no signature of one image.
     """
     import tensorflow as tf
     from tensorflow.python.saved_model.loader_impl import parse_saved_model
@@ -45,7 +45,7 @@ def load(path: Path) -> FrozenGraph:
     function = signatures.get("serving_default") or next(iter(signatures.values()), None)
     if function is None or len(function.inputs) - len(function.captured_inputs) != 1:
         raise PixError(
-            f"{path} has no signature that takes one picture.",
+            f"{path} has no signature that takes one image.",
             "Export it with a signature, such as model.export() does.",
         )
     return freeze(function, f"SavedModel {path.name}")

@@ -24,7 +24,7 @@ SMALLEST, LARGEST = 0.4, 8
 
 
 def preprocessing(width: int, height: int, mean, std, channels: str = "RGB", layout: str = "NHWC") -> dict:
-    """Describe preprocessing in the words of `pixelplum.core.pictures.Preprocessing`."""
+    """Describe preprocessing in the words of `pixelplum.core.images.Preprocessing`."""
     return {
         "width": width, "height": height, "mean": list(mean), "std": list(std), "channels": channels, "layout": layout,
     }  # fmt: skip

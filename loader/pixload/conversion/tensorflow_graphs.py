@@ -12,11 +12,11 @@ from pixload.conversion.converted import (
     AGREEMENT_LIMIT,
     ConvertedModel,
     Wishes,
+    image_tensors,
     largest_difference,
     measure_head,
     no_classes,
     not_over_features,
-    picture_tensors,
     start_onnx,
     write_spec,
 )
@@ -25,7 +25,7 @@ from pixload.conversion.onnx_files import cut
 from pixload.conversion.scaling import SYMMETRIC, UNSCALED, describe, preprocessing
 from pixload.errors import PixError, refusals
 
-PICTURE, FEATURES = "pixelplum/picture", "pixelplum/features"
+IMAGE, FEATURES = "pixelplum/image", "pixelplum/features"
 """Names of the input and the output of the graphs that are stored."""
 
 SPEC_NODE = "pixelplum/spec"
@@ -103,10 +103,10 @@ def _named_or_found(graph, frozen: FrozenGraph, found):
     return proposals.find_features(graph, found[1] if found else None)
 
 
-def _preprocessing(entry: proposals.PictureInput, frozen: FrozenGraph, wishes: Wishes, said: list[str]) -> dict:
+def _preprocessing(entry: proposals.ImageInput, frozen: FrozenGraph, wishes: Wishes, said: list[str]) -> dict:
     shape = entry.tensor.shape
     if shape.rank is not None and (shape.rank != 4 or shape[3] not in (3, None)):
-        raise PixError(f"{entry.tensor.name} has the shape {shape}, not that of RGB pictures (1, height, width, 3).",
+        raise PixError(f"{entry.tensor.name} has the shape {shape}, not that of RGB images (1, height, width, 3).",
                        "Name the tensor that takes decoded pixels with --input.")  # fmt: skip
     known = (shape[1], shape[2]) if shape.rank else (None, None)
     found = entry.size or (None, None)
@@ -114,7 +114,7 @@ def _preprocessing(entry: proposals.PictureInput, frozen: FrozenGraph, wishes: W
     if not height or not width:
         raise PixError(f"{entry.tensor.name} does not say its height and width.", "Give --size.")
     if wishes.size and (height, width) != (wishes.size, wishes.size):
-        raise PixError(f"{entry.tensor.name} takes pictures of {width} x {height} pixels.", "Leave --size out.")
+        raise PixError(f"{entry.tensor.name} takes images of {width} x {height} pixels.", "Leave --size out.")
     # What a network was trained with holds for its own input, not for one with something of the user's before it.
     known = entry.scaling or (frozen.scaling if entry.is_direct else None)
     channels = frozen.channels if known is frozen.scaling else "RGB"
@@ -126,7 +126,7 @@ def _preprocessing(entry: proposals.PictureInput, frozen: FrozenGraph, wishes: W
 
 
 class _Entered:
-    """A graph that begins with the picture and ends with the features, and the session that runs it."""
+    """A graph that begins with the image and ends with the features, and the session that runs it."""
 
     def __init__(self, definition, input_name: str, output_name: str, classes, prepared: dict):
         import tensorflow as tf
@@ -134,15 +134,13 @@ class _Entered:
         self.graph = tf.Graph()
         with self.graph.as_default():
             shape = (1, prepared["height"], prepared["width"], 3)
-            picture = tf.compat.v1.placeholder(tf.float32, shape, PICTURE)
+            image = tf.compat.v1.placeholder(tf.float32, shape, IMAGE)
             wanted = [output_name] + [tensor.name for tensor in classes or ()]
             try:
-                features, *rest = tf.import_graph_def(
-                    definition, {input_name: picture}, return_elements=wanted, name=""
-                )
+                features, *rest = tf.import_graph_def(definition, {input_name: image}, return_elements=wanted, name="")
             except ValueError as error:
                 raise PixError(
-                    f"The graph cannot take a batch of one picture: {error}", "Choose another --input."
+                    f"The graph cannot take a batch of one image: {error}", "Choose another --input."
                 ) from error
             self._features, self._classes = features, rest
             vector = features
@@ -155,7 +153,7 @@ class _Entered:
         self._session = tf.compat.v1.Session(graph=self.graph)
 
     def _refuse_other_inputs(self) -> None:
-        needed = [node for node in self.definition.node if node.op == "Placeholder" and node.name != PICTURE]
+        needed = [node for node in self.definition.node if node.op == "Placeholder" and node.name != IMAGE]
         variables = [node for node in self.definition.node if node.op in VARIABLES]
         if variables:
             raise PixError(
@@ -175,10 +173,10 @@ class _Entered:
         return tf.compat.v1.graph_util.extract_sub_graph(self.graph.as_graph_def(), [FEATURES])
 
     def features(self, tensor: np.ndarray) -> np.ndarray:
-        return self._session.run(f"{FEATURES}:0", {f"{PICTURE}:0": tensor})
+        return self._session.run(f"{FEATURES}:0", {f"{IMAGE}:0": tensor})
 
     def classes(self, tensor: np.ndarray) -> np.ndarray:
-        return self._session.run(self._classes[0], {f"{PICTURE}:0": tensor})
+        return self._session.run(self._classes[0], {f"{IMAGE}:0": tensor})
 
     def scores(self, vector: np.ndarray) -> np.ndarray:
         """Run only the layers between the features and the softmax."""
@@ -196,7 +194,7 @@ def _to_onnx(small: _Entered, prepared: dict, source: str) -> ConvertedModel:
     import tf2onnx
 
     definition = small.definition
-    input_name, output_name = f"{PICTURE}:0", f"{FEATURES}:0"
+    input_name, output_name = f"{IMAGE}:0", f"{FEATURES}:0"
     try:
         model, _ = tf2onnx.convert.from_graph_def(
             definition, input_names=[input_name], output_names=[output_name], opset=17
@@ -215,11 +213,11 @@ def _to_onnx(small: _Entered, prepared: dict, source: str) -> ConvertedModel:
 
 
 def _check_agreement(converted: ConvertedModel, small: _Entered) -> None:
-    """Run both engines on smooth random pictures, and refuse a conversion that changes the features."""
+    """Run both engines on smooth random images, and refuse a conversion that changes the features."""
     spec = converted.spec
     session = start_onnx(converted.onnx)
     differences = []
-    for tensor in picture_tensors(spec["preprocessing"]):
+    for tensor in image_tensors(spec["preprocessing"]):
         (got,) = session.run([spec["output"]], {spec["input"]: tensor})
         differences.append(largest_difference(got, small.features(tensor)))
         if converted.head is not None:

@@ -15,7 +15,7 @@ from pixload.progress import progress_bar
 from pixload.report.charts import charts
 from pixload.report.content import Content, read
 from pixload.report.sight import Sheet, contact_sheets
-from pixload.report.thumbnails import read_pictures, thumbnails
+from pixload.report.thumbnails import read_images, thumbnails
 
 MOST_BYTES = 15_000_000
 QUALITIES = (70, 45, 25)
@@ -42,7 +42,7 @@ def write_report(
     model_name, map_name, clustering : str, optional
         As for `pixload.report.content.read`.
     seen_item : str, optional
-        An item, to show what the network sees in its picture.
+        An item, to show what the network sees in its image.
 
     Raises
     ------
@@ -55,15 +55,15 @@ def write_report(
         sheets = contact_sheets(connection, content.model_name, seen_item) if seen_item is not None else []
         for quality in QUALITIES:
             with progress_bar("drawing thumbnails", len(content.items)) as advance:
-                pictures = thumbnails(read_pictures(connection, list(content.items)), quality, advance)
-            page = render(content, pictures, sheets).encode()
+                images = thumbnails(read_images(connection, list(content.items)), quality, advance)
+            page = render(content, images, sheets).encode()
             if len(page) < MOST_BYTES:
                 break
     write_file(path, page)
     return len(page)
 
 
-def render(content: Content, pictures: dict[str, str], sheets: list[Sheet]) -> str:
+def render(content: Content, images: dict[str, str], sheets: list[Sheet]) -> str:
     """Return the page."""
     from bokeh.embed import components  # slow to import
     from bokeh.resources import Resources
@@ -80,14 +80,14 @@ def render(content: Content, pictures: dict[str, str], sheets: list[Sheet]) -> s
         library=Resources(mode="inline", components=["bokeh"]).render_js(),
         style=_file("page.css"),
         behavior=_file("page.js"),
-        data=_data(content, pictures),
+        data=_data(content, images),
         sheets=sheets,
         strips=_strips(content),
         made_at=datetime.now(UTC),
     )
 
 
-def _data(content: Content, pictures: dict[str, str]) -> str:
+def _data(content: Content, images: dict[str, str]) -> str:
     """Return what the page's script reads: each item once, those it refers to by their place."""
     place = {item_id: number for number, item_id in enumerate(content.items)}
     data = {
@@ -101,7 +101,7 @@ def _data(content: Content, pictures: dict[str, str]) -> str:
                 "y": item.y,
                 "labels": [item.labels.get(name) for name in content.label_sets],
                 "alike": [[place[other], round(distance, 4)] for other, distance in item.look_alikes],
-                "picture": pictures.get(item.item_id),
+                "image": images.get(item.item_id),
             }
             for item in content.items.values()
         ],

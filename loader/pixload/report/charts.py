@@ -54,8 +54,8 @@ def map_of_items() -> figure:
     source = ColumnDataSource(
         {name: [] for name in ("x", "y", "url", "title", "price", "group", "color", "alpha")}, name="items"
     )
-    # Not the same: pictures know of no selection.
-    pictures = ColumnDataSource({name: [] for name in ("x", "y", "url", "alpha")}, name="pictures")
+    # Not the same: images know of no selection.
+    images = ColumnDataSource({name: [] for name in ("x", "y", "url", "alpha")}, name="images")
     plot = figure(
         x_range=(0, 1), y_range=(0, 1), height=640, sizing_mode="stretch_width", toolbar_location="above", name="map",
         tools=[], output_backend="canvas",
@@ -66,7 +66,7 @@ def map_of_items() -> figure:
     )  # fmt: skip
     plot.image_url(
         "url", "x", "y", w={"value": 16, "units": "screen"}, h={"value": 16, "units": "screen"}, anchor="center",
-        global_alpha="alpha", source=pictures, name="thumbnails",
+        global_alpha="alpha", source=images, name="thumbnails",
     )  # fmt: skip
     wheel = WheelZoomTool()
     plot.add_tools(
@@ -112,7 +112,7 @@ def progress(rows: list[dict]) -> figure:
     source = {"model": names} | {part: [row[part] for row in rows] for part in parts}
     plot = figure(
         y_range=names[::-1], height=90 + 32 * len(names), sizing_mode="stretch_width", toolbar_location=None,
-        tools="hover", tooltips="@model: $name @$name", x_axis_label="pictures",
+        tools="hover", tooltips="@model: $name @$name", x_axis_label="images",
     )  # fmt: skip
     plot.hbar_stack(
         list(parts), y="model", height=0.6, color=list(parts.values()), source=source, legend_label=list(parts)

@@ -150,7 +150,7 @@ def read(connection, model_name: str | None, map_name: str | None, clustering: s
         model_name=model_name,
         counts=_first(
             connection,
-            "SELECT (SELECT count(*) FROM pix.items) AS items, (SELECT count(*) FROM pix.images) AS pictures, "
+            "SELECT (SELECT count(*) FROM pix.items) AS items, (SELECT count(*) FROM pix.images) AS images, "
             "(SELECT count(*) FROM pix.features WHERE model_name = %s) AS features",
             (model_name,),
         ),
@@ -171,7 +171,7 @@ def read(connection, model_name: str | None, map_name: str | None, clustering: s
         ),
         failures=_rows(
             connection,
-            "SELECT model_name, reason, count(*) AS pictures, (array_agg(item_id ORDER BY item_id))[1:5] AS examples "
+            "SELECT model_name, reason, count(*) AS images, (array_agg(item_id ORDER BY item_id))[1:5] AS examples "
             "FROM pix.extraction_failures GROUP BY model_name, reason ORDER BY 3 DESC, 1, 2 LIMIT 50",
         ),
         confusions=_confusions(connection),

@@ -17,11 +17,11 @@
     return made;
   };
 
-  // A button with the item's picture, which shows its look-alikes.
+  // A button with the item's image, which shows its look-alikes.
   const button = (place) => {
     const item = items[place];
-    const seen = item.picture
-      ? element("img", { src: item.picture, alt: item.title, loading: "lazy", decoding: "async" })
+    const seen = item.image
+      ? element("img", { src: item.image, alt: item.title, loading: "lazy", decoding: "async" })
       : element("span", { className: "missing" }, item.title);
     const made = element("button", { className: "item", type: "button", title: item.title }, seen);
     made.addEventListener("click", () => choose(place, made));
@@ -101,7 +101,7 @@
   }
   data.labelSets.forEach((name, number) => groupings.push([name, (item) => item.labels[number]]));
 
-  const drawMap = (plot, source, pictures) => {
+  const drawMap = (plot, source, images) => {
     const mapped = items.map((_, place) => place).filter((place) => items[place].x !== null);
     const thumbnails = plot.select_one("thumbnails").glyph;
     const frames = plot.select_one("frames");
@@ -118,7 +118,7 @@
         place: mapped,
         x: mapped.map((place) => items[place].x),
         y: mapped.map((place) => items[place].y),
-        url: mapped.map((place) => items[place].picture ?? ""),
+        url: mapped.map((place) => items[place].image ?? ""),
         title: mapped.map((place) => items[place].title),
         price: mapped.map((place) => price(items[place])),
         group: groups.map((group) => group ?? ""),
@@ -126,7 +126,7 @@
         alpha: groups.map((group) => only === null || group === only ? 1 : FADED),
       };
       const { x, y, url, alpha } = source.data;
-      pictures.data = { x, y, url, alpha };
+      images.data = { x, y, url, alpha };
       $("legend").replaceChildren(...order.map((group) => {
         const swatch = element("i");
         swatch.style.background = colors.get(group);
@@ -224,8 +224,8 @@
       inkCharts(models);
       const plot = models.find((model) => model.name === "map");
       if (plot !== undefined) {
-        const [source, pictures] = ["items", "pictures"].map((name) => models.find((model) => model.name === name));
-        drawMap(plot, source, pictures);
+        const [source, images] = ["items", "images"].map((name) => models.find((model) => model.name === name));
+        drawMap(plot, source, images);
       }
       document.documentElement.dataset.ready = "true";
     });

@@ -1,4 +1,4 @@
-"""What a network sees in a picture: maps of some of its layers."""
+"""What a network sees in an image: maps of some of its layers."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ class Sheet:
 
 
 def contact_sheets(connection, model_name: str, item_id: str) -> list[Sheet]:
-    """Return maps of layers from the first to the last, for an item's picture.
+    """Return maps of layers from the first to the last, for an item's image.
 
     Raises
     ------
     PixError
-        If the item has no picture.
+        If the item has no image.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM pix.images WHERE item_id = %s", (item_id,))
         if cursor.fetchone() == (0,):
-            raise PixError(f"Item {item_id} has no picture.", "SELECT item_id FROM pix.images lists those that have.")
+            raise PixError(f"Item {item_id} has no image.", "SELECT item_id FROM pix.images lists those that have.")
         cursor.execute(
             "SELECT layer, shape[3] || ' × ' || shape[4] FROM pix.model_layers(%s) "
             "WHERE cardinality(shape) = 4 AND shape[3] > 1",
@@ -44,14 +44,14 @@ def contact_sheets(connection, model_name: str, item_id: str) -> list[Sheet]:
         sheets = []
         for layer, size in (layers[number] for number in chosen):
             cursor.execute(
-                "SELECT channel, picture FROM pix.feature_maps("
+                "SELECT channel, image FROM pix.feature_maps("
                 "(SELECT content FROM pix.images WHERE item_id = %s), %s, %s, k => %s) ORDER BY rank",
                 (item_id, model_name, layer, MAPS),
             )
-            maps = [(channel, _url(picture)) for channel, picture in cursor]
+            maps = [(channel, _url(image)) for channel, image in cursor]
             sheets.append(Sheet(item_id, layer, size, maps))
     return sheets
 
 
-def _url(picture: memoryview) -> str:
-    return "data:image/png;base64," + base64.b64encode(picture).decode()
+def _url(image: memoryview) -> str:
+    return "data:image/png;base64," + base64.b64encode(image).decode()

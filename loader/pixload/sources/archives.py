@@ -1,4 +1,4 @@
-"""Pictures in tar and zip archives, which are never extracted to disk."""
+"""Images in tar and zip archives, which are never extracted to disk."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from pixload.sources.folders import Found, is_hidden, is_picture_name, too_large
+from pixload.sources.folders import Found, is_hidden, is_image_name, too_large
 from pixload.sources.rows import Reject, printable
 from pixload.sources.streams import BROKEN, open_decompressed
 
@@ -30,7 +30,7 @@ def is_zip(path: Path) -> bool:
 
 
 def read_tar(path: Path, max_bytes: int) -> Iterator[Found | Reject]:
-    """Read the pictures in a tar archive, compressed or not, from front to end.
+    """Read the images in a tar archive, compressed or not, from front to end.
 
     Yields
     ------
@@ -73,7 +73,7 @@ def _read_tar_member(path: Path, archive: tarfile.TarFile, member: tarfile.TarIn
 
 
 def read_zip(path: Path, max_bytes: int) -> Iterator[Found | Reject]:
-    """Read the pictures in a zip archive.
+    """Read the images in a zip archive.
 
     Yields
     ------
@@ -90,7 +90,7 @@ def read_zip(path: Path, max_bytes: int) -> Iterator[Found | Reject]:
 
 
 def count_zip(path: Path) -> int:
-    """Count the pictures in a zip archive."""
+    """Count the images in a zip archive."""
     try:
         with zipfile.ZipFile(path) as archive:
             return sum(1 for _ in _candidates(archive))
@@ -113,7 +113,7 @@ def _read_zip_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipIn
 
 
 def _is_candidate(name: str) -> bool:
-    return is_picture_name(name) and not any(map(is_hidden, PurePosixPath(name).parts))
+    return is_image_name(name) and not any(map(is_hidden, PurePosixPath(name).parts))
 
 
 def _describe(path: Path, name: str) -> tuple[str, str, str | None]:

@@ -33,7 +33,7 @@ class DownloadError(Exception):
 
 @dataclass
 class Downloader:
-    """How pictures are downloaded.
+    """How images are downloaded.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Pictures that are files, alone or in folders."""
+"""Images that are files, alone or in folders."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 from pixload.sources.rows import Reject, printable
 
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff")
 
 
 class Found(NamedTuple):
-    """Bytes that are said to be a picture."""
+    """Bytes that are said to be an image."""
 
     source: str
     item_id: str
@@ -22,9 +22,9 @@ class Found(NamedTuple):
     label: str | None
 
 
-def is_picture_name(name: str) -> bool:
+def is_image_name(name: str) -> bool:
     """Tell whether a file in a folder or an archive is to be read."""
-    return name.lower().endswith(PICTURE_SUFFIXES)
+    return name.lower().endswith(IMAGE_SUFFIXES)
 
 
 def is_hidden(name: str) -> bool:
@@ -32,8 +32,8 @@ def is_hidden(name: str) -> bool:
     return (name.startswith(".") and name not in (".", "..")) or name == "__MACOSX"
 
 
-def find_pictures(folder: Path) -> Iterator[Path | Reject]:
-    """Find the files in a folder and its subfolders that have a picture's suffix, in sorted order.
+def find_images(folder: Path) -> Iterator[Path | Reject]:
+    """Find the files in a folder and its subfolders that have an image's suffix, in sorted order.
 
     Linked folders are entered too, but no folder twice.
 
@@ -66,17 +66,17 @@ def _entries(folder: str) -> Iterator[tuple[str, bool]]:
                 continue
             # isdir, unlike is_dir, can take a link to itself.
             is_folder = os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()
-            if is_folder or is_picture_name(entry.name):
+            if is_folder or is_image_name(entry.name):
                 yield entry.path, is_folder
 
 
-def label_of(picture: PurePath, folder: PurePath) -> str | None:
-    """Return the name of the folder that a picture is in, if that is below the given one."""
-    return None if picture.parent == folder else picture.parent.name
+def label_of(image: PurePath, folder: PurePath) -> str | None:
+    """Return the name of the folder that an image is in, if that is below the given one."""
+    return None if image.parent == folder else image.parent.name
 
 
 def read_file(path: Path, item_id: str, label: str | None, max_bytes: int) -> Found | Reject:
-    """Read a file that is said to be a picture, unless it is too large."""
+    """Read a file that is said to be an image, unless it is too large."""
     source = printable(str(path))
     try:
         status = path.stat()
@@ -90,5 +90,5 @@ def read_file(path: Path, item_id: str, label: str | None, max_bytes: int) -> Fo
 
 
 def too_large(size: int, max_bytes: int) -> str:
-    """Return the reason why a picture of this size is not read."""
+    """Return the reason why an image of this size is not read."""
     return f"{size:,} bytes, more than {max_bytes:,}"

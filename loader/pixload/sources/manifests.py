@@ -1,4 +1,4 @@
-"""Manifests: files that list pictures by path or URL."""
+"""Manifests: files that list images by path or URL."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LABEL_NAMES = ("label",)
 
 
 class Entry(NamedTuple):
-    """A picture to be read from `path`, or, if that is None, to be downloaded."""
+    """An image to be read from `path`, or, if that is None, to be downloaded."""
 
     item_id: str
     label: str | None
@@ -48,9 +48,9 @@ def read_manifest(path: Path) -> Iterator[Entry | Reject]:
 
 
 def _entry(folder: Path, fields: dict) -> Entry:
-    picture, url = _text(fields, ("path",)), _text(fields, URL_NAMES)
-    if picture:
-        stem = Path(picture).stem
+    image, url = _text(fields, ("path",)), _text(fields, URL_NAMES)
+    if image:
+        stem = Path(image).stem
     elif url:
         stem = _stem_of_url(url)
     else:
@@ -58,7 +58,7 @@ def _entry(folder: Path, fields: dict) -> Entry:
     item_id = _text(fields, ID_NAMES) or stem
     if reason := check_item_id(item_id):
         raise ValueError(reason)
-    return Entry(item_id, _text(fields, LABEL_NAMES), folder / picture if picture else None, url)
+    return Entry(item_id, _text(fields, LABEL_NAMES), folder / image if image else None, url)
 
 
 def _stem_of_url(url: str) -> str:

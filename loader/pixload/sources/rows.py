@@ -9,8 +9,8 @@ MAX_ID_BYTES = 2000
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """A picture's file, byte for byte, and what its header says."""
+class ImageRow:
+    """An image's file, byte for byte, and what its header says."""
 
     item_id: str
     content: bytes
@@ -23,7 +23,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A picture that was loaded from this source already, and was not read again."""
+    """An image that was loaded from this source already, and was not read again."""
 
     item_id: str
     source: str

@@ -1,4 +1,4 @@
-"""Pictures to feature vectors: the row path, which never queries the database."""
+"""Images to feature vectors: the row path, which never queries the database."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import OrderedDict
 
 from pixelplum.core.networks.onnx import LOADED_PER_STORED, Network
 from pixelplum.core.search import vectors
-from pixelplum.errors import EngineMissing, ModelBroken, ModelMissing, PictureError, SettingUnusable, shown
+from pixelplum.errors import EngineMissing, ImageError, ModelBroken, ModelMissing, SettingUnusable, shown
 from pixelplum.server import cache as files
 
 DEFAULTS = {"model_memory_mb": 1024, "tensorflow_threads": 1, "tensorflow_memory_mb": 2048}
@@ -50,14 +50,14 @@ def finish_model(plpy, cache: dict, checksum: str) -> None:
 
 
 def run_model(plpy, cache: dict, content: bytes, checksum: str, engine: str) -> dict:
-    """Return a `pix_internal.embedding`: the vector, or why the picture has none.
+    """Return a `pix_internal.embedding`: the vector, or why the image has none.
 
-    Only a bad picture is an answer. A broken model is an error: it would
-    otherwise be told once per picture.
+    Only a bad image is an answer. A broken model is an error: it would
+    otherwise be told once per image.
     """
     try:
         vector = network(cache, checksum, engine).embed(content)
-    except PictureError as error:
+    except ImageError as error:
         return {"vector": None, "sqlstate": error.sqlstate, "reason": str(error), "hint": error.hint}
     return {"vector": vectors.to_bytes(vector), "sqlstate": None, "reason": None, "hint": None}
 

@@ -26,5 +26,5 @@ def inspect_model(plpy, cache: dict, checksum: str, engine: str) -> dict:
 
 
 def check_sight(plpy, cache: dict, checksum: str) -> None:
-    """Refuse a network that does not tell pictures apart."""
+    """Refuse a network that does not tell images apart."""
     check(network(cache, checksum, "onnxruntime"))

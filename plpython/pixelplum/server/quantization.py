@@ -10,7 +10,7 @@ from pixelplum.server.canceling import cancellable
 
 @cancellable
 def quantize(plpy, cache: dict, checksum: str, contents: list[bytes]) -> tuple[bytes, int]:
-    """Return the ONNX file of a network in INT8, and on how many pictures it is calibrated."""
+    """Return the ONNX file of a network in INT8, and on how many images it is calibrated."""
     return quantization.quantize(files.existing(checksum), contents)
 
 
@@ -23,7 +23,7 @@ def neighbor_overlap(plpy, cache: dict, a: bytes, b: bytes, number: int, k: int)
 
 @cancellable
 def measure_models(plpy, cache: dict, float_checksum: str, int8_checksum: str, contents: list[bytes]) -> dict:
-    """Return time per picture and memory of two networks."""
+    """Return time per image and memory of two networks."""
     (float_ms, float_mb), (int8_ms, int8_mb) = quantization.measure(
         (files.existing(float_checksum), files.existing(int8_checksum)), contents
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from pixelplum.errors import PictureError
+from pixelplum.errors import ImageError
 from pixelplum.untrusted.outlines import PLAIN_NS, Outline, check_sides
 
 START = b"BM"
@@ -19,7 +19,7 @@ def read(content: bytes) -> Outline:
 
     Raises
     ------
-    PictureError
+    ImageError
         If it is cut off.
     """
     try:
@@ -30,7 +30,7 @@ def read(content: bytes) -> Outline:
         else:
             width, height, _, bits, coding = struct.unpack_from("<iiHHI", content, 18)
     except struct.error as error:
-        raise PictureError("The picture is a BMP without a header") from error
+        raise ImageError("The image is a BMP without a header") from error
     width, height = abs(width), abs(height)  # rows may come from the top down
     check_sides(width, height)
     if coding in RUN_LENGTHS:

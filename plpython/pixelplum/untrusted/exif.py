@@ -1,4 +1,4 @@
-"""How a picture is to be turned, read off its EXIF data: nothing else of them is looked at."""
+"""How an image is to be turned, read off its EXIF data: nothing else of them is looked at."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from pixelplum.errors import PictureError
+from pixelplum.errors import ImageError
 from pixelplum.untrusted.outlines import COMPRESSED_NS, INFLATED_NS, TRANSPARENT_NS, Outline, check_parts, check_sides
 
 START = b"GIF8"
@@ -18,9 +18,9 @@ def read(content: bytes) -> Outline:
 
     Raises
     ------
-    PictureError
+    ImageError
         If there is no frame.
-    PictureTooLarge
+    ImageTooLarge
         If there are too many parts before it.
     """
     try:
@@ -29,7 +29,7 @@ def read(content: bytes) -> Outline:
         kept, control, parts = content[:place], b"", 0
         while content[place] != FRAME:
             if content[place] != EXTENSION:
-                raise PictureError("The picture is a GIF without a frame")
+                raise ImageError("The image is a GIF without a frame")
             begin, place = place, place + 2
             while content[place]:
                 place += 1 + content[place]
@@ -40,7 +40,7 @@ def read(content: bytes) -> Outline:
                 control = content[begin:place]
         left, top, across, down = struct.unpack_from("<HHHH", content, place + 1)
     except (IndexError, struct.error) as error:
-        raise PictureError("The picture is a GIF that is truncated before its first frame") from error
+        raise ImageError("The image is a GIF that is truncated before its first frame") from error
     width, height = max(width, left + across), max(height, top + down)
     check_sides(width, height)
     first = b"".join([kept, control, memoryview(content)[place:]])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import struct
 
-from pixelplum.errors import PictureError, PictureTooLarge
+from pixelplum.errors import ImageError, ImageTooLarge
 from pixelplum.untrusted.exif import orientation
 from pixelplum.untrusted.outlines import PLAIN_NS, Outline, check_parts, check_sides
 
@@ -39,9 +39,9 @@ def read(content: bytes) -> Outline:
 
     Raises
     ------
-    PictureError
+    ImageError
         If it is no JPEG, or of a kind that nobody uses.
-    PictureTooLarge
+    ImageTooLarge
         If it has too many scans or segments.
     """
     kept, turned, frame, place, parts = [content[:2]], 0, None, 2, 0
@@ -52,7 +52,7 @@ def read(content: bytes) -> Outline:
         if marker == SCAN:
             break
         if marker in OTHER_FRAMES or (marker in FRAMES and frame is not None):
-            raise PictureError("The picture is a JPEG of a kind that is not decoded (lossless, hierarchical)")
+            raise ImageError("The image is a JPEG of a kind that is not decoded (lossless, hierarchical)")
         if marker in FRAMES:
             frame = marker, body
         if marker in TABLES or body.startswith(COLOURS.get(marker, b"-")):
@@ -60,7 +60,7 @@ def read(content: bytes) -> Outline:
         elif marker == EXIF and body.startswith(b"Exif\0\0"):
             turned = turned or orientation(body[6:])  # of the first, or a file could keep us busy with them
     if frame is None or not body:
-        raise PictureError("The picture is a JPEG without a frame")
+        raise ImageError("The image is a JPEG without a frame")
     begin = place - len(body) - 4
     return _outline(content, b"".join([*kept, memoryview(content)[begin:]]), frame, (body[0], place), turned or 1)
 
@@ -69,13 +69,13 @@ def _segment(content: bytes, place: int) -> tuple[int, bytes, int]:
     """Return the next marker, its body, and where that ends."""
     found = MARKER.search(content, place)
     if found is None or found[1][0] == END:
-        raise PictureError("The picture is a JPEG that is truncated before its first scan")
+        raise ImageError("The image is a JPEG that is truncated before its first scan")
     marker, place = found[1][0], found.end()
     if marker == ALONE:
         return marker, b"", place
     length = int.from_bytes(content[place : place + 2], "big")
     if length < 2 or place + length > len(content):
-        raise PictureError("The picture is a JPEG whose segments are truncated")
+        raise ImageError("The image is a JPEG whose segments are truncated")
     return marker, content[place + 2 : place + length], place + length
 
 
@@ -83,7 +83,7 @@ def _outline(content: bytes, kept: bytes, frame: tuple[int, bytes], first: tuple
     marker, body = frame
     components = [(body[at] >> 4, body[at] & 15) for at in range(7, len(body), 3)]
     if len(body) < 9 or len(components) != body[5] or not all(across * down for across, down in components):
-        raise PictureError("The picture is a JPEG whose frame makes no sense")
+        raise ImageError("The image is a JPEG whose frame makes no sense")
     height, width = struct.unpack_from(">HH", body, 1)
     check_sides(width, height)
     most = max(across for across, _ in components) * max(down for _, down in components)
@@ -114,8 +114,8 @@ def _weigh_scans(content: bytes, place: int) -> tuple[int, float]:
         if found[1][0] == SCAN:
             scans, refines = scans + 1, content[place - 1 : place] > b"\x0f"
         if scans > MOST_SCANS:
-            raise PictureTooLarge(
-                f"The picture is a JPEG of more than {MOST_SCANS} scans", hint="Save it again, not progressive."
+            raise ImageTooLarge(
+                f"The image is a JPEG of more than {MOST_SCANS} scans", hint="Save it again, not progressive."
             )
     else:
         ns += max(0, len(content) - place) * REFINING_NS  # truncated

@@ -1,10 +1,10 @@
-"""What a picture's file says of itself, and what decoding it will take."""
+"""What an image's file says of itself, and what decoding it will take."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pixelplum.errors import PictureError, PictureTooLarge
+from pixelplum.errors import ImageError, ImageTooLarge
 
 COMPRESSED_NS, INFLATED_NS = 7, 5
 """Measured: of a byte that is compressed, and of one that it becomes, with its filter."""
@@ -20,7 +20,7 @@ MOST_PARTS = 50_000
 
 @dataclass(frozen=True)
 class Outline:
-    """A picture before it is decoded.
+    """An image before it is decoded.
 
     Parameters
     ----------
@@ -53,16 +53,16 @@ class Outline:
 
 
 def check_parts(number: int) -> None:
-    """Refuse a file of more parts than a picture has."""
+    """Refuse a file of more parts than an image has."""
     if number > MOST_PARTS:
-        raise PictureTooLarge(
-            f"The picture's file has more than {MOST_PARTS:,} parts", hint="Save it again without metadata."
+        raise ImageTooLarge(
+            f"The image's file has more than {MOST_PARTS:,} parts", hint="Save it again without metadata."
         )
 
 
 def check_sides(width: int, height: int) -> None:
-    """Refuse a picture without pixels, or with a side that no photograph has."""
+    """Refuse an image without pixels, or with a side that no photograph has."""
     if not width or not height:
-        raise PictureError(f"The picture has {width} x {height} pixels")
+        raise ImageError(f"The image has {width} x {height} pixels")
     if max(width, height) > LARGEST_SIDE:
-        raise PictureTooLarge(f"The picture has {width} x {height} pixels; no side may be longer than {LARGEST_SIDE:,}")
+        raise ImageTooLarge(f"The image has {width} x {height} pixels; no side may be longer than {LARGEST_SIDE:,}")

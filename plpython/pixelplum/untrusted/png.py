@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from pixelplum.errors import PictureError
+from pixelplum.errors import ImageError
 from pixelplum.untrusted import outlines
 from pixelplum.untrusted.exif import orientation
 from pixelplum.untrusted.outlines import Outline, check_parts, check_sides
@@ -17,17 +17,17 @@ SAMPLES = {GREY: 1, RGB: 3, 3: 1, 4: 2, 6: 4}
 
 
 def read(content: bytes) -> Outline:
-    """Read the header and find the pixels; of an animation, those of its first picture.
+    """Read the header and find the pixels; of an animation, those of its first image.
 
     Raises
     ------
-    PictureError
+    ImageError
         If it is no PNG.
-    PictureTooLarge
+    ImageTooLarge
         If it has too many chunks.
     """
     if content[12:16] != b"IHDR" or len(content) < 33:
-        raise PictureError("The picture is a PNG without a header")
+        raise ImageError("The image is a PNG without a header")
     width, height, depth, color = struct.unpack_from(">IIBB", content, 16)
     check_sides(width, height)
     kept, kinds, turned, place, parts = [START], set(), 0, len(START), 0

@@ -6,7 +6,7 @@ import struct
 from dataclasses import dataclass
 from math import ceil, prod
 
-from pixelplum.errors import PictureError, PictureTooLarge
+from pixelplum.errors import ImageError, ImageTooLarge
 from pixelplum.untrusted.outlines import COMPRESSED_NS, INFLATED_NS, PLAIN_NS, TRANSPARENT_NS, Outline, check_sides
 
 STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -18,9 +18,9 @@ KEPT = {
     262, 266, 279, 292, 293, 317, 320, 325, 332, 338, 339, 347, 529, 530, 531, 532,
 }  # fmt: skip
 """Also: photometry, order of bits, lengths, options of the codings, predictor, colors, alpha, kind of number, JPEG
-tables. Not the orientation: the picture is turned when it is small."""
+tables. Not the orientation: the image is turned when it is small."""
 LARGEST_TAG = 1 << 20
-"""Bytes. The places of a strip a row are half of it, in the largest picture."""
+"""Bytes. The places of a strip a row are half of it, in the largest image."""
 
 RAW, JPEG, LZMA = 1, 7, 34925
 COMPRESSIONS = {RAW, 2, 3, 4, 5, JPEG, 8, 32773, 32946, LZMA, 50000}
@@ -44,19 +44,19 @@ class _Directory:
 
 
 def read(content: bytes) -> Outline:
-    """Read the tags of the first picture, and drop the others.
+    """Read the tags of the first image, and drop the others.
 
     Raises
     ------
-    PictureError
+    ImageError
         If it is no TIFF, or coded in a way that is not decoded.
-    PictureTooLarge
+    ImageTooLarge
         If its tags are.
     """
     try:
         found = _directory(content)
     except (struct.error, KeyError, OverflowError) as error:
-        raise PictureError("The picture is a TIFF without a directory") from error
+        raise ImageError("The image is a TIFF without a directory") from error
 
     def tag(number: int, default: int) -> int:
         return found.tags.get(number, (default,))[0]
@@ -64,7 +64,7 @@ def read(content: bytes) -> Outline:
     width, height, coding = tag(WIDTH, 0), tag(HEIGHT, 0), tag(COMPRESSION, RAW)
     check_sides(width, height)
     if coding not in COMPRESSIONS:
-        raise PictureError(f"The picture is a TIFF in compression {coding}, which is not decoded")
+        raise ImageError(f"The image is a TIFF in compression {coding}, which is not decoded")
     bits, samples = max(found.tags.get(BITS, (1,))), tag(SAMPLES, 1)
     if TILES in found.tags:
         piece = tag(TILE_WIDTH, width), tag(TILE_HEIGHT, height)
@@ -100,7 +100,7 @@ def _directory(content: bytes) -> _Directory:
     (count,) = struct.unpack_from(order + ("Q" if is_big else "H"), content, start)
     head, size, inline = (8, 20, 8) if is_big else (2, 12, 4)
     if count > (len(content) - start) // size or count > 65_535:
-        raise PictureError("The picture is a TIFF whose directory is truncated")
+        raise ImageError("The image is a TIFF whose directory is truncated")
     tags, entries, seen = {}, [], set()
     for number in range(count):
         place = start + head + size * number
@@ -108,11 +108,11 @@ def _directory(content: bytes) -> _Directory:
         if tag not in KEPT and tag != ORIENTATION:
             continue
         if tag in seen:  # each would be read
-            raise PictureError(f"The picture is a TIFF that has the tag {tag} twice")
+            raise ImageError(f"The image is a TIFF that has the tag {tag} twice")
         seen.add(tag)
         length = SIZES[kind] * values
         if length > LARGEST_TAG:
-            raise PictureTooLarge(f"The picture is a TIFF whose tag {tag} has {length:,} bytes")
+            raise ImageTooLarge(f"The image is a TIFF whose tag {tag} has {length:,} bytes")
         at = place + size - inline
         if length > inline:
             (at,) = struct.unpack_from(order + ("Q" if is_big else "I"), content, at)

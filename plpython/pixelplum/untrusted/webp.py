@@ -1,10 +1,10 @@
-"""WebP files: the picture, or the first frame of an animation."""
+"""WebP files: the image, or the first frame of an animation."""
 
 from __future__ import annotations
 
 import struct
 
-from pixelplum.errors import PictureError
+from pixelplum.errors import ImageError
 from pixelplum.untrusted.exif import orientation
 from pixelplum.untrusted.outlines import Outline, check_parts, check_sides
 
@@ -23,9 +23,9 @@ def read(content: bytes) -> Outline:
 
     Raises
     ------
-    PictureError
-        If there is no picture.
-    PictureTooLarge
+    ImageError
+        If there is no image.
+    ImageTooLarge
         If there are too many chunks.
     """
     kept, sizes, turned, frames, place, parts = [], [], 0, 0, 12, 0
@@ -43,7 +43,7 @@ def read(content: bytes) -> Outline:
         parts += 1
         check_parts(parts)
     if not sizes:
-        raise PictureError("The picture is a WebP without a picture")
+        raise ImageError("The image is a WebP without an image")
     width, height = (max(axis) for axis in zip(*sizes, strict=True))
     check_sides(width, height)
     length = len(KIND) + sum(map(len, kept))

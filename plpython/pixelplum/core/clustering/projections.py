@@ -30,5 +30,5 @@ def principal_components(vectors: np.ndarray, components: int, seed: int) -> PCA
     with np.errstate(invalid="ignore"), all_cores():
         pca.fit(vectors)
     if not pca.explained_variance_.sum() > 0:
-        raise TooFewPoints("All features are the same", hint="See whether their model tells pictures apart.")
+        raise TooFewPoints("All features are the same", hint="See whether their model tells images apart.")
     return pca

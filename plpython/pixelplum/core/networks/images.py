@@ -1,4 +1,4 @@
-"""From the bytes of a picture to the tensor that a network expects."""
+"""From the bytes of an image to the tensor that a network expects."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from PIL import Image
 
-from pixelplum.untrusted import pictures
+from pixelplum.untrusted import images
 
 MAX_SIDE = 4096
-"""No network takes larger pictures."""
+"""No network takes larger images."""
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What a network wants done to a picture before it sees it.
+    """What a network wants done to an image before it sees it.
 
     Parameters
     ----------
@@ -57,15 +57,15 @@ class Preprocessing:
 
 
 def decode(content: bytes, width: int, height: int) -> np.ndarray:
-    """Decode a picture and scale it to the given size.
+    """Decode an image and scale it to the given size.
 
-    It becomes RGB as `pixelplum.untrusted.pictures.decode` says, and is
+    It becomes RGB as `pixelplum.untrusted.images.decode` says, and is
     stretched to the size asked for, as TensorFlow's image retraining did.
 
     Parameters
     ----------
     content : bytes
-        A picture's file.
+        An image's file.
     width, height : int
         Size of the result in pixels.
 
@@ -76,13 +76,13 @@ def decode(content: bytes, width: int, height: int) -> np.ndarray:
 
     Raises
     ------
-    PictureError
-        If the bytes are empty, truncated, or no picture.
-    PictureTooLarge
+    ImageError
+        If the bytes are empty, truncated, or no image.
+    ImageTooLarge
         If it takes too much memory or time to decode.
     """
-    picture = pictures.decode(content, width, height)
-    return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
+    image = images.decode(content, width, height)
+    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
 
 
 def to_tensor(pixels: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The layers of a network, and the maps of activation that they make of a picture."""
+"""The layers of a network, and the maps of activation that they make of an image."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Layers:
         self._nodes = {name: node for node in self._model.graph.node for name in node.output if name}
 
     def describe(self) -> list[tuple[str, str, list[int]]]:
-        """Return name, operation and shape for one picture of all that depends on the picture, in order.
+        """Return name, operation and shape for one image of all that depends on the image, in order.
 
         The network is run once: shapes that are inferred have gaps.
 
@@ -63,7 +63,7 @@ class Layers:
         Parameters
         ----------
         content : bytes
-            The picture's file.
+            The image's file.
         layer : str
             Name of a layer with maps.
         top : int
@@ -73,14 +73,14 @@ class Layers:
         -------
         list of tuple
             ``(channel, strength, png)``, the strongest first: the channel's
-            number from 0, its mean activation, and a gray picture as wide
+            number from 0, its mean activation, and a gray image as wide
             and high as the map, enlarged, from its least (black) to its
             largest activation (white).
 
         Raises
         ------
-        PictureError
-            If the picture cannot be read.
+        ImageError
+            If the image cannot be read.
         UnknownLayer
             If there is no such layer, or it has no maps.
         """

@@ -18,7 +18,7 @@ from pixelplum.errors import NoMetadata, UnusableArgument, shown
 
 FIELDS = ("price", "brand", "categories", "related", "title")
 MAX_TERMS = 4096
-MAX_WEIGHT = 1e6  # above it, single precision would have nothing left for pictures
+MAX_WEIGHT = 1e6  # above it, single precision would have nothing left for images
 WORD = re.compile(r"\w\w+")
 
 

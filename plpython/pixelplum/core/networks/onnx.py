@@ -1,4 +1,4 @@
-"""A network in ONNX Runtime: bytes of a picture in, feature vector out."""
+"""A network in ONNX Runtime: bytes of an image in, feature vector out."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Network:
     spec : dict
         That spec.
     preprocessing : Preprocessing
-        What it wants done to pictures.
+        What it wants done to images.
     loaded_bytes : int
         About what it takes in memory.
 
@@ -86,18 +86,18 @@ class Network:
         ModelBroken
             If the network cannot run.
         ModelOutput
-            If the output is not one vector per picture.
+            If the output is not one vector per image.
         """
         shape = (self.preprocessing.height, self.preprocessing.width, 3)
         return self._run(np.full(shape, 128, np.uint8)).size
 
     def embed(self, content: bytes) -> np.ndarray:
-        """Return the features of a picture.
+        """Return the features of an image.
 
         Parameters
         ----------
         content : bytes
-            The picture's file.
+            The image's file.
 
         Returns
         -------
@@ -106,25 +106,25 @@ class Network:
 
         Raises
         ------
-        PictureError
-            If the picture cannot be read.
+        ImageError
+            If the image cannot be read.
         ModelBroken
             If the network fails or gives numbers that are not finite.
         """
         return self._run(self._decode(content))
 
     def tensor(self, content: bytes) -> np.ndarray:
-        """Return what the network takes for a picture: float32, a batch of one.
+        """Return what the network takes for an image: float32, a batch of one.
 
         Raises
         ------
-        PictureError
-            If the picture cannot be read.
+        ImageError
+            If the image cannot be read.
         """
         return to_tensor(self._decode(content), self.preprocessing)
 
     def activations(self, content: bytes, names: list[str]) -> list[np.ndarray]:
-        """Return results of the graph by their names, for one picture, as they are; errors as for `embed`."""
+        """Return results of the graph by their names, for one image, as they are; errors as for `embed`."""
         tensor = self.tensor(content)
         try:
             return self._session.run(names, {self._names[0]: tensor})
@@ -146,7 +146,7 @@ class Network:
         return output.reshape(-1).astype(np.float32)
 
     def infer(self, tensor: np.ndarray) -> np.ndarray:
-        """Return the output for the tensor of a picture as the engine has it."""
+        """Return the output for the tensor of an image as the engine has it."""
         input_name, output_name = self._names
         (output,) = self._session.run([output_name], {input_name: tensor})
         return output

@@ -18,14 +18,14 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from pixelplum.core.networks.onnx import SPEC_KEY, Network
-from pixelplum.errors import ModelBroken, PictureError
+from pixelplum.errors import ImageError, ModelBroken
 
 VNNI = ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp")
 """Flags of processors that add products of bytes without saturation."""
 
 
-class _Pictures(CalibrationDataReader):
-    """Hands pictures to the calibration, those that can be read, and counts them."""
+class _Images(CalibrationDataReader):
+    """Hands images to the calibration, those that can be read, and counts them."""
 
     def __init__(self, network: Network, contents: list[bytes]):
         self._input = network.spec["input"]
@@ -41,43 +41,43 @@ class _Pictures(CalibrationDataReader):
 
 
 def readable(network: Network, contents: list[bytes]) -> Iterator[np.ndarray]:
-    """Yield the tensors of those pictures that can be read."""
+    """Yield the tensors of those images that can be read."""
     for content in contents:
-        with suppress(PictureError):
+        with suppress(ImageError):
             yield network.tensor(content)
 
 
 def quantize(path: Path, contents: list[bytes]) -> tuple[bytes, int]:
-    """Quantize a network: weights per channel, activations by their range on some pictures (static, QDQ).
+    """Quantize a network: weights per channel, activations by their range on some images (static, QDQ).
 
     Parameters
     ----------
     path : pathlib.Path
         The ONNX file, float32, with its spec.
     contents : list of bytes
-        Files of pictures that the network will typically see; those that
+        Files of images that the network will typically see; those that
         cannot be read are passed over.
 
     Returns
     -------
     tuple of (bytes, int)
-        The ONNX file in INT8, with the same spec; and on how many pictures
+        The ONNX file in INT8, with the same spec; and on how many images
         it is calibrated.
 
     Raises
     ------
     ModelBroken
-        If the network cannot be quantized, or no picture can be read.
+        If the network cannot be quantized, or no image can be read.
     """
     network = Network(path)
-    pictures = _Pictures(network, contents)
+    images = _Images(network, contents)
     logging.getLogger().setLevel(logging.ERROR)  # advice on preparing a model, which is done here
     with tempfile.TemporaryDirectory() as folder:
         prepared, made = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
         try:
             quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
             quantize_static(
-                str(prepared), str(made), pictures, quant_format=QuantFormat.QDQ, per_channel=True,
+                str(prepared), str(made), images, quant_format=QuantFormat.QDQ, per_channel=True,
                 activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, reduce_range=not has_vnni(),
             )  # fmt: skip
         except (ValueError, RuntimeError, TypeError, KeyError, NotImplementedError) as error:
@@ -86,7 +86,7 @@ def quantize(path: Path, contents: list[bytes]) -> tuple[bytes, int]:
     onnx.helper.set_model_props(
         model, {entry.key: entry.value for entry in onnx.load(path).metadata_props if entry.key == SPEC_KEY}
     )
-    return model.SerializeToString(), pictures.used
+    return model.SerializeToString(), images.used
 
 
 def has_vnni() -> bool:
@@ -131,13 +131,13 @@ def measure(paths: tuple[Path, Path], contents: list[bytes]) -> list[tuple[float
     paths : tuple of pathlib.Path
         Their ONNX files.
     contents : list of bytes
-        Pictures to run them on; each network sees each of them that can be
+        Images to run them on; each network sees each of them that can be
         read, and at least one can.
 
     Returns
     -------
     list of tuple of float
-        Per network: milliseconds per picture (median, decoding left out),
+        Per network: milliseconds per image (median, decoding left out),
         and MiB that the process grew by when it loaded and ran the network.
     """
     networks, grown = [], []

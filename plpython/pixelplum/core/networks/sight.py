@@ -12,15 +12,15 @@ from pixelplum.core.search.vectors import distances
 from pixelplum.errors import ModelBlind
 
 DIFFERENT = 0.002
-"""Cosine distance of two pictures that have nothing in common: 0.3 to 0.6 in trained networks, 0.015 in networks with
+"""Cosine distance of two images that have nothing in common: 0.3 to 0.6 in trained networks, 0.015 in networks with
 random weights, below 0.0015 where pixels are scaled to a hundredth of what the network expects."""
 
 SAME = 0.1
-"""Largest distance of a picture to its re-encoded copy, as a share of its distance to the other picture."""
+"""Largest distance of an image to its re-encoded copy, as a share of its distance to the other image."""
 
 
 def check_sight(network: Network) -> None:
-    """Refuse a network that does not tell two pictures apart, or takes one picture for two.
+    """Refuse a network that does not tell two images apart, or takes one image for two.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def check_sight(network: Network) -> None:
     Raises
     ------
     ModelBlind
-        If two drawn pictures have nearly the same features, or a picture
+        If two drawn images have nearly the same features, or an image
         and its copy as a JPEG have not.
     """
     shoe, face = _shoe(), _face()
@@ -39,16 +39,16 @@ def check_sight(network: Network) -> None:
         for content in (_encoded(shoe, "PNG"), _encoded(shoe, "JPEG", quality=90), _encoded(face, "PNG"))
     )
     if not (first.any() and other.any()):
-        raise ModelBlind("The model sees nothing: all features of a picture are zero")
+        raise ModelBlind("The model sees nothing: all features of an image are zero")
     same, different = distances(first, np.stack((copy, other)))
     if different < DIFFERENT:
         raise ModelBlind(
-            f"The model does not tell pictures apart: two that have nothing in common are at distance {different:.2g}"
+            f"The model does not tell images apart: two that have nothing in common are at distance {different:.2g}"
         )
     if same > SAME * different:
         raise ModelBlind(
-            f"The model takes a picture and its copy as a JPEG for two: their distance is {same:.2g}, "
-            f"that of another picture {different:.2g}"
+            f"The model takes an image and its copy as a JPEG for two: their distance is {same:.2g}, "
+            f"that of another image {different:.2g}"
         )
 
 

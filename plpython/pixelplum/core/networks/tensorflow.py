@@ -29,7 +29,7 @@ class TensorFlowNetwork(Network):
     path : pathlib.Path
         The GraphDef. It carries its spec in the constant `SPEC_NODE`.
     threads : int
-        Threads that work on a picture.
+        Threads that work on an image.
     memory_mb : int
         MiB that this process may take, as a whole. TensorFlow's own
         allocator is told this limit before TensorFlow is imported; later
@@ -78,7 +78,7 @@ class TensorFlowNetwork(Network):
             )
 
     def infer(self, tensor: np.ndarray) -> np.ndarray:
-        """Return the output for the tensor of a picture as the engine has it."""
+        """Return the output for the tensor of an image as the engine has it."""
         input_name, output_name = self._names
         return self._session.run(output_name, {input_name: tensor})
 

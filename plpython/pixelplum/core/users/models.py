@@ -1,6 +1,6 @@
 """What a user's model is: numbers and arrays, and the score that it gives an item.
 
-A model sees directions: feature vectors of length 1, so that scores do not depend on how bright or busy a picture is.
+A model sees directions: feature vectors of length 1, so that scores do not depend on how bright or busy an image is.
 What trains models is in `algorithms`; here is only what it takes to use them.
 """
 

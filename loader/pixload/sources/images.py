@@ -1,4 +1,4 @@
-"""Pictures from files, folders, archives, manifests and URLs."""
+"""Images from files, folders, archives, manifests and URLs."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
-from pixelplum.errors import PictureError, PictureTooLarge
-from pixelplum.untrusted.pictures import outline, weigh
+from pixelplum.errors import ImageError, ImageTooLarge
+from pixelplum.untrusted.images import outline, weigh
 from pixload.sources.archives import count_zip, is_tar, is_zip, read_tar, read_zip
 from pixload.sources.downloads import Downloader, DownloadError
-from pixload.sources.folders import Found, find_pictures, label_of, read_file
+from pixload.sources.folders import Found, find_images, label_of, read_file
 from pixload.sources.manifests import Entry, is_manifest, read_manifest
 from pixload.sources.records import count_records
-from pixload.sources.rows import Known, Picture, Reject, check_item_id, check_text
+from pixload.sources.rows import ImageRow, Known, Reject, check_item_id, check_text
 
 MAX_BYTES = 64 << 20
 ENTRIES_PER_QUESTION = 500
@@ -23,16 +23,16 @@ ENTRIES_PER_QUESTION = 500
 AlreadyLoaded = Callable[[list[tuple[str, str]]], set[str]]
 
 
-def read_pictures(
+def read_images(
     paths: Iterable[Path],
     *,
     already_loaded: AlreadyLoaded | None = None,
     downloader: Downloader | None = None,
     max_bytes: int = MAX_BYTES,
-) -> Iterator[Picture | Known | Reject]:
-    """Read pictures, one after the other.
+) -> Iterator[ImageRow | Known | Reject]:
+    """Read images, one after the other.
 
-    A picture's item_id is the stem of its file's name, and its label the
+    An image's item_id is the stem of its file's name, and its label the
     folder that it is in, if that is below the given one, or in an archive.
     A manifest may say otherwise.
 
@@ -40,7 +40,7 @@ def read_pictures(
     ----------
     paths : iterable of Path
         Folders, tar and zip archives, manifests (CSV, JSON lines) and
-        picture files.
+        image files.
     already_loaded : callable, optional
         Told pairs of item_id and URL, returns the item_ids that need no
         download.
@@ -51,7 +51,7 @@ def read_pictures(
 
     Yields
     ------
-    Picture, Known or Reject
+    ImageRow, Known or Reject
 
     Raises
     ------
@@ -65,22 +65,22 @@ def read_pictures(
     downloader = downloader or Downloader()
     for path in paths:
         for row in _read(path, already_loaded, downloader, max_bytes):
-            yield _picture(row) if isinstance(row, Found) else row
+            yield _image(row) if isinstance(row, Found) else row
 
 
 def count_candidates(paths: Iterable[Path]) -> int | None:
-    """Count the rows that `read_pictures` will yield, or return None if only reading could tell."""
+    """Count the rows that `read_images` will yield, or return None if only reading could tell."""
     counts = [_count(path) for path in paths]
     return None if None in counts else sum(counts)
 
 
 def inspect(content: bytes) -> tuple[str, int, int]:
-    """Read a picture's header; no pixel is decoded.
+    """Read an image's header; no pixel is decoded.
 
     Parameters
     ----------
     content : bytes
-        A picture's file.
+        An image's file.
 
     Returns
     -------
@@ -90,21 +90,21 @@ def inspect(content: bytes) -> tuple[str, int, int]:
     Raises
     ------
     ValueError
-        If it is not a picture, or takes too much memory or time to decode.
+        If it is not an image, or takes too much memory or time to decode.
     """
     if not content:
         raise ValueError("empty file")
     try:
-        picture = outline(content)
-        weigh(picture)
-    except PictureTooLarge as error:
+        image = outline(content)
+        weigh(image)
+    except ImageTooLarge as error:
         raise ValueError(str(error)) from error
-    except PictureError as error:
+    except ImageError as error:
         looks_like_html = content[:1000].removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith(
             (b"<!doctype html", b"<html")
         )  # fmt: skip
-        raise ValueError("not a picture (looks like HTML)" if looks_like_html else "not a picture") from error
-    return picture.format, picture.width, picture.height
+        raise ValueError("not an image (looks like HTML)" if looks_like_html else "not an image") from error
+    return image.format, image.width, image.height
 
 
 def _read(
@@ -123,7 +123,7 @@ def _read(
 
 def _count(path: Path) -> int | None:
     if path.is_dir():
-        return sum(1 for _ in find_pictures(path))
+        return sum(1 for _ in find_images(path))
     if is_tar(path):
         return None
     if is_zip(path):
@@ -134,7 +134,7 @@ def _count(path: Path) -> int | None:
 
 
 def _read_folder(folder: Path, max_bytes: int) -> Iterator[Found | Reject]:
-    for path in find_pictures(folder):
+    for path in find_images(folder):
         if isinstance(path, Reject):
             yield path
         else:
@@ -172,7 +172,7 @@ def _url(entry: Entry | Known | Reject) -> str | None:
     return entry.url if isinstance(entry, Entry) and entry.path is None else None
 
 
-def _picture(found: Found) -> Picture | Reject:
+def _image(found: Found) -> ImageRow | Reject:
     if reason := check_item_id(found.item_id):
         return Reject(found.source, None, reason)
     if found.label is not None and (reason := check_text(found.label)):
@@ -181,4 +181,4 @@ def _picture(found: Found) -> Picture | Reject:
         format_, width, height = inspect(found.content)
     except ValueError as error:
         return Reject(found.source, found.item_id, str(error))
-    return Picture(found.item_id, found.content, format_, width, height, found.source, found.label)
+    return ImageRow(found.item_id, found.content, format_, width, height, found.source, found.label)

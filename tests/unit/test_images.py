@@ -1,4 +1,4 @@
-"""Pictures of every kind become RGB pixels; what is no picture is refused."""
+"""Images of every kind become RGB pixels; what is no image is refused."""
 
 import io
 import struct
@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from pixelplum.core.networks.images import Preprocessing, decode, to_tensor
-from pixelplum.errors import PictureError, PictureTooLarge
+from pixelplum.errors import ImageError, ImageTooLarge
 
 RED = (200, 30, 40)
 
@@ -45,7 +45,7 @@ def test_color_modes_become_rgb(mode, kind):
 
 
 def test_formats_that_start_other_programs_are_refused():
-    with pytest.raises(PictureError):
+    with pytest.raises(ImageError):
         decode(encode(Image.new("RGB", (40, 30), RED), "EPS"), 8, 8)
 
 
@@ -89,8 +89,8 @@ def test_first_frame_of_an_animation():
 @pytest.mark.parametrize(
     "content", [b"", b"<!DOCTYPE html><html>not found</html>", b"\xff\xd8\xff\xe0" + bytes(20), bytes(1000)]
 )
-def test_what_is_no_picture(content):
-    with pytest.raises(PictureError):
+def test_what_is_no_image(content):
+    with pytest.raises(ImageError):
         decode(content, 8, 8)
 
 
@@ -98,7 +98,7 @@ def test_what_is_no_picture(content):
 def test_truncated(kind):
     noise = np.random.default_rng(7).integers(0, 256, (200, 200, 3), dtype=np.uint8)
     content = encode(Image.fromarray(noise), kind)
-    with pytest.raises(PictureError, match=r"truncated|not a picture"):
+    with pytest.raises(ImageError, match=r"truncated|not an image"):
         decode(content[: len(content) // 2], 8, 8)
 
 
@@ -108,7 +108,7 @@ def test_decompression_bomb_is_refused_before_decoding():
 
     header = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)
     bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
-    with pytest.raises(PictureTooLarge, match="50000 x 50000"):
+    with pytest.raises(ImageTooLarge, match="50000 x 50000"):
         decode(bomb, 8, 8)
 
 
@@ -121,7 +121,7 @@ def test_large_jpeg_scales_like_a_full_decode():
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "I", "L", "P", "1"])
-def test_large_picture_of_any_mode_takes_little_more_than_its_pixels(mode):
+def test_large_image_of_any_mode_takes_little_more_than_its_pixels(mode):
     code = f"""
 import io, resource
 from PIL import Image

@@ -1,4 +1,4 @@
-"""Whatever a picture's file is made of: it is refused, or decoded within 500 MB and two seconds."""
+"""Whatever an image's file is made of: it is refused, or decoded within 500 MB and two seconds."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from pixelplum.errors import PictureError, PictureTooLarge
-from pixelplum.untrusted import pictures
+from pixelplum.errors import ImageError, ImageTooLarge
+from pixelplum.untrusted import images
 from pixload.report.thumbnails import thumbnail
-from pixload.sources.pictures import inspect
-from tests.unit.crafted_pictures import (
+from pixload.sources.images import inspect
+from tests.unit.crafted_images import (
     CRAFTED,
     bmp_run_lengths,
     jpeg,
@@ -33,7 +33,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from pixelplum.core.networks.images import decode
-from pixelplum.errors import PictureError
+from pixelplum.errors import ImageError
 
 def memory(name):
     return int(re.search(name + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
@@ -46,7 +46,7 @@ for line in sys.stdin:
     try:
         said = str(decode(content, 299, 299).shape)
         code = None
-    except PictureError as error:
+    except ImageError as error:
         said, code = f"{error} {error.hint}", error.sqlstate
     seconds, taken = time.process_time() - begun, memory("VmHWM") - before
     print(json.dumps([code, said, taken, seconds]), flush=True)
@@ -59,7 +59,7 @@ SLOWER = 2
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
     """Return a function that decodes in a process of its own: SQLSTATE or None, what was said, bytes, seconds."""
-    path = tmp_path_factory.mktemp("crafted") / "picture"
+    path = tmp_path_factory.mktemp("crafted") / "image"
     with subprocess.Popen(
         [sys.executable, "-c", MEASURE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
     ) as process:
@@ -74,11 +74,11 @@ def measured(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", CRAFTED)
-def test_crafted_picture_is_refused_or_cheap(measured, name):
+def test_crafted_image_is_refused_or_cheap(measured, name):
     """In 0.7 these took up to 4 GB and half a minute, and a MemoryError ended the statement."""
     code, said, taken, seconds = measured(CRAFTED[name]())
-    assert taken <= pictures.MOST_BYTES, said
-    assert seconds <= SLOWER * pictures.MOST_SECONDS, said
+    assert taken <= images.MOST_BYTES, said
+    assert seconds <= SLOWER * images.MOST_SECONDS, said
     assert code in (None, "PX010", "PX011")
     if code == "PX011":
         assert "pixels" in said or "parts" in said or "scans" in said
@@ -95,7 +95,7 @@ def test_ordinary_large_photograph_is_let_in(measured, width, height):
     code, said, taken, seconds = measured(content)
     assert (code, said) == (None, "(299, 299, 3)")
     assert taken <= 50e6 + len(content)
-    assert seconds <= SLOWER * pictures.MOST_SECONDS
+    assert seconds <= SLOWER * images.MOST_SECONDS
     assert inspect(content) == ("JPEG", width, height)
 
 
@@ -104,8 +104,8 @@ def test_ordinary_large_progressive_photograph_is_let_in(measured):
     content = ordinary(12_000, 9_000, quality=75, progressive=True)
     code, said, taken, seconds = measured(content)
     assert (code, said) == (None, "(299, 299, 3)")
-    assert taken <= pictures.MOST_BYTES
-    assert seconds <= SLOWER * pictures.MOST_SECONDS
+    assert taken <= images.MOST_BYTES
+    assert seconds <= SLOWER * images.MOST_SECONDS
 
 
 @pytest.mark.parametrize("name", [name for name in CRAFTED if "100,000,000" in name or "3,000 scans" in name])
@@ -122,29 +122,29 @@ def test_report_shows_no_thumbnail_of_what_is_refused():
     assert thumbnail(png(64, 64), 80).startswith("data:image/webp;base64,")
 
 
-def test_short_memory_is_that_pictures_failure(monkeypatch):
+def test_short_memory_is_that_images_failure(monkeypatch):
     """0.7 let a MemoryError end the statement, and with it every extraction."""
 
     def exhausted(*_):
         raise MemoryError
 
-    monkeypatch.setattr(pictures, "_reduced", exhausted)
-    with pytest.raises(PictureError, match="no memory") as caught:
-        pictures.decode(png(8, 8), 8, 8)
+    monkeypatch.setattr(images, "_reduced", exhausted)
+    with pytest.raises(ImageError, match="no memory") as caught:
+        images.decode(png(8, 8), 8, 8)
     assert caught.value.sqlstate == "PX010"
 
 
 def test_message_names_sides_scans_and_the_remedy():
-    with pytest.raises(PictureTooLarge, match="100000000 x 1 pixels") as caught:
-        pictures.decode(png(100_000_000, 1, 8, 0), 8, 8)
-    assert "Scale the picture down" in caught.value.hint
-    with pytest.raises(PictureTooLarge, match="more than 200 scans") as caught:
-        pictures.decode(with_scans(jpeg(64, 64, progressive=True), 201), 8, 8)
+    with pytest.raises(ImageTooLarge, match="100000000 x 1 pixels") as caught:
+        images.decode(png(100_000_000, 1, 8, 0), 8, 8)
+    assert "Scale the image down" in caught.value.hint
+    with pytest.raises(ImageTooLarge, match="more than 200 scans") as caught:
+        images.decode(with_scans(jpeg(64, 64, progressive=True), 201), 8, 8)
     assert "not progressive" in caught.value.hint
 
 
 def test_metadata_are_dropped_and_pixels_stay():
-    """What a picture says besides its pixels never reaches Pillow, and changes nothing."""
+    """What an image says besides its pixels never reaches Pillow, and changes nothing."""
     noise = Image.effect_noise((64, 48), 90).convert("RGB")
     said = Image.Exif()
     said[0x0112], said[0x010F] = 1, "a camera"
@@ -155,10 +155,10 @@ def test_metadata_are_dropped_and_pixels_stay():
         ("TIFF", {"exif": said, "icc_profile": bytes(3000), "description": "hello", "compression": "tiff_lzw"}),
     ):
         content = saved(noise, kind, **options)
-        outline = pictures.outline(content)
+        outline = images.outline(content)
         assert b"camera" not in outline.content or kind == "TIFF"  # there, nothing points to it any more
         expected = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
-        np.testing.assert_array_equal(np.asarray(pictures.decode(content, 64, 48)), expected)
+        np.testing.assert_array_equal(np.asarray(images.decode(content, 64, 48)), expected)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
@@ -170,16 +170,16 @@ def test_orientation_as_pillow_applies_it(kind, orientation):
     exif[0x0112] = orientation
     content = saved(image, kind, exif=exif)
     expected = ImageOps.exif_transpose(Image.open(io.BytesIO(content))).convert("RGB")
-    np.testing.assert_array_equal(np.asarray(pictures.decode(content, 40, 24)), np.asarray(expected))
+    np.testing.assert_array_equal(np.asarray(images.decode(content, 40, 24)), np.asarray(expected))
 
 
-def test_every_beginning_of_a_picture_is_an_answer():
-    """Files cut off anywhere are pictures that cannot be read, or can."""
+def test_every_beginning_of_a_image_is_an_answer():
+    """Files cut off anywhere are images that cannot be read, or can."""
     for kind in ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF"):
         content = saved(Image.effect_noise((24, 16), 90), kind)
         for length in range(0, len(content), 3):
-            with suppress(PictureError):
-                pictures.decode(content[:length], 8, 8)
+            with suppress(ImageError):
+                images.decode(content[:length], 8, 8)
 
 
 def test_damaged_bytes_are_an_answer():
@@ -191,5 +191,5 @@ def test_damaged_bytes_are_an_answer():
         for _ in range(100):
             damaged = np.frombuffer(content, np.uint8).copy()
             damaged[random.integers(0, min(len(damaged), 400), 3)] = random.integers(0, 256, 3)
-            with suppress(PictureError):
-                pictures.decode(damaged.tobytes(), 8, 8)
+            with suppress(ImageError):
+                images.decode(damaged.tobytes(), 8, 8)

@@ -1,4 +1,4 @@
-"""Pictures that were made to hurt, among good ones: each is a failure of its own, and the others are extracted."""
+"""Images that were made to hurt, among good ones: each is a failure of its own, and the others are extracted."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import time
 import psycopg2
 import pytest
 
-from pixelplum.untrusted.pictures import MOST_SECONDS
+from pixelplum.untrusted.images import MOST_SECONDS
 from tests.server.test_features import fails_with
-from tests.unit.crafted_pictures import CRAFTED
+from tests.unit.crafted_images import CRAFTED
 
 BOMBS = {
     "x-sides": "png 100,000,000 x 1",
@@ -38,7 +38,7 @@ def bombed(loaded):
 
 
 def test_extraction_goes_on(bombed):
-    """In 0.7 one such picture of 290 KB was a MemoryError that ended the extraction, each time."""
+    """In 0.7 one such image of 290 KB was a MemoryError that ended the extraction, each time."""
     bombed.query("CALL pix.extract_features(chunk_size => 20)")
     assert bombed.value("SELECT count(*) FROM pix.features") == 60
     failures = dict(bombed.query("SELECT item_id, sqlstate FROM pix.extraction_failures"))
@@ -55,13 +55,13 @@ def test_reader_is_told(bombed):
     assert "not progressive" in error.diag.message_hint
 
 
-def test_timeout_is_noticed_between_pictures(loaded):
+def test_timeout_is_noticed_between_images(loaded):
     """A reader's statement ends when it should, whatever it decodes: 0.7 took 36 s for one of one second."""
     content = CRAFTED[CHEAP_ENOUGH]()
     with loaded.connect("rita").cursor() as cursor:
         cursor.execute("SELECT pix.warm_up()")
         cursor.execute("SET statement_timeout = '1s'; SET max_parallel_workers_per_gather = 0")
-        # Another picture each time: a planner may ask once for one.
+        # Another image each time: a planner may ask once for one.
         sql = "SELECT pix.embed(%s || convert_to(n::text, 'UTF8')) FROM generate_series(1, 30) n"
         begun = time.monotonic()
         with pytest.raises(psycopg2.errors.QueryCanceled):

@@ -1,4 +1,4 @@
-"""Pictures that no camera makes: little files that claim much, or keep a decoder busy."""
+"""Images that no camera makes: little files that claim much, or keep a decoder busy."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def png(width: int, height: int, depth: int = 8, color: int = 2, interlace: int 
 
 
 def saved(image: Image.Image, kind: str, **options) -> bytes:
-    """A picture as Pillow writes it."""
+    """An image as Pillow writes it."""
     file = io.BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
@@ -83,8 +83,8 @@ def gif(width: int, height: int, box: tuple[int, int, int, int], frames: int = 1
     frame = saved(Image.new("P", box[2:]), "GIF", transparency=0)
     colors = 13 + (3 << (frame[10] & 7) + 1)
     start = frame.index(b"\x2c", colors)
-    control, picture = frame[colors:start], frame[start:-1]
-    placed = control + b"\x2c" + struct.pack("<HHHH", *box) + picture[9:]
+    control, body = frame[colors:start], frame[start:-1]
+    placed = control + b"\x2c" + struct.pack("<HHHH", *box) + body[9:]
     return frame[:6] + struct.pack("<HH", width, height) + frame[10:colors] + placed * frames + b"\x3b"
 
 

@@ -1,4 +1,4 @@
-"""Pictures from folders, files, archives and manifests of paths."""
+"""Images from folders, files, archives and manifests of paths."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pixload.sources.pictures import count_candidates, inspect, read_pictures
-from pixload.sources.rows import Picture, Reject
+from pixload.sources.images import count_candidates, inspect, read_images
+from pixload.sources.rows import ImageRow, Reject
 
 
 def draw(format_: str = "PNG", size: tuple[int, int] = (4, 3)) -> bytes:
@@ -63,15 +63,15 @@ def zip_(path: Path, files: dict[str, bytes], compression: int = zipfile.ZIP_DEF
     return path
 
 
-def read(*paths: Path, **options) -> list[Picture | Reject]:
+def read(*paths: Path, **options) -> list[ImageRow | Reject]:
     """Read all, and see that the count was right where there is one."""
-    rows = list(read_pictures(paths, **options))
+    rows = list(read_images(paths, **options))
     assert count_candidates(paths) in (None, len(rows))
     return rows
 
 
-def brief(rows: list[Picture | Reject]) -> list[tuple]:
-    return [(row.item_id, row.label if isinstance(row, Picture) else row.reason) for row in rows]
+def brief(rows: list[ImageRow | Reject]) -> list[tuple]:
+    return [(row.item_id, row.label if isinstance(row, ImageRow) else row.reason) for row in rows]
 
 
 @pytest.mark.parametrize("format_", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF"])
@@ -80,17 +80,17 @@ def test_inspect(format_):
 
 
 BOMB = png_header(50_000, 50_000)
-TOO_MUCH = "The picture, PNG of 50000 x 50000 pixels, takes 10,002 MB and 47.5 s to decode, more than 500 MB or 2 s"
+TOO_MUCH = "The image, PNG of 50000 x 50000 pixels, takes 10,002 MB and 47.5 s to decode, more than 500 MB or 2 s"
 
 
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
         (b"", "empty file"),
-        (b"\xef\xbb\xbf \n<!DOCTYPE html><p>no such picture", "not a picture (looks like HTML)"),
-        (b"<HTML>", "not a picture (looks like HTML)"),
-        (b"hello", "not a picture"),
-        (PNG[:10], "not a picture"),
+        (b"\xef\xbb\xbf \n<!DOCTYPE html><p>no such image", "not an image (looks like HTML)"),
+        (b"<HTML>", "not an image (looks like HTML)"),
+        (b"hello", "not an image"),
+        (PNG[:10], "not an image"),
         (BOMB, TOO_MUCH),
     ],
 )
@@ -102,17 +102,17 @@ def test_inspect_refuses(content, reason):
     assert str(caught.value) == reason
 
 
-def test_the_largest_picture_that_is_taken_is_not_decoded():
+def test_the_largest_image_that_is_taken_is_not_decoded():
     assert inspect(png_header(10_000, 10_000)) == ("PNG", 10_000, 10_000)
 
 
 def test_folder(tmp_path):
     files = ["b.jpg", "a.PNG", "Boots/x.y.jpeg", "Boots/tall/z.tif", "note.txt", "list.csv"]
     hidden = [".DS_Store", "._a.png", ".cache/h.png", "Boots/__MACOSX/m.png"]
-    folder = fill(tmp_path / "pictures", dict.fromkeys(files + hidden, PNG))
+    folder = fill(tmp_path / "images", dict.fromkeys(files + hidden, PNG))
     rows = read(folder)
     assert brief(rows) == [("z", "tall"), ("x.y", "Boots"), ("a", None), ("b", None)]
-    assert rows[1] == Picture("x.y", PNG, "PNG", 4, 3, str(folder / "Boots/x.y.jpeg"), "Boots")
+    assert rows[1] == ImageRow("x.y", PNG, "PNG", 4, 3, str(folder / "Boots/x.y.jpeg"), "Boots")
 
 
 def test_folder_given_as_the_working_directory(tmp_path, monkeypatch):
@@ -123,7 +123,7 @@ def test_folder_given_as_the_working_directory(tmp_path, monkeypatch):
 def test_single_files_are_tried_whatever_their_name(tmp_path):
     fill(tmp_path, {"Boots/a.dat": draw("JPEG"), ".hidden": PNG, "note.txt": b"hello"})
     rows = read(tmp_path / "Boots/a.dat", tmp_path / ".hidden", tmp_path / "note.txt")
-    assert brief(rows) == [("a", None), (".hidden", None), ("note", "not a picture")]
+    assert brief(rows) == [("a", None), (".hidden", None), ("note", "not an image")]
     assert rows[0].format == "JPEG"
 
 
@@ -135,7 +135,7 @@ def test_bad_files_do_not_stop_the_others(tmp_path):
     rows = read(folder, max_bytes=2000)
     assert brief(rows) == [
         ("1", "empty file"),
-        ("2", "not a picture (looks like HTML)"),
+        ("2", "not an image (looks like HTML)"),
         ("3", TOO_MUCH),
         ("4", f"{len(PNG) + 2000:,} bytes, more than 2,000"),
         ("5", "cannot be read: No such file or directory"),
@@ -169,11 +169,11 @@ def test_names_that_are_not_utf8(tmp_path):
 
 MEMBERS = {
     "./a.jpg": PNG,
-    "pictures/Boots/b.png": draw("JPEG"),
-    "pictures/Boots/._b.png": b"resource fork",
+    "images/Boots/b.png": draw("JPEG"),
+    "images/Boots/._b.png": b"resource fork",
     "__MACOSX/c.png": b"resource fork",
-    "pictures/note.txt": b"hello",
-    "pictures/e.png": b"",
+    "images/note.txt": b"hello",
+    "images/e.png": b"",
     "../f.png": PNG,
 }
 
@@ -184,7 +184,7 @@ def test_archives(tmp_path, name):
     archive = (zip_ if name == "x.zip" else tar)(tmp_path / name, MEMBERS, *([mode] if name != "x.zip" else []))
     rows = read(archive)
     assert brief(rows) == [("a", None), ("b", "Boots"), ("e", "empty file"), ("f", None)]
-    assert rows[1].source == f"{archive}!pictures/Boots/b.png"
+    assert rows[1].source == f"{archive}!images/Boots/b.png"
     assert rows[1].format == "JPEG"
     assert sorted(tmp_path.iterdir()) == [archive]
     assert count_candidates([archive]) == (4 if name == "x.zip" else None)
@@ -205,10 +205,10 @@ def test_truncated_tar(tmp_path, suffix, cut):
     quick = {"tar": {}, "tar.xz": {"preset": 0}}.get(suffix, {"compresslevel": 1})
     archive = tar(tmp_path / f"x.{suffix}", files, mode, **quick)
     archive.write_bytes(archive.read_bytes()[: int(archive.stat().st_size * cut)])
-    *pictures, reject = read(archive)
+    *images, reject = read(archive)
     # bzip2 works in blocks, here of 100 kB, and what is left of the last is lost.
-    assert 100 * cut - 25 < len(pictures) <= 100 * cut + 2
-    assert [row.item_id for row in pictures] == [f"{i:03}" for i in range(len(pictures))]
+    assert 100 * cut - 25 < len(images) <= 100 * cut + 2
+    assert [row.item_id for row in images] == [f"{i:03}" for i in range(len(images))]
     assert (reject.source, reject.item_id) == (str(archive), None)
     assert reject.reason.startswith("the archive is broken: ")
 
@@ -217,8 +217,8 @@ def test_truncated_tar(tmp_path, suffix, cut):
 def test_tar_that_ends_between_members(tmp_path, damage):
     archive = tar(tmp_path / "x.tar", {"a.png": PNG, "b.png": PNG})
     archive.write_bytes(damage(archive.read_bytes()))
-    picture, reject = read(archive)
-    assert picture.item_id == "a"
+    image, reject = read(archive)
+    assert image.item_id == "a"
     assert reject.reason == "the archive is broken: no header and no end mark at byte 1,024"
 
 
@@ -254,11 +254,11 @@ def test_damaged_and_encrypted_zip_members_do_not_stop_the_others(tmp_path):
 def test_members_that_are_too_large_are_not_read(tmp_path, write):
     archive = write(tmp_path / f"x.{write.__name__.strip('_')}", {"a.png": bytes(20 << 20), "b.png": PNG})
     tracemalloc.start()
-    large, picture = read(archive, max_bytes=1 << 20)
+    large, image = read(archive, max_bytes=1 << 20)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert (large.item_id, large.reason) == ("a", "20,971,520 bytes, more than 1,048,576")
-    assert picture.item_id == "b"
+    assert image.item_id == "b"
     assert peak < 2 << 20
 
 
@@ -272,7 +272,7 @@ def test_links_in_a_tar_are_rejects(tmp_path):
 
 def test_memory_stays_constant_over_a_long_tar(tmp_path):
     archive = tar(tmp_path / "x.tar", {f"{i}.png": PNG for i in range(3000)})
-    rows = read_pictures([archive])
+    rows = read_images([archive])
     next(rows)
     tracemalloc.start()
     assert sum(1 for _ in rows) == 2999
@@ -283,20 +283,20 @@ def test_memory_stays_constant_over_a_long_tar(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".jsonl", ".ndjson", ".json", ".json.gz"])
 def test_manifest_of_paths(tmp_path, suffix):
-    fill(tmp_path, {"pictures/a.png": PNG, "b.png": PNG})
+    fill(tmp_path, {"images/a.png": PNG, "b.png": PNG})
     rows = [
-        {"asin": "A", "path": "pictures/a.png", "label": "red, dark"},
+        {"asin": "A", "path": "images/a.png", "label": "red, dark"},
         {"asin": "", "path": "b.png", "label": ""},
     ]
     if suffix.startswith(".csv"):
-        text = 'asin,path,label\nA,pictures/a.png,"red, dark"\n,b.png,\n'
+        text = 'asin,path,label\nA,images/a.png,"red, dark"\n,b.png,\n'
     else:
         text = "\n".join(map(json.dumps, rows))
     manifest = tmp_path / f"manifest{suffix}"
     manifest.write_bytes(gzip.compress(text.encode()) if suffix.endswith(".gz") else text.encode())
-    pictures = read(manifest)
-    assert brief(pictures) == [("A", "red, dark"), ("b", None)]
-    assert pictures[0].source == str(tmp_path / "pictures/a.png")
+    images = read(manifest)
+    assert brief(images) == [("A", "red, dark"), ("b", None)]
+    assert images[0].source == str(tmp_path / "images/a.png")
 
 
 def test_bad_rows_of_a_manifest_do_not_stop_the_others(tmp_path):
@@ -343,7 +343,7 @@ def test_bad_rows_of_a_manifest_do_not_stop_the_others(tmp_path):
 
 def test_missing_paths_are_noticed_first(tmp_path):
     fill(tmp_path, {"a.png": PNG})
-    rows = read_pictures([tmp_path / "a.png", tmp_path / "none"])
+    rows = read_images([tmp_path / "a.png", tmp_path / "none"])
     with pytest.raises(FileNotFoundError, match="none"):
         next(rows)
 

@@ -1,4 +1,4 @@
-"""Pictures, weighed before they are decoded: what is let in takes 500 MB and two seconds at most."""
+"""Images, weighed before they are decoded: what is let in takes 500 MB and two seconds at most."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from math import ceil
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from pixelplum.errors import PictureError, PictureTooLarge
+from pixelplum.errors import ImageError, ImageTooLarge
 from pixelplum.untrusted import bmp, gif, jpeg, png, tiff, webp
 from pixelplum.untrusted.outlines import Outline
 
@@ -32,24 +32,24 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }  # fmt: skip
 
-# What a picture may weigh is decided here; Pillow would only warn.
+# What an image may weigh is decided here; Pillow would only warn.
 Image.MAX_IMAGE_PIXELS = None
 # A damaged TIFF is an error here; Pillow would also report it on the terminal.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 def outline(content: bytes) -> Outline:
-    """Read what a file says of its picture. No pixel is decoded.
+    """Read what a file says of its image. No pixel is decoded.
 
     Raises
     ------
-    PictureError
-        If the bytes are empty, or no picture in a format that is decoded.
-    PictureTooLarge
+    ImageError
+        If the bytes are empty, or not an image in a format that is decoded.
+    ImageTooLarge
         If a side is too long, or the file has too many parts.
     """
     if not content:
-        raise PictureError("The picture is empty (0 bytes)")
+        raise ImageError("The image is empty (0 bytes)")
     if content.startswith(jpeg.START):
         return jpeg.read(content)
     if content.startswith(png.START):
@@ -62,35 +62,35 @@ def outline(content: bytes) -> Outline:
         return tiff.read(content)
     if content.startswith(bmp.START):
         return bmp.read(content)
-    raise PictureError("The bytes are not a picture in a known format")
+    raise ImageError("The bytes are not an image in a known format")
 
 
-def weigh(picture: Outline, width: int = USUAL_SIZE, height: int = USUAL_SIZE) -> None:
-    """Refuse a picture that takes too much memory or time to be decoded for a size.
+def weigh(file: Outline, width: int = USUAL_SIZE, height: int = USUAL_SIZE) -> None:
+    """Refuse an image that takes too much memory or time to be decoded for a size.
 
     Raises
     ------
-    PictureTooLarge
+    ImageTooLarge
         If it does.
     """
-    scale = _scale(picture, width, height)
-    across, down = ceil(picture.width / scale), ceil(picture.height / scale)
-    factor = max(1, _factor((across, down), width, height, picture.orientation))
+    scale = _scale(file, width, height)
+    across, down = ceil(file.width / scale), ceil(file.height / scale)
+    factor = max(1, _factor((across, down), width, height, file.orientation))
     pixels, kept = across * down, ceil(across / factor) * ceil(down / factor)
     # What it becomes, in RGB; what that becomes when it is turned, or while it is scaled, one axis after the other.
-    after = 4 * (kept + max(kept if picture.orientation > 1 else 0, width * down / factor))
-    memory = len(picture.content) + picture.fixed_bytes + picture.bytes_each * pixels + after
-    seconds = picture.fixed_seconds + (picture.ns_each * pixels + 10 * kept) / 1e9
+    after = 4 * (kept + max(kept if file.orientation > 1 else 0, width * down / factor))
+    memory = len(file.content) + file.fixed_bytes + file.bytes_each * pixels + after
+    seconds = file.fixed_seconds + (file.ns_each * pixels + 10 * kept) / 1e9
     if memory > MOST_BYTES or seconds > MOST_SECONDS:
-        raise PictureTooLarge(
-            f"The picture, {picture.format} of {picture.width} x {picture.height} pixels, takes "
+        raise ImageTooLarge(
+            f"The image, {file.format} of {file.width} x {file.height} pixels, takes "
             f"{memory / 1e6:,.0f} MB and {seconds:.1f} s to decode, more than {MOST_BYTES / 1e6:,.0f} MB "
             f"or {MOST_SECONDS:.0f} s"
         )
 
 
 def decode(content: bytes, width: int, height: int) -> Image.Image:
-    """Decode a picture that is going to be scaled to a size, at least twice as large as that if it can be had.
+    """Decode an image that is going to be scaled to a size, at least twice as large as that if it can be had.
 
     EXIF orientation is applied, transparency is flattened on white, any
     color mode becomes RGB, 16-bit gray is brought to 8 bits, and of an
@@ -110,32 +110,32 @@ def decode(content: bytes, width: int, height: int) -> Image.Image:
 
     Raises
     ------
-    PictureError
-        If the bytes are empty, truncated, or no picture, or memory is short.
-    PictureTooLarge
+    ImageError
+        If the bytes are empty, truncated, or not an image, or memory is short.
+    ImageTooLarge
         If it takes too much to decode.
     """
     try:
-        picture = outline(content)
-        weigh(picture, width, height)
+        file = outline(content)
+        weigh(file, width, height)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # remarks on what does not concern the pixels
-            return _decode(picture, width, height)
-    except PictureError:
+            return _decode(file, width, height)
+    except ImageError:
         raise
     except MemoryError as error:
-        raise PictureError("There is no memory to decode the picture", hint="Give the host more memory.") from error
+        raise ImageError("There is no memory to decode the image", hint="Give the host more memory.") from error
     except UnidentifiedImageError as error:
-        raise PictureError("The bytes are not a picture in a known format") from error
+        raise ImageError("The bytes are not an image in a known format") from error
     except Exception as error:  # Pillow's plugins raise nearly every class there is
-        raise PictureError(f"The bytes are not a picture that can be read: {error}") from error
+        raise ImageError(f"The bytes are not an image that can be read: {error}") from error
 
 
-def _scale(picture: Outline, width: int, height: int) -> int:
+def _scale(file: Outline, width: int, height: int) -> int:
     """A JPEG is decoded at the nearest binary fraction of its size: much faster, no visible loss."""
-    if not picture.is_scalable:
+    if not file.is_scalable:
         return 1
-    room = min(picture.width // (2 * width), picture.height // (2 * height))
+    room = min(file.width // (2 * width), file.height // (2 * height))
     return next(scale for scale in (8, 4, 2, 1) if scale <= max(room, 1))
 
 
@@ -145,18 +145,18 @@ def _factor(size: tuple[int, int], width: int, height: int, orientation: int) ->
     return min(size[0] // (2 * width), size[1] // (2 * height))
 
 
-def _decode(picture: Outline, width: int, height: int) -> Image.Image:
-    image = Image.open(io.BytesIO(picture.content), formats=(picture.format,))
-    if image.width * image.height > picture.width * picture.height:
-        raise PictureError(f"The picture has {image.width} x {image.height} pixels, more than its file says")
+def _decode(file: Outline, width: int, height: int) -> Image.Image:
+    image = Image.open(io.BytesIO(file.content), formats=(file.format,))
+    if image.width * image.height > file.width * file.height:
+        raise ImageError(f"The image has {image.width} x {image.height} pixels, more than its file says")
     image.draft("RGB", (2 * width, 2 * height))
     image.load()
-    small = _reduced(image, max(1, _factor(image.size, width, height, picture.orientation)))
-    return small.transpose(TURNS[picture.orientation]) if picture.orientation in TURNS else small
+    small = _reduced(image, max(1, _factor(image.size, width, height, file.orientation)))
+    return small.transpose(TURNS[file.orientation]) if file.orientation in TURNS else small
 
 
 def _reduced(image: Image.Image, factor: int) -> Image.Image:
-    """Reduce a picture by a whole factor, and bring it to RGB, strip by strip: a copy of all takes as much again."""
+    """Reduce an image by a whole factor, and bring it to RGB, strip by strip: a copy of all takes as much again."""
     if image.mode == "RGB" and not image.has_transparency_data:
         return image.reduce(factor) if factor > 1 else image
     largest = image.getextrema()[1] if image.mode in ("I", "F") else None
