@@ -109,7 +109,7 @@ def index(
     bench,
     truth: list[set[int]],
     name: str,
-    method: str,
+    algorithm: str,
     goal: str,
     project_to: int | None = None,
     parameters: str = "{}",
@@ -117,7 +117,7 @@ def index(
     ((built, size),) = execute(
         bench,
         "SELECT build_seconds, size_bytes FROM pix.build_index(%s, %s, %s, 'cosine', %s, %s)",
-        (name, MODEL, method, parameters, project_to),
+        (name, MODEL, algorithm, parameters, project_to),
     )
     recall, middle, most = asked(bench, truth, name, search(name))
     print(

@@ -119,8 +119,8 @@ def batch(bench) -> None:
         )
         execute(bench, "INSERT INTO pix.interactions OVERRIDING SYSTEM VALUE SELECT * FROM public.taken")
         execute(bench, "DROP TABLE public.taken")
-    told = ", ".join(f"{votes} votes {cost:.1f} s" for votes, cost in costs.items())
-    print(f"  {USERS // 4:,} users with {told}")
+    summary = ", ".join(f"{votes} votes {cost:.1f} s" for votes, cost in costs.items())
+    print(f"  {USERS // 4:,} users with {summary}")
     taken = seconds(lambda: execute(bench, "CALL pix.train_user_models()"))
     ((learning,),) = execute(bench, "SELECT seconds FROM pix.common_taste")
     print(f"  all {USERS:,} with what users have in common: {taken:.1f} s, {learning:.1f} of it to learn that")
@@ -192,28 +192,26 @@ def agreement(bench, users: list[str]) -> None:
         weights = model.weights.astype(np.float64) * model.scale
         ours = objective(weights, model.intercept + model.weights.astype(np.float64) @ model.center)
         lower.append(ours / objective(peer.coef_[0], float(peer.intercept_[0])))
-    told = f"median {median(lower):.4f}, worst {max(lower):.4f}"
-    print(f"  the objective of SGDClassifier, ours over its own, {len(users)} users: {told}")
+    summary = f"median {median(lower):.4f}, worst {max(lower):.4f}"
+    print(f"  the objective of SGDClassifier, ours over its own, {len(users)} users: {summary}")
 
 
 def online(bench) -> None:
     """`next_item` after a vote: without an index, then with one."""
-    for told in ("every item of the cluster looked at", "with an index of 128 principal components"):
-        print(
-            f"  pix.next_item after a vote, {told}: {latency(bench, 'SELECT * FROM pix.next_item(%s)')} (goal: 10 ms)"
-        )
-        if told.startswith("every"):
+    for how in ("every item of the cluster looked at", "with an index of 128 principal components"):
+        print(f"  pix.next_item after a vote, {how}: {latency(bench, 'SELECT * FROM pix.next_item(%s)')} (goal: 10 ms)")
+        if how.startswith("every"):
             execute(bench, f"SELECT pix.build_index('sketch', '{MODEL}', 'exact', project_to => 128)")
 
 
 def recommend(bench) -> None:
-    for told, given in (
+    for how, options in (
         ("", ""), (", with the index", ", index_name => 'sketch'"), (", sgd_log", ", algorithm => 'sgd_log'"),
         (", in a cluster", ", filter => pix.items_where(clustering => 'taste', cluster => 3)"),
         (", diversity", ", diversity => 0.3"),
     ):  # fmt: skip
-        sql = f"SELECT * FROM pix.recommend(%s, 10{given})"
-        print(f"  pix.recommend of {ITEMS:,} items{told}: {latency(bench, sql)} (goal: 60 ms)")
+        sql = f"SELECT * FROM pix.recommend(%s, 10{options})"
+        print(f"  pix.recommend of {ITEMS:,} items{how}: {latency(bench, sql)} (goal: 60 ms)")
     taken = seconds(lambda: execute(bench, "CALL pix.recommend_all(10, %s)", ([f"user {n:05}" for n in range(1000)],)))
     print(f"  pix.recommend_all for 1,000 users: {taken:.1f} s")
 
@@ -264,12 +262,12 @@ def accuracy(bench) -> None:
     )
     pix(bench, "load", "images", PHOTOGRAPHS, "--label-set", "kind")
     pix(bench, "extract", "--model", "mobilenet")
-    for told, groups in (("tastes of their own", None), ("five tastes", 5)):
+    for kind, groups in (("tastes of their own", None), ("five tastes", 5)):
         for votes in (40, 10, 5):
             runs = [aucs(bench, votes, groups, seed=seed) for seed in SEEDS]
-            found = {name: float(np.mean([run[name] for run in runs])) for name in ALGORITHMS}
-            shown = ", ".join(f"{name} {value:.3f}" for name, value in found.items())
-            print(f"  AUC of 50 users with {told}, {votes} votes, mean of {len(SEEDS)} draws: {shown}")
+            means = {name: float(np.mean([run[name] for run in runs])) for name in ALGORITHMS}
+            shown = ", ".join(f"{name} {value:.3f}" for name, value in means.items())
+            print(f"  AUC of 50 users with {kind}, {votes} votes, mean of {len(SEEDS)} draws: {shown}")
 
 
 ALGORITHMS = ("rules", "nearest", "logistic", "centroid", "svm", "sgd_log", "hierarchical")
@@ -311,7 +309,7 @@ def aucs(
     for table in ("interactions", "user_models", "common_taste"):
         execute(bench, f"DELETE FROM pix.{table}")
     write_votes(bench, log)
-    found = {}
+    means = {}
     for algorithm in algorithms:
         execute(bench, "DELETE FROM pix.user_models")
         execute(
@@ -328,5 +326,5 @@ def aucs(
             model, rest = stored.get(f"taster {user}"), np.delete(np.arange(len(names)), own)
             # Who has one kind of votes alone has no model of most algorithms: chance.
             scores.append(0.5 if model is None else auc(model.scores(directions[rest]), truth[rest]))
-        found[algorithm] = float(np.mean(scores))
-    return found
+        means[algorithm] = float(np.mean(scores))
+    return means

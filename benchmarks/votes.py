@@ -81,8 +81,8 @@ def batches(bench) -> None:
             )
         left -= size * count
         rates[size] = (size / median(taken), size / taken[-1])
-    told = "; ".join(f"of {size:,}: {rate:,.0f} ({last:,.0f} at the end)" for size, (rate, last) in rates.items())
-    print(f"  pix.vote_batch, {USERS * VOTES - left:,} votes in all, votes a second in batches {told} (goal: 5,000)")
+    summary = "; ".join(f"of {size:,}: {rate:,.0f} ({last:,.0f} at the end)" for size, (rate, last) in rates.items())
+    print(f"  pix.vote_batch, {USERS * VOTES - left:,} votes in all, votes a second in batches {summary} (goal: 5,000)")
     execute(bench, "VACUUM ANALYZE pix.interactions")
     execute(bench, "VACUUM ANALYZE pix.arms")
 
@@ -105,16 +105,16 @@ def votes(bench) -> None:
 
 def suggestions(bench) -> None:
     """With all features of a cluster looked at; then with an index of principal components."""
-    told = "every item of the cluster looked at"
+    how = "every item of the cluster looked at"
     for with_index in (False, True):
         if with_index:
             execute(bench, f"SELECT pix.build_index('sketch', '{MODEL}', 'exact', project_to => 128)")
-            told = "with an index of 128 principal components"
+            how = "with an index of 128 principal components"
         for policy in ("thompson", "posterior_mean"):
             _, latencies = pgbench(bench, NEXT.replace(");", f", '{policy}');"), 1, 2 * SECONDS)
             warm = latencies[len(latencies) // 10 :]
             print(
-                f"  pix.next_item, {policy}, {told}: median {median(warm):.2f} ms, 95 % "
+                f"  pix.next_item, {policy}, {how}: median {median(warm):.2f} ms, 95 % "
                 f"{np.quantile(warm, 0.95):.2f} ms, "
                 f"first call of the session {latencies[0]:,.0f} ms (goal: at most 5 and 15 ms)"
             )
@@ -145,11 +145,13 @@ def priors() -> None:
     arms, liked, voted = map(np.array, zip(*[kind for kind in kinds if kind[2]], strict=True))
     pooled = pooled_priors(arms, liked, voted, np.ones(len(arms)), K, "moments", 20)
     newcomers = tastes[random.integers(5, size=2000)]
-    told = []
+    summaries = []
     for name, prior in (("flat", flat), ("pooled", pooled)):
         won = played(newcomers, *prior, random)[0].sum(axis=1)
-        told.append(f"{name} {won.mean():.2f} ± {won.std(ddof=1) / len(won) ** 0.5:.2f}")
-    print(f"  likes of a new user in {VOTES} votes, thompson, five tastes, {K} clusters, by prior: {', '.join(told)}")
+        summaries.append(f"{name} {won.mean():.2f} ± {won.std(ddof=1) / len(won) ** 0.5:.2f}")
+    print(
+        f"  likes of a new user in {VOTES} votes, thompson, five tastes, {K} clusters, by prior: {', '.join(summaries)}"
+    )
 
 
 def played(tastes: np.ndarray, alpha: np.ndarray, beta: np.ndarray, random) -> tuple[np.ndarray, np.ndarray]:

@@ -129,8 +129,8 @@ def comments(connection: Connection) -> Iterator[str]:
         yield from _of_table(table)
     yield _comment("COLUMN pix.alembic_version.version_num", COLUMNS["version_num"])
     yield _comment("TABLE pix.alembic_version", "The revision of the tables, which pix migrate brings up to date.")
-    for kind, said in (("TYPE", TYPES), ("DOMAIN", DOMAINS)):
-        for name, comment in said.items():
+    for kind, texts in (("TYPE", TYPES), ("DOMAIN", DOMAINS)):
+        for name, comment in texts.items():
             yield _comment(f"{kind} pix.{name}", comment)
     with connection.connection.cursor() as cursor:
         cursor.execute(COLUMNS_OF_VIEWS)

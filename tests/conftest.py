@@ -114,9 +114,9 @@ class Server:
 @pytest.fixture(scope="session")
 def server(request):
     """The server of `--dsn`, or one that runs until the tests are done."""
-    given = request.config.getoption("--dsn")
-    if given:
-        yield from prepared(Server(given))
+    dsn = request.config.getoption("--dsn")
+    if dsn:
+        yield from prepared(Server(dsn))
         return
     folder = CHECKOUT / ".pix" / "tests"
     folder.mkdir(parents=True, exist_ok=True)
@@ -562,17 +562,17 @@ def shelves(db, sizes: dict[int, int], clustering: str = "shelves") -> None:
         "INSERT INTO pix.models (model_name, dimensions, source) VALUES ('shelf', 4, 'a test') ON CONFLICT DO NOTHING"
     )
     items = [(f"s{cluster}-{number:02}", cluster, number) for cluster, size in sizes.items() for number in range(size)]
-    given = tuple(map(list, zip(*items, strict=True)))
+    values = tuple(map(list, zip(*items, strict=True)))
     rows = "unnest(%s, %s, %s) u (item_id, cluster, number)"
     db.ask(
         f"INSERT INTO pix.items (item_id, brand) SELECT item_id, 'brand ' || number %% 2 FROM {rows} "
         "ON CONFLICT DO NOTHING",
-        given,
+        values,
     )
     db.ask(
         "INSERT INTO pix.features (item_id, model_name, vector) "
         f"SELECT item_id, 'shelf', pix.from_array(ARRAY[cluster + 1, number, 1, 0]) FROM {rows} ON CONFLICT DO NOTHING",
-        given,
+        values,
     )
     db.ask("SELECT pix.pack_features('shelf')")
     db.ask(
@@ -592,7 +592,7 @@ def shelves(db, sizes: dict[int, int], clustering: str = "shelves") -> None:
     db.ask(
         "INSERT INTO pix.cluster_members (item_id, clustering, cluster, distance) "
         f"SELECT item_id, %s, cluster, number FROM {rows}",
-        (clustering, *given),
+        (clustering, *values),
     )
 
 

@@ -104,7 +104,7 @@ def sql_reference(connection) -> str:
             for oid, name, comment, is_view in relations:
                 if is_view == views:
                     cursor.execute(COLUMNS, (oid,))
-                    rows = "".join(f"| {column} | {kind} | {said} |\n" for column, kind, said in cursor.fetchall())
+                    rows = "".join(f"| {column} | {kind} | {text} |\n" for column, kind, text in cursor.fetchall())
                     parts.append(f"### pix.{name}\n\n{comment}\n\n| column | type | |\n|---|---|---|\n{rows}")
     return "\n".join(parts)
 

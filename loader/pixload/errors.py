@@ -84,6 +84,6 @@ def from_database(error: psycopg2.Error) -> PixError:
 
 def from_connecting(error: psycopg2.Error) -> PixError:
     """Say why there is no connection."""
-    said = str(error).strip()
-    hints = (hint for pattern, hint in REFUSALS.items() if re.search(pattern, said))
-    return PixError(said, next(hints, "Is the server running, and is --dsn right?"))
+    message = str(error).strip()
+    hints = (hint for pattern, hint in REFUSALS.items() if re.search(pattern, message))
+    return PixError(message, next(hints, "Is the server running, and is --dsn right?"))

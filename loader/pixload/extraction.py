@@ -61,8 +61,8 @@ def extract(
         When all is done.
     """
     arguments = {"model_name": model_name, "retry_failed": retry_failed}
-    given = {"chunk_size": chunk_size, "engine": engine}
-    arguments |= {name: value for name, value in given.items() if value is not None}
+    options = {"chunk_size": chunk_size, "engine": engine}
+    arguments |= {name: value for name, value in options.items() if value is not None}
     call = f"CALL pix.extract_features({', '.join(f'{name} => %({name})s' for name in arguments)})"
     with database.connect() as connection:
         images = read_progress(connection, model_name).images

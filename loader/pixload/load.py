@@ -69,8 +69,8 @@ def load_images(
     target = Target("pix.images", ("item_id",), values, ("sha256",), "loaded_at", ("label",), tuple(also))
     with Merge(connection, target, rejects) as merge:
         downloader = Downloader(user_agent=f"pixelplum/{metadata.version('pixelplum')}")
-        known = partial(_loaded_from, connection, merge)
-        for row in read_images(paths, already_loaded=known, downloader=downloader):
+        already_loaded = partial(_loaded_from, connection, merge)
+        for row in read_images(paths, already_loaded=already_loaded, downloader=downloader):
             if isinstance(row, Reject):
                 merge.reject(row)
             elif isinstance(row, Known):
@@ -206,7 +206,7 @@ def load_interactions(
     Summary
         A vote that was logged before is unchanged.
     """
-    summary, said, batch = Summary(), Counter(), []
+    summary, notes, batch = Summary(), Counter(), []
     with rejects:
         for row in read_interactions(path, user_id, on_bytes):
             if isinstance(row, Reject):
@@ -216,8 +216,8 @@ def load_interactions(
             if "idempotency_key" not in row.vote:
                 content = json.dumps([path.name, row.vote], sort_keys=True)
                 digest = hashlib.sha256(content.encode("utf-8", "backslashreplace")).hexdigest()[:40]
-                said[digest] += 1
-                row.vote["idempotency_key"] = f"{digest}:{said[digest]}"
+                notes[digest] += 1
+                row.vote["idempotency_key"] = f"{digest}:{notes[digest]}"
             batch.append(row)
             if len(batch) == VOTES_AT_ONCE:
                 _log_votes(connection, batch, rejects, summary)

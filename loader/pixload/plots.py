@@ -130,8 +130,8 @@ def plot_cluster(connection, clustering: str, cluster: int, path: Path) -> None:
         members = cursor.fetchall()
     images = thumbnails(read_images(connection, [item_id for item_id, _ in members]), QUALITY, lambda: None)
     figure = Figure(INCHES, DPI, layout="constrained")
-    said = [f"{items:,} items", *([f"{price:.2f} on average"] if price is not None else []), " ".join(words)]
-    figure.suptitle(f"Cluster {cluster} of {clustering}: {', '.join(filter(None, said))}", fontsize=18)
+    facts = [f"{items:,} items", *([f"{price:.2f} on average"] if price is not None else []), " ".join(words)]
+    figure.suptitle(f"Cluster {cluster} of {clustering}: {', '.join(filter(None, facts))}", fontsize=18)
     for number, axes in enumerate(figure.subplots(ROWS, COLUMNS).flat):
         axes.set_axis_off()
         if number < len(members):

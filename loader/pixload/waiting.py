@@ -44,19 +44,19 @@ def tell_who_is_in_the_way(dsn: str, process_id: int) -> Iterator[None]:
 
 
 def _tell(dsn: str, process_id: int, over: Event) -> None:
-    told = None
+    shown = None
     while not over.wait(SECONDS_IN_SILENCE):
         try:
             connection = connect(dsn)
             try:
                 with connection.cursor() as cursor:
                     cursor.execute(WHO, (process_id,))
-                    found = [line for (line,) in cursor]
+                    lines = [line for (line,) in cursor]
             finally:
                 connection.close()
         except (psycopg2.Error, PixError):  # the migration itself tells what is wrong
             continue
-        if found != told:
-            for line in found:
+        if lines != shown:
+            for line in lines:
                 click.echo(line, err=True)
-            told = found
+            shown = lines

@@ -52,13 +52,13 @@ def test_every_command_has_help_with_an_example():
 
 
 def test_examples_in_help_are_commands_with_known_options():
-    known = dict(commands())
-    for path, command in known.items():
+    expected = dict(commands())
+    for path, command in expected.items():
         example = re.search(r"Example: (.*)", command.help).group(1).split(" -- ")[0]
         for part in example.split(" && "):
             words = part.split()
-            depth = max(n for n in range(1, len(words) + 1) if tuple(words[:n]) in known)
-            options = {option for parameter in known[tuple(words[:depth])].params for option in parameter.opts}
+            depth = max(n for n in range(1, len(words) + 1) if tuple(words[:n]) in expected)
+            options = {option for parameter in expected[tuple(words[:depth])].params for option in parameter.opts}
             assert {word for word in words[depth:] if word.startswith("-")} <= options, path
 
 
@@ -101,7 +101,7 @@ def test_sql_for_pgvector_runs(extracted):
 
 
 def test_commands_in_the_docs_exist():
-    known = {path for path, _ in commands()}
+    expected = {path for path, _ in commands()}
     targets = set(re.findall(r"^([a-z]+):", (CHECKOUT / "Makefile").read_text(), re.M))
     for path in DOCS:
         for block in blocks(path, "sh"):
@@ -113,7 +113,7 @@ def test_commands_in_the_docs_exist():
                     assert words[1] in targets, (path, line)
                 if words[0].endswith("pix"):
                     words = [word for word in words[1:] if not word.startswith("-")]
-                    assert ("pix", words[0]) in known, (path, line)
+                    assert ("pix", words[0]) in expected, (path, line)
 
 
 def test_links_lead_somewhere():

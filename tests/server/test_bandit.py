@@ -104,7 +104,7 @@ def test_policies_choose_as_often_as_they_say(shop, policy):
     for number, liked in enumerate([True, True, False, True]):
         vote(shop, "ann", f"s2-{number:02}", liked)
     vote(shop, "ann", "s0-00", False)
-    told, chosen = {}, Counter()
+    answer, chosen = {}, Counter()
     shown = 30 if shop.server.is_distributed else 150
     for seed in range(shown):
         ((cluster, propensity, error),) = shop.ask(
@@ -113,13 +113,13 @@ def test_policies_choose_as_often_as_they_say(shop, policy):
             (policy, seed),
             role="adam",
         )
-        told.setdefault(cluster, []).append(propensity)
+        answer.setdefault(cluster, []).append(propensity)
         chosen[cluster] += 1
         assert (error > 0) == (policy == "thompson")
-    for cluster, propensities in told.items():
+    for cluster, propensities in answer.items():
         share = np.mean(propensities)
         assert abs(chosen[cluster] / shown - share) < 4 * (share * (1 - share) / shown) ** 0.5 + 1e-9
-    assert sum(np.mean(propensities) for propensities in told.values()) == pytest.approx(1, abs=0.05)
+    assert sum(np.mean(propensities) for propensities in answer.values()) == pytest.approx(1, abs=0.05)
 
 
 def test_the_same_seed_shows_the_same(shop):
@@ -232,7 +232,7 @@ def test_which_clustering(shop):
 
 
 @pytest.mark.parametrize(
-    ("call", "sqlstate", "said", "hint"),
+    ("call", "sqlstate", "message", "hint"),
     [
         ("next_item(NULL)", "PX003", "user_id is NULL", "created"),
         ("next_item('ann', 'thomson')", "PX122", "policy must be one of", "thompson"),
@@ -252,9 +252,9 @@ def test_which_clustering(shop):
         ("refresh_priors('nothing')", "PX100", "'nothing' is not known", "fit_clusters"),
     ],
 )
-def test_bad_questions(shop, call, sqlstate, said, hint):
+def test_bad_questions(shop, call, sqlstate, message, hint):
     error = fails_with(shop, sqlstate, f"SELECT * FROM pix.{call}")
-    assert said in str(error)
+    assert message in str(error)
     assert hint in error.diag.message_hint
     assert shop.ask("SELECT count(*) FROM pix.impressions") == [(0,)]
 
@@ -354,11 +354,11 @@ def test_beta_quantiles(shop):
     from scipy.stats import beta
 
     for a, b, p in ((4, 2, 0.025), (1, 1, 0.5), (0.5, 30, 0.975)):
-        ((found,),) = shop.ask("SELECT pix.beta_quantile(%s, %s, %s)", (a, b, p), role="rita")
-        assert found == pytest.approx(beta(a, b).ppf(p))
+        ((results,),) = shop.ask("SELECT pix.beta_quantile(%s, %s, %s)", (a, b, p), role="rita")
+        assert results == pytest.approx(beta(a, b).ppf(p))
     assert shop.ask("SELECT pix.beta_quantile(NULL, 1, 0.5)") == [(None,)]
-    for given in ("0, 1, 0.5", "1, 'NaN', 0.5", "'infinity', 1, 0.5", "1, 1, 1.5"):
-        refuses(shop, "PX003", f"SELECT pix.beta_quantile({given})", "probability must be from 0 to 1")
+    for values in ("0, 1, 0.5", "1, 'NaN', 0.5", "'infinity', 1, 0.5", "1, 1, 1.5"):
+        refuses(shop, "PX003", f"SELECT pix.beta_quantile({values})", "probability must be from 0 to 1")
 
 
 def test_views_for_bi_tools(shop):

@@ -15,15 +15,15 @@ FROM pix_internal.packs p WHERE p.model_name = %s
 
 def packed_vectors(db, model_name: str, dimensions: int) -> dict[str, bytes]:
     """What the blocks hold, item by item."""
-    found = {}
+    results = {}
     for item_ids, vectors in db.query(
         "SELECT item_ids, vectors FROM pix_internal.feature_blocks WHERE model_name = %s", (model_name,)
     ):
         assert len(vectors) == len(item_ids) * dimensions * 4
         for number, item_id in enumerate(item_ids):
-            assert item_id not in found
-            found[item_id] = bytes(vectors)[number * dimensions * 4 : (number + 1) * dimensions * 4]
-    return found
+            assert item_id not in results
+            results[item_id] = bytes(vectors)[number * dimensions * 4 : (number + 1) * dimensions * 4]
+    return results
 
 
 def test_what_is_packed_is_what_is_there(catalogue):
@@ -78,9 +78,9 @@ def test_image_that_changes_leaves_its_block(extracted, boots):
     name, other = images[0].stem, images[1]
     extracted.query("UPDATE pix.images SET content = %s WHERE item_id = %s", (other.read_bytes() + b" ", name))
     fails_with(extracted, "PX041", "SELECT * FROM pix.nearest(%s)", (name,))
-    found = extracted.query("SELECT item_id FROM pix.nearest(%s, 60)", (other.stem,))
-    assert len(found) == 58
-    assert (name,) not in found
+    neighbors = extracted.query("SELECT item_id FROM pix.nearest(%s, 60)", (other.stem,))
+    assert len(neighbors) == 58
+    assert (name,) not in neighbors
     assert extracted.query("SELECT added, removed, items FROM pix.pack_features()") == [(0, 1, 59)]
     extracted.query("CALL pix.extract_features()")
     assert extracted.query("SELECT items FROM pix_internal.packs") == [(60,)]

@@ -298,9 +298,9 @@ class TestUnfitClassifiers:
 
 class TestCommands:
     def test_story(self, labeled, boots):
-        said = labeled.pix("classifier", "train", "heels", "--label-set", "heel", "--folds", 3).stdout
+        output = labeled.pix("classifier", "train", "heels", "--label-set", "heel", "--folds", 3).stdout
         for part in ("test", "validation", "fold 3", "heels: trained in"):
-            assert part in said
+            assert part in output
         image = sorted((boots / "images").iterdir())[0]
         lines = labeled.pix("classify", image, "--classifier", "heels", "-k", 2, role="rita").stdout.splitlines()
         assert len(lines) == 2

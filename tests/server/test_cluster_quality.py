@@ -21,16 +21,16 @@ def measured(catalogue):
 
 def test_as_scikit_learn_has_them(measured):
     db = measured.db
-    found = members(db, "groups")
-    matrix = np.stack([measured.vectors[item_id] for item_id in found])
-    labels = list(found.values())
+    members_by_cluster = members(db, "groups")
+    matrix = np.stack([measured.vectors[item_id] for item_id in members_by_cluster])
+    labels = list(members_by_cluster.values())
     ours = db.ask("SELECT silhouette, davies_bouldin FROM pix.clustering_quality('groups')", role="rita")[0]
     assert ours == pytest.approx(
         (metrics.silhouette_score(matrix, labels), metrics.davies_bouldin_score(matrix, labels))
     )
-    labeled = [item_id for item_id in found if item_id < "c1500"]
+    labeled = [item_id for item_id in members_by_cluster if item_id < "c1500"]
     truth = [int(item_id[1:]) % 5 for item_id in labeled]
-    clusters = [found[item_id] for item_id in labeled]
+    clusters = [members_by_cluster[item_id] for item_id in labeled]
     ((rand, purity),) = db.ask(
         "SELECT adjusted_rand_index, purity FROM pix.clustering_quality('groups', 'kind')", role="rita"
     )

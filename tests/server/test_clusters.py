@@ -22,8 +22,8 @@ def groups(catalogue):
     return catalogue
 
 
-def refuses(db, sqlstate: str, sql: str, said: str) -> None:
-    assert said in str(fails_with(db, sqlstate, sql))
+def refuses(db, sqlstate: str, sql: str, message: str) -> None:
+    assert message in str(fails_with(db, sqlstate, sql))
 
 
 def members(db, clustering: str) -> dict[str, int]:
@@ -41,11 +41,11 @@ def test_finds_the_groups_that_are_there(catalogue, algorithm):
     ((k, items, inertia),) = db.ask(
         "SELECT k, items, inertia FROM pix.fit_clusters('found', 'clouds', %s, k => 40)", (algorithm,)
     )
-    found = members(db, "found")
-    assert items == len(found) == 2000
-    assert k == len(set(found.values()))
+    members_by_cluster = members(db, "found")
+    assert items == len(members_by_cluster) == 2000
+    assert k == len(set(members_by_cluster.values()))
     together = {}
-    for item_id, cluster in found.items():
+    for item_id, cluster in members_by_cluster.items():
         together.setdefault(cluster, []).append(int(item_id[1:]) % 40)
     pure = sum(max(map(numbers.count, set(numbers))) for numbers in together.values())
     assert pure > (1700 if algorithm == "gaussian_mixture" else 1900)  # it does with fewer clusters, if it can
@@ -162,12 +162,12 @@ def test_a_hierarchy_can_be_cut_anywhere(catalogue):
         assert set(cut) == leaves
         assert len(set(cut.values())) == k
     # The cut adds as little as can be to the inertia: a merge less, and it is smaller by a height.
-    found = members(db, "tree")
-    matrix = np.stack([catalogue.vectors[item_id] for item_id in found])
+    members_by_cluster = members(db, "tree")
+    matrix = np.stack([catalogue.vectors[item_id] for item_id in members_by_cluster])
     inertias = []
     for k in (7, 8):
         cut = dict(db.ask("SELECT leaf, cluster FROM pix.cut_clusters('tree', %s)", (k,)))
-        inertias.append(inertia_of(matrix, [cut[cluster] for cluster in found.values()]))
+        inertias.append(inertia_of(matrix, [cut[cluster] for cluster in members_by_cluster.values()]))
     merges = sorted((height for height in heights.values() if height is not None), reverse=True)
     assert inertias[0] - inertias[1] == pytest.approx(merges[6], rel=0.01)
     before = {row[:2] for row in rows}
@@ -211,8 +211,11 @@ def test_only_some_dimensions_are_looked_at(db):
     store(db, "four", vectors)
     for algorithm in ALGORITHMS:
         db.ask("SELECT pix.fit_clusters(%s, 'four', %s, k => 2, dimensions => '{2,3}')", (algorithm, algorithm))
-        found = members(db, algorithm)
-        halves = {found[f"i{n:03}"] for n in range(40)}, {found[f"i{n:03}"] for n in range(40, 80)}
+        members_by_cluster = members(db, algorithm)
+        halves = (
+            {members_by_cluster[f"i{n:03}"] for n in range(40)},
+            {members_by_cluster[f"i{n:03}"] for n in range(40, 80)},
+        )
         assert sorted(map(len, halves)) == [1, 1], algorithm
         assert halves[0] != halves[1], algorithm
     assert db.ask("SELECT DISTINCT octet_length(center) FROM pix.clusters WHERE clustering = 'kmeans'") == [(8,)]
@@ -284,7 +287,7 @@ def test_items_without_titles_or_prices(db):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sqlstate", "said"),
+    ("arguments", "sqlstate", "message"),
     [
         ("'x', 'clouds', k => 1", "PX003", "k must be from 2 to 2,000, not 1"),
         ("'x', 'clouds', k => -3", "PX003", "k must be from 2 to 2,000, not -3"),
@@ -302,11 +305,11 @@ def test_items_without_titles_or_prices(db):
         ("'x', 'mini_inception'", "PX095", "no up-to-date features"),
     ],
 )
-def test_bad_arguments(catalogue, arguments, sqlstate, said):
+def test_bad_arguments(catalogue, arguments, sqlstate, message):
     if sqlstate is None:
         catalogue.db.ask(f"SELECT pix.fit_clusters({arguments}, n_init => 1)")
         return
-    refuses(catalogue.db, sqlstate, f"SELECT pix.fit_clusters({arguments})", said)
+    refuses(catalogue.db, sqlstate, f"SELECT pix.fit_clusters({arguments})", message)
 
 
 def test_features_that_cannot_be_clustered(db):
@@ -405,9 +408,9 @@ def test_dropping(groups):
 
 def test_look_alikes_within_a_cluster(groups):
     db = groups.db
-    found = members(db, "groups")
+    members_by_cluster = members(db, "groups")
     db.ask("SELECT pix.build_index('fast', 'clouds')")
-    wanted = {item_id for item_id, cluster in found.items() if cluster == 5} - {"c0001"}
+    wanted = {item_id for item_id, cluster in members_by_cluster.items() if cluster == 5} - {"c0001"}
     query = groups.vectors["c0001"]
     expected = [item_id for item_id, _ in groups.expected(query, 7, "cosine", exclude=set(groups.vectors) - wanted)]
     within = "k => 7, model_name => 'clouds', filter => pix.items_where(clustering => 'groups', cluster => 5)"
@@ -447,9 +450,9 @@ def test_who_may(groups):
 
 def test_command(groups):
     db = groups.db
-    said = db.pix("cluster", "fit", "boots", "--model", "clouds", "-k", 12).stdout
-    assert "boots: 2,000 items in 12 clusters" in said
-    assert "0 items moved" not in said
+    output = db.pix("cluster", "fit", "boots", "--model", "clouds", "-k", 12).stdout
+    assert "boots: 2,000 items in 12 clusters" in output
+    assert "0 items moved" not in output
     assert "moved" in db.pix("cluster", "fit", "boots", "--model", "clouds", "-k", 12).stdout
     groups.add(range(2000, 2003))
     assert "3 items assigned" in db.pix("cluster", "refresh", "boots").stdout

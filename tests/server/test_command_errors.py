@@ -158,8 +158,8 @@ def test_server_that_is_down(failing, commands, tmp_path):
 
 
 def test_wrong_password(failing, commands, db):
-    given = psycopg2.extensions.parse_dsn(db.dsn("ada"))
-    dsn = psycopg2.extensions.make_dsn(**given | {"password": "wrong", "host": "127.0.0.1"})
+    values = psycopg2.extensions.parse_dsn(db.dsn("ada"))
+    dsn = psycopg2.extensions.make_dsn(**values | {"password": "wrong", "host": "127.0.0.1"})
     try:
         psycopg2.connect(dsn).close()
     except psycopg2.Error:
@@ -173,8 +173,8 @@ def test_wrong_password(failing, commands, db):
 def test_database_that_is_not_prepared(failing, commands, bare):
     pix = failing(bare.dsn("ada"))
     for words in commands:
-        said = pix.run(words)
-        assert "superuser" in said if words[0] in ("migrate", "demo") else "Run: pix migrate" in said, words
+        output = pix.run(words)
+        assert "superuser" in output if words[0] in ("migrate", "demo") else "Run: pix migrate" in output, words
 
 
 def test_arguments_that_are_no_text(failing, commands, trained, tmp_path):
@@ -220,8 +220,8 @@ def test_session_that_is_ended_meanwhile(failing, commands, trained):
         ended = pool.submit(end_sessions, trained, over)
         try:
             for words in commands:
-                said = pix.run(words, exits=(0, 1))
-                assert "what was committed stays" in said or words == ["doctor"], (words, said)
+                output = pix.run(words, exits=(0, 1))
+                assert "what was committed stays" in output or words == ["doctor"], (words, output)
         finally:
             over.set()
     assert ended.result() >= len(commands) - 1

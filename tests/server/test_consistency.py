@@ -60,9 +60,9 @@ def test_misplaced_vectors_are_found_and_packed_again(voters):
     voters.query("SELECT * FROM pix.recommend('u1', 3, 'centroid')", role="adam")
     before = dict(voters.query("SELECT user_id, votes_hash FROM pix.user_models"))
     misplace(voters)
-    ((check, ok, found, _),) = voters.query(FAULTS)
+    ((check, ok, results, _),) = voters.query(FAULTS)
     assert (check, ok) == ("blocks of model clouds", False)
-    assert "not where they take themselves to be" in found
+    assert "not where they take themselves to be" in results
     added, removed, items = voters.query("SELECT added, removed, items FROM pix.pack_features('clouds')")[0]
     assert added == removed > 0
     assert items == 2000
@@ -76,8 +76,8 @@ def test_misplaced_vectors_are_found_and_packed_again(voters):
 
 def test_migrating_heals_and_says_so(catalogue):
     misplace(catalogue.db)
-    said = catalogue.db.pix("migrate", role=None).stdout
-    assert "Blocks of model clouds had vectors in the wrong rows" in said
+    output = catalogue.db.pix("migrate", role=None).stdout
+    assert "Blocks of model clouds had vectors in the wrong rows" in output
     agrees(catalogue.db)
     assert "wrong rows" not in catalogue.db.pix("migrate", role=None).stdout
 

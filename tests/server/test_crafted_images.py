@@ -73,8 +73,8 @@ def test_loader_rejects_them(db, tmp_path):
     """0.7 loaded what extraction then met."""
     for item_id, name in BOMBS.items():
         (tmp_path / f"{item_id}.png").write_bytes(CRAFTED[name]())
-    said = db.pix("load", "images", tmp_path, "--rejects", tmp_path / "rejects.csv")
-    assert said.stdout.startswith(f"0 new, 0 changed, 0 unchanged, {len(BOMBS)} rejected")
+    output = db.pix("load", "images", tmp_path, "--rejects", tmp_path / "rejects.csv")
+    assert output.stdout.startswith(f"0 new, 0 changed, 0 unchanged, {len(BOMBS)} rejected")
     reasons = (tmp_path / "rejects.csv").read_text().splitlines()[1:]
     assert len(reasons) == len(BOMBS)
     assert all("pixels" in reason or "scans" in reason for reason in reasons)

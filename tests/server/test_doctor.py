@@ -81,25 +81,25 @@ def test_memory_is_that_of_all_networks_at_once(db):
 
 
 @pytest.mark.parametrize(
-    ("what", "check", "found", "remedy"),
+    ("what", "check", "results", "remedy"),
     [
         ("package", "package", "No module named 'pixelplum'", "python-path"),
         ("version", "package", "0.0.1", "pix migrate"),
     ],
 )
-def test_host_that_cannot_run_networks(broken, loaded, server, what, check, found, remedy):
+def test_host_that_cannot_run_networks(broken, loaded, server, what, check, results, remedy):
     where = "segment = 1" if server.is_distributed else "segment IS NULL"
     run = broken(what)
     rows = run(f'SELECT host, "check", ok, found, remedy FROM pix.doctor() WHERE {where}')
     assert [(row[1], row[2]) for row in rows] == [(check, False)]
-    assert found in rows[0][3]
+    assert results in rows[0][3]
     assert remedy in rows[0][4]
     for call in ("CALL pix.extract_features()", "SELECT pix.warm_up()"):
         with pytest.raises(psycopg2.Error) as caught:
             run(call)
         assert caught.value.pgcode == "PX002"
         assert rows[0][0] in caught.value.diag.message_primary
-        assert found in caught.value.diag.message_primary
+        assert results in caught.value.diag.message_primary
         assert remedy in caught.value.diag.message_hint
         assert "Traceback" not in (caught.value.diag.context or "")
     if server.is_distributed:

@@ -52,8 +52,8 @@ def vector_of(shop, item_id: str = "c0007") -> list[float]:
 )
 def test_psycopg_3_binds_on_the_server(shop, expected, k, price):
     with psycopg.connect(shop.dsn("rita")) as connection:
-        found = connection.execute(NEAREST.format(item_id="%s", k="%s", price="%s"), ("c0001", k, price)).fetchall()
-        assert [item_id for (item_id,) in found] == expected
+        neighbors = connection.execute(NEAREST.format(item_id="%s", k="%s", price="%s"), ("c0001", k, price)).fetchall()
+        assert [item_id for (item_id,) in neighbors] == expected
         query = TO_VECTOR.format(vector="%s", k="%s")
         assert connection.execute(query, (vector_of(shop), k)).fetchall() == [("c0007",)]
         assert connection.execute("SELECT pix.from_array(%s) IS NOT NULL", ([0.5, 1.5],)).fetchone() == (True,)
@@ -71,10 +71,10 @@ def test_psycopg_3_votes_in_batches(voters):
         connection.execute(
             "SELECT pix.vote(%s, %s, %s, propensity => %s, cluster => %s)", ("new", "c0002", True, 0.5, 1)
         )
-        found = connection.execute(
+        results = connection.execute(
             "SELECT * FROM pix.recommend(%s, k => %s, diversity => %s)", ("new", 3, 0.5)
         ).fetchall()
-        assert len(found) == 3
+        assert len(results) == 3
         with pytest.raises(psycopg.Error) as caught:
             connection.execute("SELECT * FROM pix.vote_batch(%s)", ("not json",))
         assert caught.value.sqlstate == "PX121"
@@ -90,9 +90,9 @@ def test_asyncpg(shop, expected):
     async def ask():
         connection = await connected(shop)
         try:
-            found = await connection.fetch(NEAREST.format(item_id="$1", k="$2", price="$3"), "c0001", K, PRICE)
+            neighbors = await connection.fetch(NEAREST.format(item_id="$1", k="$2", price="$3"), "c0001", K, PRICE)
             near = await connection.fetch(TO_VECTOR.format(vector="$1", k="$2"), vector_of(shop), K)
-            return [row["item_id"] for row in found], near[0]["item_id"]
+            return [row["item_id"] for row in neighbors], near[0]["item_id"]
         finally:
             await connection.close()
 
@@ -108,18 +108,18 @@ async def connected(shop):
 
 
 def test_sqlalchemy_on_its_default_driver(shop, expected):
-    given = psycopg.conninfo.conninfo_to_dict(shop.dsn("rita"))
+    values = psycopg.conninfo.conninfo_to_dict(shop.dsn("rita"))
     url = sa.URL.create(
-        "postgresql", given["user"], given.get("password"), database=given["dbname"],
-        query={name: given[name] for name in ("host", "port") if name in given},
+        "postgresql", values["user"], values.get("password"), database=values["dbname"],
+        query={name: values[name] for name in ("host", "port") if name in values},
     )  # fmt: skip
     engine = sa.create_engine(url)
     try:
         assert engine.driver == "psycopg"
         with engine.connect() as connection:
             query = sa.text(NEAREST.format(item_id=":item_id", k=":k", price=":price"))
-            found = connection.execute(query, {"item_id": "c0001", "k": K, "price": PRICE}).scalars().all()
-            assert list(found) == expected
+            results = connection.execute(query, {"item_id": "c0001", "k": K, "price": PRICE}).scalars().all()
+            assert list(results) == expected
             query = sa.text(TO_VECTOR.format(vector=":vector", k=":k"))
             assert connection.execute(query, {"vector": vector_of(shop), "k": K}).scalar() == "c0007"
             functions = sa.func.pix.nearest("c0001", K, "clouds").table_valued("rank", "item_id", "distance")

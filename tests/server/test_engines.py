@@ -37,8 +37,8 @@ def test_tensorflow_gives_the_same_features(with_tensorflow):
 
 
 def test_extraction_with_tensorflow(with_tensorflow):
-    said = with_tensorflow.pix("extract", "--model", "colors", "--engine", "tensorflow").stdout
-    assert said.startswith("60 extracted, 0 failed, 0 pending")
+    output = with_tensorflow.pix("extract", "--model", "colors", "--engine", "tensorflow").stdout
+    assert output.startswith("60 extracted, 0 failed, 0 pending")
     assert with_tensorflow.value("SELECT count(*) FROM pix.features WHERE model_name = 'colors'") == 60
 
 

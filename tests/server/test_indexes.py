@@ -39,23 +39,23 @@ def nearest_many(db, item_ids: list[str], k: int, metric: str, index_name: str |
     rows = db.ask(
         "SELECT * FROM pix.nearest_many(%s, %s, 'clouds', %s, %s)", (item_ids, k, metric, index_name), role="rita"
     )
-    found = {item_id: [] for item_id in item_ids}
+    results = {item_id: [] for item_id in item_ids}
     for item_id, rank, neighbor_id, distance in rows:
-        found[item_id].append((neighbor_id, distance))
-        assert rank == len(found[item_id])
-    return found
+        results[item_id].append((neighbor_id, distance))
+        assert rank == len(results[item_id])
+    return results
 
 
 def recall(catalogue, metric: str, index_name: str | None = "fast", k: int = 10) -> float:
     """The share of the true neighbors, as numpy has them, that are found; what is found has its true distance."""
     queries = sorted(catalogue.vectors)[:: max(1, len(catalogue.vectors) // QUERIES)]
-    found = nearest_many(catalogue.db, queries, k, metric, index_name)
+    neighbors = nearest_many(catalogue.db, queries, k, metric, index_name)
     hits = 0
     for query in queries:
         everything = dict(catalogue.expected(catalogue.vectors[query], 10**6, metric, [query]))
         farthest = sorted(everything.values())[k - 1]
-        assert len(found[query]) == k
-        for neighbor_id, distance in found[query]:
+        assert len(neighbors[query]) == k
+        for neighbor_id, distance in neighbors[query]:
             assert distance == pytest.approx(everything[neighbor_id], abs=1e-6)
             hits += everything[neighbor_id] <= farthest + 1e-9
     return hits / (k * len(queries))

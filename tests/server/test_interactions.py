@@ -23,9 +23,9 @@ WHERE a.votes > 0 ORDER BY 1, 2, 3
 
 
 def vote(db, user, item, liked=None, **options) -> int:
-    given = "".join(f", {name} => %({name})s" for name in options)
+    named = "".join(f", {name} => %({name})s" for name in options)
     parameters = {"user": user, "item": item, "liked": liked} | options
-    return db.ask(f"SELECT pix.vote(%(user)s, %(item)s, %(liked)s{given})", parameters, role="adam")[0][0]
+    return db.ask(f"SELECT pix.vote(%(user)s, %(item)s, %(liked)s{named})", parameters, role="adam")[0][0]
 
 
 def counts(db, user="ann") -> dict[int, tuple]:
@@ -167,8 +167,8 @@ def test_two_sessions_suggest_different_items(shop, until, server):
 
 def test_who_hands_back_what_was_suggested_has_answered_it(shop):
     columns = "item_id, policy, clustering, cluster, propensity, impression_id"
-    given = shop.ask(f"SELECT {columns} FROM pix.next_items('ann', 3)", role="adam")
-    (item, policy, clustering, cluster, propensity, impression), second, third = given
+    values = shop.ask(f"SELECT {columns} FROM pix.next_items('ann', 3)", role="adam")
+    (item, policy, clustering, cluster, propensity, impression), second, third = values
     vote(shop, "ann", item, True, policy=policy, clustering=clustering, cluster=cluster, propensity=propensity)
     batch = [
         {"user_id": "ann", "item_id": second[0], "liked": True, "policy": second[1], "propensity": second[4]},
@@ -221,7 +221,7 @@ def test_votes_in_every_clustering_and_in_none(shop):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sqlstate", "said", "hint"),
+    ("arguments", "sqlstate", "message", "hint"),
     [
         ("NULL, 's0-00', true", "PX003", "The user_id is NULL", "created"),
         ("'', 's0-00', true", "PX003", "The user_id is empty", "created"),
@@ -240,9 +240,9 @@ def test_votes_in_every_clustering_and_in_none(shop):
         ("'ann', 's0-00', true, idempotency_key => ''", "PX123", "0 bytes", "UUID"),
     ],
 )  # fmt: skip
-def test_bad_votes(shop, arguments, sqlstate, said, hint):
+def test_bad_votes(shop, arguments, sqlstate, message, hint):
     error = fails_with(shop, sqlstate, f"SELECT pix.vote({arguments})")
-    assert said in str(error)
+    assert message in str(error)
     assert hint in error.diag.message_hint
     assert shop.ask("SELECT count(*) FROM pix.interactions") == [(0,)]
     assert shop.ask("SELECT count(*) FROM pix.users") == [(0,)]
@@ -390,15 +390,15 @@ class TestBatch:
 
     def test_what_is_wrong_is_told_and_the_rest_is_logged(self, shop):
         good = {"user_id": "ann", "item_id": "s0-00", "liked": True}
-        told = self.send(shop, [
+        answer = self.send(shop, [
             good, good | {"item_id": "nowhere"}, {"item_id": "s0-00", "liked": True}, good | {"liked": None},
             good | {"signal": "cart"}, {"user_id": "ann", "item_id": "s0-00", "signal": "likes"},
             good | {"voted_at": "yesterday"}, good | {"voted_at": "2999-01-01T00:00:00Z"}, good | {"propensity": 2},
             good | {"propensity": "much"}, good | {"cluster": "x"}, good | {"idempotency_key": "x" * 201}, 7, None,
             good | {"user_id": "bob", "liked": 0, "voted_at": "2026-01-01 10:00:00+02"}, good | {"liked": "maybe"},
         ])  # fmt: skip
-        assert [status for _, status, _ in told] == ["logged", *["rejected"] * 13, "logged", "rejected"]
-        reasons = [reason for *_, reason in told]
+        assert [status for _, status, _ in answer] == ["logged", *["rejected"] * 13, "logged", "rejected"]
+        reasons = [reason for *_, reason in answer]
         assert reasons[1] == "item 'nowhere' is not known"
         assert reasons[6] == "voted_at is not of the form 2026-11-25T10:00:00+01:00"
         assert reasons[7] == "it is in the future"
@@ -415,16 +415,18 @@ class TestBatch:
         ],
     )  # fmt: skip
     def test_moments(self, shop, moment, status):
-        ((_, found, _),) = self.send(shop, [{"user_id": "ann", "item_id": "s0-00", "liked": True, "voted_at": moment}])
-        assert found == status
+        ((_, results, _),) = self.send(
+            shop, [{"user_id": "ann", "item_id": "s0-00", "liked": True, "voted_at": moment}]
+        )
+        assert results == status
 
     def test_keys(self, shop):
         one = {"user_id": "ann", "item_id": "s0-00", "liked": True, "idempotency_key": "k"}
-        told = self.send(shop, [one, one, one | {"liked": False}, one | {"user_id": "bob"}])
-        assert [status for _, status, _ in told] == ["logged", "unchanged", "rejected", "logged"]
-        told = self.send(shop, [one, one | {"item_id": "s0-01"}, one | {"idempotency_key": "l"}])
-        assert [status for _, status, _ in told] == ["unchanged", "rejected", "logged"]
-        assert "the idempotency key 'k' was used for another vote" in told[1][2]
+        answer = self.send(shop, [one, one, one | {"liked": False}, one | {"user_id": "bob"}])
+        assert [status for _, status, _ in answer] == ["logged", "unchanged", "rejected", "logged"]
+        answer = self.send(shop, [one, one | {"item_id": "s0-01"}, one | {"idempotency_key": "l"}])
+        assert [status for _, status, _ in answer] == ["unchanged", "rejected", "logged"]
+        assert "the idempotency key 'k' was used for another vote" in answer[1][2]
         assert shop.ask("SELECT count(*) FROM pix.interactions") == [(3,)]
 
     def test_what_is_no_array_and_an_empty_one(self, shop):
@@ -445,8 +447,8 @@ class TestBatch:
 def test_load_command(shop, tmp_path):
     path = tmp_path / "votes.csv"
     path.write_text("user_id,item_id,liked\nann,s0-00,1\nann,s1-00,0\nbob,nowhere,1\nbob,s0-00,maybe\n")
-    said = shop.pix("load", "interactions", path, role="adam", cwd=tmp_path).stdout
-    assert said.startswith("2 new, 0 changed, 0 unchanged, 2 rejected")
+    output = shop.pix("load", "interactions", path, role="adam", cwd=tmp_path).stdout
+    assert output.startswith("2 new, 0 changed, 0 unchanged, 2 rejected")
     assert "item 'nowhere' is not known" in (tmp_path / "pix-rejects.csv").read_text()
     again = shop.pix("load", "interactions", path, role="adam", cwd=tmp_path).stdout
     assert again.startswith("0 new, 0 changed, 2 unchanged, 2 rejected")

@@ -43,10 +43,10 @@ def test_maps_are_those_that_core_draws(loaded):
 def test_maps_as_files(db, boots, tmp_path):
     layer = db.value(f"SELECT {LAST_MAPS}")
     image = next((boots / "images").iterdir())
-    said = db.pix("model", "feature-maps", "mini_inception", image, tmp_path / "maps", "--layer", layer, "-k", 3)
+    output = db.pix("model", "feature-maps", "mini_inception", image, tmp_path / "maps", "--layer", layer, "-k", 3)
     files = sorted((tmp_path / "maps").iterdir())
     assert len(files) == 3
-    assert all(str(file) in said.stdout for file in files)
+    assert all(str(file) in output.stdout for file in files)
     assert files[0].name.startswith("001-channel-")
     assert Image.open(io.BytesIO(files[0].read_bytes())).format == "PNG"
 
@@ -54,8 +54,8 @@ def test_maps_as_files(db, boots, tmp_path):
 def test_a_listed_layer_can_be_imported(db, tmp_path):
     """Under the name that pix model layers gives it."""
     layer = db.value(f"SELECT {LAST_MAPS}")
-    said = db.pix("model", "import", "maps", "--onnx", SHIPPED["mini_inception"], "--output", layer).stdout
-    assert "maps: 288 features an image" in said
+    output = db.pix("model", "import", "maps", "--onnx", SHIPPED["mini_inception"], "--output", layer).stdout
+    assert "maps: 288 features an image" in output
 
 
 def test_bad_input(loaded):

@@ -37,8 +37,8 @@ def test_bad_labels(db, tmp_path):
 
 
 def test_labels_as_one_key_a_line(db, tmp_path, data):
-    said = db.pix("load", "labels", data / "boots" / "labels.txt", "--label-set", "color", cwd=tmp_path).stdout
-    assert said.startswith("60 new, 0 changed, 0 unchanged, 0 rejected")
+    output = db.pix("load", "labels", data / "boots" / "labels.txt", "--label-set", "color", cwd=tmp_path).stdout
+    assert output.startswith("60 new, 0 changed, 0 unchanged, 0 rejected")
     assert db.value("SELECT label FROM pix.labels WHERE item_id = 'B00GTZJF5Q' AND label_set = 'color'") == "Brown"
 
 
@@ -49,8 +49,8 @@ def test_label_set_of_rows_that_name_none(db, tmp_path):
     (tmp_path / "mixed.jsonl").write_text(
         '{"a": "red"}\n{"item_id": "b", "label_set": "own", "label": "blue"}\n{"c": ""}\n'
     )
-    said = db.pix("load", "labels", "mixed.jsonl", "--label-set", "color", cwd=tmp_path).stdout
-    assert said.startswith("2 new, 0 changed, 0 unchanged, 1 rejected")
+    output = db.pix("load", "labels", "mixed.jsonl", "--label-set", "color", cwd=tmp_path).stdout
+    assert output.startswith("2 new, 0 changed, 0 unchanged, 1 rejected")
     assert db.query("SELECT item_id, label_set, label FROM pix.labels ORDER BY 1, 2") == [
         ("a", "color", "red"),
         ("a", "kind", "hat"),
@@ -64,8 +64,8 @@ def test_bad_lines_of_labels_stop_nothing(db, tmp_path):
         '{"a": "hat", "b": "boot"}\n{"c": "boot"}\n{"d": 0}\n{"e": false}\n{"f": ["x"]}\n{"g": null}\n'
         f'{{"h": "{"x" * 501}"}}\n'
     )
-    said = db.pix("load", "labels", "labels.jsonl", "--label-set", "kind", cwd=tmp_path).stdout
-    assert said.startswith("2 new, 0 changed, 0 unchanged, 5 rejected")
+    output = db.pix("load", "labels", "labels.jsonl", "--label-set", "kind", cwd=tmp_path).stdout
+    assert output.startswith("2 new, 0 changed, 0 unchanged, 5 rejected")
     assert db.query("SELECT item_id, label FROM pix.labels ORDER BY 1") == [("c", "boot"), ("d", "0")]
 
 

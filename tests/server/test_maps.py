@@ -15,9 +15,9 @@ def points(db, name: str) -> dict[str, np.ndarray]:
     return {item_id: np.array([x, y]) for item_id, x, y in rows}
 
 
-def kinship(found: dict[str, np.ndarray]) -> float:
+def kinship(points_by_item: dict[str, np.ndarray]) -> float:
     """The share of items whose neighbor on the map is of their kind."""
-    names, places = list(found), np.stack(list(found.values()))
+    names, places = list(points_by_item), np.stack(list(points_by_item.values()))
     kinds = np.array([int(name[1:]) % 40 for name in names])
     apart = np.linalg.norm(places[:, np.newaxis] - places, axis=2) + np.diag(np.full(len(names), np.inf))
     return (kinds == kinds[apart.argmin(axis=1)]).mean()
@@ -30,11 +30,11 @@ def test_kin_are_near(catalogue, method, bar):
         "SELECT items, perplexity, trustworthiness FROM pix.fit_map('all', 'clouds', %s)", (method,)
     )
     assert (items, perplexity) == (2000, 30)
-    found = points(db, "all")
-    assert set(found) == set(catalogue.vectors)
-    assert kinship(found) > bar
-    matrix = np.stack([catalogue.vectors[item_id] for item_id in found])
-    assert trust == pytest.approx(trustworthiness(matrix, np.stack(list(found.values()))), abs=0.02)
+    points_by_item = points(db, "all")
+    assert set(points_by_item) == set(catalogue.vectors)
+    assert kinship(points_by_item) > bar
+    matrix = np.stack([catalogue.vectors[item_id] for item_id in points_by_item])
+    assert trust == pytest.approx(trustworthiness(matrix, np.stack(list(points_by_item.values()))), abs=0.02)
     # New items among their kin; the others stay.
     added = catalogue.add(range(2000, 2040))
     catalogue.remove(["c0000"])
@@ -42,10 +42,10 @@ def test_kin_are_near(catalogue, method, bar):
     assert db.ask("SELECT pix.refresh_map('all')") == [(40,)]
     later = points(db, "all")
     assert set(later) == set(catalogue.vectors)
-    assert all((later[item_id] == found[item_id]).all() for item_id in found if item_id != "c0000")
+    assert all((later[item_id] == points_by_item[item_id]).all() for item_id in points_by_item if item_id != "c0000")
     near = 0
     for item_id in added:
-        others = {name: place for name, place in found.items() if name in later}
+        others = {name: place for name, place in points_by_item.items() if name in later}
         nearest = min(others, key=lambda name: ((others[name] - later[item_id]) ** 2).sum())
         near += int(nearest[1:]) % 40 == int(item_id[1:]) % 40
     assert near >= 34
@@ -138,13 +138,13 @@ def test_few_items(db):
 
 def test_bad_arguments(catalogue):
     db = catalogue.db
-    for arguments, sqlstate, said in (
+    for arguments, sqlstate, message in (
         ("'x', 'clouds', 'isomap'", "PX003", "'isomap'"), ("'x', 'clouds', NULL", "PX003", "NULL"),
         ("'', 'clouds'", "PX003", "map must be a name"), ("NULL", "PX003", "map must be a name"),
         ("'x', 'clouds', seed => -1", "PX003", "seed must be 0 or more"), ("'x', 'nothing'", "PX020", "'nothing'"),
         ("'x', 'mini_inception'", "PX095", "no up-to-date"),
     ):  # fmt: skip
-        refuses(db, sqlstate, f"SELECT pix.fit_map({arguments})", said)
+        refuses(db, sqlstate, f"SELECT pix.fit_map({arguments})", message)
     for function in ("refresh_map", "drop_map"):
         refuses(db, "PX110", f"SELECT pix.{function}('nothing')", "'nothing'")
     with pytest.raises(psycopg2.errors.InsufficientPrivilege):

@@ -44,11 +44,11 @@ def test_metadata_follow_the_image(shop):
     )
 
     brands, prices = fitted_state["blocks"]
-    known = shop.ask("SELECT item_id, brand, price::double precision FROM pix.items")
-    logarithms = [np.log1p(price) for _, _, price in known if price is not None]
+    stored = shop.ask("SELECT item_id, brand, price::double precision FROM pix.items")
+    logarithms = [np.log1p(price) for _, _, price in stored if price is not None]
     assert len(logarithms) < 60  # some lack a price
     assert [prices["mean"], prices["deviation"]] == pytest.approx([np.mean(logarithms), np.std(logarithms)])
-    for item_id, brand, price in known:
+    for item_id, brand, price in stored:
         expected = [float(brand == value) for value in brands["values"]]
         expected += [0, 1] if price is None else [(np.log1p(price) - prices["mean"]) / prices["deviation"], 0]
         assert together[item_id][288:] / fitted_state["scale"] == pytest.approx(expected, abs=1e-5)
@@ -61,14 +61,14 @@ def test_neighbors_share_what_weighs(shop):
     same = {item_id for item_id, other in brands.items() if other == brand}
     assert 3 < len(same) < 30
     query = min(same)
-    found = shop.ask(
+    results = shop.ask(
         "SELECT item_id FROM pix.nearest(%s, %s, 'brands') ORDER BY rank", (query, len(same) - 1), role="rita"
     )
-    assert {item_id for (item_id,) in found} == same - {query}
+    assert {item_id for (item_id,) in results} == same - {query}
     by_image = shop.ask(
         "SELECT item_id FROM pix.nearest(%s, 59, 'mini_inception') ORDER BY rank", (query,), role="rita"
     )
-    assert {item_id for (item_id,) in by_image[: len(found)]} != same - {query}
+    assert {item_id for (item_id,) in by_image[: len(results)]} != same - {query}
 
 
 def test_all_that_takes_a_model_takes_it(shop, boots):
@@ -260,18 +260,18 @@ def test_bad_arguments(extracted):
     extracted.ask(
         "INSERT INTO pix.features (item_id, model_name, vector) VALUES ('i', 'foreign', '\\x0000803f0000803f')"
     )
-    for sqlstate, arguments, said in BAD_ARGUMENTS:
-        refuses(extracted, sqlstate, f"SELECT pix.fit_metadata({arguments})", said)
+    for sqlstate, arguments, message in BAD_ARGUMENTS:
+        refuses(extracted, sqlstate, f"SELECT pix.fit_metadata({arguments})", message)
     assert extracted.value("SELECT count(*) FROM pix.models") == 3
 
 
 def test_only_what_has_metadata_is_extended(db):
-    for sqlstate, name, said in (
+    for sqlstate, name, message in (
         ("PX020", "'nothing'", "'nothing'"),
         ("PX152", "'mini_inception'", "has no metadata"),
         ("PX152", "NULL", "has no metadata"),
     ):
-        refuses(db, sqlstate, f"SELECT pix.refresh_metadata({name})", said)
+        refuses(db, sqlstate, f"SELECT pix.refresh_metadata({name})", message)
 
 
 def test_only_admins_make_models(shop):
@@ -285,8 +285,8 @@ def test_only_admins_make_models(shop):
 
 def test_command(shop):
     shop.ask("UPDATE pix.items SET related = NULL")
-    said = shop.pix("model", "fit-metadata", "more", "--field", "price", "--field", "related", "--weight", 0.5).stdout
-    assert said == (
+    output = shop.pix("model", "fit-metadata", "more", "--field", "price", "--field", "related", "--weight", 0.5).stdout
+    assert output == (
         "more: 2 numbers of metadata appended to the mini_inception features of 60 items\n"
         "  no items have anything in common in: related\n"
     )

@@ -186,12 +186,12 @@ def test_migration_that_waits_tells_for_whom(db):
         [PIX, "migrate"], env=os.environ | {"PIX_DSN": db.dsn()}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True,
     ) as migration:  # fmt: skip
-        said = migration.stderr.readline()
+        output = migration.stderr.readline()
         holder.rollback()
         waiting = (
             rf"Waiting for process {holder.info.backend_pid} of role \w+ \(nightly job, idle in a transaction since"
         )
-        assert re.match(waiting, said)
+        assert re.match(waiting, output)
         assert migration.wait(60) == 0
 
 

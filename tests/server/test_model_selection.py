@@ -148,9 +148,9 @@ BAD_CALLS = [
 
 
 def test_bad_calls(voters):
-    for call, sqlstate, said in BAD_CALLS:
+    for call, sqlstate, message in BAD_CALLS:
         error = fails_with(voters, sqlstate, call)
-        assert said in f"{error} {error.diag.message_hint}", call
+        assert message in f"{error} {error.diag.message_hint}", call
     assert voters.ask("SELECT count(*) FROM pix.algorithm_selections") == [(0,)]
 
 
@@ -166,13 +166,13 @@ class TestEvaluation:
             f"SELECT {self.COLUMNS} FROM pix.evaluate_recommenders('first', %s, %s, k => 5)",
             (["rules", "nearest", "popularity", "random"], split),
         )
-        found = {(name, metric): value for name, metric, value, *_ in rows}
+        results = {(name, metric): value for name, metric, value, *_ in rows}
         assert len(rows) == 4 * 5
-        assert found["rules", "auc"] > found["random", "auc"] + 0.2
-        assert found["nearest", "auc"] > 0.9
-        assert found["random", "auc"] == pytest.approx(0.5, abs=0.3)
-        assert found["popularity", "coverage"] < found["random", "coverage"]
-        assert found["random", "diversity"] > found["nearest", "diversity"]
+        assert results["rules", "auc"] > results["random", "auc"] + 0.2
+        assert results["nearest", "auc"] > 0.9
+        assert results["random", "auc"] == pytest.approx(0.5, abs=0.3)
+        assert results["popularity", "coverage"] < results["random", "coverage"]
+        assert results["random", "diversity"] > results["nearest", "diversity"]
         for name, metric, value, low, high, users in rows:
             assert 0 <= value <= 1 + 1e-9, (name, metric)
             assert users == VOTERS
@@ -202,8 +202,8 @@ class TestEvaluation:
         refuses(voters, "PX134", "SELECT * FROM pix.evaluate_recommenders('x')", "Nobody has votes")
 
     def test_by_command(self, voters):
-        said = voters.pix("users", "evaluate", "first", "nearest", "random", "-k", 3).stdout
-        assert said.count("nearest") == said.count("random") == 5
+        output = voters.pix("users", "evaluate", "first", "nearest", "random", "-k", 3).stdout
+        assert output.count("nearest") == output.count("random") == 5
 
 
 def test_items_that_are_like_nothing_else(voters):

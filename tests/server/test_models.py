@@ -45,7 +45,7 @@ def test_shipped_model(bare):
 
 
 def test_frozen_graphdef(db, graphdef):
-    said = db.pix(
+    output = db.pix(
         "model",
         "import",
         "mobilenet",
@@ -56,7 +56,7 @@ def test_frozen_graphdef(db, graphdef):
         "--output",
         MOBILENET_OUTPUT,
     ).stdout
-    assert "\nmobilenet: 256 features an image, engines agree to " in said
+    assert "\nmobilenet: 256 features an image, engines agree to " in output
     row = db.query(
         "SELECT dimensions, agreement, spec -> 'preprocessing' ->> 'width' FROM pix.models "
         "WHERE model_name = 'mobilenet'"
@@ -68,8 +68,8 @@ def test_frozen_graphdef(db, graphdef):
 
 @pytest.mark.slow
 def test_keras_with_random_weights(db):
-    said = db.pix("model", "import", "mobile", "--keras", "mobilenet_v2", "--weights", "none", "--seed", 7).stdout
-    assert "mobile: 1,280 features an image, engines agree to " in said
+    output = db.pix("model", "import", "mobile", "--keras", "mobilenet_v2", "--weights", "none", "--seed", 7).stdout
+    assert "mobile: 1,280 features an image, engines agree to " in output
     assert (
         db.value("SELECT source FROM pix.models WHERE model_name = 'mobile'")
         == "keras mobilenet_v2, random weights, seed 7"
@@ -115,24 +115,24 @@ def test_output_that_is_no_vector(db, tmp_path):
 
 
 def test_earlier_layer(db, graphdef):
-    said = db.pix("model", "import", "early", "--graphdef", graphdef, "--output", EARLY_LAYER).stdout
-    assert "early: 8 features an image" in said
+    output = db.pix("model", "import", "early", "--graphdef", graphdef, "--output", EARLY_LAYER).stdout
+    assert "early: 8 features an image" in output
     listed = db.pix("model", "layers", "early", role="rita").stdout
     assert EARLY_LAYER in listed
 
 
 def test_proposals_are_told(db, graphdef):
     """Nothing but the file is given: input, output and scaling are found, and said."""
-    said = db.pix("model", "import", "mobilenet", "--graphdef", graphdef).stdout
+    output = db.pix("model", "import", "mobilenet", "--graphdef", graphdef).stdout
     for proposal in (
         "input input:0",
         "output MobilenetV1/Logits/AvgPool_1a/AvgPool:0",
         "(x - 127.5) / 127.5",
         "--labels",
     ):
-        assert proposal in said
-    given = ("--input", "input:0", "--output", MOBILENET_OUTPUT, "--mean", 127.5, "--std", 127.5)
-    db.pix("model", "import", "given", "--graphdef", graphdef, *given)
+        assert proposal in output
+    values = ("--input", "input:0", "--output", MOBILENET_OUTPUT, "--mean", 127.5, "--std", 127.5)
+    db.pix("model", "import", "given", "--graphdef", graphdef, *values)
     assert db.value("SELECT count(DISTINCT spec) FROM pix.models WHERE model_name IN ('mobilenet', 'given')") == 1
 
 
@@ -154,11 +154,11 @@ def test_retrained_graph_has_both_outputs(loaded, data):
     """Features for look-alikes, and classes with their names."""
     folder = data / "models" / "mobilenet_v1_0.25_128"
     labels = folder / "retrained_labels.txt"
-    said = loaded.pix(
+    output = loaded.pix(
         "model", "import", "surfaces", "--graphdef", folder / "retrained_graph.pb", "--labels", labels
     ).stdout
-    assert "surfaces: 256 features an image" in said
-    assert "classifier surfaces: 6 classes" in said
+    assert "surfaces: 256 features an image" in output
+    assert "classifier surfaces: 6 classes" in output
     assert loaded.value("SELECT octet_length(pix.embed(content, 'surfaces')) FROM pix.images LIMIT 1") == 1024
     rows = loaded.query(
         "SELECT c.label, c.score FROM pix.classify((SELECT content FROM pix.images LIMIT 1), '{surfaces}', k => 6) c"
@@ -192,7 +192,7 @@ def test_onnx_files(db, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"a\n\nb\nc\n", "labels.txt:2"),
         (b"a\nb\0\nc\nd\n", "labels.txt:2"),
@@ -200,10 +200,10 @@ def test_onnx_files(db, tmp_path):
         (b"\xff", "UTF-8"),
     ],
 )
-def test_class_names_that_cannot_be_used(db, tmp_path, content, said):
+def test_class_names_that_cannot_be_used(db, tmp_path, content, message):
     path = torch_like_onnx(tmp_path / "torch.onnx")
     (tmp_path / "labels.txt").write_bytes(content)
-    assert said in refuses(db, "x", "--onnx", path, "--labels", tmp_path / "labels.txt")
+    assert message in refuses(db, "x", "--onnx", path, "--labels", tmp_path / "labels.txt")
 
 
 def test_class_names_of_other_editors(db, tmp_path):
@@ -229,11 +229,11 @@ def test_options_out_of_range(db, tmp_path):
 def test_keras_file(db, tmp_path):
     keras_classifier().save(tmp_path / "colors.keras")
     (tmp_path / "labels.txt").write_text("\n".join(COLOURS))
-    said = db.pix(
+    output = db.pix(
         "model", "import", "colors", "--keras", tmp_path / "colors.keras", "--labels", tmp_path / "labels.txt"
     ).stdout
-    assert "colors: 12 features an image, engines agree to " in said
-    assert "classifier colors: 4 classes" in said
+    assert "colors: 12 features an image, engines agree to " in output
+    assert "classifier colors: 4 classes" in output
     assert "no file" in refuses(db, "x", "--keras", tmp_path / "nope.keras")
 
 
@@ -244,12 +244,12 @@ def test_no_or_two_sources(db, graphdef):
 
 def test_import_under_the_same_name_makes_features_stale(extracted, tmp_path):
     assert extracted.query(PROGRESS) == [(60, 0, 0)]
-    said = extracted.pix("model", "import", "mini_inception").stdout
-    assert "stale" not in said
+    output = extracted.pix("model", "import", "mini_inception").stdout
+    assert "stale" not in output
     assert extracted.query(PROGRESS) == [(60, 0, 0)]
     path = tiny_onnx(tmp_path / "tiny.onnx", [1, 2])
-    said = extracted.pix("model", "import", "mini_inception", "--onnx", path).stdout
-    assert "60 features are stale now" in said
+    output = extracted.pix("model", "import", "mini_inception", "--onnx", path).stdout
+    assert "60 features are stale now" in output
     assert extracted.query(PROGRESS) == [(0, 60, 60)]
     assert extracted.value("SELECT count(DISTINCT checksum) FROM pix_internal.model_parts") == 1
     extracted.query("CALL pix.extract_features()")

@@ -35,7 +35,7 @@ def test_agrees_with_scikit_learn(db, vectors, metric):
     for item in range(5):
         rows = db.query("SELECT * FROM pix.nearest(%s, 10, 'random', %s)", (f"i{item:03}", metric), role="rita")
         assert [rank for rank, *_ in rows] == list(range(1, 11))
-        assert [int(found[1:]) for _, found, _ in rows] == list(indices[item][1:])
+        assert [int(results[1:]) for _, results, _ in rows] == list(indices[item][1:])
         np.testing.assert_allclose([distance for *_, distance in rows], distances[item][1:], atol=1e-6)
 
 
@@ -61,7 +61,7 @@ def test_dot(db, vectors):
     products = vectors.astype(np.float64) @ vectors[3]
     products[3] = -np.inf
     rows = db.query("SELECT item_id, distance FROM pix.nearest('i003', 5, 'random', 'dot')", role="rita")
-    assert [int(found[1:]) for found, _ in rows] == list(np.argsort(-products)[:5])
+    assert [int(results[1:]) for results, _ in rows] == list(np.argsort(-products)[:5])
     np.testing.assert_allclose([-distance for _, distance in rows], np.sort(products)[::-1][:5], rtol=1e-5)
 
 
@@ -162,5 +162,5 @@ def test_real_photographs_by_label(photographs):
     with connection.cursor() as cursor:
         for item_id in sorted(truth)[::5]:
             cursor.execute("SELECT item_id FROM pix.nearest(%s, 10, 'mobilenet')", (item_id,))
-            same += [truth[found] == truth[item_id] for (found,) in cursor]
+            same += [truth[results] == truth[item_id] for (results,) in cursor]
     assert np.mean(same) >= 0.50

@@ -13,25 +13,25 @@ from tests.server.test_features import fails_with
 
 
 def graph(db) -> dict[str, list[tuple[str, float]]]:
-    found = {}
+    results = {}
     for item_id, rank, neighbor_id, distance in db.query(
         "SELECT item_id, rank, neighbor_id, distance FROM pix.neighbors ORDER BY item_id, rank", role="rita"
     ):
-        found.setdefault(item_id, []).append((neighbor_id, distance))
-        assert rank == len(found[item_id])
-    return found
+        results.setdefault(item_id, []).append((neighbor_id, distance))
+        assert rank == len(results[item_id])
+    return results
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean", "dot"])
 def test_graph_is_exact(catalogue, metric):
     db = catalogue.db
     db.query("CALL pix.build_neighbor_graph('clouds', 5, %s)", (metric,))
-    found = graph(db)
-    assert set(found) == set(catalogue.vectors)
-    for item_id in sorted(found)[::50]:
+    neighbors = graph(db)
+    assert set(neighbors) == set(catalogue.vectors)
+    for item_id in sorted(neighbors)[::50]:
         expected = catalogue.expected(catalogue.vectors[item_id], 5, metric, [item_id])
-        assert [name for name, _ in found[item_id]] == [name for name, _ in expected]
-        np.testing.assert_allclose([d for _, d in found[item_id]], [d for _, d in expected], atol=1e-6)
+        assert [name for name, _ in neighbors[item_id]] == [name for name, _ in expected]
+        np.testing.assert_allclose([d for _, d in neighbors[item_id]], [d for _, d in expected], atol=1e-6)
     assert db.query("SELECT k, metric, items, finished_at IS NOT NULL FROM pix.neighbor_graphs") == [
         (5, metric, 2000, True)
     ]
@@ -47,9 +47,9 @@ def test_done_again_it_does_only_what_is_missing(catalogue):
     catalogue.remove(gone)
     catalogue.add([2000])
     db.query("CALL pix.build_neighbor_graph('clouds', 3)")
-    found = graph(db)
-    assert set(found) == set(catalogue.vectors)
-    assert not {name for rows in found.values() for name, _ in rows} & set(gone)
+    neighbors = graph(db)
+    assert set(neighbors) == set(catalogue.vectors)
+    assert not {name for rows in neighbors.values() for name, _ in rows} & set(gone)
 
 
 def test_fewer_items_than_neighbors(db):
@@ -59,8 +59,8 @@ def test_fewer_items_than_neighbors(db):
             "INSERT INTO pix.features VALUES (%s, 'tiny', NULL, NULL, pix.from_array(%s::real[]))", (name, numbers)
         )
     db.query("CALL pix.build_neighbor_graph('tiny', 10)")
-    found = graph(db)
-    assert {name: [n for n, _ in rows] for name, rows in found.items()} == {"a": ["b", "zero"], "b": ["a", "zero"]}
+    neighbors = graph(db)
+    assert {name: [n for n, _ in rows] for name, rows in neighbors.items()} == {"a": ["b", "zero"], "b": ["a", "zero"]}
 
 
 def test_more_neighbors_than_items(catalogue):

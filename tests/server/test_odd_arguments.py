@@ -59,10 +59,10 @@ class Routine:
         return LOGINS[next(role for role in LEAST if role in self.grantees)]
 
     def call(self, values: dict) -> tuple[str, list]:
-        given = [(name, kind) for name, kind in zip(self.names, self.types, strict=True) if name in values]
-        arguments = ", ".join(f'"{name}" => CAST(%s AS {kind})' for name, kind in given)
+        named = [(name, kind) for name, kind in zip(self.names, self.types, strict=True) if name in values]
+        arguments = ", ".join(f'"{name}" => CAST(%s AS {kind})' for name, kind in named)
         verb = "CALL" if self.is_procedure else "SELECT * FROM"
-        return f"{verb} pix.{self.name}({arguments})", [values[name] for name, _ in given]
+        return f"{verb} pix.{self.name}({arguments})", [values[name] for name, _ in named]
 
 
 def fill(db: Clone, boots) -> None:
@@ -341,8 +341,8 @@ class Odd:
 
     def together(self, routine: Routine, name: str) -> dict:
         """What is given along with an odd argument."""
-        given = TOGETHER.get(f"{routine.name}.{name}", TOGETHER.get(name, {}))
-        return {key: value for key, value in given.items() if key in routine.names}
+        arguments = TOGETHER.get(f"{routine.name}.{name}", TOGETHER.get(name, {}))
+        return {key: value for key, value in arguments.items() if key in routine.names}
 
     def odd(self, routine: Routine, name: str, kind: str) -> list:
         """What is odd for an argument; on a cluster, where calls take long, a part of it."""
@@ -393,11 +393,11 @@ def what_is_wrong(error: psycopg2.Error | None) -> str | None:
     return None
 
 
-def refused_by_the_server(odd: Odd, routine: Routine, given: dict, error: psycopg2.Error) -> bool:
+def refused_by_the_server(odd: Odd, routine: Routine, arguments: dict, error: psycopg2.Error) -> bool:
     """Tell whether a value is refused before any function sees it: PostgreSQL cannot read it as what it should be."""
     for name, kind in zip(routine.names, routine.types, strict=True):
-        if name in given:
-            own = run(odd, routine.role, f"SELECT CAST(%s AS {kind})", [given[name]])
+        if name in arguments:
+            own = run(odd, routine.role, f"SELECT CAST(%s AS {kind})", [arguments[name]])
             if own is not None and own.pgcode == error.pgcode:
                 return True
     return False
@@ -440,13 +440,13 @@ def test_all_of_the_catalogue_is_called(routines):
 
 def findings(odd: Odd, routine: Routine, calls: list[tuple[str, dict]]) -> list[str]:
     """Call a routine with arguments of each description; return what is wrong with the errors."""
-    found = []
-    for what, given in calls:
-        error = run(odd, routine.role, *routine.call(given), commit=routine.is_procedure)
+    failures = []
+    for what, arguments in calls:
+        error = run(odd, routine.role, *routine.call(arguments), commit=routine.is_procedure)
         wrong = what_is_wrong(error)
-        if wrong and not refused_by_the_server(odd, routine, given, error):
-            found.append(f"{routine.signature}, {what}: {wrong}")
-    return found
+        if wrong and not refused_by_the_server(odd, routine, arguments, error):
+            failures.append(f"{routine.signature}, {what}: {wrong}")
+    return failures
 
 
 @pytest.mark.parametrize("name", PUBLIC)
@@ -459,7 +459,7 @@ def test_a_sensible_call_succeeds(odd, routines, name):
 @pytest.mark.parametrize("name", PUBLIC)
 def test_one_odd_argument(odd, routines, name):
     """No traceback, no error of PostgreSQL's own: what cannot be used is named, with what can."""
-    found = []
+    failures = []
     for routine in [routine for routine in routines if routine.name == name]:
         calls = [
             (
@@ -469,24 +469,24 @@ def test_one_odd_argument(odd, routines, name):
             for argument, kind in zip(routine.names, routine.types, strict=True)
             for value in odd.odd(routine, argument, kind)
         ]
-        found += findings(odd, routine, [*calls, ("all NULL", dict.fromkeys(routine.names))])
-    assert not found, "\n" + "\n".join(found)
+        failures += findings(odd, routine, [*calls, ("all NULL", dict.fromkeys(routine.names))])
+    assert not failures, "\n" + "\n".join(failures)
 
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_several_odd_arguments(odd, routines, name):
     """What one odd argument hides is found behind another one."""
-    found = []
+    failures = []
     for routine in [routine for routine in routines if routine.name == name and len(routine.names) > 1]:
         chance = random.Random(routine.signature)
         calls = []
         for _ in range(odd.combinations):
             odd_ones = chance.sample(list(zip(routine.names, routine.types, strict=True)), k=min(3, len(routine.names)))
-            given = {argument: chance.choice(odd.odd(routine, argument, kind)) for argument, kind in odd_ones}
-            what = ", ".join(f"{argument} => {shown(value)}" for argument, value in given.items())
-            calls.append((what, odd.sensible(routine) | odd.together(routine, "") | given))
-        found += findings(odd, routine, calls)
-    assert not found, "\n" + "\n".join(found)
+            arguments = {argument: chance.choice(odd.odd(routine, argument, kind)) for argument, kind in odd_ones}
+            what = ", ".join(f"{argument} => {shown(value)}" for argument, value in arguments.items())
+            calls.append((what, odd.sensible(routine) | odd.together(routine, "") | arguments))
+        failures += findings(odd, routine, calls)
+    assert not failures, "\n" + "\n".join(failures)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -496,8 +496,8 @@ def test_odd_parameters_of_algorithms(odd, routines, algorithm):
         (f"{algorithm}, {shown(parameters)}", {"user_id": "ann", "algorithm": algorithm, "parameters": parameters})
         for parameters in odd_parameters(LEARNERS[algorithm])
     ]
-    found = findings(odd, routine, calls)
-    assert not found, "\n" + "\n".join(found)
+    failures = findings(odd, routine, calls)
+    assert not failures, "\n" + "\n".join(failures)
 
 
 @pytest.mark.parametrize("algorithm", indexes.INDEXES)
@@ -507,18 +507,18 @@ def test_odd_parameters_of_indexes(odd, routines, algorithm):
         (f"{algorithm}, {shown(parameters)}", {"index_name": "odd", "algorithm": algorithm, "parameters": parameters})
         for parameters in odd_parameters(tuple(indexes.INDEXES[algorithm].parameters))
     ]
-    found = findings(odd, routine, calls)
-    assert not found, "\n" + "\n".join(found)
+    failures = findings(odd, routine, calls)
+    assert not failures, "\n" + "\n".join(failures)
 
 
 def test_what_is_not_there_yet(odd, routines, db):
     """Sensible calls in a database that has a model and nothing else."""
-    found = []
+    failures = []
     empty = replace(odd, db=db)
     for routine in routines:
-        found += findings(empty, routine, [("nothing is there", odd.sensible(routine))])
-        found += findings(empty, routine, [("nothing is given", dict.fromkeys(routine.names[: routine.required]))])
-    assert not found, "\n" + "\n".join(found)
+        failures += findings(empty, routine, [("nothing is there", odd.sensible(routine))])
+        failures += findings(empty, routine, [("nothing is given", dict.fromkeys(routine.names[: routine.required]))])
+    assert not failures, "\n" + "\n".join(failures)
 
 
 KINDS = {
@@ -553,8 +553,8 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_cause_is_named(odd, kind):
     """In 0.7.0 tracebacks (38000), 22003, or a message that did not say which argument."""
-    sqlstate, said, sql = KINDS[kind]
-    assert said in str(fails_with(odd.db, sqlstate, sql))
+    sqlstate, message, sql = KINDS[kind]
+    assert message in str(fails_with(odd.db, sqlstate, sql))
 
 
 def test_arrays_may_begin_anywhere_and_repeat_themselves(odd):
@@ -580,9 +580,9 @@ def test_procedures_in_a_transaction(odd, routines):
         assert error.pgcode == "PX062", routine.signature
         for argument, kind in zip(routine.names, routine.types, strict=True):
             for value in odd.odd(routine, argument, kind):
-                given = odd.sensible(routine) | {argument: value}
-                error = run(odd, routine.role, *routine.call(given))
-                assert what_is_wrong(error) is None or refused_by_the_server(odd, routine, given, error), argument
+                arguments = odd.sensible(routine) | {argument: value}
+                error = run(odd, routine.role, *routine.call(arguments))
+                assert what_is_wrong(error) is None or refused_by_the_server(odd, routine, arguments, error), argument
 
 
 def test_who_may_not_is_told_nothing_else(odd, routines):
@@ -590,7 +590,7 @@ def test_who_may_not_is_told_nothing_else(odd, routines):
     for routine in routines:
         may = LEAST[LEAST.index(ROLES[routine.role]) :]
         for login in (login for login, role in ROLES.items() if role not in may):
-            for given in (odd.sensible(routine), dict.fromkeys(routine.names)):
-                error = run(odd, login, *routine.call(given))
+            for arguments in (odd.sensible(routine), dict.fromkeys(routine.names)):
+                error = run(odd, login, *routine.call(arguments))
                 assert error is not None, (login, routine.signature)
                 assert error.pgcode == "42501", (login, routine.signature)

@@ -34,9 +34,9 @@ def test_slides(grouped, tmp_path, arguments):
     kind, name, *rest = arguments
     path = tmp_path / "slide.png"
     place = [rest.pop(0)] if kind == "cluster" else []
-    said = grouped.pix("plot", kind, name, *place, path, *rest, role="rita")
-    assert said.stdout.strip() == str(path)
-    assert "Warning" not in said.stderr
+    output = grouped.pix("plot", kind, name, *place, path, *rest, role="rita")
+    assert output.stdout.strip() == str(path)
+    assert "Warning" not in output.stderr
     with Image.open(path) as slide:
         assert slide.size == (1920, 1080)
         pixels = np.asarray(slide.convert("RGB"))
@@ -55,7 +55,7 @@ def test_without_clusters_or_images(grouped, tmp_path):
 
 def test_names_that_are_not_there(grouped, tmp_path):
     path = tmp_path / "slide.png"
-    for arguments, said in (
+    for arguments, message in (
         (("map", "nothing", path), "Map 'nothing' is not known"),
         (("map", "everything", path, "--labels", "nothing"), "has a label of 'nothing'"),
         (("map", "everything", path, "--clustering", "nothing"), "'nothing' is not known"),
@@ -65,5 +65,5 @@ def test_names_that_are_not_there(grouped, tmp_path):
     ):
         refused = grouped.pix("plot", *arguments, check=False)
         assert refused.returncode == 1
-        assert said in refused.stderr
+        assert message in refused.stderr
         assert not path.exists()

@@ -138,9 +138,9 @@ def work_beside(dsn: str, over: Event) -> tuple[int, list[str]]:
                 statements += 1
                 try:
                     cursor.execute(statement)
-                    found = cursor.fetchone() if cursor.description else None
-                    if found != expected:
-                        wrong.append(f"{statement}: {found}")
+                    results = cursor.fetchone() if cursor.description else None
+                    if results != expected:
+                        wrong.append(f"{statement}: {results}")
                 except psycopg2.Error as error:
                     wrong.append(f"{statement}: {error}")
     connection.close()

@@ -34,9 +34,9 @@ def answers(private_server: PrivateServer) -> bool:
     connection = psycopg2.connect(private_server.dsn)
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
-        found = cursor.fetchone() == (1,)
+        results = cursor.fetchone() == (1,)
     connection.close()
-    return found
+    return results
 
 
 def test_life_of_a_server(own):

@@ -51,5 +51,5 @@ def test_bad_input(catalogue):
 
 
 def test_command(catalogue):
-    said = catalogue.db.pix("pca", "--model", "clouds", "--components", 48).stdout
-    assert "clouds: 48 components of 2,000 items explain 100.0 %" in said
+    output = catalogue.db.pix("pca", "--model", "clouds", "--components", 48).stdout
+    assert "clouds: 48 components of 2,000 items explain 100.0 %" in output

@@ -55,7 +55,7 @@ def test_costs_are_told(quantized):
 def test_accuracy_of_a_classifier_is_compared(extracted, boots):
     extracted.pix("load", "labels", boots / "labels.csv")
     extracted.query("SELECT pix.train_classifier('heels', 'heel')")
-    said = extracted.pix("model", "quantize", "mini_inception", "--as", "mini_int8", "--calibrate", 30).stdout
+    output = extracted.pix("model", "quantize", "mini_inception", "--as", "mini_int8", "--calibrate", 30).stdout
     ((classifier, before, after),) = extracted.query(
         "SELECT classifier, float_accuracy, int8_accuracy FROM pix.quantizations"
     )
@@ -66,7 +66,7 @@ def test_accuracy_of_a_classifier_is_compared(extracted, boots):
     assert before == pytest.approx(measured)
     assert 0 <= after <= 1
     for part in ("ten nearest neighbors", "accuracy of heels", "ms an image", "MB of memory"):
-        assert part in said
+        assert part in output
 
 
 def test_too_small_an_overlap_is_refused(extracted, tmp_path):

@@ -19,7 +19,7 @@ def page(db, options: str = "") -> list[tuple[str, float]]:
 
 
 @pytest.fixture
-def known(voters, catalogue):
+def ranked(voters, catalogue):
     """The voters, and the vectors of what they vote on."""
     return voters, catalogue.vectors
 
@@ -38,21 +38,24 @@ def expected(db, vectors: dict, algorithm: str = "logistic", only=None) -> list[
     return [(names[place], scores[place]) for place in order]
 
 
-def agree(found: list, wanted: list) -> None:
-    assert [item for item, _ in found] == [item for item, _ in wanted]
-    assert [score for _, score in found] == pytest.approx([score for _, score in wanted], abs=1e-5)
+def agree(results: list, wanted: list) -> None:
+    assert [item for item, _ in results] == [item for item, _ in wanted]
+    assert [score for _, score in results] == pytest.approx([score for _, score in wanted], abs=1e-5)
 
 
-def test_the_best_of_all(known):
-    db, vectors = known
+def test_the_best_of_all(ranked):
+    db, vectors = ranked
     for algorithm in ("logistic", "svm", "nearest", "centroid"):
         agree(page(db, f", '{algorithm}'"), expected(db, vectors, algorithm))
-    found, wanted = page(db, ", 'random_forest'"), expected(db, vectors, "random_forest")  # scores are often the same
-    assert [score for _, score in found] == pytest.approx([score for _, score in wanted], abs=1e-6)
+    recommended, wanted = (
+        page(db, ", 'random_forest'"),
+        expected(db, vectors, "random_forest"),
+    )  # scores are often the same
+    assert [score for _, score in recommended] == pytest.approx([score for _, score in wanted], abs=1e-6)
 
 
-def test_filters(known):
-    db, vectors = known
+def test_filters(ranked):
+    db, vectors = ranked
 
     def number(name: str) -> int:
         return int(name[1:])
@@ -104,19 +107,22 @@ def test_items_that_come_and_go(voters):
         "INSERT INTO pix.features (item_id, model_name, vector) SELECT 'twin', model_name, vector FROM pix.features "
         "WHERE item_id = %s", (best[2],),
     )  # fmt: skip
-    found = page(db)
-    assert {found[0][0], found[1][0]} == {best[2], "twin"}
-    assert found[0][1] == pytest.approx(found[1][1], abs=1e-6)
+    recommended = page(db)
+    assert {recommended[0][0], recommended[1][0]} == {best[2], "twin"}
+    assert recommended[0][1] == pytest.approx(recommended[1][1], abs=1e-6)
 
 
 def test_with_an_index(voters):
-    for method, given in (("exact", ", project_to => 24"), ("hnsw", "")):
-        voters.ask(f"SELECT pix.build_index('{method}', 'clouds', '{method}'{given})")
+    for method, values in (("exact", ", project_to => 24"), ("hnsw", "")):
+        voters.ask(f"SELECT pix.build_index('{method}', 'clouds', '{method}'{values})")
         for algorithm in ("logistic", "nearest", "centroid", "svm", "xgboost"):
             exact = {item for item, _ in page(voters, f", '{algorithm}'")}
-            found = page(voters, f", '{algorithm}', index_name => '{method}'")
-            assert len(found) == 10
-            assert len(exact & {item for item, _ in found}) >= (3 if algorithm == "svm" else 8), (method, algorithm)
+            recommended = page(voters, f", '{algorithm}', index_name => '{method}'")
+            assert len(recommended) == 10
+            assert len(exact & {item for item, _ in recommended}) >= (3 if algorithm == "svm" else 8), (
+                method,
+                algorithm,
+            )
         assert len(page(voters, f", index_name => '{method}', filter => pix.items_where(brand => 'brand 3')")) == 10
 
 
@@ -143,21 +149,30 @@ def test_reasons(voters):
         assert 0.5 < probability < 1
         assert set(liked) <= likes
         assert 1 <= len(liked) <= 3
-        said = (
+        message = (
             f"close to {liked[0]}, which u0 liked" if len(liked) == 1 else f"close to {len(liked)} items that u0 liked"
         )
-        assert reason == said
+        assert reason == message
     item, probability, _, liked = rows[0]
-    told = voters.ask("SELECT aspect, item_id, value, note FROM pix.explain('u0', %s, k => 3)", (item,), role="rita")
-    assert [row[0] for row in told] == ["score", "probability", "like", "like", "like", "dislike", "dislike", "dislike"]
-    assert told[1][2] == pytest.approx(probability, abs=1e-6)
-    assert told[2][1] == liked[0]
+    answer = voters.ask("SELECT aspect, item_id, value, note FROM pix.explain('u0', %s, k => 3)", (item,), role="rita")
+    assert [row[0] for row in answer] == [
+        "score",
+        "probability",
+        "like",
+        "like",
+        "like",
+        "dislike",
+        "dislike",
+        "dislike",
+    ]
+    assert answer[1][2] == pytest.approx(probability, abs=1e-6)
+    assert answer[2][1] == liked[0]
     ((cosine,),) = voters.ask(
         "SELECT 1 - pix.distance(a.vector, b.vector, 'cosine') FROM pix.features a, pix.features b "
         "WHERE a.item_id = %s AND b.item_id = %s", (item, liked[0]),
     )  # fmt: skip
-    assert told[2][2] == pytest.approx(cosine, abs=1e-5)
-    assert "trained on" in told[0][3]
+    assert answer[2][2] == pytest.approx(cosine, abs=1e-5)
+    assert "trained on" in answer[0][3]
     shown = voters.pix("explain", "u0", item, role="rita").stdout
     assert [line.split()[0] for line in shown.splitlines()[1:4]] == ["score", "probability", "like"]
     assert voters.pix("recommend", "u0", "-k", 3, role="adam").stdout.count("u0 liked") == 3
@@ -173,14 +188,14 @@ class TestForAll:
                 "SELECT item_id, score, probability, algorithm, liked_ids FROM pix.recommendations WHERE user_id = %s "
                 "ORDER BY rank", (user,), role="rita",
             )  # fmt: skip
-            asked = voters.ask(
+            queried = voters.ask(
                 "SELECT item_id, score, probability, algorithm, liked_ids FROM pix.recommend(%s, 7) ORDER BY rank",
                 (user,), role="adam",
             )  # fmt: skip
-            assert [row[0] for row in stored] == [row[0] for row in asked]
-            assert [row[3:] for row in stored] == [row[3:] for row in asked]
+            assert [row[0] for row in stored] == [row[0] for row in queried]
+            assert [row[3:] for row in stored] == [row[3:] for row in queried]
             for column in (1, 2):
-                assert [row[column] for row in stored] == pytest.approx([row[column] for row in asked], abs=1e-4)
+                assert [row[column] for row in stored] == pytest.approx([row[column] for row in queried], abs=1e-4)
 
     def test_again(self, voters):
         voters.query("CALL pix.recommend_all(3, '{u0,u1}', 'centroid')")
@@ -222,8 +237,8 @@ BAD_CALLS = [
 
 def test_bad_calls(voters):
     voters.ask("SELECT pix.build_index('far', 'clouds', 'hnsw', metric => 'euclidean')")
-    for arguments, sqlstate, said in BAD_CALLS:
-        refuses(voters, sqlstate, f"SELECT * FROM pix.recommend({arguments})", said)
+    for arguments, sqlstate, message in BAD_CALLS:
+        refuses(voters, sqlstate, f"SELECT * FROM pix.recommend({arguments})", message)
     assert voters.ask("SELECT count(*) FROM pix.user_models") == [(0,)]
 
 
@@ -250,9 +265,9 @@ def test_a_million_votes_of_one_user(voters):
         "SELECT likes, dislikes FROM pix.train_user_model('busy', 'nearest')", role="adam"
     )
     assert likes + dislikes == 1900
-    found = voters.ask("SELECT item_id FROM pix.recommend('busy', 5)", role="adam")
-    assert len(found) == 5
-    assert all(int(item[1:]) >= 1900 for (item,) in found)
+    recommended = voters.ask("SELECT item_id FROM pix.recommend('busy', 5)", role="adam")
+    assert len(recommended) == 5
+    assert all(int(item[1:]) >= 1900 for (item,) in recommended)
     assert voters.value("SELECT count(*) FROM pix.interactions WHERE user_id = 'busy'") == votes
 
 

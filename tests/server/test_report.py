@@ -135,8 +135,8 @@ def mapped(clone, with_map):
 
 @pytest.fixture
 def page_file(mapped, tmp_path):
-    said = mapped.pix("report", tmp_path / "report.html", role="rita").stdout
-    assert "report.html: " in said
+    output = mapped.pix("report", tmp_path / "report.html", role="rita").stdout
+    assert "report.html: " in output
     return tmp_path / "report.html"
 
 
@@ -262,8 +262,8 @@ def test_likes_and_regrets(chromium, mapped, tmp_path):
     mapped.pix("report", path, role="rita")
     page = Page(chromium, path)
     assert page.errors() == []
-    for said in ("What people like", "Which policy finds it out?"):
-        assert said in page.one("main").text
+    for message in ("What people like", "Which policy finds it out?"):
+        assert message in page.one("main").text
     drawn = page.run(
         "return Bokeh.index.roots.map((root) => root.model.y_range && root.model.left[0].axis_label).filter(Boolean)"
     )
@@ -286,10 +286,10 @@ def test_failures_a_chosen_number_and_levels(chromium, mapped, tmp_path):
     mapped.ask("SELECT pix.fit_clusters('tree', algorithm => 'ward', k => NULL, max_k => 6)")
     mapped.pix("report", tmp_path / "report.html")
     page = Page(chromium, tmp_path / "report.html")
-    said = page.one("main").text
+    text = page.one("main").text
     assert "broken" in page.one("table").text
-    assert "How many clusters?" in said
-    assert "in cluster" in said
+    assert "How many clusters?" in text
+    assert "in cluster" in text
     assert page.errors() == []
 
 
@@ -307,9 +307,9 @@ def test_while_images_wait_for_extraction(mapped, tmp_path):
 def test_without_clusters_and_map(chromium, extracted, tmp_path):
     extracted.pix("report", tmp_path / "bare.html", role="rita")
     page = Page(chromium, tmp_path / "bare.html")
-    said = page.one("main").text
+    text = page.one("main").text
     for command in ("pix map fit", "pix cluster fit", "pix classifier train"):
-        assert command in said
+        assert command in text
     page.one("#strips button").click()
     page.wait(lambda _: page.heading() != "Look-alikes")
     assert page.errors() == []
@@ -320,12 +320,12 @@ def test_other_maps_and_models(mapped, tmp_path):
     mapped.ask("SELECT pix.fit_map('one', clustering => 'looks', cluster => 1)")
     mapped.pix("report", page, "--map", "one", "--clustering", "looks")
     assert page.stat().st_size > 100_000
-    for options, said in (
+    for options, message in (
         (("--map", "nothing"), "'nothing' is not known"),
         (("--clustering", "nothing"), "'nothing' is not known"),
         (("--model", "nothing"), "'nothing' is not known"),
     ):
-        assert said in mapped.pix("report", page, *options, check=False).stderr
+        assert message in mapped.pix("report", page, *options, check=False).stderr
     store(mapped, "other", np.random.default_rng(1).normal(size=(9, 4)))
     refused = mapped.pix("report", page, "--map", "one", "--model", "other", check=False)
     assert "of model mini_inception, not of other" in refused.stderr
@@ -333,13 +333,13 @@ def test_other_maps_and_models(mapped, tmp_path):
 
 def test_files_that_cannot_be_written(extracted, tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    for target, said in (
+    for target, message in (
         (tmp_path, "is a folder"), (tmp_path / "no" / "report.html", "There is no folder"),
         (tmp_path / "pipe", "is no regular file"),
     ):  # fmt: skip
         refused = extracted.pix("report", target, check=False)
         assert refused.returncode == 1
-        assert said in refused.stderr
+        assert message in refused.stderr
     extracted.ask("DELETE FROM pix.features")
     (tmp_path / "report.html").write_text("before")
     refused = extracted.pix("report", tmp_path / "report.html", check=False)
@@ -378,7 +378,7 @@ def test_thousands_of_items(chromium, db, boots, tmp_path):
     begun = time.monotonic()
     page = Page(chromium, tmp_path / "many.html")
     assert time.monotonic() - begun < 30
-    said = page.one("header").text
-    assert "3,000 of 5,000" in said
+    text = page.one("header").text
+    assert "3,000 of 5,000" in text
     assert len(page.all("[data-gallery]")) == 30
     assert page.errors() == []

@@ -25,7 +25,7 @@ BROUGHT = {
 
 
 def named(table: str) -> str:
-    return str(next(known for known in metadata.tables.values() if known.name == table))
+    return str(next(expected for expected in metadata.tables.values() if expected.name == table))
 
 
 def denied(db, sql: str, *roles: str) -> None:

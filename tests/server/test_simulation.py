@@ -36,8 +36,8 @@ def simulate(db, policy: str, **options) -> dict:
 
 def test_learning_pays(tasteful):
     users, votes = (4, 6) if tasteful.server.is_distributed else (40, 12)
-    found = {policy: simulate(tasteful, policy, users=users, votes=votes) for policy in ("thompson", "random")}
-    for result in found.values():
+    results = {policy: simulate(tasteful, policy, users=users, votes=votes) for policy in ("thompson", "random")}
+    for result in results.values():
         assert len(result["curve"]) == votes
         assert result["curve"][-1][0] == result["likes"]
         likes, regrets = zip(*result["curve"], strict=True)
@@ -46,8 +46,8 @@ def test_learning_pays(tasteful):
         # Likes are those that were possible, 9 of 10, without those that were missed, but for chance.
         assert likes[-1] + regrets[-1] == pytest.approx(0.9 * votes, abs=5 * votes**0.5 * 0.3 / users**0.5)
     if not tasteful.server.is_distributed:
-        difference = found["thompson"]["likes"] - found["random"]["likes"]
-        assert difference > 3 * math.hypot(found["thompson"]["error"], found["random"]["error"])
+        difference = results["thompson"]["likes"] - results["random"]["likes"]
+        assert difference > 3 * math.hypot(results["thompson"]["error"], results["random"]["error"])
 
 
 def test_nothing_stays_unless_it_is_to_be_kept(tasteful):
@@ -101,12 +101,12 @@ def test_truths(shop):
     assert shop.ask("SELECT label_set FROM pix.simulate('greedy', pix.users_who_like('heel', 2, flipped => 0), 3)") == [
         ("heel",)
     ]
-    said = shop.pix("bandit", "simulate", "ucb1", "--truth", "heel", "--users", 2, "--votes", 3).stdout
-    assert said.startswith("ucb1, flat prior: ")
+    output = shop.pix("bandit", "simulate", "ucb1", "--truth", "heel", "--users", 2, "--votes", 3).stdout
+    assert output.startswith("ucb1, flat prior: ")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sqlstate", "said"),
+    ("arguments", "sqlstate", "message"),
     [
         ("'thomson', pix.users_who_like('brand')", "PX122", "not 'thomson'"),
         ("'thompson', pix.users_who_like('nothing')", "PX129", "'nothing' is no label set"),
@@ -134,8 +134,8 @@ def test_truths(shop):
         ),
     ],
 )
-def test_simulations_that_cannot_be(shop, arguments, sqlstate, said):
-    refuses(shop, sqlstate, f"SELECT pix.simulate({arguments})", said)
+def test_simulations_that_cannot_be(shop, arguments, sqlstate, message):
+    refuses(shop, sqlstate, f"SELECT pix.simulate({arguments})", message)
     assert shop.ask("SELECT count(*) FROM pix.simulations") == [(0,)]
 
 
@@ -210,8 +210,8 @@ class TestEvaluation:
         page = shop.ask("SELECT item_id, rank FROM pix.next_items('ann', 3, 'random') ORDER BY rank", role="adam")
         for item, rank in page:
             vote(shop, "ann", item, rank > 1)
-        found = shop.ask("SELECT events, value FROM pix.compare_policies('{random}') WHERE estimator = 'snips'")
-        assert found == [(1, 0)]
+        estimates = shop.ask("SELECT events, value FROM pix.compare_policies('{random}') WHERE estimator = 'snips'")
+        assert estimates == [(1, 0)]
 
     def test_suggestions_from_before_a_refit_do_not_count(self, shop):
         ((item,),) = shop.ask("SELECT item_id FROM pix.next_item('ann', 'random')", role="adam")
@@ -229,8 +229,8 @@ class TestEvaluation:
                 vote(shop, "ann", item, True)
             shop.ask("SELECT pix.count_skips('0')", role="adam")
             shop.ask("DELETE FROM pix.cluster_members WHERE item_id <> %s", (item,))
-        found = shop.ask("SELECT events, value FROM pix.compare_policies('{random}') WHERE estimator = 'ips'")
-        assert found == [(4, 0.25)]
+        estimates = shop.ask("SELECT events, value FROM pix.compare_policies('{random}') WHERE estimator = 'ips'")
+        assert estimates == [(4, 0.25)]
 
     def test_several_signals_for_one_suggestion_are_one_event(self, shop):
         ((item,),) = shop.ask("SELECT item_id FROM pix.next_item('ann', 'random')", role="adam")

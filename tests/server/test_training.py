@@ -136,8 +136,8 @@ class TestTraining:
         labeled.query("SELECT pix.train_classifier('by letters', 'heel', 'foreign')")
         assert labeled.query(METRICS, ("by letters", "test"))[0][0] == 1
         item_id, label = labeled.query("SELECT item_id, label FROM pix.labels WHERE label_set = 'heel' LIMIT 1")[0]
-        found = labeled.query("SELECT label FROM pix.classify_item(%s, '{by letters}', k => 1)", (item_id,))
-        assert found == [(label,)]
+        results = labeled.query("SELECT label FROM pix.classify_item(%s, '{by letters}', k => 1)", (item_id,))
+        assert results == [(label,)]
         fails_with(
             labeled, "PX022", "SELECT * FROM pix.classify((SELECT content FROM pix.images LIMIT 1), '{by letters}')"
         )

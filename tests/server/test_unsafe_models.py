@@ -66,14 +66,14 @@ def test_command_refuses_to_import(db, target, tmp_path):
     (tmp_path / "graph.pb").write_bytes(unsafe_graphs.tensorflow_graph(write=target))
     (tmp_path / "thief.onnx").write_bytes(unsafe_graphs.onnx_model().SerializeToString())
     unsafe_graphs.saved_model(tmp_path / "saved", target, "run")
-    for option, path, said in (
+    for option, path, message in (
         ("--graphdef", "graph.pb", "WriteFile"),
         ("--savedmodel", "saved", "WriteFile"),
         ("--onnx", "thief.onnx", "folder"),
     ):
         failed = db.pix("model", "import", "thief", option, tmp_path / path, check=False)
         assert failed.returncode == 1
-        assert said in failed.stderr
+        assert message in failed.stderr
         assert "Hint: " in failed.stderr
         assert "Traceback" not in failed.stderr
     assert not target.exists()

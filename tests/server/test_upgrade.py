@@ -98,12 +98,12 @@ def as_json(value):
     return json.loads(json.dumps(value, default=str))
 
 
-def near(found, wanted) -> bool:
+def near(neighbors, wanted) -> bool:
     if isinstance(wanted, list):
-        return isinstance(found, list) and len(found) == len(wanted) and all(map(near, found, wanted))
-    if isinstance(wanted, float) or isinstance(found, float):
-        return found == pytest.approx(wanted, rel=1e-6, abs=1e-6)
-    return found == wanted
+        return isinstance(neighbors, list) and len(neighbors) == len(wanted) and all(map(near, neighbors, wanted))
+    if isinstance(wanted, float) or isinstance(neighbors, float):
+        return neighbors == pytest.approx(wanted, rel=1e-6, abs=1e-6)
+    return neighbors == wanted
 
 
 @pytest.fixture(scope="module")
@@ -124,12 +124,12 @@ def upgraded(server):
 
 @pytest.mark.parametrize("name", ANSWERS)
 def test_answers_are_the_same(upgraded, name):
-    found = as_json([list(row) for row in upgraded.query(query_now(name), role=None)])
+    results = as_json([list(row) for row in upgraded.query(query_now(name), role=None)])
     wanted = expected(name)
     if name == "evaluations":
-        found.sort(key=lambda row: row[:3])
-    assert len(found) == len(wanted)
-    for ours, theirs in zip(found, wanted, strict=True):
+        results.sort(key=lambda row: row[:3])
+    assert len(results) == len(wanted)
+    for ours, theirs in zip(results, wanted, strict=True):
         assert near(ours, theirs), (ours, theirs)
 
 
@@ -164,9 +164,9 @@ def test_down_to_version_0_7_again(upgraded, clone):
             "cluster members",
         ):
             query = answer["sql"]
-            found = as_json([list(row) for row in db.query(query, role=None)])
+            results = as_json([list(row) for row in db.query(query, role=None)])
             wanted = answer["rows"]
-            assert len(found) == len(wanted), name
-            assert all(near(ours, theirs) for ours, theirs in zip(found, wanted, strict=True)), name
+            assert len(results) == len(wanted), name
+            assert all(near(ours, theirs) for ours, theirs in zip(results, wanted, strict=True)), name
     with pytest.raises(psycopg2.errors.UndefinedTable):
         db.query("SELECT count(*) FROM pix_internal.packs", role=None)

@@ -265,13 +265,13 @@ class TestTrainingAll:
         assert voters.ask("SELECT DISTINCT parameters ->> 'C' FROM pix.user_models") == [("1.0",)]
 
     def test_by_command(self, voters):
-        said = voters.pix("users", "train").stdout
-        assert f"{VOTERS} models: hierarchical, AUC on votes they had not seen " in said
+        output = voters.pix("users", "train").stdout
+        assert f"{VOTERS} models: hierarchical, AUC on votes they had not seen " in output
         assert voters.pix("users", "train").stdout == "All models have seen all votes.\n"
         one = voters.pix("users", "train", "u1", "--algorithm", "sgd_log", "--parameters", '{"alpha": 0.05}').stdout
         assert one.startswith("1 models: sgd_log")
-        for given, why in (("{", "no JSON"), ("[]", "no JSON object"), ('{"c": 1}', "no parameter 'c'")):
-            failed = voters.pix("users", "train", "--algorithm", "svm", "--parameters", given, check=False)
+        for values, why in (("{", "no JSON"), ("[]", "no JSON object"), ('{"c": 1}', "no parameter 'c'")):
+            failed = voters.pix("users", "train", "--algorithm", "svm", "--parameters", values, check=False)
             assert failed.returncode == 1
             assert why in failed.stderr
         assert voters.pix("users", "dimensions", "u1", role="rita").stdout.count("\n") > 1
@@ -307,8 +307,8 @@ def test_a_batch_that_comes_between_is_not_overwritten(voters, until):
     with holder.cursor() as cursor:
         cursor.execute("SELECT FROM pix.user_models WHERE user_id = 'u8' FOR UPDATE")
     with ThreadPoolExecutor(1) as pool:
-        given = '{"dimensions": [1, 2, 3], "alpha": 0.01}'
-        batch = pool.submit(voters.query, "CALL pix.train_user_models('sgd_log', '{u8}', parameters => %s)", (given,))
+        values = '{"dimensions": [1, 2, 3], "alpha": 0.01}'
+        batch = pool.submit(voters.query, "CALL pix.train_user_models('sgd_log', '{u8}', parameters => %s)", (values,))
         until(voters, SOMEBODY_WAITS)
         assert len(voters.query("SELECT * FROM pix.recommend('u8', 3, 'sgd_log')", role="adam")) == 3
         holder.rollback()
@@ -328,8 +328,8 @@ def test_blocks_that_are_packed_anew_while_somebody_votes(voters):
     for committed in (False, True):
         if committed:
             voter.commit()
-        asked = voters.query("SELECT item_id FROM pix.recommend('u6', 5)", role="adam")
-        assert not {item for (item,) in asked} & {row[0] for row in page}
+        queried = voters.query("SELECT item_id FROM pix.recommend('u6', 5)", role="adam")
+        assert not {item for (item,) in queried} & {row[0] for row in page}
 
 
 def test_nobody_opens_models_but_the_owner(voters):
@@ -447,9 +447,9 @@ class TestWhatGoesWrong:
         assert len(ask_for(voters, "u0")) == 5
 
     def test_bad_calls(self, voters):
-        for statement, sqlstate, said in BAD_CALLS:
+        for statement, sqlstate, message in BAD_CALLS:
             error = fails_with(voters, sqlstate, statement)
-            assert said in f"{error} {error.diag.message_hint}", statement
+            assert message in f"{error} {error.diag.message_hint}", statement
         assert voters.ask("SELECT count(*) FROM pix.user_models") == [(0,)]
 
     def test_a_model_without_packed_features(self, db):

@@ -126,14 +126,14 @@ def tiff(width: int, height: int, tags: dict[int, tuple[int, list[int]]], strips
         offsets.append(offset)
         offset += len(strip)
     is_tiled = 322 in tags
-    known = {
+    expected = {
         256: (4, [width]), 257: (4, [height]), 258: (3, [8]), 259: (3, [1]), 262: (3, [1]), 277: (3, [1]),
         (324 if is_tiled else 273): (4, offsets), (325 if is_tiled else 279): (4, [len(s) for s in strips]),
     }  # fmt: skip
     if not is_tiled:
-        known[278] = (4, [-(-height // len(strips))])
+        expected[278] = (4, [-(-height // len(strips))])
     entries, values = [], b""
-    for tag, (kind, numbers) in sorted((known | tags).items()):
+    for tag, (kind, numbers) in sorted((expected | tags).items()):
         data = struct.pack(f"<{len(numbers)}{sizes[kind]}", *numbers)
         if len(data) > 4:
             place = struct.pack("<I", offset + len(values))
@@ -152,8 +152,8 @@ def tiff_deflated(
     """A TIFF of one tone in Deflate, in one strip or in several."""
     rows = rows or height
     strip = deflated(bytes((width * samples * bits + 7) // 8), rows)
-    known = {258: (3, [bits] * samples), 259: (3, [8]), 262: (3, [2 if samples >= 3 else 1]), 277: (3, [samples])}
-    return tiff(width, height, known | (tags or {}), [strip] * -(-height // rows))
+    expected = {258: (3, [bits] * samples), 259: (3, [8]), 262: (3, [2 if samples >= 3 else 1]), 277: (3, [samples])}
+    return tiff(width, height, expected | (tags or {}), [strip] * -(-height // rows))
 
 
 def tiff_tiled(width: int, height: int, tile: int) -> bytes:

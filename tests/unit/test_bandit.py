@@ -16,8 +16,8 @@ RANDOM = np.random.default_rng
 def test_posterior_means_normalized():
     """The golden row of the talk's calculator."""
     alpha, beta = np.array([6, 1, 1, 3, 2.0]), np.array([2, 4, 3, 1, 1.0])
-    found, errors = policies.probabilities("posterior_mean", alpha, beta, RANDOM(1))
-    assert [round(share, 5) for share in found] == [0.28662, 0.07643, 0.09554, 0.28662, 0.25478]
+    estimates, errors = policies.probabilities("posterior_mean", alpha, beta, RANDOM(1))
+    assert [round(share, 5) for share in estimates] == [0.28662, 0.07643, 0.09554, 0.28662, 0.25478]
     assert not errors.any()
 
 
@@ -69,22 +69,22 @@ def test_probabilities_are_those_of_choices(policy):
 def test_errors_of_simulated_probabilities():
     alpha, beta = np.array([3.0, 3, 1, 5]), np.array([2.0, 2, 1, 9])
     exact, _ = policies.probabilities("thompson", alpha, beta, RANDOM(1), draws=1_000_000)
-    found = [policies.probabilities("thompson", alpha, beta, RANDOM(seed)) for seed in range(200)]
-    deviations = np.std([shares for shares, _ in found], axis=0)
-    assert deviations == pytest.approx(np.mean([errors for _, errors in found], axis=0), rel=0.2)
-    assert np.mean([shares for shares, _ in found], axis=0) == pytest.approx(exact, abs=0.005)
+    estimates = [policies.probabilities("thompson", alpha, beta, RANDOM(seed)) for seed in range(200)]
+    deviations = np.std([shares for shares, _ in estimates], axis=0)
+    assert deviations == pytest.approx(np.mean([errors for _, errors in estimates], axis=0), rel=0.2)
+    assert np.mean([shares for shares, _ in estimates], axis=0) == pytest.approx(exact, abs=0.005)
 
 
 @pytest.mark.parametrize("scale", [0.003, 0.2, 1, 40])
 def test_winners_are_those_of_beta_distributions(scale):
     alpha, beta = scale * np.array([1.0, 2, 3, 0.5]), scale * np.array([2.0, 2, 1, 5])
-    found, errors = policies.probabilities("thompson", alpha, beta, RANDOM(1), draws=200_000)
+    estimates, errors = policies.probabilities("thompson", alpha, beta, RANDOM(1), draws=200_000)
     drawn = RANDOM(2).beta(alpha, beta, size=(200_000, 4))
     best = drawn == drawn.max(axis=1, keepdims=True)
     expected = (best / best.sum(axis=1, keepdims=True)).mean(axis=0)
     if scale > 0.1:  # below, many draws are 0 or 1 to the last digit, and ties are taken by the first
-        assert found == pytest.approx(expected, abs=5 * errors.max() + 1e-3)
-    assert found[2] == found.max()
+        assert estimates == pytest.approx(expected, abs=5 * errors.max() + 1e-3)
+    assert estimates[2] == estimates.max()
 
 
 def test_what_each_policy_takes():

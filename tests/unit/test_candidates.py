@@ -35,12 +35,12 @@ def places(blocks):
 def test_best_of_a_cluster(blocks, places, cluster, count):
     members = candidates.Members(*map(np.array, zip(*places, strict=True)))
     wanted = np.random.default_rng(5).normal(size=16).astype(np.float32)
-    found = candidates.best(*members.places(cluster), blocks, Linear(wanted, 0.0), count)
+    neighbors = candidates.best(*members.places(cluster), blocks, Linear(wanted, 0.0), count)
     own = [(block, row - 1) for c, block, row in places if c == cluster]
     scores = {place: float(candidates.unit(blocks[place[0]].vectors[place[1]]) @ wanted) for place in own}
     expected = sorted(own, key=lambda place: -scores[place])[:count]
-    assert list(zip(found[0].tolist(), found[1].tolist(), strict=True)) == expected
-    assert found[2] == pytest.approx([scores[place] for place in expected], abs=1e-5)
+    assert list(zip(neighbors[0].tolist(), neighbors[1].tolist(), strict=True)) == expected
+    assert neighbors[2] == pytest.approx([scores[place] for place in expected], abs=1e-5)
 
 
 @pytest.mark.parametrize("cluster", [0, 3, 7])
@@ -58,9 +58,9 @@ def test_a_sketch_finds_the_same(blocks, places, cluster, monkeypatch):
         for kept in (16, 8):
             near = (directions - mean) @ axes[:kept].T
             sketch = candidates.Sketch(near, mean, axes[:kept], np.array([0, 0, 50, 0, 0, 100]))
-            found = candidates.best(*members.places(cluster), blocks, model, 3, sketch)
-            assert [column.tolist() for column in found[:2]] == [column.tolist() for column in exact[:2]]
-            assert found[2] == pytest.approx(exact[2], abs=1e-5)
+            results = candidates.best(*members.places(cluster), blocks, model, 3, sketch)
+            assert [column.tolist() for column in results[:2]] == [column.tolist() for column in exact[:2]]
+            assert results[2] == pytest.approx(exact[2], abs=1e-5)
 
 
 def test_a_cluster_without_items(blocks, places):

@@ -63,10 +63,10 @@ def jpeg(width: int = 48, height: int = 32, seed: int = 0) -> bytes:
 
 
 class TestFrozenGraphs:
-    @pytest.mark.parametrize("given", [None, "DecodeJpeg/contents:0", "Mul:0", "Mul"])
-    def test_graph_of_2015(self, graph_of_2015, tmp_path, given):
+    @pytest.mark.parametrize("values", [None, "DecodeJpeg/contents:0", "Mul:0", "Mul"])
+    def test_graph_of_2015(self, graph_of_2015, tmp_path, values):
         """It is entered behind its decoder and its scaling, both of which are read off the graph."""
-        converted = convert(frozen_graphs.read_graph(graph_of_2015), Wishes(input=given))
+        converted = convert(frozen_graphs.read_graph(graph_of_2015), Wishes(input=values))
         preprocessing = converted.spec["preprocessing"]
         assert (preprocessing["width"], preprocessing["height"]) == (48, 32)
         assert preprocessing["mean"] == pytest.approx([128] * 3)
@@ -97,7 +97,7 @@ class TestFrozenGraphs:
     def test_classes_without_names_are_told(self, retrained_graph):
         converted = convert(frozen_graphs.read_graph(retrained_graph), Wishes())
         assert converted.head is None
-        assert any("final_result:0" in said and "--labels" in said for said in converted.proposals)
+        assert any("final_result:0" in line and "--labels" in line for line in converted.proposals)
 
     def test_wrong_number_of_labels(self, retrained_graph):
         with pytest.raises(PixError, match="3 labels for 4 classes"):
@@ -126,7 +126,7 @@ class TestFrozenGraphs:
         assert network_of(converted, tmp_path).embed(jpeg()).shape == (6,)
 
     @pytest.mark.parametrize(
-        ("wishes", "said"),
+        ("wishes", "message"),
         [
             (Wishes(input="nope:0"), "no tensor nope:0"),
             (Wishes(output="nope:0"), "no tensor nope:0"),
@@ -136,8 +136,8 @@ class TestFrozenGraphs:
             (Wishes(size=64), "48 x 32"),
         ],
     )
-    def test_what_the_graph_does_not_have(self, graph_of_2015, wishes, said):
-        with pytest.raises(PixError, match=said) as caught:
+    def test_what_the_graph_does_not_have(self, graph_of_2015, wishes, message):
+        with pytest.raises(PixError, match=message) as caught:
             convert(frozen_graphs.read_graph(graph_of_2015), wishes)
         assert caught.value.hint
 
@@ -173,8 +173,8 @@ class TestFrozenGraphs:
             weight = tf.compat.v1.get_variable("weight", (3,), use_resource=False)
             tf.multiply(tf.reduce_mean(image, [1, 2]), weight, name="weighed")
         (tmp_path / "graph.pb").write_bytes(graph.as_graph_def().SerializeToString())
-        for output, said in (("scaled", "further inputs: keep"), ("weighed", "variables, such as weight")):
-            with pytest.raises(PixError, match=said):
+        for output, message in (("scaled", "further inputs: keep"), ("weighed", "variables, such as weight")):
+            with pytest.raises(PixError, match=message):
                 convert(frozen_graphs.read_graph(tmp_path / "graph.pb"), Wishes(output=output))
 
     def test_labels_for_what_has_no_classes(self, graph_of_2015, data):
@@ -287,7 +287,7 @@ class TestKeras:
         converted = convert(keras_models.freeze_keras(model, "test"), Wishes())
         preprocessing = converted.spec["preprocessing"]
         assert (preprocessing["mean"], preprocessing["std"], preprocessing["channels"]) == ([0] * 3, [1] * 3, "RGB")
-        assert any("guess" in said for said in converted.proposals)
+        assert any("guess" in line for line in converted.proposals)
 
     def test_files_that_hold_code_are_refused(self, tmp_path):
         import keras
@@ -328,7 +328,7 @@ class TestOnnx:
     def test_softmax_tells_a_classifier(self, tmp_path):
         converted = read_onnx(torch_like_onnx(tmp_path / "torch.onnx", softmax=True))
         assert network_of(converted, tmp_path).dimensions == 10
-        assert any("--labels" in said for said in converted.proposals)
+        assert any("--labels" in line for line in converted.proposals)
 
     def test_without_softmax_and_labels_the_result_is_the_features(self, tmp_path):
         converted = read_onnx(torch_like_onnx(tmp_path / "torch.onnx"))
@@ -371,7 +371,7 @@ class TestOnnx:
             read_onnx(tmp_path / "split.onnx")
 
     @pytest.mark.parametrize(
-        ("wishes", "said"),
+        ("wishes", "message"),
         [
             (Wishes(input="nope"), "input nope"),
             (Wishes(output="nope"), "no tensor nope"),
@@ -379,8 +379,8 @@ class TestOnnx:
             (Wishes(labels=["one"]), "1 labels for 4 classes"),
         ],
     )
-    def test_what_the_file_does_not_have(self, tmp_path, wishes, said):
-        with pytest.raises(PixError, match=said) as caught:
+    def test_what_the_file_does_not_have(self, tmp_path, wishes, message):
+        with pytest.raises(PixError, match=message) as caught:
             read_onnx(torch_like_onnx(tmp_path / "torch.onnx"), wishes)
         assert caught.value.hint
 
@@ -427,7 +427,7 @@ class TestOnnx:
 
     def test_inputs_that_are_no_float_images(self, tmp_path):
         path = torch_like_onnx(tmp_path / "torch.onnx")
-        for change, said in (("uint8", "type UINT8"), ("second", "further inputs: other")):
+        for change, message in (("uint8", "type UINT8"), ("second", "further inputs: other")):
             model = onnx.load(path)
             if change == "uint8":
                 model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.UINT8
@@ -436,7 +436,7 @@ class TestOnnx:
             else:
                 model.graph.input.append(onnx.helper.make_tensor_value_info("other", onnx.TensorProto.FLOAT, [1]))
             onnx.save(model, tmp_path / "changed.onnx")
-            with pytest.raises(PixError, match=said):
+            with pytest.raises(PixError, match=message):
                 read_onnx(tmp_path / "changed.onnx", Wishes(input="input"))
 
     def test_options_that_do_not_fit(self, tmp_path):
@@ -497,15 +497,15 @@ def test_scaling_that_a_graph_does_tells_what_it_wants(steps, mean, std):
 
 
 @pytest.mark.parametrize(
-    ("mean", "std", "said"),
+    ("mean", "std", "message"),
     [
         ((127.5,) * 3, (127.5,) * 3, "(x - 127.5) / 127.5"),
         ((1, 1, 2), (3, 4, 4), "(x - 1,1,2) / 3,4,4"),
         ((0.0,) * 3, (1.0,) * 3, "as they are, 0 to 255"),
     ],
 )
-def test_scaling_in_words(mean, std, said):
-    assert describe(mean, std) == said
+def test_scaling_in_words(mean, std, message):
+    assert describe(mean, std) == message
 
 
 def test_chain_without_arithmetic_tells_nothing():

@@ -76,13 +76,13 @@ def measured(tmp_path_factory):
 @pytest.mark.parametrize("name", CRAFTED)
 def test_crafted_image_is_refused_or_cheap(measured, name):
     """In 0.7 these took up to 4 GB and half a minute, and a MemoryError ended the statement."""
-    code, said, taken, seconds = measured(CRAFTED[name]())
-    assert taken <= images.MOST_BYTES, said
-    assert seconds <= SLOWER * images.MOST_SECONDS, said
+    code, message, taken, seconds = measured(CRAFTED[name]())
+    assert taken <= images.MOST_BYTES, message
+    assert seconds <= SLOWER * images.MOST_SECONDS, message
     assert code in (None, "PX010", "PX011")
     if code == "PX011":
-        assert "pixels" in said or "parts" in said or "scans" in said
-        assert "None" not in said
+        assert "pixels" in message or "parts" in message or "scans" in message
+        assert "None" not in message
 
 
 @pytest.mark.slow
@@ -92,8 +92,8 @@ def test_ordinary_large_photograph_is_let_in(measured, width, height):
     exif = Image.Exif()
     exif[0x0112] = 6
     content = ordinary(width, height, quality=80, exif=exif)
-    code, said, taken, seconds = measured(content)
-    assert (code, said) == (None, "(299, 299, 3)")
+    code, message, taken, seconds = measured(content)
+    assert (code, message) == (None, "(299, 299, 3)")
     assert taken <= 50e6 + len(content)
     assert seconds <= SLOWER * images.MOST_SECONDS
     assert inspect(content) == ("JPEG", width, height)
@@ -102,8 +102,8 @@ def test_ordinary_large_photograph_is_let_in(measured, width, height):
 @pytest.mark.slow
 def test_ordinary_large_progressive_photograph_is_let_in(measured):
     content = ordinary(12_000, 9_000, quality=75, progressive=True)
-    code, said, taken, seconds = measured(content)
-    assert (code, said) == (None, "(299, 299, 3)")
+    code, message, taken, seconds = measured(content)
+    assert (code, message) == (None, "(299, 299, 3)")
     assert taken <= images.MOST_BYTES
     assert seconds <= SLOWER * images.MOST_SECONDS
 
@@ -146,13 +146,13 @@ def test_message_names_sides_scans_and_the_remedy():
 def test_metadata_are_dropped_and_pixels_stay():
     """What an image says besides its pixels never reaches Pillow, and changes nothing."""
     noise = Image.effect_noise((64, 48), 90).convert("RGB")
-    said = Image.Exif()
-    said[0x0112], said[0x010F] = 1, "a camera"
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 1, "a camera"
     for kind, options in (
-        ("JPEG", {"exif": said, "icc_profile": bytes(3000), "comment": b"hello"}),
-        ("PNG", {"exif": said, "icc_profile": bytes(3000)}),
-        ("WEBP", {"exif": said, "icc_profile": bytes(3000), "xmp": b"<x/>", "lossless": True}),
-        ("TIFF", {"exif": said, "icc_profile": bytes(3000), "description": "hello", "compression": "tiff_lzw"}),
+        ("JPEG", {"exif": exif, "icc_profile": bytes(3000), "comment": b"hello"}),
+        ("PNG", {"exif": exif, "icc_profile": bytes(3000)}),
+        ("WEBP", {"exif": exif, "icc_profile": bytes(3000), "xmp": b"<x/>", "lossless": True}),
+        ("TIFF", {"exif": exif, "icc_profile": bytes(3000), "description": "hello", "compression": "tiff_lzw"}),
     ):
         content = saved(noise, kind, **options)
         outline = images.outline(content)

@@ -18,21 +18,21 @@ def judge(scores, liked, k):
 
 
 def test_by_hand():
-    found = judge([5, 4, 3, 2, -np.inf, 1], [1, 5], 3)
-    assert found.auc == pytest.approx((2 / 3 + 0) / 2)
-    assert found.precision == pytest.approx(1 / 3)
-    assert found.ndcg == pytest.approx((1 / math.log2(3)) / (1 + 1 / math.log2(3)))
-    assert found.diversity == pytest.approx(1)
-    assert found.first.tolist() == [0, 1, 2]
+    results = judge([5, 4, 3, 2, -np.inf, 1], [1, 5], 3)
+    assert results.auc == pytest.approx((2 / 3 + 0) / 2)
+    assert results.precision == pytest.approx(1 / 3)
+    assert results.ndcg == pytest.approx((1 / math.log2(3)) / (1 + 1 / math.log2(3)))
+    assert results.diversity == pytest.approx(1)
+    assert results.first.tolist() == [0, 1, 2]
 
 
 def test_as_scikit_learn_has_it():
     random = np.random.default_rng(1)
     scores = random.normal(size=6)
     truth = np.array([1, 0, 0, 1, 0, 1])
-    found = judge(scores, np.flatnonzero(truth), 4)
-    assert found.auc == pytest.approx(roc_auc_score(truth, scores), abs=1e-6)
-    assert found.ndcg == pytest.approx(ndcg_score([truth], [scores], k=4), abs=1e-6)
+    results = judge(scores, np.flatnonzero(truth), 4)
+    assert results.auc == pytest.approx(roc_auc_score(truth, scores), abs=1e-6)
+    assert results.ndcg == pytest.approx(ndcg_score([truth], [scores], k=4), abs=1e-6)
 
 
 def test_ties_are_worth_half():

@@ -114,7 +114,7 @@ def test_real_group():
                 (group / name).write_text(text)
         join = "".join(f"open('{group}/cgroup.procs', 'w').write('0');" for group in made)
         code = f"{join} from pixelplum import host; print(host.cores(), host.available_bytes())"
-        said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError) as error:
         pytest.skip(f"no group can be made here: {error}")
     finally:
@@ -122,6 +122,6 @@ def test_real_group():
             group.rmdir()
     if not made:
         pytest.skip("there are no groups here")
-    cores, available = map(int, said.split())
+    cores, available = map(int, output.split())
     assert cores == 1
     assert 100e6 < available <= 300e6

@@ -24,10 +24,10 @@ def parts(matrix: np.ndarray) -> list[Part]:
     return [Part(piece, np.linalg.norm(piece, axis=1)) for piece in np.array_split(matrix, 4)]
 
 
-def made(path, matrix, algorithm, metric, given=None, project_to=None):
+def made(path, matrix, algorithm, metric, values=None, project_to=None):
     """Build an index, write what describes it, and open it as another process would."""
     blocks, shares = parts(matrix), []
-    state = fit(algorithm, metric, given or {}, project_to, blocks)
+    state = fit(algorithm, metric, values or {}, project_to, blocks)
     build(path, state, blocks, shares.append)
     assert shares == sorted(shares)
     assert shares[-1] == 1
@@ -38,12 +38,12 @@ def made(path, matrix, algorithm, metric, given=None, project_to=None):
 
 def recall(index, matrix, metric, numbers=None, queries=40, k=10) -> float:
     numbers = np.arange(len(matrix)) if numbers is None else np.asarray(numbers)
-    asked = matrix[numbers[:queries]]
-    true = nearest(parts(matrix[numbers]), asked, k, metric)
+    queried = matrix[numbers[:queries]]
+    true = nearest(parts(matrix[numbers]), queried, k, metric)
     count = max(k, index.state.parameters["rerank"])
-    found = index.search(asked, count)
-    hits = [len(set(f.tolist()) & set(numbers[t].tolist())) / k for f, t in zip(found, true, strict=True)]
-    assert all(len(set(f.tolist())) == len(f) for f in found)
+    neighbors = index.search(queried, count)
+    hits = [len(set(f.tolist()) & set(numbers[t].tolist())) / k for f, t in zip(neighbors, true, strict=True)]
+    assert all(len(set(f.tolist())) == len(f) for f in neighbors)
     return np.mean(hits)
 
 
@@ -77,27 +77,27 @@ def test_update(tmp_path, matrix, project_to):
     update(tmp_path / "new", tmp_path / "old", state, 1200, removed, parts(matrix[1200:]), lambda share: None)
     index = open_index(tmp_path / "new", state, 1500)
     left = sorted(set(range(1500)) - set(removed))
-    everything = {n for found in index.search(matrix[left[:50]], 300) for n in found.tolist()}
+    everything = {n for neighbors in index.search(matrix[left[:50]], 300) for n in neighbors.tolist()}
     assert not everything & set(removed)
     assert max(everything) >= 1200
     assert recall(index, matrix, "euclidean", left) >= 0.93
 
 
 def test_parameters_are_kept():
-    given = {"m": 8, "ef_search": 99, "dtype": "float32"}
-    assert read_parameters("hnsw", "cosine", given, False)["ef_search"] == 99
+    parameters = {"m": 8, "ef_search": 99, "dtype": "float32"}
+    assert read_parameters("hnsw", "cosine", parameters, False)["ef_search"] == 99
     block = Part(np.eye(3, dtype=np.float32), np.ones(3, np.float32))
-    state = fit("hnsw", "cosine", given, None, [block])
+    state = fit("hnsw", "cosine", parameters, None, [block])
     assert read_state(state.pack(["a", "b", "c"], "x"), "x")[0] == state
     assert state.parameters.keys() == INDEXES["hnsw"].parameters.keys()
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "given"), [("ivf", {}), ("annoy", {"m": 3}), ("hnsw", {"m": 1.5}), ("exact", [])]
+    ("algorithm", "parameters"), [("ivf", {}), ("annoy", {"m": 3}), ("hnsw", {"m": 1.5}), ("exact", [])]
 )
-def test_parameters_that_make_no_sense(algorithm, given):
+def test_parameters_that_make_no_sense(algorithm, parameters):
     with pytest.raises(UnusableArgument):
-        read_parameters(algorithm, "cosine", given, False)
+        read_parameters(algorithm, "cosine", parameters, False)
 
 
 @pytest.mark.parametrize("modules", ["usearch.index, annoy, onnxruntime", "onnxruntime, annoy, usearch.index"])

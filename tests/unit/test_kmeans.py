@@ -77,8 +77,8 @@ def test_fewer_distinct_vectors_than_centers():
 def test_minibatches_come_close(vectors, shift):
     moved = vectors + np.float32(shift)
     centers, batches = kmeans.fit_minibatches(np.array_split(moved, 3), moved[:500], 8, 3, 7)
-    found = ((moved[:, np.newaxis] - centers) ** 2).sum(axis=2).min(axis=1).sum()
-    assert found < 1.03 * KMeans(8, n_init=5, random_state=7).fit(vectors).inertia_
+    results = ((moved[:, np.newaxis] - centers) ** 2).sum(axis=2).min(axis=1).sum()
+    assert results < 1.03 * KMeans(8, n_init=5, random_state=7).fit(vectors).inertia_
     assert batches > 0
 
 

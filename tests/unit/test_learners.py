@@ -21,12 +21,14 @@ def draw(seed: int, votes: int = 40, dimensions: int = 60, flipped: float = 0.1)
     return Votes(items, np.where(liked, 1.0, -1.0))
 
 
-def objective(votes: Votes, weights: np.ndarray, intercept: float, given: dict) -> float:
+def objective(votes: Votes, weights: np.ndarray, intercept: float, parameters: dict) -> float:
     scaled = Scaling.of(votes.directions)(votes.directions).astype(float)
     losses = np.logaddexp(0, -np.where(votes.liked, 1, -1) * (scaled @ weights + intercept))
-    counts = weights_of(votes, given["class_weight"])
-    ridge = (1 - given["l1_ratio"]) / 2 * weights @ weights
-    return float((counts * losses).mean() + given["alpha"] * (given["l1_ratio"] * np.abs(weights).sum() + ridge))
+    counts = weights_of(votes, parameters["class_weight"])
+    ridge = (1 - parameters["l1_ratio"]) / 2 * weights @ weights
+    return float(
+        (counts * losses).mean() + parameters["alpha"] * (parameters["l1_ratio"] * np.abs(weights).sum() + ridge)
+    )
 
 
 def scaled_weights(model: SteppedLinear) -> tuple[np.ndarray, float]:
@@ -36,10 +38,10 @@ def scaled_weights(model: SteppedLinear) -> tuple[np.ndarray, float]:
 
 
 @pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("given", [{}, {"alpha": 0.01, "l1_ratio": 0.15, "class_weight": "balanced"}])
-def test_elastic_nets_reach_a_better_minimum_than_descent(seed, given):
+@pytest.mark.parametrize("settings", [{}, {"alpha": 0.01, "l1_ratio": 0.15, "class_weight": "balanced"}])
+def test_elastic_nets_reach_a_better_minimum_than_descent(seed, settings):
     """The objective is that of scikit-learn's SGDClassifier, which stops nearby."""
-    votes, parameters = draw(seed), find("sgd_log").check(given)
+    votes, parameters = draw(seed), find("sgd_log").check(settings)
     ours = find("sgd_log").train(votes, parameters).model
     like, dislike = class_weights(votes, parameters["class_weight"])
     theirs = SGDClassifier(
@@ -117,13 +119,13 @@ def test_scores_without_each_vote(algorithm, likeness):
     """What is told without training again, against training again without each vote."""
     votes, parameters = draw(7, flipped=0), find(algorithm).check({"class_weight": None})
     trained = find(algorithm).train(votes, parameters)
-    told = trained.left_out
+    answer = trained.left_out
     fit = SIMPLE[algorithm].fit
     truth = [
         float(fit(votes.take(np.delete(np.arange(40), place)), parameters).scores(votes.directions[[place]])[0])
         for place in range(40)
     ]
-    assert np.corrcoef(told, truth)[0, 1] > likeness
+    assert np.corrcoef(answer, truth)[0, 1] > likeness
     pairs = []
     for like in np.flatnonzero(votes.liked):
         for dislike in np.flatnonzero(~votes.liked)[::4]:
@@ -207,7 +209,7 @@ def test_only_some_dimensions():
     assert set(np.flatnonzero(find("sgd_log").update(model, draw(13, 2)).weights)) <= {0, 1, 2}
 
 
-@pytest.mark.parametrize(("algorithm", "parameters", "error", "said"), [
+@pytest.mark.parametrize(("algorithm", "parameters", "error", "message"), [
     ("magic", {}, UnknownAlgorithm, "not 'magic'"),
     (None, {}, UnknownAlgorithm, "not NULL"),
     ("logistic", {"c": 1}, UnusableArgument, "no parameter 'c'"),
@@ -229,7 +231,7 @@ def test_only_some_dimensions():
     ("ensemble", {"members": ["ensemble"]}, UnknownAlgorithm, "not 'ensemble'"),
     ("ensemble", {"members": ["svm"], "C": 1}, UnusableArgument, "no parameter 'C'"),
 ])  # fmt: skip
-def test_parameters_that_cannot_be_used(algorithm, parameters, error, said):
+def test_parameters_that_cannot_be_used(algorithm, parameters, error, message):
     with pytest.raises(error) as raised:
         find(algorithm).check(parameters, 60)
-    assert said in f"{raised.value} {raised.value.hint}"
+    assert message in f"{raised.value} {raised.value.hint}"

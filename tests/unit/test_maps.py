@@ -51,8 +51,8 @@ def test_kin_are_near_by_either_library(places, many, monkeypatch):
     assert points.shape == (200, 2)
     assert maps.measure(places, points, 7) > 0.95
     further = places[:10] + np.float32(0.01)
-    found = maps.place(further, places, points, "tsne", 10, 7)
-    nearest = np.linalg.norm(points - found[:, np.newaxis], axis=2).argmin(axis=1)
+    results = maps.place(further, places, points, "tsne", 10, 7)
+    nearest = np.linalg.norm(points - results[:, np.newaxis], axis=2).argmin(axis=1)
     assert (nearest % 5 == np.arange(10) % 5).all()
 
 

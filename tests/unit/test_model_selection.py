@@ -23,11 +23,11 @@ def test_oversampling_before_the_split_deceives():
     before, inside, tests = [], [], []
     for seed in range(6):
         votes = noise(seed)
-        given, held_out = votes.take(np.arange(60)), votes.take(np.arange(60, 200))
+        values, held_out = votes.take(np.arange(60)), votes.take(np.arange(60, 200))
         parameters = find("svm").check({"class_weight": None})
-        repeated = algorithm_selection.oversample(given, np.random.default_rng(seed))
+        repeated = algorithm_selection.oversample(values, np.random.default_rng(seed))
         before.append(algorithm_selection.cross_validate(repeated, "svm", parameters, "none", seed))
-        inside.append(algorithm_selection.cross_validate(given, "svm", parameters, "oversample", seed))
+        inside.append(algorithm_selection.cross_validate(values, "svm", parameters, "oversample", seed))
         model = algorithm_selection.fit(repeated, "svm", parameters)
         tests.append(auc(model.scores(held_out.directions), held_out.liked))
     assert np.mean(tests) == pytest.approx(0.5, abs=0.06)
@@ -71,23 +71,23 @@ def test_the_test_is_seen_by_nobody(monkeypatch):
     votes, seen = noise(3, 80, 0.4), set()
     fit = algorithm_selection.fit
 
-    def watched(given, algorithm, parameters):
-        seen.update(row.tobytes() for row in given.directions)
-        return fit(given, algorithm, parameters)
+    def watched(votes, algorithm, parameters):
+        seen.update(row.tobytes() for row in votes.directions)
+        return fit(votes, algorithm, parameters)
 
     monkeypatch.setattr(algorithm_selection, "fit", watched)
     algorithm_selection.compare(votes, 50, ["logistic"], ["oversample"], "grid", 1)
     assert len(seen) == 50
 
 
-@pytest.mark.parametrize(("values", "size", "said"), [
+@pytest.mark.parametrize(("values", "size", "message"), [
     ([1.0] * 2 + [-1.0] * 30, 20, "fewer than three likes"),
     ([1.0] * 3 + [-1.0] * 300, 20, "too few likes or dislikes to split"),
 ])  # fmt: skip
-def test_lopsided_votes_are_told_of(values, size, said):
+def test_lopsided_votes_are_told_of(values, size, message):
     items = noise(4, len(values)).directions
     (row,) = algorithm_selection.compare(Votes(items, np.array(values)), size, ["logistic"], ["none"], "grid", 1)
-    assert said in row["reason"]
+    assert message in row["reason"]
 
 
 def test_random_search_tries_some_of_the_grid():

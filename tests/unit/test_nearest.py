@@ -23,14 +23,14 @@ def matrix():
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("queries", [1, 5])
 def test_agrees_with_scikit_learn(matrix, metric, queries):
-    asked = matrix[:queries]
+    queried = matrix[:queries]
     if metric == "dot":
-        expected = np.argsort(-(asked.astype(float) @ matrix.T.astype(float)), axis=1)[:, :10]
+        expected = np.argsort(-(queried.astype(float) @ matrix.T.astype(float)), axis=1)[:, :10]
     else:
         oracle = NearestNeighbors(n_neighbors=10, metric=metric, algorithm="brute").fit(matrix.astype(float))
-        expected = oracle.kneighbors(asked.astype(float), return_distance=False)
-    found = nearest(parts(matrix, 150), asked, 10, metric)
-    assert [set(row.tolist()) for row in found] == [set(row.tolist()) for row in expected]
+        expected = oracle.kneighbors(queried.astype(float), return_distance=False)
+    neighbors = nearest(parts(matrix, 150), queried, 10, metric)
+    assert [set(row.tolist()) for row in neighbors] == [set(row.tolist()) for row in expected]
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -40,9 +40,9 @@ def test_all_that_rounding_does_not_tell_apart(metric):
     base = random.normal(size=2048).astype(np.float32)
     matrix = np.stack([base] * 40 + [random.normal(size=2048).astype(np.float32) for _ in range(100)])
     matrix[:40, 0] += np.linspace(0, 1e-6, 40, dtype=np.float32)
-    found = nearest(parts(matrix, 30), base[np.newaxis], 5, metric)[0]
+    neighbors = nearest(parts(matrix, 30), base[np.newaxis], 5, metric)[0]
     true = np.argsort(distances(base, matrix, metric), kind="stable")[:5]
-    assert set(true.tolist()) <= set(found.tolist())
+    assert set(true.tolist()) <= set(neighbors.tolist())
 
 
 def test_more_than_there_are(matrix):
@@ -54,8 +54,8 @@ def test_zeros_are_at_distance_one():
     matrix = np.eye(4, dtype=np.float32)
     matrix[2] = 0
     with np.errstate(all="raise"):
-        found = nearest(parts(matrix, 2), np.array([[1, 0.5, 0, 0]], np.float32), 2, "cosine")[0]
-    assert set(found.tolist()) == {0, 1}
+        neighbors = nearest(parts(matrix, 2), np.array([[1, 0.5, 0, 0]], np.float32), 2, "cosine")[0]
+    assert set(neighbors.tolist()) == {0, 1}
     assert distances(matrix[0], matrix, "cosine").tolist() == [0, 1, 1, 1]
 
 
@@ -78,6 +78,6 @@ def test_vectors_of_any_length(matrix, metric, length):
     scaled = matrix.copy()
     scaled[::10] *= np.float32(length)
     for query in (scaled[0], scaled[1]):
-        found = nearest(parts(scaled, 150), query[np.newaxis], 5, metric)[0]
+        neighbors = nearest(parts(scaled, 150), query[np.newaxis], 5, metric)[0]
         true = np.argsort(distances(query, scaled, metric), kind="stable")[:5]
-        assert set(true.tolist()) <= set(found.tolist())
+        assert set(true.tolist()) <= set(neighbors.tolist())

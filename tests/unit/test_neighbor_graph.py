@@ -12,8 +12,8 @@ def test_merging_blocks_finds_the_nearest(metric):
     matrix = np.random.default_rng(6).normal(size=(400, 24)).astype(np.float32)
     norms = np.linalg.norm(matrix, axis=1)
     bounds = [(0, 100), (100, 103), (103, 400)]  # one with fewer rows than neighbors
-    found = [nearest_in_block(matrix[:60], matrix[a:b], norms[a:b], 5, metric) for a, b in bounds]
-    which, rows = merged(found, 5)
+    neighbors = [nearest_in_block(matrix[:60], matrix[a:b], norms[a:b], 5, metric) for a, b in bounds]
+    which, rows = merged(neighbors, 5)
     numbers = np.array([a for a, _ in bounds])[which] + rows
     for query in range(60):
         true = np.argsort(distances(matrix[query], matrix, metric))[:6]
@@ -25,7 +25,7 @@ def test_pairs_are_complete():
     matrix = random.normal(size=(300, 16)).astype(np.float32)
     norms = np.linalg.norm(matrix, axis=1)
     numbers, rows = alike_in_block(matrix, matrix, norms, 0.3)
-    found = set(zip(numbers.tolist(), rows.tolist(), strict=True))
+    results = set(zip(numbers.tolist(), rows.tolist(), strict=True))
     true = {(i, int(j)) for i in range(300) for j in np.flatnonzero(distances(matrix[i], matrix) <= 0.3)}
-    assert true <= found
-    assert len(found) - len(true) < 5
+    assert true <= results
+    assert len(results) - len(true) < 5

@@ -40,15 +40,15 @@ def events_of(log: dict, target: str, random: np.random.Generator) -> off_policy
 def test_intervals_cover_the_true_value(policy, target):
     """95 % of 200 intervals do, give or take 3 %."""
     random = np.random.default_rng(11)
-    truths, found = [], {name: [] for name in off_policy.ESTIMATORS}
+    truths, by_estimator = [], {name: [] for name in off_policy.ESTIMATORS}
     for _ in range(RUNS):
         log, truth = logged(policy, target, random)
         events = events_of(log, target, random)
         truths.append(truth)
         for name in off_policy.ESTIMATORS:
-            found[name].append(off_policy.ESTIMATORS[name].estimate(events, random))
+            by_estimator[name].append(off_policy.ESTIMATORS[name].estimate(events, random))
     truth = np.mean(truths)
-    for name, estimates in found.items():
+    for name, estimates in by_estimator.items():
         covered = np.mean([low <= truth <= high for low, high in (one.interval for one in estimates)])
         assert 0.92 <= covered <= 0.98, name
         error = np.mean([one.standard_error for one in estimates])
@@ -91,14 +91,14 @@ def test_open_bandit_pipeline_agrees():
         q[rows, actions],
         (shares * q).sum(axis=1),
     )
-    given = {
+    values = {
         "reward": rewards, "action": actions, "pscore": propensities, "action_dist": shares[:, :, None],
         "position": np.zeros(n, int),
     }  # fmt: skip
     peers = {
-        "ips": obp.InverseProbabilityWeighting().estimate_policy_value(**given),
-        "snips": obp.SelfNormalizedInverseProbabilityWeighting().estimate_policy_value(**given),
-        "dr": obp.DoublyRobust().estimate_policy_value(**given, estimated_rewards_by_reg_model=q[:, :, None]),
+        "ips": obp.InverseProbabilityWeighting().estimate_policy_value(**values),
+        "snips": obp.SelfNormalizedInverseProbabilityWeighting().estimate_policy_value(**values),
+        "dr": obp.DoublyRobust().estimate_policy_value(**values, estimated_rewards_by_reg_model=q[:, :, None]),
     }
     for name, value in peers.items():
         assert off_policy.ESTIMATORS[name].estimate(events, random).value == pytest.approx(value)
@@ -107,9 +107,9 @@ def test_open_bandit_pipeline_agrees():
 def test_replay_of_what_was_logged_keeps_it_all():
     log, _ = logged("random", "random", np.random.default_rng(3))
     events = events_of(log, "random", np.random.default_rng(3))
-    found = off_policy.ESTIMATORS["replay"].estimate(events, np.random.default_rng(4))
-    assert found.value == events.rewards.mean()
-    assert found.effective_sample_size == len(events.rewards)
+    estimates = off_policy.ESTIMATORS["replay"].estimate(events, np.random.default_rng(4))
+    assert estimates.value == events.rewards.mean()
+    assert estimates.effective_sample_size == len(events.rewards)
 
 
 def test_votes_that_answer_no_choice_count_for_what_is_known():

@@ -31,9 +31,9 @@ def test_scores_of_several_models_at_once():
         Linear(DIRECTIONS[0], 0.5), STUMP, Nearest(DIRECTIONS[:3], np.array([1.0, -1, 0.5])),
         Kernel(DIRECTIONS[:2], np.array([1.0, -1.0]), 2.0, 0.1), Linear(DIRECTIONS[9], 0.0),
     ]  # fmt: skip
-    found = recommendations.scores(BLOCKS, models)
-    assert found.shape == (5, 120)
-    for own, model in zip(found, models, strict=True):
+    recommended = recommendations.scores(BLOCKS, models)
+    assert recommended.shape == (5, 120)
+    for own, model in zip(recommended, models, strict=True):
         assert own == pytest.approx(model.scores(DIRECTIONS), abs=1e-5)
 
 

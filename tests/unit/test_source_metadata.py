@@ -262,9 +262,9 @@ def test_missing_file(tmp_path):
 def test_title_word(tmp_path, word):
     titles = ["Tall Boots", "BOOTIES", "O&#39;Dell café", "É", "Shoe", None]
     lines = [repr({"asin": f"A{i}", "title": title, "brand": "Boots é"}) for i, title in enumerate(titles)]
-    found = [row.item_id for row in read(tmp_path, *lines, title_word=word)]
-    assert found == {"boot": ["A0", "A1"], "BOOT": ["A0", "A1"], "o'dell": ["A2"], "é": ["A2", "A3"]}[word]
-    assert found == [row.item_id for row in read(tmp_path, "title,asin", *(
+    results = [row.item_id for row in read(tmp_path, *lines, title_word=word)]
+    assert results == {"boot": ["A0", "A1"], "BOOT": ["A0", "A1"], "o'dell": ["A2"], "é": ["A2", "A3"]}[word]
+    assert results == [row.item_id for row in read(tmp_path, "title,asin", *(
         f'"{title or ""}",A{i}' for i, title in enumerate(titles)
     ), title_word=word)]  # fmt: skip
 

@@ -86,7 +86,7 @@ def test_number_of_threads(run):
 
 
 def test_memory_that_is_not_enough(run):
-    said = run(
+    output = run(
         """
 try:
     load(memory_mb=100)
@@ -94,18 +94,18 @@ except Exception as error:
     print(type(error).__name__, error, error.hint)
 """
     )
-    assert said.startswith("ModelBroken")
-    assert "tensorflow_memory_mb" in said
+    assert output.startswith("ModelBroken")
+    assert "tensorflow_memory_mb" in output
 
 
 def test_allocator_is_told_the_limit(run):
     names = "TF_CPU_ALLOCATOR_USE_BFC", "TF_CPU_BFC_MEM_LIMIT_IN_MB"
-    said = run(f"load(memory_mb=3000); print(*(os.environ[name] for name in {names}))")
-    assert said == "true 3000\n"
+    output = run(f"load(memory_mb=3000); print(*(os.environ[name] for name in {names}))")
+    assert output == "true 3000\n"
 
 
 def test_files_that_are_no_graph(run):
-    said = run(
+    output = run(
         """
 for content in (b"no graph", b""):
     (folder / "broken.pb").write_bytes(content)
@@ -115,4 +115,4 @@ for content in (b"no graph", b""):
         print(type(error).__name__)
 """
     )
-    assert said == "ModelBroken\n" * 2
+    assert output == "ModelBroken\n" * 2

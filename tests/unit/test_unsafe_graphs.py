@@ -66,8 +66,8 @@ def test_no_operation_that_is_allowed_touches_anything_else():
     """Of TensorFlow's stateful operations, those that are allowed hold memory or draw random numbers."""
     from tensorflow.python.framework import op_def_registry
 
-    found = {name: op_def_registry.get(name) for name in tensorflow_graphs.COMPUTATIONS}
-    assert {name for name, operation in found.items() if operation is not None and operation.is_stateful} <= {
+    results = {name: op_def_registry.get(name) for name in tensorflow_graphs.COMPUTATIONS}
+    assert {name for name, operation in results.items() if operation is not None and operation.is_stateful} <= {
         "Assert", "CheckNumerics", "CheckNumericsV2", "If", "NoOp", "RandomStandardNormal", "RandomUniform",
         "RandomUniformInt", "StatefulPartitionedCall", "StatelessRandomGetAlg", "TruncatedNormal",
     }  # fmt: skip
@@ -175,10 +175,10 @@ def test_tensors_are_found_as_onnx_finds_them():
         except Exception:  # protobuf's own class
             continue
         try:
-            found = list(onnx_files.external(damaged.tobytes()))
+            results = list(onnx_files.external(damaged.tobytes()))
         except ModelBroken:
             continue
-        assert bool(found) == _has_external(parsed), damaged.tobytes()
+        assert bool(results) == _has_external(parsed), damaged.tobytes()
 
 
 def _has_external(message) -> bool:

@@ -67,8 +67,8 @@ def test_nearest_by_hand():
 
 
 def test_forests_are_those_of_scikit_learn():
-    given = find("random_forest").check({"n_estimators": 20, "min_samples_leaf": 2})
-    ours = find("random_forest").train(VOTES, given).model.scores(ITEMS)
+    parameters = find("random_forest").check({"n_estimators": 20, "min_samples_leaf": 2})
+    ours = find("random_forest").train(VOTES, parameters).model.scores(ITEMS)
     theirs = RandomForestClassifier(20, min_samples_leaf=2, random_state=SEED)
     theirs.fit(VOTES.directions, LIKED, sample_weight=weights_of(VOTES, "balanced"))
     assert ours == pytest.approx(theirs.predict_proba(ITEMS)[:, 1], abs=1e-6)

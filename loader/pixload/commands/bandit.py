@@ -243,11 +243,11 @@ def evaluate(
     """
     names = {"policies": list(policies)} if policies else {}
     arguments = names | {"from_log": from_log, "clustering": clustering, "prior": prior}
-    given = ", ".join(f"{name} => %({name})s" for name in arguments)
+    named = ", ".join(f"{name} => %({name})s" for name in arguments)
     with database.connect() as connection, connection.cursor() as cursor:
         cursor.execute(
             "SELECT policy, estimator, value, low, high, effective_sample_size, mean_weight "
-            f"FROM pix.compare_policies({given})",
+            f"FROM pix.compare_policies({named})",
             arguments,
         )
         rows = cursor.fetchall()

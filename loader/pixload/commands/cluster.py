@@ -54,17 +54,17 @@ def fit(database: Database, name: str, k: str, dimensions: str | None, **options
     Example: pix cluster fit boots -k 25
     """
     parameters = options | {"clustering": name, "k": _number_of_clusters(k), "dimensions": _numbers(dimensions)}
-    ((name, items, found, seconds, moved),) = run_watched(database, FIT, parameters, "clustering", 100, percent)
+    ((name, items, clusters, seconds, moved),) = run_watched(database, FIT, parameters, "clustering", 100, percent)
     with database.connect() as connection, connection.cursor() as cursor:
         cursor.execute("SELECT k, silhouette FROM pix.cluster_curves WHERE clustering = %s ORDER BY k", (name,))
         curve = cursor.fetchall()
     if curve:
         table = Table("clusters", "silhouette")
         for tried, silhouette in curve:
-            table.add_row(f"{tried:,}", f"{silhouette:.3f}" + (" <- chosen" if tried == found else ""))
+            table.add_row(f"{tried:,}", f"{silhouette:.3f}" + (" <- chosen" if tried == clusters else ""))
         Console().print(table)
-    told = "" if moved is None else f", {moved:,} items moved"
-    click.echo(f"{name}: {items:,} items in {found:,} clusters, fitted in {seconds:.1f} s{told}")
+    change = "" if moved is None else f", {moved:,} items moved"
+    click.echo(f"{name}: {items:,} items in {clusters:,} clusters, fitted in {seconds:.1f} s{change}")
 
 
 @cluster.command("refresh")
@@ -122,8 +122,8 @@ def show(database: Database, name: str, label_set: str | None) -> None:
             str(number), parent and str(parent), f"{items:,}", medoid, title, " ".join(words), price and f"{price:.2f}"
         )
     Console().print(table)
-    known = [f"{title} {value:.3f}" for title, value in measures.items() if value is not None]
-    click.echo(", ".join(known))
+    measured = [f"{title} {value:.3f}" for title, value in measures.items() if value is not None]
+    click.echo(", ".join(measured))
 
 
 @cluster.command("drop")

@@ -53,8 +53,8 @@ def doctor(database: Database, deep: bool) -> None:
             cursor.execute("SELECT '', NULL, c.* FROM pix.check_derived() c")
             checks += cursor.fetchall()
     table = Table("host", "segment", "check", "", "found", "remedy", box=None)
-    for host, segment, check, ok, found, remedy in checks:
+    for host, segment, check, ok, value, remedy in checks:
         where = "" if segment is None else str(segment)
-        table.add_row(host, where, check, "[green]ok[/]" if ok else "[red]wrong[/]", found, remedy)
+        table.add_row(host, where, check, "[green]ok[/]" if ok else "[red]wrong[/]", value, remedy)
     Console().print(table)
     sys.exit(0 if all(ok for _, _, _, ok, *_ in checks) else 1)

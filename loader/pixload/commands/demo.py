@@ -109,9 +109,9 @@ def choose_model(database: Database, say: Console) -> str:
             "SELECT model_name FROM pix.models WHERE model_name = ANY(%s) AND size_bytes IS NOT NULL ORDER BY 1",
             ([IMAGENET_MODEL, *SHIPPED],),
         )
-        known = cursor.fetchone()
-    if known:
-        return known[0]
+        existing = cursor.fetchone()
+    if existing:
+        return existing[0]
     say.print("Trying to import Inception v3 with ImageNet weights from Keras …")
     why = import_imagenet_model(database)
     if why is None:
@@ -147,8 +147,8 @@ def import_imagenet_model(database: Database) -> str | None:
     except subprocess.TimeoutExpired:
         return f"not downloaded within {IMAGENET_SECONDS} seconds"
     except subprocess.CalledProcessError as error:
-        said = [line for line in error.stderr.splitlines() if line.startswith("Error: ")]
-        return said[-1].removeprefix("Error: ") if said else error.stderr[-300:].strip()
+        errors = [line for line in error.stderr.splitlines() if line.startswith("Error: ")]
+        return errors[-1].removeprefix("Error: ") if errors else error.stderr[-300:].strip()
     return None
 
 
@@ -225,17 +225,17 @@ def show_bandit(say: Console, database: Database, label_set: str) -> None:
     """Let synthetic users vote on what a bandit shows them, and keep them; once."""
     with database.connect() as connection, connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM pix.simulations WHERE clustering = %s", (CLUSTERS,))
-        (known,) = cursor.fetchone()
+        (count,) = cursor.fetchone()
         cursor.execute("SELECT count(DISTINCT label) FROM pix.labels WHERE label_set = %s", (label_set,))
         (labels,) = cursor.fetchone()
-        if known or labels < 2:
+        if count or labels < 2:
             return
         liked = 1 if labels < 4 else 2
         say.print(
             f"\nWhat to show next?  SELECT * FROM pix.next_item('ann');  Simulated users of {TASTES} tastes, "
             f"who like {liked} of {labels} {label_set}s, say what it is worth:\n"
         )
-        for policy, told, seed in (
+        for policy, title, seed in (
             ("random", "at random", DEMO_SEED),
             ("thompson", "by Thompson sampling", DEMO_SEED),
             ("thompson", "the same, for others later, who gain from what these liked", DEMO_SEED + 1),
@@ -246,7 +246,7 @@ def show_bandit(say: Console, database: Database, label_set: str) -> None:
                 (policy, label_set, SIMULATED, liked, TASTES, VOTES, CLUSTERS, seed, policy == "thompson"),
             )
             likes, error = cursor.fetchone()
-            say.print(f"{likes:.1f} ± {error:.1f} of {VOTES} suggestions liked: {told}")
+            say.print(f"{likes:.1f} ± {error:.1f} of {VOTES} suggestions liked: {title}")
             if policy == "thompson":
                 cursor.execute("SELECT pix.refresh_priors(%s)", (CLUSTERS,))
 
@@ -281,8 +281,8 @@ def precision_at_10(connection, truth: dict[str, str], model_name: str) -> tuple
     queries = random.Random(DEMO_SEED).sample(list(truth), min(QUERIES, len(truth)))  # noqa: S311 not for secrets
     same = [
         truth.get(neighbor) == truth[query]
-        for query, found in look_alikes_of_items(connection, queries, {"model_name": model_name}).items()
-        for _, neighbor, *_ in found
+        for query, neighbors in look_alikes_of_items(connection, queries, {"model_name": model_name}).items()
+        for _, neighbor, *_ in neighbors
     ]
     labels = list(truth.values())
     chance = sum((labels.count(label) / len(labels)) ** 2 for label in set(labels))

@@ -111,8 +111,8 @@ def check(database: Database, name: str, queries: int, k: int) -> None:
     """
     with database.connect() as connection, connection.cursor() as cursor:
         cursor.execute("SELECT * FROM pix.recall_check(%s, %s, %s)", (name, queries, k))
-        asked, k, recall, *times = cursor.fetchone()
-    click.echo(f"{name}: recall@{k} {recall:.3f}, of {asked:,} queries")
+        count, k, recall, *times = cursor.fetchone()
+    click.echo(f"{name}: recall@{k} {recall:.3f}, of {count:,} queries")
     table = Table("milliseconds", "median", "95 %")
     for title, (median, most) in zip(("with the index", "exact"), (times[:2], times[2:]), strict=True):
         table.add_row(title, f"{median:.2f}", f"{most:.2f}")

@@ -106,5 +106,5 @@ def pca(database: Database, model_name: str | None, components: int) -> None:
             "SELECT model_name, components, items, explained_variance_ratio FROM pix.fit_pca(%s, %s)",
             (model_name, components),
         )
-        name, found, items, ratios = cursor.fetchone()
-    click.echo(f"{name}: {found} components of {items:,} items explain {100 * sum(ratios):.1f} % of the variance")
+        name, dimensions, items, ratios = cursor.fetchone()
+    click.echo(f"{name}: {dimensions} components of {items:,} items explain {100 * sum(ratios):.1f} % of the variance")

@@ -118,10 +118,10 @@ def look_alikes_of_items(connection, item_ids: list[str], options: Mapping[str, 
             """,
             {**options, "item_ids": item_ids},
         )
-        found = {item_id: [] for item_id in item_ids}
+        neighbors = {item_id: [] for item_id in item_ids}
         for item_id, *neighbor in cursor:
-            found[item_id].append(tuple(neighbor))
-    return found
+            neighbors[item_id].append(tuple(neighbor))
+    return neighbors
 
 
 def look_alikes_of_image(connection, content: bytes, options: Mapping[str, object]) -> list[Neighbor]:

@@ -309,10 +309,10 @@ def evaluate(
     arguments = {"run": run, "split": split, "k": k, "model_name": model_name}
     if recommenders:
         arguments["recommenders"] = list(recommenders)
-    given = ", ".join(f"{name} => %({name})s" for name in arguments)
+    named = ", ".join(f"{name} => %({name})s" for name in arguments)
     with database.connect() as connection, connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT metric, recommender, value, low, high, users FROM pix.evaluate_recommenders({given})", arguments
+            f"SELECT metric, recommender, value, low, high, users FROM pix.evaluate_recommenders({named})", arguments
         )
         rows = cursor.fetchall()
     table = Table("metric", "recommender", "value", "95 % from", "to", "users")
@@ -325,9 +325,9 @@ def _shown(number: float | None) -> str:
     return "" if number is None else f"{number:.3f}"
 
 
-def _range(found) -> str:
+def _range(interval) -> str:
     """Show a range as people write it: from 5, to 4, 20 to 39, or nothing for all."""
-    low, high = found.lower, found.upper
+    low, high = interval.lower, interval.upper
     if high is not None and isinstance(high, int):
         high -= 1
     if low is None and high is None:
@@ -341,9 +341,9 @@ def _json(text: str | None) -> str | None:
     """Refuse parameters that are no JSON object before anything else is done."""
     if text is not None:
         try:
-            given = json.loads(text)
+            value = json.loads(text)
         except ValueError as error:
             raise PixError(f"{text!r} is no JSON.", "Write it like this: '{\"C\": 0.3}'") from error
-        if not isinstance(given, dict):
+        if not isinstance(value, dict):
             raise PixError(f"{text!r} is no JSON object.", "Write it like this: '{\"C\": 0.3}'")
     return text

@@ -76,7 +76,7 @@ def read_graph(path: Path) -> FrozenGraph:
     return FrozenGraph(definition, f"GraphDef {path.name}")
 
 
-def freeze(function, source: str, **known) -> FrozenGraph:
+def freeze(function, source: str, **properties) -> FrozenGraph:
     """Turn a concrete function, of one image tensor, into a frozen graph.
 
     Parameters
@@ -97,7 +97,7 @@ def freeze(function, source: str, **known) -> FrozenGraph:
     frozen = convert_variables_to_constants_v2(function)
     definition = frozen.graph.as_graph_def()
     output = frozen.outputs[0].name if len(frozen.outputs) == 1 else None
-    return FrozenGraph(definition, source, input=frozen.inputs[0].name, output=output, **known)
+    return FrozenGraph(definition, source, input=frozen.inputs[0].name, output=output, **properties)
 
 
 def replace_old_batch_norms(definition) -> None:

@@ -84,8 +84,8 @@ def load_application(name: str, weights: str | None, seed: int = 0, layer: str |
             f"The weights {weights!r} cannot be loaded: {error}",
             "Check the file or the network; --weights none --seed 7 makes random weights.",
         ) from error
-    said = f"weights {weights}" if weights else f"random weights, seed {seed}"
-    return freeze_keras(network, f"keras {name}, {said}", layer)
+    weights_note = f"weights {weights}" if weights else f"random weights, seed {seed}"
+    return freeze_keras(network, f"keras {name}, {weights_note}", layer)
 
 
 def load_file(path: Path, layer: str | None = None) -> FrozenGraph:
@@ -113,9 +113,9 @@ def load_file(path: Path, layer: str | None = None) -> FrozenGraph:
     try:
         network = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # whatever the file makes of Keras
-        said = (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0]
+        message = (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0]
         raise PixError(
-            f"{path} is not a Keras model that can be loaded: {said}",
+            f"{path} is not a Keras model that can be loaded: {message}",
             "Save it again with Keras 3, without Lambda layers or classes of your own: they would run code.",
         ) from error
     return freeze_keras(network, f"keras {path.name}", layer)
@@ -143,8 +143,8 @@ def freeze_keras(network, source: str, layer: str | None = None) -> FrozenGraph:
     shape = network.input_shape
     if not isinstance(shape, tuple) or len(shape) != 4:
         raise PixError(f"The Keras model takes {shape}, not one batch of images.", "Use a model of one image.")
-    layer = layer if layer in {known.name for known in network.layers} else None
-    known = _application_within(network)
+    layer = layer if layer in {application.name for application in network.layers} else None
+    application = _application_within(network)
     if layer is not None:
         network = keras.Model(network.inputs, network.get_layer(layer).output)
 
@@ -152,7 +152,7 @@ def freeze_keras(network, source: str, layer: str | None = None) -> FrozenGraph:
     def run(image):
         return network(image, training=False)
 
-    scaling, channels = (known.scaling, known.channels) if known else (None, "RGB")
+    scaling, channels = (application.scaling, application.channels) if application else (None, "RGB")
     return freeze(run.get_concrete_function(), source, layer=layer, scaling=scaling, channels=channels)
 
 
@@ -160,6 +160,11 @@ def _application_within(network) -> Application | None:
     """Find out whether a model is one of the applications, or was built on one."""
     names = [network.name, *(layer.name for layer in getattr(network, "layers", ()))]
     return next(
-        (known for known in APPLICATIONS.values() for name in names if re.fullmatch(known.layer + r"(_\d+)?", name)),
+        (
+            application
+            for application in APPLICATIONS.values()
+            for name in names
+            if re.fullmatch(application.layer + r"(_\d+)?", name)
+        ),
         None,
     )

@@ -113,11 +113,11 @@ def _with_own_spec(model, source: str, wishes: Wishes) -> ConvertedModel:
 
 
 def _with_new_spec(model, path: Path, source: str, wishes: Wishes) -> ConvertedModel:
-    graph, said = _Graph(model), []
+    graph, notes = _Graph(model), []
     entry = _choose("--input", wishes.input, graph.inputs(), path)
     if wishes.input is None:
-        said.append(f"input {entry.name}")
-    prepared = _preprocessing(graph, entry, wishes, said)
+        notes.append(f"input {entry.name}")
+    prepared = _preprocessing(graph, entry, wishes, notes)
     scores = graph.find_scores(wishes)
     if wishes.labels is not None and scores is None:
         raise no_classes()
@@ -127,16 +127,16 @@ def _with_new_spec(model, path: Path, source: str, wishes: Wishes) -> ConvertedM
             raise _unknown_tensor("--output", output, graph)
     else:
         output = graph.before_linear(scores) if scores else _choose("--output", None, graph.outputs(), path).name
-        said.append(f"output {output}")
+        notes.append(f"output {output}")
     spec = {"input": entry.name, "output": output, "preprocessing": prepared}
     head = None
     if scores and wishes.labels is not None:
         head = _measure(model, spec, scores, wishes.labels)
     elif scores and wishes.output is None:
-        said.append("no classes, though the graph gives them: --labels names them")
+        notes.append("no classes, though the graph gives them: --labels names them")
     model = _ending_at(model, spec, output)
     write_spec(model, entry.name, output, prepared)
-    converted = ConvertedModel(model, source, head=head, proposals=said)
+    converted = ConvertedModel(model, source, head=head, proposals=notes)
     _average_maps(converted)
     return converted
 
@@ -156,7 +156,7 @@ def _unknown_tensor(option: str, name: str, graph: _Graph) -> PixError:
     )
 
 
-def _preprocessing(graph: _Graph, entry, wishes: Wishes, said: list[str]) -> dict:
+def _preprocessing(graph: _Graph, entry, wishes: Wishes, notes: list[str]) -> dict:
     import onnx
 
     shape = _shape(entry)
@@ -180,11 +180,11 @@ def _preprocessing(graph: _Graph, entry, wishes: Wishes, said: list[str]) -> dic
         raise PixError(f"{entry.name} does not say its height and width.", "Give --size.")
     if wishes.size and (height, width) != (wishes.size, wishes.size):
         raise PixError(f"{entry.name} takes images of {width} x {height} pixels.", "Leave --size out.")
-    found = graph.scaling_behind(entry.name)
-    mean, std = found or (SYMMETRIC if layout == "NHWC" else IMAGENET)
+    scaling = graph.scaling_behind(entry.name)
+    mean, std = scaling or (SYMMETRIC if layout == "NHWC" else IMAGENET)
     if wishes.mean is None or wishes.std is None:
-        certain = "" if found else " (a guess: --mean and --std change it)"
-        said.append(f"{layout}, pixels {describe(wishes.mean or mean, wishes.std or std)}{certain}")
+        certain = "" if scaling else " (a guess: --mean and --std change it)"
+        notes.append(f"{layout}, pixels {describe(wishes.mean or mean, wishes.std or std)}{certain}")
     return preprocessing(width, height, wishes.mean or mean, wishes.std or std, layout=layout)
 
 
@@ -403,9 +403,9 @@ def _run(model, spec: dict, names: list[str]) -> list[np.ndarray]:
     image = np.zeros((1, *size, 3) if prepared["layout"] == "NHWC" else (1, 3, *size), np.float32)
     telling = onnx.ModelProto()
     telling.CopyFrom(model)
-    told = {value.name for value in telling.graph.output}
+    outputs = {value.name for value in telling.graph.output}
     telling.graph.output.extend(
-        onnx.helper.make_empty_tensor_value_info(name) for name in names if name not in told | {spec["input"]}
+        onnx.helper.make_empty_tensor_value_info(name) for name in names if name not in outputs | {spec["input"]}
     )
     session = start_onnx(telling)
     try:

@@ -73,12 +73,12 @@ def _only_input(graph):
     decoders = [op.outputs[0] for op in graph.get_operations() if op.type in DECODERS]
     if len(decoders) == 1:
         return decoders[0]
-    found = [op.outputs[0] for op in graph.get_operations() if op.type == "Placeholder" and _may_be_images(op)]
-    if len(found) == 1:
-        return found[0]
-    names = ", ".join(tensor.name for tensor in [*decoders, *found])
+    placeholders = [op.outputs[0] for op in graph.get_operations() if op.type == "Placeholder" and _may_be_images(op)]
+    if len(placeholders) == 1:
+        return placeholders[0]
+    names = ", ".join(tensor.name for tensor in [*decoders, *placeholders])
     raise PixError(
-        f"The graph has {len(found) + len(decoders) or 'no'} inputs that could take an image.",
+        f"The graph has {len(placeholders) + len(decoders) or 'no'} inputs that could take an image.",
         f"Choose one with --input: {names}" if names else "Name the tensor that takes decoded pixels with --input.",
     )
 

@@ -61,27 +61,27 @@ def convert(frozen: FrozenGraph, wishes: Wishes) -> ConvertedModel:
     graph = tf.Graph()
     with graph.as_default():
         tf.import_graph_def(frozen.definition, name="")
-    said = []
+    notes = []
     entry = proposals.find_input(graph, wishes.input or frozen.input)
     if wishes.input is None and frozen.input is None:
-        said.append(f"input {entry.tensor.name}")
-    prepared = _preprocessing(entry, frozen, wishes, said)
-    found = proposals.find_classes(graph, wishes.classes)
+        notes.append(f"input {entry.tensor.name}")
+    prepared = _preprocessing(entry, frozen, wishes, notes)
+    classes = proposals.find_classes(graph, wishes.classes)
     later = None
     if wishes.output is None or wishes.output == frozen.layer:
-        features = _named_or_found(graph, frozen, found)
+        features = _named_or_found(graph, frozen, classes)
         if features.name != frozen.output:
-            said.append(f"output {features.name}")
+            notes.append(f"output {features.name}")
     else:
         try:
             features = proposals.find_tensor(graph, wishes.output, "--output")
         except PixError as error:
             later = wishes.output  # pix model layers lists the tensors of the converted graph
-            features, unknown = _named_or_found(graph, frozen, found), error
-    if found is not None and wishes.labels is None and wishes.output is None:
-        said.append(f"no classes, though {found[0].name} gives them: --labels names them")
-    with_classes = found if wishes.labels is not None else None
-    if wishes.labels is not None and found is None:
+            features, unknown = _named_or_found(graph, frozen, classes), error
+    if classes is not None and wishes.labels is None and wishes.output is None:
+        notes.append(f"no classes, though {classes[0].name} gives them: --labels names them")
+    with_classes = classes if wishes.labels is not None else None
+    if wishes.labels is not None and classes is None:
         raise no_classes()
     if with_classes is not None and (later is not None or not proposals.is_vector(features)):
         raise not_over_features()
@@ -93,35 +93,35 @@ def convert(frozen: FrozenGraph, wishes: Wishes) -> ConvertedModel:
     if later is not None:
         converted.onnx = cut(converted.onnx, later, unknown)
         converted.frozen = converted.head = None
-    converted.proposals = said
+    converted.proposals = notes
     return converted
 
 
-def _named_or_found(graph, frozen: FrozenGraph, found):
-    if found is None and frozen.output is not None:
+def _named_or_found(graph, frozen: FrozenGraph, proposed):
+    if proposed is None and frozen.output is not None:
         return proposals.find_tensor(graph, frozen.output, "--output")
-    return proposals.find_features(graph, found[1] if found else None)
+    return proposals.find_features(graph, proposed[1] if proposed else None)
 
 
-def _preprocessing(entry: proposals.ImageInput, frozen: FrozenGraph, wishes: Wishes, said: list[str]) -> dict:
+def _preprocessing(entry: proposals.ImageInput, frozen: FrozenGraph, wishes: Wishes, notes: list[str]) -> dict:
     shape = entry.tensor.shape
     if shape.rank is not None and (shape.rank != 4 or shape[3] not in (3, None)):
         raise PixError(f"{entry.tensor.name} has the shape {shape}, not that of RGB images (1, height, width, 3).",
                        "Name the tensor that takes decoded pixels with --input.")  # fmt: skip
-    known = (shape[1], shape[2]) if shape.rank else (None, None)
-    found = entry.size or (None, None)
-    height, width = (known[axis] or found[axis] or wishes.size for axis in (0, 1))
+    graph_size = (shape[1], shape[2]) if shape.rank else (None, None)
+    entry_size = entry.size or (None, None)
+    height, width = (graph_size[axis] or entry_size[axis] or wishes.size for axis in (0, 1))
     if not height or not width:
         raise PixError(f"{entry.tensor.name} does not say its height and width.", "Give --size.")
     if wishes.size and (height, width) != (wishes.size, wishes.size):
         raise PixError(f"{entry.tensor.name} takes images of {width} x {height} pixels.", "Leave --size out.")
     # What a network was trained with holds for its own input, not for one with something of the user's before it.
-    known = entry.scaling or (frozen.scaling if entry.is_direct else None)
-    channels = frozen.channels if known is frozen.scaling else "RGB"
-    mean, std = known or (UNSCALED if frozen.scaling else SYMMETRIC)
+    scaling = entry.scaling or (frozen.scaling if entry.is_direct else None)
+    channels = frozen.channels if scaling is frozen.scaling else "RGB"
+    mean, std = scaling or (UNSCALED if frozen.scaling else SYMMETRIC)
     if wishes.mean is None or wishes.std is None:
-        certain = "" if known else " (a guess: --mean and --std change it)"
-        said.append(f"pixels {describe(wishes.mean or mean, wishes.std or std)}{certain}")
+        certain = "" if scaling else " (a guess: --mean and --std change it)"
+        notes.append(f"pixels {describe(wishes.mean or mean, wishes.std or std)}{certain}")
     return preprocessing(width, height, wishes.mean or mean, wishes.std or std, channels)
 
 

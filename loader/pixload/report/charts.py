@@ -30,23 +30,23 @@ BLUE = "#3477b5"
 
 def charts(content: Content) -> dict[str, figure]:
     """Return the charts that there is something to show in, by the name that the page calls them."""
-    found = {}
+    figures = {}
     if content.map is not None:
-        found["map"] = map_of_items()
+        figures["map"] = map_of_items()
     leaves = [cluster for cluster in content.clusters if cluster.is_leaf]
     if leaves:
-        found["sizes"] = sizes({str(cluster.number): cluster.items for cluster in leaves})
+        figures["sizes"] = sizes({str(cluster.number): cluster.items for cluster in leaves})
     if content.curve:
-        found["curve"] = curve(content.curve, content.clustering["k"])
+        figures["curve"] = curve(content.curve, content.clustering["k"])
     if content.progress:
-        found["progress"] = progress(content.progress)
+        figures["progress"] = progress(content.progress)
     if content.tastes:
-        found["tastes"] = tastes(content.tastes)
+        figures["tastes"] = tastes(content.tastes)
     if content.regrets:
-        found["regrets"] = regrets(content.regrets)
+        figures["regrets"] = regrets(content.regrets)
     for number, confusion in enumerate(content.confusions):
-        found[f"confusion_{number}"] = confusion_matrix(confusion)
-    return found
+        figures[f"confusion_{number}"] = confusion_matrix(confusion)
+    return figures
 
 
 def map_of_items() -> figure:
@@ -124,16 +124,16 @@ def progress(rows: list[dict]) -> figure:
     return _bare(plot)
 
 
-def tastes(found: list[Taste]) -> figure:
+def tastes(tastes: list[Taste]) -> figure:
     """Draw the share of likes of each cluster, and how certain it is."""
-    names = [str(taste.cluster) for taste in found]
+    names = [str(taste.cluster) for taste in tastes]
     source = ColumnDataSource(
         {
             "cluster": names,
-            "votes": [taste.votes for taste in found],
-            "mean": [taste.mean for taste in found],
-            "low": [taste.low for taste in found],
-            "high": [taste.high for taste in found],
+            "votes": [taste.votes for taste in tastes],
+            "mean": [taste.mean for taste in tastes],
+            "low": [taste.low for taste in tastes],
+            "high": [taste.high for taste in tastes],
         }
     )
     plot = figure(
@@ -142,8 +142,8 @@ def tastes(found: list[Taste]) -> figure:
     )  # fmt: skip
     plot.segment("cluster", "low", "cluster", "high", source=source, color=BLUE, line_width=2)
     dots = plot.scatter("cluster", "mean", source=source, size=9, color=BLUE)
-    said = "cluster @cluster: @mean{0.00}, from @low{0.00} to @high{0.00}, @votes votes"
-    plot.add_tools(HoverTool(renderers=[dots], tooltips=said))
+    tooltip = "cluster @cluster: @mean{0.00}, from @low{0.00} to @high{0.00}, @votes votes"
+    plot.add_tools(HoverTool(renderers=[dots], tooltips=tooltip))
     plot.xgrid.visible = False
     _name_clusters(plot, len(names))
     return _bare(plot)

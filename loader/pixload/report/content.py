@@ -120,11 +120,11 @@ def read(connection, model_name: str | None, map_name: str | None, clustering: s
         If there is no item to show, or these are of different models.
     """
     if map_name is not None:
-        (found,) = _rows(connection, "SELECT model_name FROM pix.find_map(%s)", (map_name,))
-        model_name = _same_model(model_name, found["model_name"], f"Map {map_name!r}")
+        (model,) = _rows(connection, "SELECT model_name FROM pix.find_map(%s)", (map_name,))
+        model_name = _same_model(model_name, model["model_name"], f"Map {map_name!r}")
     if clustering is not None:
-        (found,) = _rows(connection, "SELECT model_name FROM pix.find_clustering(%s)", (clustering,))
-        model_name = _same_model(model_name, found["model_name"], f"Clustering {clustering!r}")
+        (model,) = _rows(connection, "SELECT model_name FROM pix.find_clustering(%s)", (clustering,))
+        model_name = _same_model(model_name, model["model_name"], f"Clustering {clustering!r}")
     ((model_name,),) = _tuples(connection, "SELECT model_name FROM pix.find_model(%s)", (model_name,))
     shown_map = _first(
         connection,
@@ -189,8 +189,8 @@ def _clusters(connection, clustering: dict | None) -> list[Cluster]:
         "WHERE clustering = %s ORDER BY cluster",
         (clustering["clustering"],),
     )
-    found = [Cluster(*row.values()) for row in rows]
-    leaves = sorted((cluster for cluster in found if cluster.is_leaf), key=lambda cluster: -cluster.items)
+    clusters = [Cluster(*row.values()) for row in rows]
+    leaves = sorted((cluster for cluster in clusters if cluster.is_leaf), key=lambda cluster: -cluster.items)
     size = max(3, min(GALLERY, GALLERY_ITEMS // max(1, len(leaves))))
     galleries = {cluster.number: cluster.gallery for cluster in leaves[:MOST_GALLERIES]}
     nearest = _tuples(
@@ -209,14 +209,14 @@ def _clusters(connection, clustering: dict | None) -> list[Cluster]:
     for cluster, item_id in nearest:
         if cluster in galleries:
             galleries[cluster].append(item_id)
-    return found
+    return clusters
 
 
 def _items(
     connection, model_name: str, shown_map: dict | None, clustering: dict | None, clusters: list[Cluster]
 ) -> tuple[dict[str, Item], int]:
     """Return the items to show, at most `MOST_ITEMS`, and of how many they are."""
-    known = _tuples(
+    metadata = _tuples(
         connection,
         """
         SELECT f.item_id, p.x IS NOT NULL
@@ -227,8 +227,8 @@ def _items(
         (shown_map and shown_map["map"], model_name),
     )
     if shown_map is not None:
-        known = [row for row in known if row[1]] or known
-    shown = _sampled({item_id for item_id, _ in known}, clusters)
+        metadata = [row for row in metadata if row[1]] or metadata
+    shown = _sampled({item_id for item_id, _ in metadata}, clusters)
     rows = _tuples(
         connection,
         """
@@ -242,7 +242,7 @@ def _items(
         """,
         (LONGEST, clustering and clustering["clustering"], shown_map and shown_map["map"], model_name, list(shown)),
     )
-    return {row[0]: Item(*row) for row in rows}, len(known)
+    return {row[0]: Item(*row) for row in rows}, len(metadata)
 
 
 def _sampled(present: set[str], clusters: list[Cluster]) -> set[str]:
@@ -258,13 +258,13 @@ def _sampled(present: set[str], clusters: list[Cluster]) -> set[str]:
 def _look_alikes(connection, items: dict[str, Item], of_items: int, model_name: str) -> None:
     """Fill in the look-alikes of each item, as far as they are shown: of a sample, more are asked for."""
     k = min(MOST_ASKED, -(-LOOK_ALIKES * of_items // len(items)) + LOOK_ALIKES * (of_items > len(items)))
-    found = _tuples(
+    neighbors = _tuples(
         connection,
         "SELECT item_id, neighbor_id, distance FROM pix.nearest_many(%s, k => %s, model_name => %s) "
         "ORDER BY item_id, rank",
         (list(items), k, model_name),
     )
-    for item_id, neighbor_id, distance in found:
+    for item_id, neighbor_id, distance in neighbors:
         look_alikes = items[item_id].look_alikes
         if neighbor_id in items and len(look_alikes) < LOOK_ALIKES:
             look_alikes.append((neighbor_id, distance))
@@ -279,7 +279,7 @@ def _label_sets(connection, items: dict[str, Item]) -> list[str]:
     for item_id, label_set, label in rows:
         items[item_id].labels[label_set] = label = label[:LONGEST]
         labels.setdefault(label_set, set()).add(label)
-    return sorted(name for name, found in labels.items() if 1 < len(found) <= MOST_LABELS)
+    return sorted(name for name, values in labels.items() if 1 < len(values) <= MOST_LABELS)
 
 
 def _confusions(connection) -> list[Confusion]:
@@ -288,7 +288,7 @@ def _confusions(connection) -> list[Confusion]:
         "SELECT c.classifier, c.label_set, m.accuracy, m.items FROM pix.classifiers c JOIN pix.classifier_metrics m "
         "ON m.classifier = c.classifier AND m.evaluation = 'test' ORDER BY m.accuracy DESC, c.classifier",
     )
-    found = []
+    confusions = []
     for row in best:
         cells = _tuples(
             connection,
@@ -297,9 +297,11 @@ def _confusions(connection) -> list[Confusion]:
             (row["classifier"],),
         )
         labels = sorted({label for actual, predicted, _ in cells for label in (actual, predicted)})
-        if 1 < len(labels) <= MOST_LABELS and len(found) < CLASSIFIERS:
-            found.append(Confusion(row["classifier"], row["label_set"], row["accuracy"], row["items"], labels, cells))
-    return found
+        if 1 < len(labels) <= MOST_LABELS and len(confusions) < CLASSIFIERS:
+            confusions.append(
+                Confusion(row["classifier"], row["label_set"], row["accuracy"], row["items"], labels, cells)
+            )
+    return confusions
 
 
 def _tastes(connection, clustering: dict | None) -> list[Taste]:

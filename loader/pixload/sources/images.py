@@ -161,10 +161,10 @@ def _read_listed(
 
 def _mark_known(entries: Iterator[Entry | Reject], already_loaded: AlreadyLoaded) -> Iterator[Entry | Known | Reject]:
     while batch := list(islice(entries, ENTRIES_PER_QUESTION)):
-        asked = [(entry.item_id, url) for entry in batch if (url := _url(entry))]
-        known = already_loaded(asked) if asked else ()
+        urls = [(entry.item_id, url) for entry in batch if (url := _url(entry))]
+        loaded = already_loaded(urls) if urls else ()
         for entry in batch:
-            is_known = _url(entry) and entry.item_id in known
+            is_known = _url(entry) and entry.item_id in loaded
             yield Known(entry.item_id, entry.url) if is_known else entry
 
 
@@ -172,13 +172,13 @@ def _url(entry: Entry | Known | Reject) -> str | None:
     return entry.url if isinstance(entry, Entry) and entry.path is None else None
 
 
-def _image(found: Found) -> ImageRow | Reject:
-    if reason := check_item_id(found.item_id):
-        return Reject(found.source, None, reason)
-    if found.label is not None and (reason := check_text(found.label)):
-        return Reject(found.source, found.item_id, f"the folder's name {reason}")
+def _image(file: Found) -> ImageRow | Reject:
+    if reason := check_item_id(file.item_id):
+        return Reject(file.source, None, reason)
+    if file.label is not None and (reason := check_text(file.label)):
+        return Reject(file.source, file.item_id, f"the folder's name {reason}")
     try:
-        format_, width, height = inspect(found.content)
+        format_, width, height = inspect(file.content)
     except ValueError as error:
-        return Reject(found.source, found.item_id, str(error))
-    return ImageRow(found.item_id, found.content, format_, width, height, found.source, found.label)
+        return Reject(file.source, file.item_id, str(error))
+    return ImageRow(file.item_id, file.content, format_, width, height, file.source, file.label)

@@ -107,10 +107,10 @@ def _interaction(source: str, fields: dict) -> Interaction | Reject:
         if any(isinstance(fields.get(name), dict | list | bool) for name in texts):
             raise ValueError("a name is not text")
         if "liked" in fields:
-            said = str(fields["liked"]).strip().lower()
-            if said not in SAID:
-                raise ValueError(f"liked is {said[:40]!r}, neither 1 nor 0")
-            vote["liked"] = SAID[said]
+            liked = str(fields["liked"]).strip().lower()
+            if liked not in SAID:
+                raise ValueError(f"liked is {liked[:40]!r}, neither 1 nor 0")
+            vote["liked"] = SAID[liked]
         if "voted_at" in fields:
             vote["voted_at"] = _moment(str(fields["voted_at"]).strip()).isoformat()
         if "cluster" in fields:

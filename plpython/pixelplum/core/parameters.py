@@ -58,7 +58,7 @@ class Choice:
             )
 
 
-def complete(what: str, parameters: Mapping[str, Range | Choice], given: Any) -> dict:
+def complete(what: str, parameters: Mapping[str, Range | Choice], values: Any) -> dict:
     """Check what was asked for, and complete it with defaults.
 
     Parameters
@@ -66,7 +66,7 @@ def complete(what: str, parameters: Mapping[str, Range | Choice], given: Any) ->
     what : str
         What has these parameters, for messages.
     parameters : Mapping of str to Range or Choice
-    given : dict
+    values : dict
         Some of them.
 
     Raises
@@ -74,18 +74,18 @@ def complete(what: str, parameters: Mapping[str, Range | Choice], given: Any) ->
     UnusableArgument
         If a parameter is not known, or its value cannot be used.
     """
-    refuse_unknown(what, parameters, given)
-    for name, value in given.items():
+    refuse_unknown(what, parameters, values)
+    for name, value in values.items():
         parameters[name].check(name, value)
-    return {name: parameter.default for name, parameter in parameters.items()} | given
+    return {name: parameter.default for name, parameter in parameters.items()} | values
 
 
-def refuse_unknown(what: str, known: Collection[str], given: Any) -> None:
+def refuse_unknown(what: str, allowed: Collection[str], names: Any) -> None:
     """Refuse what is no JSON object of known names."""
-    if not isinstance(given, dict):
+    if not isinstance(names, dict):
         raise UnusableArgument("parameters must be a JSON object of names and values", hint='For example: {"k": 10}')
-    for name in given:
-        if name not in known:
+    for name in names:
+        if name not in allowed:
             raise UnusableArgument(
-                f"{what} has no parameter {name!r}", hint=f"It has: {', '.join(sorted(known)) or 'none'}."
+                f"{what} has no parameter {name!r}", hint=f"It has: {', '.join(sorted(allowed)) or 'none'}."
             )

@@ -51,16 +51,16 @@ def choose_clusters(
     left = np.where(tree.is_leaf, np.array(free), 0)
     turns = np.zeros(len(left), int)
     a, b = np.array(alpha) + tree.sums(np.array(likes)), np.array(beta) + tree.sums(np.array(dislikes))
-    found: dict[str, list] = {"clusters": [], "propensities": [], "errors": []}
-    while len(found["clusters"]) < count and left.any():
+    choices: dict[str, list] = {"clusters": [], "propensities": [], "errors": []}
+    while len(choices["clusters"]) < count and left.any():
         can = left > 0
         place, propensity, error = tree.choose(policy, a, b, can & (turns == turns[can].min()), random)
-        found["clusters"].append(clusters[place])
-        found["propensities"].append(propensity)
-        found["errors"].append(error)
+        choices["clusters"].append(clusters[place])
+        choices["propensities"].append(propensity)
+        choices["errors"].append(error)
         left[place] -= 1
         turns[place] += 1
-    return found
+    return choices
 
 
 def check_policy(plpy, cache: dict, policy: str | None) -> None:
@@ -123,7 +123,7 @@ def best_in_clusters(
     likes = voted[liked]
     refused = set(excluded)
     model = opened(cache, described, content) if described is not None else None
-    found: dict[str, list] = {"clusters": [], "item_ids": [], "scores": [], "nearest": []}
+    choices: dict[str, list] = {"clusters": [], "item_ids": [], "scores": [], "nearest": []}
     for cluster, count, center in zip(
         clusters, counts, vectors.matrix(centers, len(centers) // 4 // len(clusters)), strict=True
     ):
@@ -143,12 +143,12 @@ def best_in_clusters(
             if len(chosen) == count:
                 break
         blocks, rows, scores = (column[chosen] for column in ranked)
-        found["clusters"] += [cluster] * len(chosen)
-        found["item_ids"] += [items[place] for place in chosen]
-        found["scores"] += scores.tolist()
+        choices["clusters"] += [cluster] * len(chosen)
+        choices["item_ids"] += [items[place] for place in chosen]
+        choices["scores"] += scores.tolist()
         if not len(liked):
-            found["nearest"] += [None] * len(chosen)
+            choices["nearest"] += [None] * len(chosen)
             continue
         for block, row in zip(blocks.tolist(), rows.tolist(), strict=True):
-            found["nearest"].append(voted_ids[liked[int((likes @ stored.by_number[block].vectors[row]).argmax())]])
-    return found
+            choices["nearest"].append(voted_ids[liked[int((likes @ stored.by_number[block].vectors[row]).argmax())]])
+    return choices

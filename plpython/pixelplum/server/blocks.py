@@ -99,7 +99,7 @@ def keep(cache: dict, key: str, searchable) -> None:
 
 def kept(cache: dict, key: str):
     """Return what is kept under a key, or None."""
-    found: OrderedDict = cache.setdefault("searchable", OrderedDict())
-    if key in found:
-        found.move_to_end(key)
-    return found.get(key)
+    searchables: OrderedDict = cache.setdefault("searchable", OrderedDict())
+    if key in searchables:
+        searchables.move_to_end(key)
+    return searchables.get(key)

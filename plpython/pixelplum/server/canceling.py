@@ -86,13 +86,13 @@ def in_thread(work: Callable, tell: Callable[[float], None] | None = None):
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(Canceled))
 
     def watch() -> None:
-        told = 0.0
+        reported = 0.0
         while not ended.wait(SECONDS_BETWEEN) and thread.is_alive():
             if is_wanted():
                 end()
-            elif tell is not None and done[0] > told:
-                told = done[0]
-                tell(told)
+            elif tell is not None and done[0] > reported:
+                reported = done[0]
+                tell(reported)
 
     with signals_held() as heard:
         thread = Thread(target=try_work)

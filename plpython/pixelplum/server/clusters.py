@@ -70,8 +70,8 @@ def kmeans_round(plpy, cache: dict, key: str) -> bool:
 
 def kmeans_trial(plpy, cache: dict) -> dict:
     """Return the centers that segments compare vectors with."""
-    found = cache["kmeans"].kmeans.trial()
-    return {"centers": found.centers.tobytes(), "counts": found.counts, "origin": found.origin.tobytes()}
+    trial = cache["kmeans"].kmeans.trial()
+    return {"centers": trial.centers.tobytes(), "counts": trial.counts, "origin": trial.origin.tobytes()}
 
 
 def kmeans_sums(
@@ -99,11 +99,11 @@ def kmeans_curve(plpy, cache: dict, items: int) -> dict:
     """Measure the runs of a fit on sampled vectors: ks, silhouettes, inertias."""
     fit: Fit = cache["kmeans"]
     ks = sorted(len(run.centers) for run in fit.kmeans.runs)
-    found = [clusters.measure(fit.sample, replace(fit.state(k), dimensions=None)) for k in ks]
+    curve = [clusters.measure(fit.sample, replace(fit.state(k), dimensions=None)) for k in ks]
     return {
         "ks": ks,
-        "silhouettes": [silhouette for silhouette, _ in found],
-        "inertias": [spread * items for _, spread in found],
+        "silhouettes": [silhouette for silhouette, _ in curve],
+        "inertias": [spread * items for _, spread in curve],
     }
 
 
@@ -141,10 +141,10 @@ def fit_mixture(
 ) -> dict:  # fmt: skip
     """Fit a mixture to principal components; return its state, rounds, and whether it has converged."""
     middle = from_bytes(mean)
-    found, rounds, has_converged = mixtures.fit(
+    mixture, rounds, has_converged = mixtures.fit(
         matrix_of(places, number), middle, matrix(axes, len(middle)), k, n_init, seed
     )
-    state = replace(found, dimensions=places_of(dimensions)).pack()
+    state = replace(mixture, dimensions=places_of(dimensions)).pack()
     return {"state": state, "rounds": rounds, "has_converged": has_converged}
 
 
@@ -160,21 +160,21 @@ def identify_clusters(
         The numbered ``state``; and of all clusters, those above included, ``cluster_ids``, ``parents``, ``heights`` and
         ``centers`` (bytes, one after another).
     """
-    found = clusters.FittedState.unpack(state)
-    k, size = found.centers.shape
+    fitted = clusters.FittedState.unpack(state)
+    k, size = fitted.centers.shape
     named = clusters.match(
-        found.centers, found.weights, old_numbers, matrix(old_centers, size), first=1, taken=old_upper_numbers
+        fitted.centers, fitted.weights, old_numbers, matrix(old_centers, size), first=1, taken=old_upper_numbers
     )
-    centers, parents, heights = found.centers, [None] * k, [None] * k
+    centers, parents, heights = fitted.centers, [None] * k, [None] * k
     if is_tree:
-        tree = clusters.join(found.centers, found.weights)
+        tree = clusters.join(fitted.centers, fitted.weights)
         centers, heights = tree.centers, tree.heights
         named += clusters.match(
             centers[k:], tree.weights[k:], old_upper_numbers, matrix(old_upper_centers, size), first=1, taken=named
         )
         parents = [None if parent is None else named[parent] for parent in tree.parents]
     return {
-        "numbered": replace(found, numbers=np.array(named[:k])).pack(),
+        "numbered": replace(fitted, numbers=np.array(named[:k])).pack(),
         "cluster_ids": named,
         "parents": parents,
         "heights": heights,
@@ -194,14 +194,14 @@ def nearest_leaves(plpy, cache: dict, numbers: list[int], parents: list[int | No
             below[node].append(leaf)
             node = None if parents[node] is None else place[parents[node]]
     apart = [np.square(points[leaves] - point).sum(axis=1) for leaves, point in zip(below, points, strict=True)]
-    return [numbers[leaves[int(found.argmin())]] for leaves, found in zip(below, apart, strict=True)]
+    return [numbers[leaves[int(distances.argmin())]] for leaves, distances in zip(below, apart, strict=True)]
 
 
 def assign_to_clusters(plpy, cache: dict, vectors: bytes, items: int, state: bytes) -> dict:
     """Return the cluster of each vector of a block, and its distance to the center."""
-    found = clusters.FittedState.unpack(state)
-    labels, distances = found.assign(matrix_of(vectors, items))
-    return {"clusters": found.numbers[labels].tolist(), "distances": distances.tolist()}
+    fitted = clusters.FittedState.unpack(state)
+    labels, distances = fitted.assign(matrix_of(vectors, items))
+    return {"clusters": fitted.numbers[labels].tolist(), "distances": distances.tolist()}
 
 
 @cancellable
@@ -214,10 +214,10 @@ def measure_quality(
 
 
 def matrix_of(vectors: bytes, number: int) -> np.ndarray:
-    found = from_bytes(vectors).reshape(number, -1)
-    if not np.isfinite(found).all():
+    rows = from_bytes(vectors).reshape(number, -1)
+    if not np.isfinite(rows).all():
         raise VectorError("A feature vector holds a number that is not finite", hint="Extract the features again.")
-    return found
+    return rows
 
 
 def places_of(dimensions: list[int] | None) -> np.ndarray | None:

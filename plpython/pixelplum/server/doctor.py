@@ -62,18 +62,18 @@ def cores(plpy, cache: dict) -> int:
 
 def _python():
     """The package may have been installed by another Python than the server links."""
-    found = platform.python_version()
+    version = platform.python_version()
     ok = sys.version_info >= (3, 11)
-    return "python", ok, found, None if ok else "PostgreSQL's PL/Python must link Python 3.11 or later"
+    return "python", ok, version, None if ok else "PostgreSQL's PL/Python must link Python 3.11 or later"
 
 
 def _packages() -> str:
-    found = {"numpy": numpy.__version__, "onnxruntime": onnxruntime.__version__, "pillow": PIL.__version__}
-    found |= {name: metadata.version(name) for name in ("onnx", "scikit-learn")}  # slow to import
+    versions = {"numpy": numpy.__version__, "onnxruntime": onnxruntime.__version__, "pillow": PIL.__version__}
+    versions |= {name: metadata.version(name) for name in ("onnx", "scikit-learn")}  # slow to import
     for name in ("tensorflow-cpu", "tensorflow"):  # the server runs without it
         with suppress(metadata.PackageNotFoundError):
-            found["tensorflow"] = metadata.version(name)
-    return ", ".join(f"{name} {version}" for name, version in found.items())
+            versions["tensorflow"] = metadata.version(name)
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
 def _cache_folder():
@@ -91,6 +91,6 @@ def _cache_folder():
 def _memory(networks: int, model_bytes: int):
     available = host.available_bytes()
     wanted = networks * (BACKEND_BYTES + LOADED_PER_STORED * model_bytes)
-    found = f"{available >> 20} MB available, {wanted >> 20} MB wanted ({networks} at once)"
+    summary = f"{available >> 20} MB available, {wanted >> 20} MB wanted ({networks} at once)"
     ok = available >= wanted
-    return "memory", ok, found, None if ok else "Add memory, run fewer segments on this host, or use a smaller model"
+    return "memory", ok, summary, None if ok else "Add memory, run fewer segments on this host, or use a smaller model"

@@ -47,10 +47,10 @@ def write_index(
 ) -> dict:  # fmt: skip
     """Build an index of opened blocks into the cache of this host, and return what to store of it."""
     packed: Packed = kept(cache, key)
-    known = None
+    projection = None
     if mean is not None:
-        known = indexes.Projection(vectors.from_bytes(mean), vectors.matrix(axes, len(mean) // 4))
-    state = indexes.fit(algorithm, metric, json.loads(parameters), project_to, packed.blocks, known)
+        projection = indexes.Projection(vectors.from_bytes(mean), vectors.matrix(axes, len(mean) // 4))
+    state = indexes.fit(algorithm, metric, json.loads(parameters), project_to, packed.blocks, projection)
     with files.unfinished(secrets.token_hex(32)) as file:
         indexes.build(file, state, packed.blocks, teller(plpy, title))
         size = file.stat().st_size

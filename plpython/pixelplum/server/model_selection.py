@@ -37,8 +37,8 @@ def compare_algorithms(
     if packed is None and stored is None:
         return None
     if packed is None:
-        found = stored.vectors(list(zip(blocks, rows, strict=True)))
+        matrix = stored.vectors(list(zip(blocks, rows, strict=True)))
     else:
-        found = vectors.matrix(packed, len(packed) // 4 // len(values))
-    votes = Votes(unit(found), np.array(values))
+        matrix = vectors.matrix(packed, len(packed) // 4 // len(values))
+    votes = Votes(unit(matrix), np.array(values))
     return json.dumps(algorithm_selection.compare(votes, size, algorithms, balances, search, seed))

@@ -39,12 +39,12 @@ def find_candidates(
     if searchable is None or blocks is None:
         return None
     matrix = vectors.matrix(queries, len(queries) // 4 // number)
-    found = searchable.search(matrix, count, metric)
-    width = max(map(len, found))
+    hits = searchable.search(matrix, count, metric)
+    width = max(map(len, hits))
     if number > 1 and number * width > MOST_AT_ONCE:
         return [None] * number  # countless ties: one query at a time can have them all
     item_id = searchable.item_id
-    return [name for row in found for name in [*map(item_id, row.tolist()), *[None] * (width - len(row))]]
+    return [name for row in hits for name in [*map(item_id, row.tolist()), *[None] * (width - len(row))]]
 
 
 def rank_neighbors(

@@ -25,10 +25,10 @@ def nearest_in_block(
     Proximities come first, then rows: the server, which would compress the result, gives up on numbers without pattern.
     """
     matrix = vectors.matrix(queries, len(queries) // 4 // number)
-    rows, found = neighbor_graph.nearest_in_block(
+    rows, distances = neighbor_graph.nearest_in_block(
         matrix, vectors.matrix(block, matrix.shape[1]), vectors.from_bytes(norms), k, metric
     )
-    return found.tobytes() + rows.astype(ROW).tobytes()
+    return distances.tobytes() + rows.astype(ROW).tobytes()
 
 
 def alike_in_block(
@@ -36,12 +36,14 @@ def alike_in_block(
 ) -> bytes:
     """Compare queries with a block; see `neighbor_graph.alike_in_block`. Both results follow one another."""
     matrix = vectors.matrix(queries, len(queries) // 4 // number)
-    found = neighbor_graph.alike_in_block(
+    similarities = neighbor_graph.alike_in_block(
         matrix, vectors.matrix(block, matrix.shape[1]), vectors.from_bytes(norms), max_distance
     )
-    if len(found[0]) > 2 * MOST_PAIRS + number:  # each may be found from both sides, and every vector finds itself
+    if (
+        len(similarities[0]) > 2 * MOST_PAIRS + number
+    ):  # each may be found from both sides, and every vector finds itself
         raise TooManyPairs
-    return b"".join(part.tobytes() for part in found)
+    return b"".join(part.tobytes() for part in similarities)
 
 
 def merge_neighbors(
@@ -163,5 +165,5 @@ def raise_too_many_pairs(plpy, cache: dict) -> None:
 
 def _unpacked(part: bytes, queries: int) -> tuple[np.ndarray, np.ndarray]:
     size = len(part) // (ROW.itemsize + 4)
-    found = np.frombuffer(part, np.float32, size).reshape(queries, -1)
-    return np.frombuffer(part, ROW, offset=found.nbytes).reshape(queries, -1), found
+    distances = np.frombuffer(part, np.float32, size).reshape(queries, -1)
+    return np.frombuffer(part, ROW, offset=distances.nbytes).reshape(queries, -1), distances

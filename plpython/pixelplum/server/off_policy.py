@@ -47,9 +47,16 @@ def off_policy_values(
     weights = events.targets / events.propensities
     answer = []
     for name, estimator in off_policy.ESTIMATORS.items():
-        found = estimator.estimate(events, random)
-        low, high = found.interval
-        numbers = (found.value, found.standard_error, low, high, found.effective_sample_size, float(weights.mean()))
-        known = [None if np.isnan(number) else float(number) for number in numbers]
-        answer.append((policy, name, *known, len(events.rewards), len(np.unique(events.users))))
+        estimate = estimator.estimate(events, random)
+        low, high = estimate.interval
+        numbers = (
+            estimate.value,
+            estimate.standard_error,
+            low,
+            high,
+            estimate.effective_sample_size,
+            float(weights.mean()),
+        )
+        finite = [None if np.isnan(number) else float(number) for number in numbers]
+        answer.append((policy, name, *finite, len(events.rewards), len(np.unique(events.users))))
     return answer

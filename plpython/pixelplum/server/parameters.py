@@ -29,5 +29,5 @@ def read(parameters: str, error: type[PixelplumError]):
 
 def close_names(plpy, cache: dict, name: str | None, names: list[str]) -> list[str]:
     """Return up to three names that are written much like another, whatever their case, the likeliest first."""
-    by_folded = {known.casefold(): known for known in names}
+    by_folded = {each.casefold(): each for each in names}
     return [by_folded[folded] for folded in difflib.get_close_matches((name or "").casefold(), by_folded, 3, 0.6)]

@@ -46,17 +46,17 @@ def find_best_candidates(
         return None
     model = opened(cache, described, content)
     if only_blocks is not None:
-        given, rows = np.array(only_blocks, int), np.array(only_rows, int) - 1
-        unseen = ~np.isin(stored.starts[given] + rows, _positions(stored, seen_blocks, seen_rows))
-        given, rows = given[unseen], rows[unseen]
-        order = np.lexsort((rows, given))
-        found_blocks, found_rows, _ = best(given[order], rows[order], stored.by_number, model, count)
+        allowed, rows = np.array(only_blocks, int), np.array(only_rows, int) - 1
+        unseen = ~np.isin(stored.starts[allowed] + rows, _positions(stored, seen_blocks, seen_rows))
+        allowed, rows = allowed[unseen], rows[unseen]
+        order = np.lexsort((rows, allowed))
+        found_blocks, found_rows, _ = best(allowed[order], rows[order], stored.by_number, model, count)
         places = zip(found_blocks.tolist(), found_rows.tolist(), strict=True)
         return [stored.item_at((block, row + 1)) for block, row in places]
     near = recommendations.queries(model) if index is not None else None
     if near is not None:
-        found = index.search(near, count + len(seen_rows), "cosine")
-        return list(dict.fromkeys(index.item_id(place) for row in found for place in row.tolist()))
+        hits = index.search(near, count + len(seen_rows), "cosine")
+        return list(dict.fromkeys(index.item_id(place) for row in hits for place in row.tolist()))
     scores = recommendations.scores(stored.blocks, [model])[0]
     scores[_positions(stored, seen_blocks, seen_rows)] = -np.inf
     return [stored.item_id(place) for place in recommendations.best(scores, count).tolist()]
@@ -159,17 +159,17 @@ def choose_items_of_users(
     for user, item_id, block, row in zip(liked_users, liked_ids, liked_blocks, liked_rows, strict=True):
         for column, value in zip(liked[user - 1], (item_id, block, row), strict=True):
             column.append(value)
-    found: dict[str, list] = {"users": [], "item_ids": [], "scores": [], "liked_ids": []}
+    choices: dict[str, list] = {"users": [], "item_ids": [], "scores": [], "liked_ids": []}
     for user, own in enumerate(scores):
         places = recommendations.best(own, k)
         if not len(places):
             continue
         directions = unit(np.stack([stored.vector(place) for place in places.tolist()]))
-        found["users"] += [user + 1] * len(places)
-        found["item_ids"] += [stored.item_id(place) for place in places.tolist()]
-        found["scores"] += own[places].astype(float).tolist()
-        found["liked_ids"] += _liked(stored, directions, *liked[user])
-    return found
+        choices["users"] += [user + 1] * len(places)
+        choices["item_ids"] += [stored.item_id(place) for place in places.tolist()]
+        choices["scores"] += own[places].astype(float).tolist()
+        choices["liked_ids"] += _liked(stored, directions, *liked[user])
+    return choices
 
 
 def explain_score(

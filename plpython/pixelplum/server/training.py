@@ -80,8 +80,8 @@ def fit_classifier(
         if parts[split].any()
     }
     if folds:
-        found = training.cross_validate(matrix, classes, names, algorithm, balanced, penalty, folds)
-        evaluations |= {f"fold {number}": measured for number, measured in enumerate(found, 1)}
+        scores = training.cross_validate(matrix, classes, names, algorithm, balanced, penalty, folds)
+        evaluations |= {f"fold {number}": measured for number, measured in enumerate(scores, 1)}
     return {
         "labels": names,
         "weights": layer.weights.astype("<f4").tobytes(),

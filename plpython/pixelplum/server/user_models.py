@@ -29,8 +29,8 @@ NOTHING = dict.fromkeys(
 
 def check_algorithm(plpy, cache: dict, algorithm: str, parameters: str, dimensions: int) -> str:
     """Return an algorithm's parameters as JSON, with defaults where none are given; refuse what cannot be used."""
-    given = read(parameters, UnusableArgument)
-    return models.dumps(find(algorithm).check(given, dimensions))
+    values = read(parameters, UnusableArgument)
+    return models.dumps(find(algorithm).check(values, dimensions))
 
 
 def fit_user_model(
@@ -70,12 +70,12 @@ def fit_user_model(
         return None
     try:
         if packed is None:
-            found = stored.vectors(list(zip(blocks, rows, strict=True)))
+            matrix = stored.vectors(list(zip(blocks, rows, strict=True)))
         else:
-            found = vectors.matrix(packed, len(packed) // 4 // len(values))
-            if not np.isfinite(found).all():
+            matrix = vectors.matrix(packed, len(packed) // 4 // len(values))
+            if not np.isfinite(matrix).all():
                 raise VectorError("The features of an item that was voted on hold a number that is not finite")
-        votes = Votes(unit(found), np.array(values))
+        votes = Votes(unit(matrix), np.array(values))
         trained = find(algorithm).train(votes, json.loads(parameters), taste, half)
         described, content = models.pack(trained.model)
         how = trained.calibration
@@ -152,12 +152,12 @@ def fit_common_taste(
     basis = common_taste.basis(sample, common_taste.COMPONENTS, SEED)
     starts = np.flatnonzero(np.diff(users, prepend=-1))
     ends = [*starts[1:], len(users)]
-    given = []
+    data = []
     for start, end in zip(starts, ends, strict=True):
         places = list(zip(blocks[start:end], rows[start:end], strict=True))
         strengths = np.array(values[start:end])
-        given.append((basis.coordinates(unit(stored.vectors(places))), strengths > 0, np.abs(strengths)))
-    described, content = models.pack(common_taste.learn(basis, given, np.array(halves)[starts]))
+        data.append((basis.coordinates(unit(stored.vectors(places))), strengths > 0, np.abs(strengths)))
+    described, content = models.pack(common_taste.learn(basis, data, np.array(halves)[starts]))
     return {"described": models.dumps(described), "content": content}
 
 

@@ -67,10 +67,10 @@ def read(content: bytes) -> Outline:
 
 def _segment(content: bytes, place: int) -> tuple[int, bytes, int]:
     """Return the next marker, its body, and where that ends."""
-    found = MARKER.search(content, place)
-    if found is None or found[1][0] == END:
+    match = MARKER.search(content, place)
+    if match is None or match[1][0] == END:
         raise ImageError("The image is a JPEG that is truncated before its first scan")
-    marker, place = found[1][0], found.end()
+    marker, place = match[1][0], match.end()
     if marker == ALONE:
         return marker, b"", place
     length = int.from_bytes(content[place : place + 2], "big")
@@ -102,16 +102,16 @@ def _outline(content: bytes, kept: bytes, frame: tuple[int, bytes], first: tuple
 def _weigh_scans(content: bytes, place: int) -> tuple[int, float]:
     """Return how many scans there are from the data of the first on, and what their data take."""
     scans, parts, ns, refines = 1, 0, 0.0, False
-    while found := MARKER.search(content, place):
-        ns += (found.start() - place) * (REFINING_NS if refines else FIRST_NS)
-        if found[1][0] == END:
+    while match := MARKER.search(content, place):
+        ns += (match.start() - place) * (REFINING_NS if refines else FIRST_NS)
+        if match[1][0] == END:
             break
-        place = found.end()
+        place = match.end()
         parts += 1
         check_parts(parts)
-        if found[1][0] != ALONE:
+        if match[1][0] != ALONE:
             place += int.from_bytes(content[place : place + 2], "big")
-        if found[1][0] == SCAN:
+        if match[1][0] == SCAN:
             scans, refines = scans + 1, content[place - 1 : place] > b"\x0f"
         if scans > MOST_SCANS:
             raise ImageTooLarge(

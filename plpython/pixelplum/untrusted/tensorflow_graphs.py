@@ -108,8 +108,8 @@ def check_saved(meta_graph) -> None:
     resources = any(node.HasField("resource") or node.HasField("asset") for node in objects.nodes)
     if resources or meta_graph.asset_file_def or any(node.saveable_objects for node in objects.nodes):
         raise ModelUnsafe("The SavedModel has files or tables of its own, which are opened when it is loaded")
-    outputs = [output.name for said in meta_graph.signature_def.values() for output in said.outputs.values()]
-    begun = [name for said in meta_graph.collection_def.values() for name in said.node_list.value]
+    outputs = [output.name for part in meta_graph.signature_def.values() for output in part.outputs.values()]
+    begun = [name for part in meta_graph.collection_def.values() for name in part.node_list.value]
     functions = [name for name in objects.concrete_functions if name in _functions(definition)]
     for node in _reached(definition, [*outputs, *begun], functions):
         if node.op in SAVING:
@@ -159,16 +159,16 @@ def _reached(definition, names: list[str], functions: list[str]) -> Iterator:
             if name in seen or name not in nodes:
                 continue
             seen.add(name)
-            found = [nodes[name]]
+            pending = [nodes[name]]
             ahead += map(_place, nodes[name].input)
         else:
             name = within.pop()
             if name in begun:
                 continue
             begun.add(name)
-            found = list(library[name])
-        yield from found
-        within += _called(found, library)
+            pending = list(library[name])
+        yield from pending
+        within += _called(pending, library)
 
 
 def _place(tensor: str) -> str:

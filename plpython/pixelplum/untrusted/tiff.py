@@ -54,26 +54,26 @@ def read(content: bytes) -> Outline:
         If its tags are.
     """
     try:
-        found = _directory(content)
+        directory = _directory(content)
     except (struct.error, KeyError, OverflowError) as error:
         raise ImageError("The image is a TIFF without a directory") from error
 
     def tag(number: int, default: int) -> int:
-        return found.tags.get(number, (default,))[0]
+        return directory.tags.get(number, (default,))[0]
 
     width, height, coding = tag(WIDTH, 0), tag(HEIGHT, 0), tag(COMPRESSION, RAW)
     check_sides(width, height)
     if coding not in COMPRESSIONS:
         raise ImageError(f"The image is a TIFF in compression {coding}, which is not decoded")
-    bits, samples = max(found.tags.get(BITS, (1,))), tag(SAMPLES, 1)
-    if TILES in found.tags:
+    bits, samples = max(directory.tags.get(BITS, (1,))), tag(SAMPLES, 1)
+    if TILES in directory.tags:
         piece = tag(TILE_WIDTH, width), tag(TILE_HEIGHT, height)
         check_sides(*piece)
         pieces = ceil(width / piece[0]) * ceil(height / piece[1])
     else:
         piece = width, max(1, min(tag(ROWS, height), height))
         pieces = ceil(height / piece[1])
-    stated = len(found.tags.get(TILES) or found.tags.get(STRIPS, ()))
+    stated = len(directory.tags.get(TILES) or directory.tags.get(STRIPS, ()))
     planes = samples if tag(PLANES, 1) == 2 else 1
     sample_bytes = max(1, bits // 8) * samples
     passes = max(1, content.count(b"\xff\xda") / pieces) if coding == JPEG else 1
@@ -83,7 +83,7 @@ def read(content: bytes) -> Outline:
     seconds = (RAW_PIECE_SECONDS if coding == RAW else PIECE_SECONDS) * max(pieces * planes, stated)
     seconds += COMPRESSED_NS * len(content) / 1e9
     return Outline(
-        "TIFF", width, height, _without_others(content, found), _bytes_each(bits, samples), ns,
+        "TIFF", width, height, _without_others(content, directory), _bytes_each(bits, samples), ns,
         fixed_bytes=prod(piece) * sample_bytes, fixed_seconds=seconds,
         orientation=tag(ORIENTATION, 1) if 1 <= tag(ORIENTATION, 1) <= 8 else 1,
     )  # fmt: skip
@@ -123,9 +123,9 @@ def _directory(content: bytes) -> _Directory:
     return _Directory(order, is_big, start, tags, entries)
 
 
-def _without_others(content: bytes, found: _Directory) -> bytes:
+def _without_others(content: bytes, parsed: _Directory) -> bytes:
     """Return the file with a directory of these entries alone, and no other directory."""
-    head, end = ("Q", bytes(8)) if found.is_big else ("H", bytes(4))
-    directory = struct.pack(found.order + head, len(found.entries)) + b"".join(found.entries) + end
+    head, end = ("Q", bytes(8)) if parsed.is_big else ("H", bytes(4))
+    directory = struct.pack(parsed.order + head, len(parsed.entries)) + b"".join(parsed.entries) + end
     whole = memoryview(content)
-    return b"".join([whole[: found.start], directory, whole[found.start + len(directory) :]])
+    return b"".join([whole[: parsed.start], directory, whole[parsed.start + len(directory) :]])

@@ -201,10 +201,10 @@ def probabilities(
     policy: str, alpha: np.ndarray, beta: np.ndarray, random: np.random.Generator, draws: int = DRAWS
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return how probable each arm is to a policy; see `Policy.probabilities`. A single arm is certain."""
-    found = find(policy)
+    policy_class = find(policy)
     if len(alpha) == 1:
         return np.ones(1), np.zeros(1)
-    return found.probabilities(alpha, beta, random, draws)
+    return policy_class.probabilities(alpha, beta, random, draws)
 
 
 def pick(policy: str, alpha: np.ndarray, beta: np.ndarray, random: np.random.Generator) -> np.ndarray:

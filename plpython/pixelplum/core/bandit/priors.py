@@ -56,9 +56,9 @@ def beta_by_likelihood(likes: np.ndarray, votes: np.ndarray, users: np.ndarray) 
         return -float((users * (betaln(likes + alpha, votes - likes + beta) - betaln(alpha, beta))).sum())
 
     begun = [logit(mean), np.log(np.clip(strength, 0.1, 1000))]
-    found = minimize(loss, begun, method="L-BFGS-B", bounds=[(-12, 12), (-5, 12)])
-    strength = float(np.exp(found.x[1]))
-    return float(expit(found.x[0])), strength if found.x[1] < 11.9 else np.inf
+    optimum = minimize(loss, begun, method="L-BFGS-B", bounds=[(-12, 12), (-5, 12)])
+    strength = float(np.exp(optimum.x[1]))
+    return float(expit(optimum.x[0])), strength if optimum.x[1] < 11.9 else np.inf
 
 
 FITS = {"moments": beta_by_moments, "likelihood": beta_by_likelihood}

@@ -69,10 +69,10 @@ class SoftmaxLayer:
 
     def probabilities(self, vector: bytes) -> np.ndarray:
         """Return float64, shape (classes,), that sum to 1; errors as for `scores`."""
-        found = softmax(self.scores(vector))
-        if not np.isfinite(found).all():
+        probabilities = softmax(self.scores(vector))
+        if not np.isfinite(probabilities).all():
             raise VectorError(NOT_FINITE)
-        return found
+        return probabilities
 
     def best(self, vector: bytes) -> tuple[str, float]:
         """Return the most probable class and its probability; errors as for `scores`."""

@@ -202,11 +202,11 @@ def cross_validate(
         As `evaluate` returns, one per fold.
     """
     splits = StratifiedKFold(folds, shuffle=True, random_state=SEED).split(vectors, classes)
-    found = []
+    folds_scores = []
     for train, test in splits:
         layer = fit(vectors[train], classes[train], algorithm, balanced, penalty)
-        found.append(evaluate(layer.probabilities(vectors[test]), classes[test], labels))
-    return found
+        folds_scores.append(evaluate(layer.probabilities(vectors[test]), classes[test], labels))
+    return folds_scores
 
 
 def _share(part: int, whole: int) -> float | None:

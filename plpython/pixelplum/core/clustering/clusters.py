@@ -217,11 +217,11 @@ def match(
     """
     numbers: list[int | None] = [None] * len(centers)
     taken = set(taken)
-    known = [place for place, number in enumerate(old_numbers) if number not in taken]
-    if known and len(centers):
-        apart = cdist(centers, old_centers[known], "sqeuclidean")
+    candidates = [place for place, number in enumerate(old_numbers) if number not in taken]
+    if candidates and len(centers):
+        apart = cdist(centers, old_centers[candidates], "sqeuclidean")
         for place, old in zip(*linear_sum_assignment(apart), strict=True):
-            numbers[place] = old_numbers[known[old]]
+            numbers[place] = old_numbers[candidates[old]]
             taken.add(numbers[place])
     free = (number for number in count(first) if number not in taken)
     for place in np.argsort(-weights, kind="stable"):

@@ -67,8 +67,8 @@ class Trial:
             float64, shape (size,): per run, the sum of squared distances, but for a constant that is the same for all
             runs; per center, how many vectors belong to it; per center, their sum. Parts of different vectors add up.
         """
-        found = np.zeros(self.size)
-        inertias, members, totals = self.parts(found)
+        sums = np.zeros(self.size)
+        inertias, members, totals = self.parts(sums)
         runs = len(self._runs)
         for start in range(0, len(vectors), ROWS):
             some = vectors[start : start + ROWS]
@@ -82,7 +82,7 @@ class Trial:
             ends = np.arange(0, belongs.size + 1, runs)
             shape = len(some), len(members)
             totals += csr_array((np.ones(belongs.size, FLOAT32), belongs.ravel(), ends), shape=shape).T @ some
-        return found
+        return sums
 
     def parts(self, sums: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return views of what `sums` returns: inertias, members, totals."""

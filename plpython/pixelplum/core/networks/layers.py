@@ -98,8 +98,10 @@ class Layers:
         """Return the network with further results."""
         model = onnx.ModelProto()
         model.CopyFrom(self._model)
-        known = {value.name for value in model.graph.output}
-        model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names if name not in known)
+        outputs = {value.name for value in model.graph.output}
+        model.graph.output.extend(
+            onnx.helper.make_empty_tensor_value_info(name) for name in names if name not in outputs
+        )
         return Network(model.SerializeToString())
 
     def _channels_are_last(self, layer: str) -> bool:

@@ -115,8 +115,8 @@ def _rows(items: list[dict], blocks: list[dict]) -> sparse.csr_matrix:
 
 def _logarithms(items: list[dict]) -> np.ndarray:
     """Return log(1 + price) as a column; NaN where there is no price, or none that can be."""
-    given = [item.get("price") for item in items]
-    prices = np.array([price if isinstance(price, int | float) else np.nan for price in given], float)
+    values = [item.get("price") for item in items]
+    prices = np.array([price if isinstance(price, int | float) else np.nan for price in values], float)
     prices[~(np.isfinite(prices) & (prices >= 0))] = np.nan
     return np.log1p(prices)[:, np.newaxis]
 

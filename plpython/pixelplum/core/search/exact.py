@@ -88,12 +88,12 @@ def nearest(blocks: list[Vectors], queries: np.ndarray, count: int, metric: str)
         queries = (queries / np.linalg.norm(queries.astype(np.float64), axis=1, keepdims=True)).astype(np.float32)
     ends = np.cumsum([len(block.norms) for block in blocks])
     total = int(ends[-1]) if blocks else 0
-    found = np.empty((len(queries), total), np.float32)
+    distances = np.empty((len(queries), total), np.float32)
     single = queries[0] if len(queries) == 1 else queries
 
     def search(number: int) -> None:
         block, end = blocks[number], ends[number]
-        part = found[:, end - len(block.norms) : end]
+        part = distances[:, end - len(block.norms) : end]
         if len(queries) == 1:
             proximities(block.vectors, block.norms, single, metric, out=part[0])
         else:
@@ -102,10 +102,10 @@ def nearest(blocks: list[Vectors], queries: np.ndarray, count: int, metric: str)
     share(search, len(blocks))
     if count >= total:
         return [np.arange(total)] * len(queries)
-    last = np.partition(found, total - count, axis=1)[:, total - count]
+    last = np.partition(distances, total - count, axis=1)[:, total - count]
     longest = max(float(block.norms.max()) for block in blocks)
     least = last - margins(longest, queries, metric)
-    return [np.flatnonzero(row >= lowest) for row, lowest in zip(found, least, strict=True)]
+    return [np.flatnonzero(row >= lowest) for row, lowest in zip(distances, least, strict=True)]
 
 
 def rank(query: np.ndarray, item_ids: list[str], vectors: np.ndarray, k: int, metric: str) -> list[tuple[float, str]]:

@@ -36,19 +36,19 @@ def nearest_in_block(
     -------
     rows : numpy.ndarray
         int32, shape (queries, min(k + SPARE, items)), unordered.
-    found : numpy.ndarray
+    distances : numpy.ndarray
         float32, of the same shape: their `nearest.proximities`.
     """
     queries = _comparable(queries, metric)
     count = min(k + SPARE, len(vectors))
     rows = np.empty((len(queries), count), np.int32)
-    found = np.empty((len(queries), count), np.float32)
+    distances = np.empty((len(queries), count), np.float32)
     for start in range(0, len(queries), AT_ONCE):
         some = slice(start, start + AT_ONCE)
         all_found = proximities(vectors, norms, queries[some], metric)
         rows[some] = np.argpartition(all_found, len(vectors) - count, axis=1)[:, len(vectors) - count :]
-        found[some] = np.take_along_axis(all_found, rows[some], axis=1)
-    return rows, found
+        distances[some] = np.take_along_axis(all_found, rows[some], axis=1)
+    return rows, distances
 
 
 def merged(parts: list[tuple[np.ndarray, np.ndarray]], k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -70,9 +70,9 @@ def merged(parts: list[tuple[np.ndarray, np.ndarray]], k: int) -> tuple[np.ndarr
     """
     which = np.repeat(np.arange(len(parts)), [rows.shape[1] for rows, _ in parts])
     rows = np.concatenate([rows for rows, _ in parts], axis=1)
-    found = np.concatenate([found for _, found in parts], axis=1)
-    first = max(0, found.shape[1] - k - SPARE)
-    best = np.argpartition(found, first, axis=1)[:, first:]
+    distances = np.concatenate([distances for _, distances in parts], axis=1)
+    first = max(0, distances.shape[1] - k - SPARE)
+    best = np.argpartition(distances, first, axis=1)[:, first:]
     return which[best], np.take_along_axis(rows, best, axis=1)
 
 
@@ -94,9 +94,9 @@ def alike_in_block(
         int32, shape (pairs,): of the query, and in the block; none that is nearer is missing.
     """
     queries = _comparable(queries, "cosine")
-    found = proximities(vectors, norms, queries, "cosine")
+    similarities = proximities(vectors, norms, queries, "cosine")
     least = (1 - max_distance) * np.linalg.norm(queries, axis=1) - margins(1, queries, "cosine")
-    numbers, rows = np.nonzero(found >= least[:, np.newaxis])
+    numbers, rows = np.nonzero(similarities >= least[:, np.newaxis])
     return numbers.astype(np.int32), rows.astype(np.int32)
 
 

@@ -97,10 +97,10 @@ def distances(query: np.ndarray, vectors: np.ndarray, metric: str = "cosine") ->
     check_metric(metric)
     x = query.astype(np.float64)
     y = vectors.astype(np.float64)
-    found = METRICS[metric].distances(x, y)
-    if not np.isfinite(found).all():
+    distances = METRICS[metric].distances(x, y)
+    if not np.isfinite(distances).all():
         raise VectorError("A feature vector holds a number that is not finite")
-    return found
+    return distances
 
 
 def check_queries(queries: bytes, number: int, metric: str) -> None:
@@ -125,11 +125,11 @@ def check_queries(queries: bytes, number: int, metric: str) -> None:
         If a vector holds a number that is not finite, or is too long to be compared in float32.
     """
     check_metric(metric)
-    asked = matrix(queries, len(queries) // 4 // number)
-    squares = np.einsum("ij,ij->i", asked, asked, dtype=np.float64)
+    rows = matrix(queries, len(queries) // 4 // number)
+    squares = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
     if not (squares < LARGEST_SQUARE).all():
         raise VectorError("A vector to search with holds a number that is not finite, or too large to be squared")
-    if METRICS[metric].compares_directions and not squares.all() and not asked.any(axis=1).all():
+    if METRICS[metric].compares_directions and not squares.all() and not rows.any(axis=1).all():
         raise ZeroVector
 
 

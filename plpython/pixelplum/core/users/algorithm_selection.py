@@ -76,12 +76,12 @@ def cross_validate(votes: Votes, algorithm: str, parameters: dict, balance: str,
     """
     folds = min(FOLDS, int(votes.liked.sum()), int((~votes.liked).sum()))
     random = np.random.default_rng(seed)
-    found = []
+    scores = []
     for train, test in StratifiedKFold(folds, shuffle=True, random_state=seed).split(votes.values, votes.liked):
         own = votes.take(train)
         model = fit(oversample(own, random) if balance == "oversample" else own, algorithm, parameters)
-        found.append(auc(model.scores(votes.directions[test]), votes.liked[test]))
-    return float(np.mean(found))
+        scores.append(auc(model.scores(votes.directions[test]), votes.liked[test]))
+    return float(np.mean(scores))
 
 
 def fit(votes: Votes, algorithm: str, parameters: dict):
@@ -118,25 +118,25 @@ def compare(votes: Votes, size: int, algorithms: list[str], balances: list[str],
     train, test = train_test_split(
         np.arange(len(votes.values)), train_size=size, random_state=seed, stratify=votes.liked
     )
-    given, held_out = votes.take(train), votes.take(test)
-    likes = int(given.liked.sum())
+    training, held_out = votes.take(train), votes.take(test)
+    likes = int(training.liked.sum())
     if min(likes, len(train) - likes) < 2 or not 0 < held_out.liked.sum() < len(test):
         return [pair | {"likes": likes, "reason": "too few likes or dislikes to split"} for pair in pairs]
-    return [pair | {"likes": likes} | _measure(given, held_out, **pair, search=search, seed=seed) for pair in pairs]
+    return [pair | {"likes": likes} | _measure(training, held_out, **pair, search=search, seed=seed) for pair in pairs]
 
 
-def _measure(given: Votes, held_out: Votes, algorithm: str, balance: str, search: str, seed: int) -> dict:
+def _measure(training: Votes, held_out: Votes, algorithm: str, balance: str, search: str, seed: int) -> dict:
     random = np.random.default_rng(seed)
     if balance == "class_weight" and "class_weight" not in SIMPLE[algorithm].parameters:
         return {"reason": f"{algorithm} has no class weights"}
     try:
         tried = [
-            (cross_validate(given, algorithm, parameters, balance, seed), -place, parameters)
+            (cross_validate(training, algorithm, parameters, balance, seed), -place, parameters)
             for place, parameters in enumerate(candidates(algorithm, balance, search, random))
         ]
         cv_auc, _, parameters = max(tried, key=lambda each: each[:2])
         begun = time.perf_counter()
-        model = fit(oversample(given, random) if balance == "oversample" else given, algorithm, parameters)
+        model = fit(oversample(training, random) if balance == "oversample" else training, algorithm, parameters)
         fitted = time.perf_counter()
         scores = model.scores(held_out.directions)
         predicted = time.perf_counter()

@@ -29,9 +29,9 @@ class Members:
     def __init__(self, clusters: np.ndarray, blocks: np.ndarray, rows: np.ndarray):
         order = np.lexsort((rows, blocks, clusters))
         clusters, self._blocks, self._rows = clusters[order], blocks[order], rows[order] - 1
-        found, starts = np.unique(clusters, return_index=True)
+        names, starts = np.unique(clusters, return_index=True)
         ends = [*starts[1:], len(clusters)]
-        self._ranges = {int(c): range(int(a), int(b)) for c, a, b in zip(found, starts, ends, strict=True)}
+        self._ranges = {int(c): range(int(a), int(b)) for c, a, b in zip(names, starts, ends, strict=True)}
 
     def places(self, cluster: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the blocks of a cluster's items, in order, and their rows there, from 0; shape (items,)."""

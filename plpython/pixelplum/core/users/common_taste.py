@@ -146,11 +146,11 @@ def posterior(
         while True:  # a full step may overshoot
             tried = dual + step * (full - dual)
             moved = gram @ tried
-            found = likelihood(expected + moved) - 0.5 * tried @ moved
-            if found >= value - 1e-9 or step < 1e-4:
+            reached = likelihood(expected + moved) - 0.5 * tried @ moved
+            if reached >= value - 1e-9 or step < 1e-4:
                 break
             step /= 2
-        gain, dual, scores, value = found - value, tried, expected + moved, found
+        gain, dual, scores, value = reached - value, tried, expected + moved, reached
         if gain < SMALLEST_GAIN * max(1.0, abs(value)):
             break
     chances = sigmoid(scores)
@@ -205,10 +205,10 @@ def _maximize(users: list, size: int) -> tuple[np.ndarray, np.ndarray]:
     mean, first = np.zeros(size), VARIANCE * np.eye(size)
     covariance = first
     for _ in range(ROUNDS if users else 0):
-        told = [posterior(*user, mean, covariance) for user in users]
-        means = np.stack([each.mean for each in told])
+        posteriors = [posterior(*user, mean, covariance) for user in users]
+        means = np.stack([each.mean for each in posteriors])
         mean = means.sum(axis=0) / (len(users) + 1)
         away = means - mean
-        within = np.sum([each.covariance for each in told], axis=0)
+        within = np.sum([each.covariance for each in posteriors], axis=0)
         covariance = (DEGREES * first + away.T @ away + within + np.outer(mean, mean)) / (len(users) + DEGREES)
     return mean, covariance

@@ -47,13 +47,13 @@ def elastic_net(
     for number in range(1, MOST_ROUNDS + 1):
         slopes = pull * sigmoid32(-signs * (full @ ahead))
         moved = ahead * shrink - step * (slopes @ full)
-        found = np.copysign(np.maximum(np.abs(moved) - cut, 0), moved)
-        change = found - weights
-        if (ahead - found) @ change > 0:  # momentum leads away: begin anew
+        shrunk = np.copysign(np.maximum(np.abs(moved) - cut, 0), moved)
+        change = shrunk - weights
+        if (ahead - shrunk) @ change > 0:  # momentum leads away: begin anew
             momentum = 1.0
         following = (1 + math.sqrt(1 + 4 * momentum * momentum)) / 2
-        ahead = found + np.float32((momentum - 1) / following) * change
-        weights, momentum = found, following
+        ahead = shrunk + np.float32((momentum - 1) / following) * change
+        weights, momentum = shrunk, following
         if number % 10 == 0 and np.abs(change).max() <= FEWEST_GAINS * max(np.abs(weights).max(), SMALLEST_SPREAD):
             break
     return weights[:-1], float(weights[-1])

@@ -96,15 +96,15 @@ def calibrate(scores: np.ndarray, liked: np.ndarray) -> Calibration | None:
         return None
     targets = np.where(liked, (likes + 1) / (likes + 2), 1 / (dislikes + 2))
     rows = np.column_stack([(scores - scores.mean()) / spread, np.ones(len(scores))])
-    found = np.array([0.0, math.log((likes + 1) / (dislikes + 1))])
+    line = np.array([0.0, math.log((likes + 1) / (dislikes + 1))])
     for _ in range(50):
-        chances = sigmoid(rows @ found)
+        chances = sigmoid(rows @ line)
         curvature = np.maximum(chances * (1 - chances), 1e-6)
         change = np.linalg.solve(
             (rows * curvature[:, np.newaxis]).T @ rows + 1e-3 * np.eye(2), rows.T @ (targets - chances)
         )
-        found = found + np.clip(change, -2, 2)
+        line = line + np.clip(change, -2, 2)
         if np.abs(change).max() < 1e-6:
             break
-    slope = max(float(found[0]), FLATTEST) / spread  # what has learned nothing still ranks, between near-equals
-    return Calibration(slope, float(found[1]) - slope * float(scores.mean()))
+    slope = max(float(line[0]), FLATTEST) / spread  # what has learned nothing still ranks, between near-equals
+    return Calibration(slope, float(line[1]) - slope * float(scores.mean()))

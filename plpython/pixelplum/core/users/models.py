@@ -169,12 +169,12 @@ class Nearest(Anchored):
 
     def of_products(self, products: np.ndarray) -> np.ndarray:
         near = np.exp(SHARPNESS * products.astype(np.float64))
-        found = np.zeros(len(products))
+        scores = np.zeros(len(products))
         for sign in (1, -1):
             strengths = np.maximum(sign * self.values, 0)
             if strengths.any():
-                found += sign * np.log(near @ (strengths / strengths.sum())) / SHARPNESS
-        return found
+                scores += sign * np.log(near @ (strengths / strengths.sum())) / SHARPNESS
+        return scores
 
 
 @dataclass(frozen=True)
@@ -269,7 +269,7 @@ class Forest(Model):
             raise ValueError("its trees are none")
 
     def scores(self, directions: np.ndarray) -> np.ndarray:
-        found = np.zeros(len(directions))
+        scores = np.zeros(len(directions))
         for root in self.roots:
             places = np.full(len(directions), root)
             moving = np.flatnonzero(self.left[places] >= 0)  # a tree may be a single leaf
@@ -278,8 +278,8 @@ class Forest(Model):
                 goes_left = directions[moving, self.features[at]] <= self.thresholds[at]
                 places[moving] = np.where(goes_left, self.left[at], self.right[at])
                 moving = moving[self.left[places[moving]] >= 0]
-            found += self.shares[places]
-        return found / len(self.roots)
+            scores += self.shares[places]
+        return scores / len(self.roots)
 
 
 @dataclass(frozen=True)

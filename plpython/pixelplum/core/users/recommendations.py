@@ -30,7 +30,7 @@ def scores(blocks: Sequence[Vectors], models: list[Model]) -> np.ndarray:
         float32, shape (models, items), in the order of the blocks.
     """
     ends = np.cumsum([len(block.norms) for block in blocks])
-    found = np.empty((len(models), int(ends[-1])), np.float32)
+    scores = np.empty((len(models), int(ends[-1])), np.float32)
     anchored = [model.anchors for model in models if isinstance(model, Anchored)]
     anchors = np.concatenate(anchored) if anchored else None
     others = {place: scorer(model) for place, model in enumerate(models) if not isinstance(model, Anchored)}
@@ -45,13 +45,13 @@ def scores(blocks: Sequence[Vectors], models: list[Model]) -> np.ndarray:
         for place, model in enumerate(models):
             if isinstance(model, Anchored):
                 end = start + len(model.anchors)
-                found[place, columns] = model.of_products(products[:, start:end])
+                scores[place, columns] = model.of_products(products[:, start:end])
                 start = end
             else:
-                found[place, columns] = others[place](block.vectors, block.norms)
+                scores[place, columns] = others[place](block.vectors, block.norms)
 
     share(score, len(blocks))
-    return found
+    return scores
 
 
 def best(scores: np.ndarray, count: int) -> np.ndarray:
@@ -130,8 +130,10 @@ def close_likes(directions: np.ndarray, likes: np.ndarray) -> list[list[int]]:
     """
     if not len(likes):
         return [[] for _ in directions]
-    found = []
+    closest = []
     for row in directions @ likes.T:
         order = np.argsort(-row, kind="stable")[:NEAREST_LIKES]
-        found.append([int(place) for place in order if row[place] > 0 and row[place] >= ABOUT_AS_NEAR * row[order[0]]])
-    return found
+        closest.append(
+            [int(place) for place in order if row[place] > 0 and row[place] >= ABOUT_AS_NEAR * row[order[0]]]
+        )
+    return closest

@@ -21,7 +21,7 @@ from pixelplum.errors import UnusableArgument, shown
 INDEXES: dict[str, type[Index]] = {index.name: index for index in (HnswIndex, AnnoyIndex, ExactIndex)}
 
 
-def read_parameters(algorithm: str, metric: str, given: dict, is_projected: bool) -> dict:
+def read_parameters(algorithm: str, metric: str, values: dict, is_projected: bool) -> dict:
     """Check what was asked for, and complete it with what is usual.
 
     Parameters
@@ -30,7 +30,7 @@ def read_parameters(algorithm: str, metric: str, given: dict, is_projected: bool
         A key of `INDEXES`.
     metric : str
         A key of `METRICS`.
-    given : dict
+    values : dict
         Some of the parameters of the algorithm.
     is_projected : bool
         Whether the index holds projections of the vectors.
@@ -46,7 +46,7 @@ def read_parameters(algorithm: str, metric: str, given: dict, is_projected: bool
             hint="SELECT * FROM pix.algorithms('index') lists them.",
         )
     index = INDEXES[algorithm]
-    used = complete(f"An index by {algorithm}", index.parameters, given)
+    used = complete(f"An index by {algorithm}", index.parameters, values)
     index.check(METRICS[metric], used)
     if used["rerank"] is None:
         is_coarse = is_projected or METRICS[metric].added_dimensions > 0 or index.is_coarse(used)
@@ -55,14 +55,14 @@ def read_parameters(algorithm: str, metric: str, given: dict, is_projected: bool
 
 
 def fit(
-    algorithm: str, metric: str, given: dict, project_to: int | None, blocks: list[Block],
+    algorithm: str, metric: str, values: dict, project_to: int | None, blocks: list[Block],
     projection: Projection | None = None,
 ) -> FittedState:  # fmt: skip
     """Complete what was asked for, and fit the projection, unless there is one.
 
     See `read_parameters` and `Projection.fit`.
     """
-    parameters = read_parameters(algorithm, metric, given, project_to is not None)
+    parameters = read_parameters(algorithm, metric, values, project_to is not None)
     compared = METRICS[metric]
     dimensions = project_to or blocks[0].vectors.shape[1] + compared.added_dimensions
     if project_to is not None and projection is None:

@@ -20,9 +20,9 @@ class Hierarchical(Algorithm):
     def train(self, votes: Votes, parameters: dict, taste: Taste | None = None, half: int = 0) -> Trained:
         """Shrink a user's taste towards what is expected of them."""
         coordinates = taste.coordinates(votes.directions)
-        given = (coordinates, votes.liked, votes.strengths)
-        found = posterior(*given, taste.mean, taste.covariance)
+        data = (coordinates, votes.liked, votes.strengths)
+        fitted = posterior(*data, taste.mean, taste.covariance)
         # What users have in common was learned from this one too: the other half of them has not seen these votes.
-        others = posterior(*given, taste.half_means[1 - half], taste.half_covariances[1 - half])
+        others = posterior(*data, taste.half_means[1 - half], taste.half_covariances[1 - half])
         left_out, pairs = without_each_by_covariance(others.spread, votes.strengths, others.scores, votes.liked)
-        return Trained(taste.linear(found.mean), calibrate(left_out, votes.liked), left_out, pairs)
+        return Trained(taste.linear(fitted.mean), calibrate(left_out, votes.liked), left_out, pairs)

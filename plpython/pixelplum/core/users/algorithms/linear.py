@@ -163,13 +163,14 @@ def only(dimensions: np.ndarray, scaled: np.ndarray) -> np.ndarray:
     return kept
 
 
-def _machine(given: dict):
+def _machine(parameters: dict):
     """Return scikit-learn's SGDClassifier of these parameters."""
     from sklearn.linear_model import SGDClassifier
 
     return SGDClassifier(
-        loss=given["loss"], penalty="elasticnet", alpha=given["alpha"], l1_ratio=given["l1_ratio"],
-        learning_rate="optimal", class_weight={0: given["dislike_weight"], 1: given["like_weight"]}, random_state=SEED,
+        loss=parameters["loss"], penalty="elasticnet", alpha=parameters["alpha"], l1_ratio=parameters["l1_ratio"],
+        learning_rate="optimal", random_state=SEED,
+        class_weight={0: parameters["dislike_weight"], 1: parameters["like_weight"]},
     )  # fmt: skip
 
 
@@ -183,12 +184,12 @@ def _spanned(scaled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return left[:, there] * lengths[there], rows[there]
 
 
-def _logistic(votes: Votes, given: dict, scaling: Scaling, spanned: tuple[np.ndarray, np.ndarray]) -> Linear:
+def _logistic(votes: Votes, parameters: dict, scaling: Scaling, spanned: tuple[np.ndarray, np.ndarray]) -> Linear:
     from sklearn.linear_model import LogisticRegression
 
     coordinates, rows = spanned
     if not len(rows):  # all items look the same
         return scaling.linear(np.zeros(votes.directions.shape[1]), 0.0)
-    machine = LogisticRegression(C=given["C"], max_iter=1000)
-    machine.fit(coordinates, votes.liked.astype(int), sample_weight=weights_of(votes, given["class_weight"]))
+    machine = LogisticRegression(C=parameters["C"], max_iter=1000)
+    machine.fit(coordinates, votes.liked.astype(int), sample_weight=weights_of(votes, parameters["class_weight"]))
     return scaling.linear(machine.coef_[0] @ rows, float(machine.intercept_[0]))
