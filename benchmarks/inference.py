@@ -162,9 +162,9 @@ def run(bench) -> None:
         print(f"  {name}: {median(speeds[name] for speeds in rounds):.2f} images/s, {memory[name] >> 20} MB")
     for name, goal in (("float32", 1.25), ("int8", 1.6)):
         ratio = median(speeds[name] / max(speeds["session"], speeds["keras"]) for speeds in rounds)
-        share = memory[name] / min(memory["session"], memory["keras"])
+        fraction = memory[name] / min(memory["session"], memory["keras"])
         print(
             f"  {name}: ratio {ratio:.2f} to the faster of the two (goal: at least {goal}), "
-            f"{share:.2f} of the smaller's memory (goal: at most 0.33)"
+            f"{fraction:.2f} of the smaller's memory (goal: at most 0.33)"
         )
     execute(bench, "DELETE FROM pix.images")

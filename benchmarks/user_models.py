@@ -78,7 +78,7 @@ def write_votes(bench, votes: list[tuple[str, str, bool]]) -> None:
 def batch(bench) -> None:
     """Train quarters of the users in turn, here and in a script."""
     names = [f"user {user:05}" for user in range(USERS)]
-    quarters = [names[place::PAIRS] for place in range(PAIRS)]
+    quarters = [names[position::PAIRS] for position in range(PAIRS)]
     ours, theirs = [], []
     for number, own in enumerate(quarters):
         steps = [
@@ -103,18 +103,18 @@ def batch(bench) -> None:
     agreement(bench, quarters[0][:200])
     execute(bench, "DELETE FROM pix.user_models")
     costs = {}
-    for share in (4, 2, 1):  # each second, each fourth … vote of some users
+    for fraction in (4, 2, 1):  # each second, each fourth … vote of some users
         some = names[: USERS // 4]
         execute(bench, "CREATE TABLE IF NOT EXISTS public.taken AS SELECT * FROM pix.interactions WHERE false")
         execute(
             bench,
             "WITH gone AS (DELETE FROM pix.interactions WHERE user_id = ANY (%s) AND vote_id %% 4 >= %s RETURNING *) "
             "INSERT INTO public.taken SELECT * FROM gone",
-            (some, 4 // share),
+            (some, 4 // fraction),
         )
         for table in ("interactions", "user_models"):
             execute(bench, f"VACUUM ANALYZE pix.{table}")
-        costs[VOTES // share] = seconds(
+        costs[VOTES // fraction] = seconds(
             lambda some=some: execute(bench, "CALL pix.train_user_models('sgd_log', %s)", (some,))
         )
         execute(bench, "INSERT INTO pix.interactions OVERRIDING SYSTEM VALUE SELECT * FROM public.taken")
@@ -129,7 +129,7 @@ def batch(bench) -> None:
 def script(dsn: str, users: list[str]) -> None:
     """What one would do without the database's help: fetch, scale, fit, in as many processes as there are cores."""
     with ProcessPoolExecutor(CORES) as processes:
-        list(processes.map(_fit_some, [dsn] * CORES, [users[place::CORES] for place in range(CORES)]))
+        list(processes.map(_fit_some, [dsn] * CORES, [users[position::CORES] for position in range(CORES)]))
 
 
 def _fit_some(dsn: str, users: list[str]) -> int:

@@ -58,9 +58,9 @@ def _variant(path: Path, number: int) -> bytes:
     image.draft("RGB", (256, 256))
     image = image.convert("RGB").rotate(random.uniform(-12, 12), fillcolor=(255, 255, 255))
     width, height = image.size
-    share = random.uniform(0.65, 1)
-    left, top = random.uniform(0, 1 - share, size=2)
-    image = image.crop((left * width, top * height, (left + share) * width, (top + share) * height))
+    fraction = random.uniform(0.65, 1)
+    left, top = random.uniform(0, 1 - fraction, size=2)
+    image = image.crop((left * width, top * height, (left + fraction) * width, (top + fraction) * height))
     if random.random() < 0.5:
         image = ImageOps.mirror(image)
     image = ImageEnhance.Brightness(image).enhance(random.uniform(0.7, 1.3))

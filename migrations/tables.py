@@ -144,7 +144,7 @@ models = Table(
     Column("tensorflow_checksum", Text, comment="sha256 of the TensorFlow graph, where it was kept."),
     CheckConstraint(MODEL_NAME_CHECK, name="models_model_name_length"),
     info=REPLICATED,
-    comment="The networks (and foreign sources) that features come from.",
+    comment="The models (and foreign sources) that features come from.",
 )
 
 model_parts = Table(
@@ -211,23 +211,23 @@ quantizations = Table(
     metadata,
     Column("model_name", Text, primary_key=True),
     Column("quantized_from", Text, nullable=False),
-    Column("model_checksum", Text, nullable=False, comment="Of the INT8 network that was measured."),
-    Column("float_checksum", Text, nullable=False, comment="Of the network that it was made from."),
+    Column("model_checksum", Text, nullable=False, comment="Of the INT8 model that was measured."),
+    Column("float_checksum", Text, nullable=False, comment="Of the model that it was made from."),
     Column("calibrated_on", Integer, nullable=False, comment="Images."),
     Column("compared_on", Integer, nullable=False, comment="Other images, where there are enough."),
     Column(
-        "overlap", DOUBLE_PRECISION, nullable=False, comment="Share of the ten nearest neighbors that stay the same."
+        "overlap", DOUBLE_PRECISION, nullable=False, comment="Fraction of the ten nearest neighbors that stay the same."
     ),
     Column("classifier", Text, comment="The classifier whose accuracy was compared, if there is one."),
     Column("float_accuracy", DOUBLE_PRECISION, comment="Of the classifier on compared images of its test part."),
-    Column("int8_accuracy", DOUBLE_PRECISION, comment="The same with features of the INT8 network."),
+    Column("int8_accuracy", DOUBLE_PRECISION, comment="The same with features of the INT8 model."),
     Column("float_ms", DOUBLE_PRECISION, nullable=False, comment="Milliseconds per image on one core."),
     Column("int8_ms", DOUBLE_PRECISION, nullable=False),
     Column("float_mb", DOUBLE_PRECISION, nullable=False, comment="What a process grows by to run it, in MiB."),
     Column("int8_mb", DOUBLE_PRECISION, nullable=False),
     _moment("quantized_at"),
     info=REPLICATED,
-    comment="What quantizing a network to INT8 costs, and what it gains.",
+    comment="What quantizing a model to INT8 costs, and what it gains.",
 )
 
 metadata_models = Table(
@@ -257,7 +257,7 @@ classifiers = Table(
     metadata,
     Column("classifier", Text, primary_key=True),
     Column("checksum", Text, nullable=False, comment="sha256 of labels, weights and intercepts."),
-    Column("label_set", Text, comment="What it was trained on; NULL for classes that came with a network."),
+    Column("label_set", Text, comment="What it was trained on; NULL for classes that came with a model."),
     Column("model_name", Text, nullable=False, comment="Whose features it takes."),
     Column("model_checksum", Text, comment="It is out of date unless this equals the model's checksum."),
     Column("dimensions", Integer, nullable=False),
@@ -313,8 +313,8 @@ classifier_class_metrics = Table(
     Column("evaluation", Text, comment=EVALUATION),
     Column("label", Text),
     Column("items", Integer, nullable=False, comment="Items of this class."),
-    Column("precision", DOUBLE_PRECISION, comment="Share of those called so that are; NULL if none is called so."),
-    Column("recall", DOUBLE_PRECISION, comment="Share of its items that are called so; NULL if there are none."),
+    Column("precision", DOUBLE_PRECISION, comment="Fraction of those called so that are; NULL if none is called so."),
+    Column("recall", DOUBLE_PRECISION, comment="Fraction of its items that are called so; NULL if there are none."),
     Column("auc", DOUBLE_PRECISION, comment="Against all other classes; NULL without items of both kinds."),
     PrimaryKeyConstraint("classifier", "evaluation", "label"),
     info=REPLICATED,
@@ -396,7 +396,7 @@ indexes = Table(
     Column("state_checksum", Text, nullable=False, comment="sha256 of the file that says how to read it."),
     Column("size_bytes", BigInteger, nullable=False, comment="Of both files."),
     Column("build_seconds", DOUBLE_PRECISION, nullable=False),
-    Column("recall", DOUBLE_PRECISION, nullable=False, comment="Share of the ten nearest that it finds."),
+    Column("recall", DOUBLE_PRECISION, nullable=False, comment="Fraction of the ten nearest that it finds."),
     Column("recall_queries", Integer, nullable=False, comment="Items that recall was measured with."),
     _moment("built_at"),
     CheckConstraint("octet_length(index_name) BETWEEN 1 AND 200", name="indexes_index_name_length"),
@@ -704,7 +704,7 @@ simulations = Table(
     Column("votes", Integer, nullable=False, comment="Of each user."),
     Column("liked_labels", Integer, nullable=False, comment="How many labels each user likes."),
     Column("taste_groups", Integer, comment="How many tastes there are; NULL: every user has one of their own."),
-    Column("flipped", DOUBLE_PRECISION, nullable=False, comment="Share of votes that say the opposite."),
+    Column("flipped", DOUBLE_PRECISION, nullable=False, comment="Fraction of votes that say the opposite."),
     Column("seed", Integer, nullable=False),
     Column("likes", DOUBLE_PRECISION, nullable=False, comment="Mean per user."),
     Column("likes_error", DOUBLE_PRECISION, nullable=False, comment="Standard error of that mean."),

@@ -113,9 +113,9 @@ def story(boots: Path, folder: Path) -> Iterator[tuple[str, list[str]]]:
         for number, item in enumerate(items[:40])
     ]
     (folder / "votes.jsonl").write_text("\n".join(map(json.dumps, votes)))
-    places = {
+    positions = {
         "boots": boots, "folder": folder, "item": items[0], "other": items[1],
         "image": boots / "images" / f"{items[0]}.jpg",
     }  # fmt: skip
     for name, arguments in STORY.items():
-        yield name, [*name.split(), *(word.format(**places) for word in arguments.split())]
+        yield name, [*name.split(), *(word.format(**positions) for word in arguments.split())]

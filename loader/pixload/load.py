@@ -150,7 +150,7 @@ def load_features(
     Raises
     ------
     PixError
-        If the model name belongs to a network, or to features of other dimensions.
+        If the model name belongs to an imported model, or to features of other dimensions.
     """
     _name_foreign_model(connection, model_name, dimensions, path)
     target = Target(
@@ -181,7 +181,7 @@ def _name_foreign_model(connection, model_name: str, dimensions: int, path: Path
         checksum, known_dimensions = cursor.fetchone()
     if checksum is not None:
         raise PixError(
-            f"Model {model_name!r} is a network, or one that pix.fit_metadata made.",
+            f"Model {model_name!r} was imported, or made by pix.fit_metadata.",
             "Load the features under another --model name.",
         )
     if known_dimensions != dimensions:

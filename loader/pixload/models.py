@@ -1,4 +1,4 @@
-"""Storing a converted network in the database, in parts."""
+"""Storing a converted model in the database, in parts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pixload.errors import PixError
 PART_BYTES = 4 << 20
 
 SHIPPED = {"mini_inception": Path(str(resources.files("pixload.networks") / "mini_inception.onnx"))}
-"""Networks that come with Pixelplum."""
+"""Models that come with Pixelplum."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class RegisteredModel:
 
 
 def import_model(connection, name: str, converted: ConvertedModel, keep_tensorflow: bool = False) -> RegisteredModel:
-    """Store a network and register it, and its classes as a classifier of the same name, in one transaction.
+    """Store a model and register it, and its classes as a classifier of the same name, in one transaction.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def import_model(connection, name: str, converted: ConvertedModel, keep_tensorfl
     name : str
         A model of this name is replaced.
     converted : ConvertedModel
-        The network.
+        The model.
     keep_tensorflow : bool, default False
         Whether to store the TensorFlow graph too, for engine => 'tensorflow'.
 
@@ -51,7 +51,7 @@ def import_model(connection, name: str, converted: ConvertedModel, keep_tensorfl
     PixError
         If the TensorFlow graph is wanted, and there is none.
     psycopg2.Error
-        SQLSTATE PX022, PX023 or PX025 if the network does not run, gives no
+        SQLSTATE PX022, PX023 or PX025 if the model does not run, gives no
         vector, or does not tell images apart.
     """
     if keep_tensorflow and converted.frozen is None:

@@ -93,7 +93,7 @@ def write_catalogue(folder: Path, items: int, seed: int) -> Iterator[Path]:
 def item_id(seed: int, index: int) -> str:
     """Return an id of the form of an ASIN, unique within the catalogue."""
     number = (seed * SEED_STRIDE + (index + 1) * ITEM_STRIDE) % 36**8
-    return "PX" + "".join(DIGITS[number // 36**place % 36] for place in range(8))
+    return "PX" + "".join(DIGITS[number // 36**power % 36] for power in range(8))
 
 
 def style(boot: Boot) -> str:
@@ -118,7 +118,7 @@ def listing(asin: str, boot: Boot, earlier: dict[str, Boot], rng: np.random.Gene
         "description": f"A {boot.color} {boot.pattern} boot with a {boot.toe} toe, "
         f"a {boot.heel} heel and a {boot.sole} sole. The shaft is {boot.shaft}.",
     }
-    lacking = [key for key, share in (("price", 0.1), ("brand", 0.2)) if rng.random() < share]
+    lacking = [key for key, fraction in (("price", 0.1), ("brand", 0.2)) if rng.random() < fraction]
     return {key: value for key, value in entry.items() if key not in lacking}
 
 

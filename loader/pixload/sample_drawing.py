@@ -376,15 +376,15 @@ def set_studs(photo: Photograph, dye: np.ndarray) -> None:
     last, view = photo.last, photo.view
     turn = np.linspace(0, 2 * np.pi, 12)
     stud = 0.019 * np.column_stack([np.cos(turn), np.sin(turn)])
-    places = [
+    offsets = [
         (x, y)
         for row, y in enumerate(np.arange(last.top - 0.08, last.seat + 0.24, -0.08))
         for x in np.arange(last.back_at(y) + 0.05 + 0.04 * (row % 2), last.front_at(y) - 0.03, 0.08)
     ]
-    mask = view.mask(*(stud + place for place in places))
+    mask = view.mask(*(stud + offset for offset in offsets))
     photo.darken(np.roll(mask, 2, axis=0), 0.7)
     photo.paint(mask, STEEL if dye.mean() > 0.6 else BRASS)
-    photo.paint(view.mask(*(0.45 * stud + place + (-0.006, 0.006) for place in places)), (1, 1, 0.97))
+    photo.paint(view.mask(*(0.45 * stud + offset + (-0.006, 0.006) for offset in offsets)), (1, 1, 0.97))
 
 
 def lace_up(photo: Photograph, dye: np.ndarray) -> None:

@@ -172,7 +172,7 @@ class UmapMissing(PixelplumError):
     """UMAP is not installed on this host."""
 
     sqlstate = "PX114"
-    hint = "Install it for the server's Python: pip install 'pixelplum[umap]', or use method => 'tsne'."
+    hint = "Install it for the server's Python: pip install 'pixelplum[umap]', or use algorithm => 'tsne'."
 
 
 class UnknownPolicy(PixelplumError):

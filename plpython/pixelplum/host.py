@@ -19,13 +19,13 @@ def cores(root: Path = ROOT) -> int:
     root : pathlib.Path
         The folder that holds `proc` and `sys`.
     """
-    shares = [len(os.sched_getaffinity(0))]
+    fractions = [len(os.sched_getaffinity(0))]
     for group in _groups("cpu", root):
         quota, *period = _words(group / "cpu.max") or _words(group / "cpu.cfs_quota_us") or ["max"]
         period = period or _words(group / "cpu.cfs_period_us")
         if quota not in ("max", "-1") and period:
-            shares.append(ceil(int(quota) / int(period[0])))
-    return max(1, min(shares))
+            fractions.append(ceil(int(quota) / int(period[0])))
+    return max(1, min(fractions))
 
 
 def available_bytes(root: Path = ROOT) -> int:

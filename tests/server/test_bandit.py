@@ -117,8 +117,8 @@ def test_policies_choose_as_often_as_they_say(shop, policy):
         chosen[cluster] += 1
         assert (error > 0) == (policy == "thompson")
     for cluster, propensities in answer.items():
-        share = np.mean(propensities)
-        assert abs(chosen[cluster] / shown - share) < 4 * (share * (1 - share) / shown) ** 0.5 + 1e-9
+        fraction = np.mean(propensities)
+        assert abs(chosen[cluster] / shown - fraction) < 4 * (fraction * (1 - fraction) / shown) ** 0.5 + 1e-9
     assert sum(np.mean(propensities) for propensities in answer.values()) == pytest.approx(1, abs=0.05)
 
 
@@ -283,14 +283,14 @@ def test_pooled_priors_are_what_newcomers_are_served_by(shop):
     assert all(alpha + beta <= 20 + 1e-9 for _, alpha, beta, *_ in rows)
     assert suggested(shop, "newcomer", "greedy")[:3] == ("s0-00", 0, 1)
     assert shop.ask("SELECT prior FROM pix.impressions") == [("pooled",)]
-    shares = dict(
+    fractions = dict(
         shop.ask(
             "SELECT cluster, propensity FROM pix.next_items('another', 1, 'posterior_mean', prior => 'pooled')",
             role="adam",
         )
     )
-    ((cluster, share),) = shares.items()
-    assert share == pytest.approx(means[cluster] / sum(means.values()))
+    ((cluster, fraction),) = fractions.items()
+    assert fraction == pytest.approx(means[cluster] / sum(means.values()))
     flat = shop.ask("SELECT propensity FROM pix.next_item('another', 'posterior_mean', prior => 'flat')", role="adam")
     assert flat == [(pytest.approx(1 / 3),)]
     # Which clusters had nothing to show is logged.

@@ -32,9 +32,9 @@ def test_what_is_packed_is_what_is_there(catalogue):
     items, blocks, stored_blocks, entries = db.query(COUNTS, ("clouds",))[0]
     assert (items, entries) == (2000, 2000)
     assert blocks == stored_blocks
-    places = db.query("SELECT count(DISTINCT (block, position)), max(position) FROM pix.features")
-    assert places[0][0] == 2000
-    assert places[0][1] <= 1000
+    positions = db.query("SELECT count(DISTINCT (block, position)), max(position) FROM pix.features")
+    assert positions[0][0] == 2000
+    assert positions[0][1] <= 1000
 
 
 def test_incremental_and_without_ghosts(catalogue):

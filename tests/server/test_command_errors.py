@@ -181,9 +181,9 @@ def test_arguments_that_are_no_text(failing, commands, trained, tmp_path):
     """Bytes that are not UTF-8, as Python hands them on, in each place of each command."""
     pix = failing(trained.dsn("ada"))
     for words in commands:
-        for place, word in enumerate(words):
+        for position, word in enumerate(words):
             if not word.startswith("-"):
-                pix.run([*words[:place], word + "\udcff", *words[place + 1 :]], exits=(0, 1, 2))
+                pix.run([*words[:position], word + "\udcff", *words[position + 1 :]], exits=(0, 1, 2))
     refused = trained.pix("nearest", "a\udcff", check=False)
     assert refused.returncode == 1
     assert refused.stderr.startswith("Error: 'a\\udcff' is not text in UTF-8")

@@ -232,11 +232,11 @@ def train_user_models(db, catalogue, number) -> None:
     assert score == pytest.approx(scores_of(db, catalogue, user)["c0042"], abs=1e-4)
 
 
-def learn_tastes(db, catalogue, number) -> None:
+def fit_common_taste(db, catalogue, number) -> None:
     assert db.ask("SELECT users, votes FROM pix.fit_common_taste()") == [(10, 300)]
 
 
-@pytest.mark.parametrize("call", [next_items, recommend, recommend_all, train_user_models, learn_tastes])
+@pytest.mark.parametrize("call", [next_items, recommend, recommend_all, train_user_models, fit_common_taste])
 def test_right_answers_while_features_are_packed_and_indexes_built(busy, request, call):
     """0.7.0 read the pack in one statement, votes and blocks in later ones: most calls failed, or named other items."""
     calls = request.config.getoption("--calls")

@@ -30,8 +30,8 @@ QUERIES = 40
 
 
 def build(db, kind: str, metric: str, name: str = "fast"):
-    method, parameters, project_to, bar = KINDS[kind]
-    db.ask("SELECT pix.build_index(%s, 'clouds', %s, %s, %s, %s)", (name, method, metric, parameters, project_to))
+    algorithm, parameters, project_to, bar = KINDS[kind]
+    db.ask("SELECT pix.build_index(%s, 'clouds', %s, %s, %s, %s)", (name, algorithm, metric, parameters, project_to))
     return bar
 
 
@@ -47,7 +47,7 @@ def nearest_many(db, item_ids: list[str], k: int, metric: str, index_name: str |
 
 
 def recall(catalogue, metric: str, index_name: str | None = "fast", k: int = 10) -> float:
-    """The share of the true neighbors, as numpy has them, that are found; what is found has its true distance."""
+    """The fraction of the true neighbors, as numpy has them, that are found; what is found has its true distance."""
     queries = sorted(catalogue.vectors)[:: max(1, len(catalogue.vectors) // QUERIES)]
     neighbors = nearest_many(catalogue.db, queries, k, metric, index_name)
     hits = 0
@@ -106,17 +106,17 @@ def test_recall_and_freshness(catalogue, kind, metric):
 
 
 @pytest.mark.parametrize(
-    ("method", "parameters", "project_to"),
+    ("algorithm", "parameters", "project_to"),
     [
         ("exact", '{"rerank": 1}', 2),
         ("annoy", '{"trees": 1, "search_k": 1, "rerank": 1}', None),
         ("hnsw", '{"m": 2, "ef_construction": 1, "ef_search": 1, "rerank": 1}', None),
     ],
 )
-def test_index_is_what_answers(catalogue, method, parameters, project_to):
+def test_index_is_what_answers(catalogue, algorithm, parameters, project_to):
     """Only a bad index shows that it is used: exact search would find everything."""
     db = catalogue.db
-    db.query("SELECT pix.build_index('bad', 'clouds', %s, 'cosine', %s, %s)", (method, parameters, project_to))
+    db.query("SELECT pix.build_index('bad', 'clouds', %s, 'cosine', %s, %s)", (algorithm, parameters, project_to))
     measured = db.query("SELECT recall, queries, k FROM pix.recall_check('bad', 50, 5)", role="rita")
     assert measured[0][0] < 0.9
     assert measured[0][1:] == (50, 5)

@@ -16,18 +16,18 @@ def points(db, name: str) -> dict[str, np.ndarray]:
 
 
 def kinship(points_by_item: dict[str, np.ndarray]) -> float:
-    """The share of items whose neighbor on the map is of their kind."""
-    names, places = list(points_by_item), np.stack(list(points_by_item.values()))
+    """The fraction of items whose neighbor on the map is of their kind."""
+    names, coordinates = list(points_by_item), np.stack(list(points_by_item.values()))
     kinds = np.array([int(name[1:]) % 40 for name in names])
-    apart = np.linalg.norm(places[:, np.newaxis] - places, axis=2) + np.diag(np.full(len(names), np.inf))
+    apart = np.linalg.norm(coordinates[:, np.newaxis] - coordinates, axis=2) + np.diag(np.full(len(names), np.inf))
     return (kinds == kinds[apart.argmin(axis=1)]).mean()
 
 
-@pytest.mark.parametrize(("method", "bar"), [("tsne", 0.95), pytest.param("umap", 0.9, marks=pytest.mark.slow)])
-def test_kin_are_near(catalogue, method, bar):
+@pytest.mark.parametrize(("algorithm", "bar"), [("tsne", 0.95), pytest.param("umap", 0.9, marks=pytest.mark.slow)])
+def test_kin_are_near(catalogue, algorithm, bar):
     db = catalogue.db
     ((items, perplexity, trust),) = db.ask(
-        "SELECT items, perplexity, trustworthiness FROM pix.fit_map('all', 'clouds', %s)", (method,)
+        "SELECT items, perplexity, trustworthiness FROM pix.fit_map('all', 'clouds', %s)", (algorithm,)
     )
     assert (items, perplexity) == (2000, 30)
     points_by_item = points(db, "all")
@@ -45,7 +45,7 @@ def test_kin_are_near(catalogue, method, bar):
     assert all((later[item_id] == points_by_item[item_id]).all() for item_id in points_by_item if item_id != "c0000")
     near = 0
     for item_id in added:
-        others = {name: place for name, place in points_by_item.items() if name in later}
+        others = {name: coordinate for name, coordinate in points_by_item.items() if name in later}
         nearest = min(others, key=lambda name: ((others[name] - later[item_id]) ** 2).sum())
         near += int(nearest[1:]) % 40 == int(item_id[1:]) % 40
     assert near >= 34
@@ -117,8 +117,8 @@ def test_one_cluster(catalogue):
 
 def test_few_items(db):
     store(db, "few", np.random.default_rng(5).normal(size=(5, 8)))
-    for method in ("tsne", "pca"):
-        assert db.ask("SELECT items FROM pix.fit_map(%s, 'few', %s)", (method, method)) == [(5,)]
+    for algorithm in ("tsne", "pca"):
+        assert db.ask("SELECT items FROM pix.fit_map(%s, 'few', %s)", (algorithm, algorithm)) == [(5,)]
     refuses(
         db,
         "PX003",

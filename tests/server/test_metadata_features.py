@@ -208,7 +208,7 @@ def test_it_has_no_network(shop, tmp_path):
     file = tmp_path / "features.b"
     file.write_bytes(b"ABCDEFGHIJ" + np.ones(288, "<f4").tobytes())
     refused = shop.pix("load", "features", file, "--model", "more", "--dimensions", 288, check=False)
-    assert "'more' is a network, or one that pix.fit_metadata made" in refused.stderr
+    assert "'more' was imported, or made by pix.fit_metadata" in refused.stderr
     assert "more" in shop.pix("model", "list").stdout
 
 

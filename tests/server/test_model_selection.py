@@ -215,10 +215,10 @@ def test_items_that_are_like_nothing_else(voters):
     )
     voters.ask("SELECT pix.pack_features()")
     voters.query("CALL pix.build_neighbor_graph('clouds', 5)")
-    ((item, title, deviations, share),) = voters.ask(
+    ((item, title, deviations, fraction),) = voters.ask(
         "SELECT item_id, title, deviations, fraction_nearer FROM pix.item_anomalies "
         "ORDER BY mean_distance DESC LIMIT 1",
         role="rita",
     )
-    assert (item, title, share) == ("odd", "An anvil", 1)
+    assert (item, title, fraction) == ("odd", "An anvil", 1)
     assert deviations > 3

@@ -313,14 +313,14 @@ class Odd:
     def sensible(self, routine: Routine) -> dict:
         """What is given for each argument that is sensible; what is not here keeps its default."""
         chosen = {}
-        for place, name in enumerate(routine.names):
+        for position, name in enumerate(routine.names):
             for key in (f"{routine.name}.{name}", name):
                 if key in self.given:
-                    if key != name or place < routine.required or name in NEVER_LEFT_OUT:
+                    if key != name or position < routine.required or name in NEVER_LEFT_OUT:
                         chosen[name] = self.given[key]
                     break
             else:
-                assert place >= routine.required, f"SENSIBLE lacks {name}, an argument of {routine.signature}"
+                assert position >= routine.required, f"SENSIBLE lacks {name}, an argument of {routine.signature}"
         if routine.name == "select_algorithms":  # what was committed goes on with the same arguments only
             chosen["run"] = f"run {next(self.numbers)}"
         return chosen

@@ -33,8 +33,8 @@ def grouped(clone, with_tree_and_map):
 def test_slides(grouped, tmp_path, arguments):
     kind, name, *rest = arguments
     path = tmp_path / "slide.png"
-    place = [rest.pop(0)] if kind == "cluster" else []
-    output = grouped.pix("plot", kind, name, *place, path, *rest, role="rita")
+    choice = [rest.pop(0)] if kind == "cluster" else []
+    output = grouped.pix("plot", kind, name, *choice, path, *rest, role="rita")
     assert output.stdout.strip() == str(path)
     assert "Warning" not in output.stderr
     with Image.open(path) as slide:

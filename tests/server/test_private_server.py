@@ -178,7 +178,9 @@ def test_configuration_that_does_not_start_shows_the_log(own):
 def without_plpython(tmp_path):
     """A PostgreSQL installation that lacks PL/Python: it finds its files relative to its programs."""
     binaries = PrivateServer(tmp_path)._binaries()
-    share = Path(subprocess.run([binaries / "pg_config", "--sharedir"], capture_output=True, text=True).stdout.strip())
+    fraction = Path(
+        subprocess.run([binaries / "pg_config", "--sharedir"], capture_output=True, text=True).stdout.strip()
+    )
     root = tmp_path / "installation"
     copies = root / binaries.relative_to("/")
     copies.mkdir(parents=True)
@@ -186,13 +188,13 @@ def without_plpython(tmp_path):
         (copies / program).write_bytes((binaries / program).read_bytes())
         (copies / program).chmod(0o755)
     (copies.parent / "lib").symlink_to(binaries.parent / "lib")
-    copied_share = root / share.relative_to("/")
+    copied_share = root / fraction.relative_to("/")
     copied_share.mkdir(parents=True)
-    for entry in share.iterdir():
+    for entry in fraction.iterdir():
         if entry.name != "extension":
             (copied_share / entry.name).symlink_to(entry)
     (copied_share / "extension").mkdir()
-    for entry in (share / "extension").iterdir():
+    for entry in (fraction / "extension").iterdir():
         if not entry.name.startswith("plpython3u"):
             (copied_share / "extension" / entry.name).symlink_to(entry)
     private_server = PrivateServer(tmp_path / "home", copies)

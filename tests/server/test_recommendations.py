@@ -35,7 +35,7 @@ def expected(db, vectors: dict, algorithm: str = "logistic", only=None) -> list[
     directions = matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
     scores = models.unpack(described, bytes(content)).scores(directions)
     order = np.lexsort((np.arange(len(names)), -scores))[:10]
-    return [(names[place], scores[place]) for place in order]
+    return [(names[position], scores[position]) for position in order]
 
 
 def agree(results: list, wanted: list) -> None:
@@ -113,17 +113,17 @@ def test_items_that_come_and_go(voters):
 
 
 def test_with_an_index(voters):
-    for method, values in (("exact", ", project_to => 24"), ("hnsw", "")):
-        voters.ask(f"SELECT pix.build_index('{method}', 'clouds', '{method}'{values})")
+    for index, values in (("exact", ", project_to => 24"), ("hnsw", "")):
+        voters.ask(f"SELECT pix.build_index('{index}', 'clouds', '{index}'{values})")
         for algorithm in ("logistic", "nearest", "centroid", "svm", "xgboost"):
             exact = {item for item, _ in page(voters, f", '{algorithm}'")}
-            recommended = page(voters, f", '{algorithm}', index_name => '{method}'")
+            recommended = page(voters, f", '{algorithm}', index_name => '{index}'")
             assert len(recommended) == 10
             assert len(exact & {item for item, _ in recommended}) >= (3 if algorithm == "svm" else 8), (
-                method,
+                index,
                 algorithm,
             )
-        assert len(page(voters, f", index_name => '{method}', filter => pix.items_where(brand => 'brand 3')")) == 10
+        assert len(page(voters, f", index_name => '{index}', filter => pix.items_where(brand => 'brand 3')")) == 10
 
 
 def test_diversity(voters):

@@ -99,9 +99,9 @@ class Page:
 
         return self.wait(rests)
 
-    def point_at(self, place: list[int], click: bool = False) -> None:
+    def point_at(self, position: list[int], click: bool = False) -> None:
         actions = ActionChains(self.driver)
-        actions.w3c_actions.pointer_action.move_to_location(*place)
+        actions.w3c_actions.pointer_action.move_to_location(*position)
         if click:
             actions.click()
         actions.perform()
@@ -159,11 +159,11 @@ def test_it_loads_without_errors_or_network(chromium, page_file):
 def test_hovering_and_clicking(chromium, mapped, page_file):
     ((title,),) = mapped.ask("SELECT title FROM pix.items WHERE price IS NOT NULL ORDER BY item_id DESC LIMIT 1")
     page = Page(chromium, page_file)
-    place = page.place(title)
-    page.point_at([place[0] + 300, place[1]])
-    page.point_at(place)
+    position = page.place(title)
+    page.point_at([position[0] + 300, position[1]])
+    page.point_at(position)
     shown = page.wait(lambda _: page.run(TOOLTIPS))
-    page.point_at(place, click=True)
+    page.point_at(position, click=True)
     page.wait(lambda _: page.heading() != "Look-alikes")
     # Where thumbnails overlap, hovering and clicking choose the same one.
     item_id = page.one(".chosen small").text.split(" · ")[-1]
@@ -267,7 +267,7 @@ def test_likes_and_regrets(chromium, mapped, tmp_path):
     drawn = page.run(
         "return Bokeh.index.roots.map((root) => root.model.y_range && root.model.left[0].axis_label).filter(Boolean)"
     )
-    assert {"share of likes", "likes that were missed"} <= set(drawn)
+    assert {"fraction of likes", "likes that were missed"} <= set(drawn)
 
 
 def test_what_the_network_sees(chromium, mapped, tmp_path):

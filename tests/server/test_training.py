@@ -18,8 +18,8 @@ METRICS = "SELECT accuracy, log_loss, auc, items FROM pix.classifier_metrics WHE
 
 
 def split_of(item_id: str) -> str:
-    place = int.from_bytes(hashlib.sha256(item_id.encode()).digest()[:3], "big") / 2**24
-    return "test" if place < 0.1 else "validation" if place < 0.2 else "train"
+    fraction = int.from_bytes(hashlib.sha256(item_id.encode()).digest()[:3], "big") / 2**24
+    return "test" if fraction < 0.1 else "validation" if fraction < 0.2 else "train"
 
 
 def features_and_labels(db, label_set: str):
@@ -37,8 +37,8 @@ class TestSplit:
         ids = [f"item {number}" for number in range(2000)] + ["ботинки 👢", "x" * 2000]
         rows = db.query("SELECT i, pix.split_of(i) FROM unnest(%s) i", (ids,), role="rita")
         assert dict(rows) == {item_id: split_of(item_id) for item_id in ids}
-        shares = [[split for _, split in rows].count(name) / len(rows) for name in ("train", "validation", "test")]
-        assert shares == pytest.approx([0.8, 0.1, 0.1], abs=0.02)
+        fractions = [[split for _, split in rows].count(name) / len(rows) for name in ("train", "validation", "test")]
+        assert fractions == pytest.approx([0.8, 0.1, 0.1], abs=0.02)
 
     def test_items_stay_where_they_are(self, trained):
         before = dict(trained.query("SELECT item_id, pix.split_of(item_id) FROM pix.labels WHERE label_set = 'heel'"))

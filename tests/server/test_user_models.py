@@ -509,8 +509,8 @@ def test_users_whose_votes_contradict_their_model(voters):
     assert item not in voters.value("SELECT contradictions FROM pix.user_models WHERE user_id = 'u0'")
     vote(voters, "u0", item, False)
     voters.query("CALL pix.train_user_models('logistic')")
-    ((share, items),) = voters.ask(
+    ((fraction, items),) = voters.ask(
         "SELECT contradiction_fraction, contradictions FROM pix.user_anomalies WHERE user_id = 'u0'", role="rita"
     )
     assert item in items
-    assert share == pytest.approx(len(items) / THEIR_VOTES)
+    assert fraction == pytest.approx(len(items) / THEIR_VOTES)

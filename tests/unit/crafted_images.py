@@ -136,11 +136,11 @@ def tiff(width: int, height: int, tags: dict[int, tuple[int, list[int]]], strips
     for tag, (kind, numbers) in sorted((expected | tags).items()):
         data = struct.pack(f"<{len(numbers)}{sizes[kind]}", *numbers)
         if len(data) > 4:
-            place = struct.pack("<I", offset + len(values))
+            value = struct.pack("<I", offset + len(values))
             values += data + bytes(len(data) % 2)
         else:
-            place = data.ljust(4, b"\0")
-        entries.append(struct.pack("<HHI", tag, kind, len(numbers)) + place)
+            value = data.ljust(4, b"\0")
+        entries.append(struct.pack("<HHI", tag, kind, len(numbers)) + value)
     start = offset + len(values)
     directory = struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4)
     return b"II*\0" + struct.pack("<I", start) + b"".join(strips) + values + directory
@@ -275,8 +275,8 @@ CRAFTED: dict[str, Callable[[], bytes]] = {
 
 def claiming(content: bytes, width: int, height: int) -> bytes:
     """A JPEG that says it is larger than its data."""
-    place = next(re.finditer(rb"\xff[\xc0-\xc2]", content)).start() + 5
-    return content[:place] + struct.pack(">HH", height, width) + content[place + 4 :]
+    offset = next(re.finditer(rb"\xff[\xc0-\xc2]", content)).start() + 5
+    return content[:offset] + struct.pack(">HH", height, width) + content[offset + 4 :]
 
 
 def ordinary(width: int, height: int, **options) -> bytes:

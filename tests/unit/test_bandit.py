@@ -17,7 +17,7 @@ def test_posterior_means_normalized():
     """The golden row of the talk's calculator."""
     alpha, beta = np.array([6, 1, 1, 3, 2.0]), np.array([2, 4, 3, 1, 1.0])
     estimates, errors = policies.probabilities("posterior_mean", alpha, beta, RANDOM(1))
-    assert [round(share, 5) for share in estimates] == [0.28662, 0.07643, 0.09554, 0.28662, 0.25478]
+    assert [round(fraction, 5) for fraction in estimates] == [0.28662, 0.07643, 0.09554, 0.28662, 0.25478]
     assert not errors.any()
 
 
@@ -57,12 +57,12 @@ def test_many_arms_and_few_votes_teach_little():
 @pytest.mark.parametrize("policy", policies.POLICIES)
 def test_probabilities_are_those_of_choices(policy):
     alpha, beta = np.array([3.0, 3, 1, 5]), np.array([2.0, 2, 1, 9])
-    shares, errors = policies.probabilities(policy, alpha, beta, RANDOM(3))
-    assert shares.sum() == pytest.approx(1)
+    fractions, errors = policies.probabilities(policy, alpha, beta, RANDOM(3))
+    assert fractions.sum() == pytest.approx(1)
     runs = 40_000
     chosen = policies.pick(policy, np.tile(alpha, (runs, 1)), np.tile(beta, (runs, 1)), RANDOM(4))
     counted = np.bincount(chosen, minlength=4) / runs
-    assert np.abs(counted - shares).max() < 0.01 + 4 * errors.max()
+    assert np.abs(counted - fractions).max() < 0.01 + 4 * errors.max()
     assert (errors > 0).any() == (policy == "thompson")
 
 
@@ -70,9 +70,9 @@ def test_errors_of_simulated_probabilities():
     alpha, beta = np.array([3.0, 3, 1, 5]), np.array([2.0, 2, 1, 9])
     exact, _ = policies.probabilities("thompson", alpha, beta, RANDOM(1), draws=1_000_000)
     estimates = [policies.probabilities("thompson", alpha, beta, RANDOM(seed)) for seed in range(200)]
-    deviations = np.std([shares for shares, _ in estimates], axis=0)
+    deviations = np.std([fractions for fractions, _ in estimates], axis=0)
     assert deviations == pytest.approx(np.mean([errors for _, errors in estimates], axis=0), rel=0.2)
-    assert np.mean([shares for shares, _ in estimates], axis=0) == pytest.approx(exact, abs=0.005)
+    assert np.mean([fractions for fractions, _ in estimates], axis=0) == pytest.approx(exact, abs=0.005)
 
 
 @pytest.mark.parametrize("scale", [0.003, 0.2, 1, 40])
@@ -103,8 +103,8 @@ def test_what_each_policy_takes():
 
 def test_a_single_arm_and_very_many():
     assert policies.probabilities("thompson", np.ones(1), np.ones(1), RANDOM())[0].tolist() == [1]
-    shares, _ = policies.probabilities("thompson", np.ones(10_000), np.ones(10_000), RANDOM(1))
-    assert shares.sum() == pytest.approx(1)
+    fractions, _ = policies.probabilities("thompson", np.ones(10_000), np.ones(10_000), RANDOM(1))
+    assert fractions.sum() == pytest.approx(1)
 
 
 def test_names_that_are_not_known():

@@ -54,9 +54,9 @@ def test_a_mixture_assigns_as_scikit_learn_does():
         np.float32
     )
     pca = PCA(6).fit(vectors)
-    places = pca.transform(vectors)
+    positions = pca.transform(vectors)
     state, rounds, has_converged = mixtures.fit(
-        places, pca.mean_.astype(np.float32), pca.components_.astype(np.float32), 9, 3, 7
+        positions, pca.mean_.astype(np.float32), pca.components_.astype(np.float32), 9, 3, 7
     )
     assert has_converged
     assert rounds > 0
@@ -68,7 +68,7 @@ def test_a_mixture_assigns_as_scikit_learn_does():
     theirs.covariances_ = 1 / state.mixture["precisions"]
     theirs.precisions_cholesky_ = np.sqrt(state.mixture["precisions"])
     labels, _ = state.assign(vectors)
-    assert (labels == theirs.predict(places)).all()
+    assert (labels == theirs.predict(positions)).all()
     assert np.bincount(labels).tolist() == state.weights.tolist()
     again = clusters.FittedState.unpack(state.pack())
     assert (again.assign(vectors)[0] == labels).all()
@@ -93,7 +93,7 @@ def test_numbers_stay_with_centers(centers):
     assert numbers[8] == 1  # the heaviest
     order = np.random.default_rng(1).permutation(9)
     moved = centers[order] + np.float32(0.01)
-    assert clusters.match(moved, np.ones(9), numbers, centers, first=1) == [numbers[place] for place in order]
+    assert clusters.match(moved, np.ones(9), numbers, centers, first=1) == [numbers[position] for position in order]
     # One more: it gets the smallest number that is free; one less: its number is not given to another.
     more = np.vstack((moved, np.full((1, 6), 9, np.float32)))
     assert clusters.match(more, np.ones(10), numbers, centers, first=1)[-1] == 10

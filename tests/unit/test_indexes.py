@@ -26,11 +26,11 @@ def parts(matrix: np.ndarray) -> list[Part]:
 
 def made(path, matrix, algorithm, metric, values=None, project_to=None):
     """Build an index, write what describes it, and open it as another process would."""
-    blocks, shares = parts(matrix), []
+    blocks, fractions = parts(matrix), []
     state = fit(algorithm, metric, values or {}, project_to, blocks)
-    build(path, state, blocks, shares.append)
-    assert shares == sorted(shares)
-    assert shares[-1] == 1
+    build(path, state, blocks, fractions.append)
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1
     state, names = read_state(state.pack([f"i{n}" for n in range(len(matrix))], "checksum"), "checksum")
     assert names[77] == "i77"
     return open_index(path, state, len(names)), state
@@ -74,7 +74,7 @@ def test_update(tmp_path, matrix, project_to):
     """Numbers of what stays do not change, what is removed is not found, what is added is."""
     _, state = made(tmp_path / "old", matrix[:1200], "hnsw", "euclidean", project_to=project_to)
     removed = list(range(0, 1200, 5))
-    update(tmp_path / "new", tmp_path / "old", state, 1200, removed, parts(matrix[1200:]), lambda share: None)
+    update(tmp_path / "new", tmp_path / "old", state, 1200, removed, parts(matrix[1200:]), lambda fraction: None)
     index = open_index(tmp_path / "new", state, 1500)
     left = sorted(set(range(1500)) - set(removed))
     everything = {n for neighbors in index.search(matrix[left[:50]], 300) for n in neighbors.tolist()}
@@ -123,10 +123,10 @@ vectors = np.random.default_rng(0).normal(size=(500, 32)).astype(np.float32)
 parts = [Part(vectors, np.linalg.norm(vectors, axis=1))]
 path = Path(sys.argv[1])
 state = fit(sys.argv[2], "cosine", {}, None, parts)
-build(path, state, parts, lambda share: None)
+build(path, state, parts, lambda fraction: None)
 resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size - int(sys.argv[3]), -1))
 try:
-    build(path.with_suffix(".again"), state, parts, lambda share: None)
+    build(path.with_suffix(".again"), state, parts, lambda fraction: None)
 except OSError:
     sys.exit(0)
 sys.exit("no error")

@@ -77,8 +77,8 @@ def test_one_vote_at_a_time_is_one_step_at_a_time(algorithm):
     begun = find(algorithm).train(votes, find(algorithm).check({})).model
     together = find(algorithm).update(begun, new)
     apart = begun
-    for place in (2, 1, 0):  # the latest is the first
-        apart = find(algorithm).update(apart, new.take(np.array([place])))
+    for position in (2, 1, 0):  # the latest is the first
+        apart = find(algorithm).update(apart, new.take(np.array([position])))
     assert apart.weights == pytest.approx(together.weights, abs=1e-6)
     assert together.steps == begun.steps + 3
     machine = _machine(vars(begun))
@@ -122,8 +122,8 @@ def test_scores_without_each_vote(algorithm, likeness):
     answer = trained.left_out
     fit = SIMPLE[algorithm].fit
     truth = [
-        float(fit(votes.take(np.delete(np.arange(40), place)), parameters).scores(votes.directions[[place]])[0])
-        for place in range(40)
+        float(fit(votes.take(np.delete(np.arange(40), position)), parameters).scores(votes.directions[[position]])[0])
+        for position in range(40)
     ]
     assert np.corrcoef(answer, truth)[0, 1] > likeness
     pairs = []
@@ -148,7 +148,7 @@ def test_votes_at_random_have_an_auc_of_a_half(algorithm):
 
 
 def test_probabilities_are_those_of_chance():
-    """Scores that tell nothing give the share of likes; scores that tell all do not give certainty."""
+    """Scores that tell nothing give the fraction of likes; scores that tell all do not give certainty."""
     random = np.random.default_rng(8)
     liked = random.random(400) < 0.3
     nothing = calibrate(random.normal(size=400), liked)

@@ -6,17 +6,17 @@ from pixelplum.errors import TooFewPoints, UnusableArgument
 
 
 @pytest.fixture(scope="module")
-def places() -> np.ndarray:
+def coordinates() -> np.ndarray:
     random = np.random.default_rng(3)
     return (10 * random.normal(size=(5, 6))[np.arange(200) % 5] + random.normal(size=(200, 6))).astype(np.float32)
 
 
-def nothing(share: float) -> None:
-    assert 0 <= share <= 1
+def nothing(fraction: float) -> None:
+    assert 0 <= fraction <= 1
 
 
 @pytest.mark.parametrize(
-    ("method", "perplexity", "items", "expected"),
+    ("algorithm", "perplexity", "items", "expected"),
     [
         ("tsne", None, 1000, 30),
         ("tsne", None, 16, 5),
@@ -25,16 +25,17 @@ def nothing(share: float) -> None:
         ("pca", 99, 10, None),
     ],
 )
-def test_perplexity(method, perplexity, items, expected):
-    assert maps.check(method, perplexity, items) == expected
+def test_perplexity(algorithm, perplexity, items, expected):
+    assert maps.check(algorithm, perplexity, items) == expected
 
 
 @pytest.mark.parametrize(
-    ("method", "perplexity", "items"), [("tsne", 34, 100), ("tsne", 0.5, 100), ("tsne", np.nan, 100), ("umap", 1, 100)]
+    ("algorithm", "perplexity", "items"),
+    [("tsne", 34, 100), ("tsne", 0.5, 100), ("tsne", np.nan, 100), ("umap", 1, 100)],
 )
-def test_perplexity_out_of_range(method, perplexity, items):
+def test_perplexity_out_of_range(algorithm, perplexity, items):
     with pytest.raises(UnusableArgument, match="for 100 items"):
-        maps.check(method, perplexity, items)
+        maps.check(algorithm, perplexity, items)
 
 
 def test_too_few():
@@ -45,29 +46,31 @@ def test_too_few():
 
 
 @pytest.mark.parametrize("many", [1000, 100])
-def test_kin_are_near_by_either_library(places, many, monkeypatch):
+def test_kin_are_near_by_either_library(coordinates, many, monkeypatch):
     monkeypatch.setattr(maps, "MANY", many)
-    points = maps.fit(places, "tsne", 10, 7, nothing)
+    points = maps.fit(coordinates, "tsne", 10, 7, nothing)
     assert points.shape == (200, 2)
-    assert maps.measure(places, points, 7) > 0.95
-    further = places[:10] + np.float32(0.01)
-    results = maps.place(further, places, points, "tsne", 10, 7)
+    assert maps.measure(coordinates, points, 7) > 0.95
+    further = coordinates[:10] + np.float32(0.01)
+    results = maps.extend(further, coordinates, points, "tsne", 10, 7)
     nearest = np.linalg.norm(points - results[:, np.newaxis], axis=2).argmin(axis=1)
     assert (nearest % 5 == np.arange(10) % 5).all()
 
 
-def test_what_is_told_can_end_it(places, monkeypatch):
+def test_what_is_told_can_end_it(coordinates, monkeypatch):
     monkeypatch.setattr(maps, "MANY", 100)
 
-    def stop(share: float) -> None:
+    def stop(fraction: float) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        maps.fit(places, "tsne", 10, 7, stop)
+        maps.fit(coordinates, "tsne", 10, 7, stop)
 
 
-def test_principal_components_of_further_items(places):
-    points = maps.fit(places, "pca", None, 7, nothing)
-    assert (points == places[:, :2]).all()
-    assert maps.place(places[:3] + 1, places, points, "pca", None, 7) == pytest.approx(places[:3, :2] + 1, abs=1e-3)
-    assert maps.fit(places[:, :1], "pca", None, 7, nothing)[:, 1].tolist() == [0] * 200
+def test_principal_components_of_further_items(coordinates):
+    points = maps.fit(coordinates, "pca", None, 7, nothing)
+    assert (points == coordinates[:, :2]).all()
+    assert maps.extend(coordinates[:3] + 1, coordinates, points, "pca", None, 7) == pytest.approx(
+        coordinates[:3, :2] + 1, abs=1e-3
+    )
+    assert maps.fit(coordinates[:, :1], "pca", None, 7, nothing)[:, 1].tolist() == [0] * 200

@@ -20,8 +20,8 @@ COMMON = log(5 / 3) + 1  # of a value that two of four items have
 
 
 def encoded(fields, terms=256, items=SHOES, length=1.0) -> np.ndarray:
-    design = json.loads(json.dumps(fit(items, fields, terms, length)))
-    return encode(items, design) / design["scale"]
+    state = json.loads(json.dumps(fit(items, fields, terms, length)))
+    return encode(items, state) / state["scale"]
 
 
 def test_prices():
@@ -40,16 +40,16 @@ def test_brands_that_one_item_has_have_no_number():
 
 def test_items_that_name_each_other_overlap():
     """Item b is in its own list, and in that of a."""
-    design = fit(SHOES, ["related"], 256, 1.0)
-    assert design["blocks"] == [{"field": "related", "values": ["b"], "idf": [pytest.approx(COMMON)]}]
+    state = fit(SHOES, ["related"], 256, 1.0)
+    assert state["blocks"] == [{"field": "related", "values": ["b"], "idf": [pytest.approx(COMMON)]}]
     assert encoded(["related"]).tolist() == [[1], [1], [0], [0]]
 
 
 def test_title_words_by_rarity():
     items = [{"item_id": str(n), "title": title} for n, title in enumerate(["Red boot boot", "red boot", "red", "red"])]
-    design = fit(items, ["title"], 256, 1.0)
-    assert design["blocks"][0]["values"] == ["boot", "red"]
-    assert design["blocks"][0]["idf"] == pytest.approx([COMMON, 1])
+    state = fit(items, ["title"], 256, 1.0)
+    assert state["blocks"][0]["values"] == ["boot", "red"]
+    assert state["blocks"][0]["idf"] == pytest.approx([COMMON, 1])
     both = np.array([COMMON, 1]) / sqrt(COMMON**2 + 1)
     assert encoded(["title"], items=items) == pytest.approx(np.array([both, both, [0, 1], [0, 1]]))
 
@@ -61,22 +61,22 @@ def test_the_most_frequent_values_are_kept():
 
 
 def test_columns_follow_the_fields_and_the_whole_has_its_length():
-    design = fit(SHOES, ["brand", "price", "categories", "brand"], 256, 5.0)
-    assert [block["field"] for block in design["blocks"]] == ["brand", "price", "categories"]
-    rows = encode(SHOES, design)
+    state = fit(SHOES, ["brand", "price", "categories", "brand"], 256, 5.0)
+    assert [block["field"] for block in state["blocks"]] == ["brand", "price", "categories"]
+    rows = encode(SHOES, state)
     assert rows.dtype == "<f4"
-    assert rows.shape == (4, design["columns"]) == (4, 4)
+    assert rows.shape == (4, state["columns"]) == (4, 4)
     assert sqrt((rows.astype(float) ** 2).sum(axis=1).mean()) == pytest.approx(5)
-    assert rows[1] / design["scale"] == pytest.approx([1, 0, 0, 1], abs=1e-6)
-    assert rows[3] / design["scale"] == pytest.approx([0, 0, 1, 0], abs=1e-6)
+    assert rows[1] / state["scale"] == pytest.approx([1, 0, 0, 1], abs=1e-6)
+    assert rows[3] / state["scale"] == pytest.approx([0, 0, 1, 0], abs=1e-6)
 
 
 def test_new_items_are_encoded_as_the_old_ones():
-    design = fit(SHOES, FIELDS, 256, 1.0)
-    alone = encode(SHOES[1:2], design)
-    assert alone.tolist() == encode(SHOES, design)[1:2].tolist()
-    stranger = encode([{"item_id": "z", "brand": "Nobody", "title": "unheard-of"}], design) / design["scale"]
-    assert stranger.tolist() == [[0, 1, *[0] * (design["columns"] - 2)]]
+    state = fit(SHOES, FIELDS, 256, 1.0)
+    alone = encode(SHOES[1:2], state)
+    assert alone.tolist() == encode(SHOES, state)[1:2].tolist()
+    stranger = encode([{"item_id": "z", "brand": "Nobody", "title": "unheard-of"}], state) / state["scale"]
+    assert stranger.tolist() == [[0, 1, *[0] * (state["columns"] - 2)]]
 
 
 def test_the_order_of_items_does_not_matter():
@@ -87,9 +87,9 @@ def test_the_order_of_items_does_not_matter():
 
 
 def test_fields_that_no_item_has():
-    design = fit([{"item_id": item["item_id"], "brand": item["brand"]} for item in SHOES], FIELDS, 256, 1.0)
-    assert design["empty"] == ["price", "categories", "related", "title"]
-    assert design["columns"] == 1
+    state = fit([{"item_id": item["item_id"], "brand": item["brand"]} for item in SHOES], FIELDS, 256, 1.0)
+    assert state["empty"] == ["price", "categories", "related", "title"]
+    assert state["columns"] == 1
 
 
 @pytest.mark.parametrize("items", [

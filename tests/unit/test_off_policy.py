@@ -18,11 +18,11 @@ def logged(policy: str, target: str, random: np.random.Generator):
         tastes = np.array([0.8, 0.5, 0.2, 0.2, 0.2]) if user % 2 else np.array([0.1, 0.3, 0.3, 0.6, 0.2])
         alpha, beta = np.ones(ARMS), np.ones(ARMS)
         for _ in range(VOTES):
-            shares, _ = policies.probabilities(policy, alpha, beta, random)
-            arm = int(random.choice(ARMS, p=shares))
+            fractions, _ = policies.probabilities(policy, alpha, beta, random)
+            arm = int(random.choice(ARMS, p=fractions))
             truth.append(policies.probabilities(target, alpha, beta, random)[0] @ tastes)
             value = 1 if random.random() < tastes[arm] else -1
-            for name, entry in zip(columns, (user, arm, value, shares[arm]), strict=True):
+            for name, entry in zip(columns, (user, arm, value, fractions[arm]), strict=True):
                 columns[name].append(entry)
             (alpha if value > 0 else beta)[arm] += 1
     return {name: np.array(entries) for name, entries in columns.items()}, float(np.mean(truth))
@@ -79,7 +79,7 @@ def test_open_bandit_pipeline_agrees():
     obp = pytest.importorskip("obp.ope")
     random = np.random.default_rng(2)
     n = 400
-    shares = random.dirichlet(np.ones(ARMS), n)
+    fractions = random.dirichlet(np.ones(ARMS), n)
     q = random.uniform(0, 1, (n, ARMS))
     actions, rewards, propensities = random.integers(0, ARMS, n), random.integers(0, 2, n), random.uniform(0.1, 1, n)
     rows = np.arange(n)
@@ -87,12 +87,12 @@ def test_open_bandit_pipeline_agrees():
         np.zeros(n, int),
         rewards.astype(float),
         propensities,
-        shares[rows, actions],
+        fractions[rows, actions],
         q[rows, actions],
-        (shares * q).sum(axis=1),
+        (fractions * q).sum(axis=1),
     )
     values = {
-        "reward": rewards, "action": actions, "pscore": propensities, "action_dist": shares[:, :, None],
+        "reward": rewards, "action": actions, "pscore": propensities, "action_dist": fractions[:, :, None],
         "position": np.zeros(n, int),
     }  # fmt: skip
     peers = {

@@ -129,11 +129,11 @@ def test_keras_files_with_code(tmp_path, suffix):
     assert not (tmp_path / "target").exists()
 
 
-@pytest.mark.parametrize("place", unsafe_graphs.PLACES)
-def test_weights_in_other_files(tmp_path, place):
+@pytest.mark.parametrize("location", unsafe_graphs.PLACES)
+def test_weights_in_other_files(tmp_path, location):
     """0.7 left it to ONNX Runtime to refuse them, which its older versions do not."""
     path = tmp_path / "thief.onnx"
-    path.write_bytes(unsafe_graphs.onnx_model(place).SerializeToString())
+    path.write_bytes(unsafe_graphs.onnx_model(location).SerializeToString())
     for source in (path, path.read_bytes()):
         with pytest.raises(ModelUnsafe, match="'stolen' in another file") as caught:
             Network(source)

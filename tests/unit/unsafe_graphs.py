@@ -159,9 +159,9 @@ def saved_model_of_1(folder: Path, restores: str | None = None) -> Path:
         path = folder / "saved_model.pb"
         saved = SavedModel.FromString(path.read_bytes())
         definition = saved.meta_graphs[0].graph_def
-        place = definition.node.add(name="elsewhere", op="Const")
-        place.attr["dtype"].type = tf.string.as_datatype_enum
-        place.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(restores))
+        constant = definition.node.add(name="elsewhere", op="Const")
+        constant.attr["dtype"].type = tf.string.as_datatype_enum
+        constant.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(restores))
         next(node for node in definition.node if node.op == "RestoreV2").input[0] = "elsewhere"
         path.write_bytes(saved.SerializeToString())
     return folder

@@ -108,7 +108,7 @@ def arms(database: Database, user_id: str | None, clustering: str | None) -> Non
             {"name": name, "user_id": user_id},
         )
         rows = cursor.fetchall()
-    table = Table("cluster", "words", "votes", "likes", "dislikes", "share of likes", "95 % from", "to")
+    table = Table("cluster", "words", "votes", "likes", "dislikes", "fraction of likes", "95 % from", "to")
     for cluster, words, votes, likes, dislikes, mean, low, high in rows:
         table.add_row(
             str(cluster), " ".join(words or []), f"{votes:,}", f"{likes:,.1f}", f"{dislikes:,.1f}", f"{mean:.2f}",
@@ -200,7 +200,7 @@ def skips(database: Database, older_than: str) -> None:
     "--liked-labels", default=2, show_default=True, type=click.IntRange(1), help="How many labels a user likes."
 )
 @click.option("--taste-groups", type=click.IntRange(1, INT_MAX), help="How many tastes users share; default: none.")
-@click.option("--flipped", default=0.1, show_default=True, help="Share of votes that say the opposite.")
+@click.option("--flipped", default=0.1, show_default=True, help="Fraction of votes that say the opposite.")
 @click.option("--seed", default=7, show_default=True, type=click.IntRange(0, INT_MAX), help="Of users and votes.")
 @click.option("--keep", is_flag=True, help="Users and their votes stay.")
 @click.pass_obj

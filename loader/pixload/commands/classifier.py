@@ -114,7 +114,7 @@ def list_(database: Database) -> None:
     """
     with database.connect() as connection, connection.cursor() as cursor:
         cursor.execute(
-            "SELECT classifier, coalesce(label_set, 'came with its network'), model_name, algorithm, accuracy, "
+            "SELECT classifier, coalesce(label_set, 'came with its model'), model_name, algorithm, accuracy, "
             "CASE WHEN usable THEN '' WHEN algorithm = 'imported' THEN 'model changed: import it with --labels' "
             "ELSE 'model changed: train again' END FROM pix.classifier_ranking"
         )
@@ -138,7 +138,7 @@ def drop(database: Database, name: str) -> None:
 
 
 def last_trained(cursor) -> str:
-    """Return the classifier that was trained last, or else one that came with a network."""
+    """Return the classifier that was trained last, or else one that came with a model."""
     cursor.execute("SELECT classifier FROM pix.classifiers ORDER BY label_set IS NULL, trained_at DESC LIMIT 1")
     row = cursor.fetchone()
     if row is None:

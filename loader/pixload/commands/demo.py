@@ -103,7 +103,7 @@ def load_catalogue(database: Database, images: Path | None) -> str:
 
 
 def choose_model(database: Database, say: Console) -> str:
-    """Import Inception v3 with its ImageNet weights, or else the network that comes along; return its name."""
+    """Import Inception v3 with its ImageNet weights, or else the model that comes along; return its name."""
     with database.connect() as connection, connection.cursor() as cursor:
         cursor.execute(
             "SELECT model_name FROM pix.models WHERE model_name = ANY(%s) AND size_bytes IS NOT NULL ORDER BY 1",
@@ -277,7 +277,7 @@ def show_retraining(say: Console, connection, label_set: str, shown: str, model_
 
 
 def precision_at_10(connection, truth: dict[str, str], model_name: str) -> tuple[float, float]:
-    """Return the share of look-alikes with the item's own label, and what chance would give."""
+    """Return the fraction of look-alikes with the item's own label, and what chance would give."""
     queries = random.Random(DEMO_SEED).sample(list(truth), min(QUERIES, len(truth)))  # noqa: S311 not for secrets
     same = [
         truth.get(neighbor) == truth[query]

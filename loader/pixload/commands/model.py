@@ -1,4 +1,4 @@
-"""pix model: networks in and out of the database."""
+"""pix model: models in and out of the database."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EXISTING_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 @click.group()
 def model() -> None:
-    """Manage the networks that turn images into features.
+    """Manage the models that turn images into features.
 
     Example: pix model import mini_inception
     """
@@ -64,7 +64,7 @@ def _class_names(path: Path | None) -> list[str] | None:
 
 @model.command("import")
 @click.argument("name")
-@click.option("--keras", help="A network of keras.applications, such as inception_v3, or a .keras file.")
+@click.option("--keras", help="A model of keras.applications, such as inception_v3, or a .keras file.")
 @click.option("--weights", default="imagenet", show_default=True, help="For --keras: imagenet, a file, or none.")
 @click.option("--seed", default=7, show_default=True, help="For --weights none: seed of the random weights.")
 @click.option("--savedmodel", type=EXISTING_FOLDER, help="A TensorFlow SavedModel (folder).")
@@ -85,10 +85,10 @@ def import_(
     labels: Path | None, size: int | None, mean: tuple[float, ...] | None, std: tuple[float, ...] | None,
     keep_tensorflow: bool,
 ) -> None:  # fmt: skip
-    """Convert a network to ONNX, check that both engines agree, and store it under NAME.
+    """Convert a model to ONNX, check that both engines agree, and store it under NAME.
 
     Input, output and scaling of pixels are read off the graph where they are not given, and told. Without a source,
-    NAME is a network that comes with Pixelplum: mini_inception.
+    NAME is a model that comes with Pixelplum: mini_inception.
 
     Example: pix model import inception_v3 --keras inception_v3
     """
@@ -111,7 +111,7 @@ def import_(
     elif name in SHIPPED:
         converted = read_onnx(SHIPPED[name], wishes)
     else:
-        raise PixError(f"No network called {name!r} comes with Pixelplum.",
+        raise PixError(f"No model called {name!r} comes with Pixelplum.",
                        f"Give a source (see --help), or one of: {', '.join(SHIPPED)}")  # fmt: skip
     for proposal in converted.proposals:
         click.echo(f"  {proposal}")
@@ -135,7 +135,7 @@ def _keras_graph(keras: str, weights: str, seed: int, layer: str | None):
 @click.argument("name")
 @click.pass_obj
 def layers(database: Database, name: str) -> None:
-    """List what the network NAME computes: each can be imported as features, with --output.
+    """List what the model NAME computes: each can be imported as features, with --output.
 
     Example: pix model layers mini_inception
     """

@@ -17,7 +17,7 @@ from pixload.database import Database
 @click.option("--feature-maps", "seen_item", metavar="ITEM_ID", help="Show what the network sees in this item's image.")
 @click.pass_obj
 def report(database: Database, file: Path, **options: str | None) -> None:
-    """Write a page of the catalogue to FILE: map, clusters, look-alikes, charts. It needs no network.
+    """Write a page of the catalogue to FILE: map, clusters, look-alikes, charts. It needs no internet connection.
 
     Example: pix report boots.html
     """

@@ -20,7 +20,7 @@ AGREEMENT_LIMIT = 1e-4
 
 @dataclass(frozen=True)
 class Wishes:
-    """What the user says of a network; what is None is proposed.
+    """What the user says of a model; what is None is proposed.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ def measure_head(run: Callable[[np.ndarray], np.ndarray], dimensions: int, label
     if len(labels) != len(intercepts):
         raise PixError(
             f"There are {len(labels)} labels for {len(intercepts)} classes.",
-            "Give --labels a file with one class name a line, in the order of the network's classes.",
+            "Give --labels a file with one class name a line, in the order of the model's classes.",
         )
     columns = [np.asarray(run(unit), np.float64).reshape(-1) - intercepts for unit in np.eye(dimensions, dtype="f4")]
     head = Head(labels, np.float32(np.stack(columns, axis=1)), np.float32(intercepts))
@@ -167,7 +167,7 @@ def not_over_features(why: str = "") -> PixError:
 def no_classes() -> PixError:
     """Say that there is nothing that labels could name."""
     return PixError(
-        "The network gives no class probabilities that could be named: none of its results is a softmax over features.",
+        "The model gives no class probabilities that could be named: none of its results is a softmax over features.",
         "Leave --labels out, or name the tensor with --classes.",
     )
 
@@ -187,7 +187,7 @@ def start_onnx(model):
         return onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises a class of its own per kind of fault
         raise PixError(
-            f"ONNX Runtime cannot run the network: {error}", "Export it in another version of ONNX."
+            f"ONNX Runtime cannot run the model: {error}", "Export it in another version of ONNX."
         ) from error
 
 

@@ -162,16 +162,14 @@ def _preprocessing(graph: _Graph, entry, wishes: Wishes, notes: list[str]) -> di
     shape = _shape(entry)
     kind = onnx.TensorProto.DataType.Name(entry.type.tensor_type.elem_type)
     if kind != "FLOAT":
-        raise PixError(
-            f"{entry.name} takes numbers of type {kind}, not FLOAT.", "Export the network for float32 images."
-        )
+        raise PixError(f"{entry.name} takes numbers of type {kind}, not FLOAT.", "Export the model for float32 images.")
     others = [value.name for value in graph.inputs() if value.name != entry.name]
     if others:
-        raise PixError(f"The network needs further inputs: {', '.join(others)}.", "Export it with the image alone.")
+        raise PixError(f"The model needs further inputs: {', '.join(others)}.", "Export it with the image alone.")
     if len(shape) != 4 or 3 not in (shape[1], shape[3]) or (shape[0] or 1) != 1:
         raise PixError(
             f"{entry.name} has the shape {shape}, not that of one RGB image.",
-            "Name the tensor that takes decoded pixels with --input, or export the network for a batch of one.",
+            "Name the tensor that takes decoded pixels with --input, or export the model for a batch of one.",
         )
     layout = "NHWC" if shape[3] == 3 else "NCHW"
     height, width = shape[1:3] if layout == "NHWC" else shape[2:]
@@ -411,9 +409,7 @@ def _run(model, spec: dict, names: list[str]) -> list[np.ndarray]:
     try:
         computed = iter(session.run([name for name in names if name != spec["input"]], {spec["input"]: image}))
     except Exception as error:  # onnxruntime raises a class of its own per kind of fault
-        raise PixError(
-            f"ONNX Runtime cannot run the network: {error}", "Export it for a batch of one image."
-        ) from error
+        raise PixError(f"ONNX Runtime cannot run the model: {error}", "Export it for a batch of one image.") from error
     return [image if name == spec["input"] else np.asarray(next(computed)) for name in names]
 
 

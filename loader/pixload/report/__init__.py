@@ -1,4 +1,4 @@
-"""The report: one page with a map, galleries and charts, which needs no network and no server."""
+"""The report: one page with a map, galleries and charts, which needs no internet connection and no server."""
 
 from __future__ import annotations
 
@@ -88,8 +88,8 @@ def render(content: Content, images: dict[str, str], sheets: list[Sheet]) -> str
 
 
 def _data(content: Content, images: dict[str, str]) -> str:
-    """Return what the page's script reads: each item once, those it refers to by their place."""
-    place = {item_id: number for number, item_id in enumerate(content.items)}
+    """Return what the page's script reads: each item once, those it refers to by their position."""
+    position = {item_id: number for number, item_id in enumerate(content.items)}
     data = {
         "items": [
             {
@@ -100,7 +100,7 @@ def _data(content: Content, images: dict[str, str]) -> str:
                 "x": item.x,
                 "y": item.y,
                 "labels": [item.labels.get(name) for name in content.label_sets],
-                "alike": [[place[other], round(distance, 4)] for other, distance in item.look_alikes],
+                "alike": [[position[other], round(distance, 4)] for other, distance in item.look_alikes],
                 "image": images.get(item.item_id),
             }
             for item in content.items.values()
@@ -108,11 +108,11 @@ def _data(content: Content, images: dict[str, str]) -> str:
         "labelSets": content.label_sets,
         "clusters": {cluster.number: cluster.words for cluster in content.clusters if cluster.is_leaf},
         "galleries": {
-            cluster.number: [place[item_id] for item_id in cluster.gallery if item_id in place]
+            cluster.number: [position[item_id] for item_id in cluster.gallery if item_id in position]
             for cluster in content.clusters
             if cluster.gallery
         },
-        "strips": [place[item_id] for item_id in _strips(content)],
+        "strips": [position[item_id] for item_id in _strips(content)],
     }
     # Nothing in it can end the element that holds it.
     return json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")

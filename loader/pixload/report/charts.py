@@ -125,7 +125,7 @@ def progress(rows: list[dict]) -> figure:
 
 
 def tastes(tastes: list[Taste]) -> figure:
-    """Draw the share of likes of each cluster, and how certain it is."""
+    """Draw the fraction of likes of each cluster, and how certain it is."""
     names = [str(taste.cluster) for taste in tastes]
     source = ColumnDataSource(
         {
@@ -138,7 +138,7 @@ def tastes(tastes: list[Taste]) -> figure:
     )
     plot = figure(
         x_range=names, y_range=(0, 1), height=280, sizing_mode="stretch_width", toolbar_location=None,
-        x_axis_label="cluster", y_axis_label="share of likes",
+        x_axis_label="cluster", y_axis_label="fraction of likes",
     )  # fmt: skip
     plot.segment("cluster", "low", "cluster", "high", source=source, color=BLUE, line_width=2)
     dots = plot.scatter("cluster", "mean", source=source, size=9, color=BLUE)

@@ -62,7 +62,7 @@ class Confusion:
 
 @dataclass
 class Taste:
-    """What users think of a cluster: a mean share of likes, and its 95 % credible interval."""
+    """What users think of a cluster: a mean fraction of likes, and its 95 % credible interval."""
 
     cluster: int
     votes: int

@@ -18,19 +18,19 @@
   };
 
   // A button with the item's image, which shows its look-alikes.
-  const button = (place) => {
-    const item = items[place];
+  const button = (position) => {
+    const item = items[position];
     const seen = item.image
       ? element("img", { src: item.image, alt: item.title, loading: "lazy", decoding: "async" })
       : element("span", { className: "missing" }, item.title);
     const made = element("button", { className: "item", type: "button", title: item.title }, seen);
-    made.addEventListener("click", () => choose(place, made));
+    made.addEventListener("click", () => choose(position, made));
     return made;
   };
 
   let cameFrom = null;
-  const choose = (place, opener = null) => {
-    const item = items[place];
+  const choose = (position, opener = null) => {
+    const item = items[position];
     cameFrom = opener;
     const said = [price(item), item.cluster === null ? "" : `cluster ${item.cluster}`, item.id].filter(Boolean);
     const alike = element("ul", { className: "alike" }, ...item.alike.map(([other, distance]) => element(
@@ -38,7 +38,7 @@
       element("span", {}, items[other].title, element("small", {}, [price(items[other]), `distance ${distance}`].filter(Boolean).join(" · "))),
     )));
     $("panel-items").replaceChildren(
-      element("div", { className: "chosen" }, button(place),
+      element("div", { className: "chosen" }, button(position),
         element("div", {}, element("strong", {}, item.title), element("small", {}, said.join(" · ")))),
       item.alike.length ? alike : element("p", { className: "hint" }, "It has no look-alikes here."),
     );
@@ -71,15 +71,15 @@
     gallery.append(...data.galleries[gallery.dataset.gallery].map(button));
   }
   if ($("strips") !== null) {
-    $("strips").append(...data.strips.map((place) => element(
-      "div", { className: "strip" }, button(place), ...items[place].alike.map(([other]) => button(other)),
+    $("strips").append(...data.strips.map((position) => element(
+      "div", { className: "strip" }, button(position), ...items[position].alike.map(([other]) => button(other)),
     )));
   }
 
   const names = new Map();
-  items.forEach((item, place) => {
+  items.forEach((item, position) => {
     const name = item.title === item.id ? item.id : `${item.title} (${item.id})`;
-    names.set(name, place).set(item.id, place);
+    names.set(name, position).set(item.id, position);
     $("names").append(element("option", { value: name }));
   });
   $("find").addEventListener("change", () => {
@@ -102,25 +102,25 @@
   data.labelSets.forEach((name, number) => groupings.push([name, (item) => item.labels[number]]));
 
   const drawMap = (plot, source, images) => {
-    const mapped = items.map((_, place) => place).filter((place) => items[place].x !== null);
+    const mapped = items.map((_, position) => position).filter((position) => items[position].x !== null);
     const thumbnails = plot.select_one("thumbnails").glyph;
     const frames = plot.select_one("frames");
     let only = null;
 
     const paint = () => {
       const [, groupOf] = groupings[$("color").value] ?? ["", () => null];
-      const groups = mapped.map((place) => groupOf(items[place]));
+      const groups = mapped.map((position) => groupOf(items[position]));
       const counts = new Map();
       groups.forEach((group) => group !== null && counts.set(group, (counts.get(group) ?? 0) + 1));
       const order = [...counts.keys()].sort((a, b) => a.localeCompare(b, undefined, { numeric: true }));
       const colors = new Map(order.map((group, number) => [group, PALETTE[number % PALETTE.length]]));
       source.data = {
-        place: mapped,
-        x: mapped.map((place) => items[place].x),
-        y: mapped.map((place) => items[place].y),
-        url: mapped.map((place) => items[place].image ?? ""),
-        title: mapped.map((place) => items[place].title),
-        price: mapped.map((place) => price(items[place])),
+        position: mapped,
+        x: mapped.map((position) => items[position].x),
+        y: mapped.map((position) => items[position].y),
+        url: mapped.map((position) => items[position].image ?? ""),
+        title: mapped.map((position) => items[position].title),
+        price: mapped.map((position) => price(items[position])),
         group: groups.map((group) => group ?? ""),
         color: groups.map((group) => colors.get(group) ?? NONE),
         alpha: groups.map((group) => only === null || group === only ? 1 : FADED),
@@ -145,8 +145,8 @@
     // Thumbnails as large as there is room for: they grow as one zooms in.
     const fit = () => {
       const { x_range: x, y_range: y } = plot;
-      const inside = mapped.filter((place) => {
-        const item = items[place];
+      const inside = mapped.filter((position) => {
+        const item = items[position];
         return item.x >= x.start && item.x <= x.end && item.y >= y.start && item.y <= y.end;
       }).length;
       const area = plot.inner_width * plot.inner_height;
@@ -163,8 +163,8 @@
       }
     };
 
-    const xs = mapped.map((place) => items[place].x);
-    const ys = mapped.map((place) => items[place].y);
+    const xs = mapped.map((position) => items[position].x);
+    const ys = mapped.map((position) => items[position].y);
     for (const [range, values] of [[plot.x_range, xs], [plot.y_range, ys]]) {
       const least = Math.min(...values);
       const most = Math.max(...values);
@@ -181,7 +181,7 @@
     source.selected.properties.indices.change.connect(() => {
       const [first] = source.selected.indices;
       if (first !== undefined) {
-        choose(source.data.place[first]);
+        choose(source.data.position[first]);
       }
     });
     paint();

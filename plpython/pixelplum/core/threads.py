@@ -54,7 +54,7 @@ def all_cores() -> Iterator[Callable[[], AbstractContextManager]]:
         yield heard
 
 
-def share(work: Callable[[int], None], pieces: int) -> None:
+def in_parallel(work: Callable[[int], None], pieces: int) -> None:
     """Do pieces of work, which release the interpreter's lock, on all cores.
 
     Parameters

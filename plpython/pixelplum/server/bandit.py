@@ -45,7 +45,7 @@ def choose_clusters(
     dict
         clusters, propensities, and their standard errors.
     """
-    place_of = {cluster: place for place, cluster in enumerate(clusters)}
+    place_of = {cluster: position for position, cluster in enumerate(clusters)}
     tree = Tree([None if parent is None else place_of[parent] for parent in parents])
     random = np.random.default_rng(seed)
     left = np.where(tree.is_leaf, np.array(free), 0)
@@ -54,12 +54,12 @@ def choose_clusters(
     choices: dict[str, list] = {"clusters": [], "propensities": [], "errors": []}
     while len(choices["clusters"]) < count and left.any():
         can = left > 0
-        place, propensity, error = tree.choose(policy, a, b, can & (turns == turns[can].min()), random)
-        choices["clusters"].append(clusters[place])
+        position, propensity, error = tree.choose(policy, a, b, can & (turns == turns[can].min()), random)
+        choices["clusters"].append(clusters[position])
         choices["propensities"].append(propensity)
         choices["errors"].append(error)
-        left[place] -= 1
-        turns[place] += 1
+        left[position] -= 1
+        turns[position] += 1
     return choices
 
 
@@ -132,19 +132,19 @@ def best_in_clusters(
             typical = np.zeros(size, np.float32)
             typical[slice(None) if dimensions is None else np.array(dimensions) - 1] = center
             wanted = candidates.taste(voted, strengths, typical)
-        places = members.places(cluster)
+        positions = members.positions(cluster)
         # What is excluded is rarely among the best of this cluster: only then is more looked at.
         for more in (0, len(refused)):
-            ranked = candidates.best(*places, stored.by_number, wanted, count + more + FEW, sketch)
+            ranked = candidates.best(*positions, stored.by_number, wanted, count + more + FEW, sketch)
             items = [
                 stored.item_at((block, row + 1)) for block, row in zip(*(p.tolist() for p in ranked[:2]), strict=True)
             ]
-            chosen = [place for place, item_id in enumerate(items) if item_id not in refused][:count]
+            chosen = [position for position, item_id in enumerate(items) if item_id not in refused][:count]
             if len(chosen) == count:
                 break
         blocks, rows, scores = (column[chosen] for column in ranked)
         choices["clusters"] += [cluster] * len(chosen)
-        choices["item_ids"] += [items[place] for place in chosen]
+        choices["item_ids"] += [items[position] for position in chosen]
         choices["scores"] += scores.tolist()
         if not len(liked):
             choices["nearest"] += [None] * len(chosen)

@@ -28,9 +28,9 @@ class Packed:
         """Find the nearest; see `exact.nearest`."""
         return exact.nearest(self.blocks, queries, count, metric)
 
-    def vectors(self, places: list[tuple[int, int]]) -> np.ndarray:
-        """Return the vectors at places: numbers of blocks, and rows in them from 1."""
-        return np.stack([self.by_number[block].vectors[row - 1] for block, row in places])
+    def vectors(self, positions: list[tuple[int, int]]) -> np.ndarray:
+        """Return the vectors at positions: ids of blocks, and rows in them from 1."""
+        return np.stack([self.by_number[block].vectors[row - 1] for block, row in positions])
 
     def vector(self, position: int) -> np.ndarray:
         """Return the vector at a position, counted through the blocks."""
@@ -42,9 +42,9 @@ class Packed:
         """Return the block of a number."""
         return self.by_number[number]
 
-    def item_at(self, place: tuple[int, int]) -> str:
-        """Return the item at a place."""
-        return self.by_number[place[0]].item_ids[place[1] - 1]
+    def item_at(self, position: tuple[int, int]) -> str:
+        """Return the item at a position."""
+        return self.by_number[position[0]].item_ids[position[1] - 1]
 
     def item_id(self, position: int) -> str:
         """Return the item at a position, counted through the blocks."""

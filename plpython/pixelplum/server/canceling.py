@@ -58,9 +58,9 @@ def in_thread(work: Callable, tell: Callable[[float], None] | None = None):
     Parameters
     ----------
     work : callable
-        Takes no argument; or, where there is something to tell, a callable that takes the share that is done.
+        Takes no argument; or, where there is something to tell, a callable that takes the fraction that is done.
     tell : callable, optional
-        Called with that share by the main thread.
+        Called with that fraction by the main thread.
 
     Returns
     -------
@@ -71,12 +71,12 @@ def in_thread(work: Callable, tell: Callable[[float], None] | None = None):
     done = [0.0]
     ended = Event()
 
-    def share(part: float) -> None:
+    def report(part: float) -> None:
         done[0] = part
 
     def try_work() -> None:
         try:
-            outcome[:] = (work() if tell is None else work(share)), None
+            outcome[:] = (work() if tell is None else work(report)), None
         except BaseException as failure:
             outcome[1] = failure
         finally:

@@ -12,7 +12,7 @@ import numpy as np
 
 from pixelplum.core.clustering import clusters, kmeans, mixtures
 from pixelplum.core.search.vectors import from_bytes, matrix
-from pixelplum.core.threads import CORES, share
+from pixelplum.core.threads import CORES, in_parallel
 from pixelplum.errors import VectorError
 from pixelplum.server.blocks import Packed, kept
 from pixelplum.server.canceling import cancellable
@@ -64,7 +64,7 @@ def kmeans_round(plpy, cache: dict, key: str) -> bool:
             if number % 3:  # pages take time to find again, but with all of them the process is as large as the vectors
                 block.let_go()
 
-    share(work, CORES)
+    in_parallel(work, CORES)
     return fit.kmeans.advance(sum(parts))
 
 
@@ -126,23 +126,23 @@ def fit_minibatches(
 ) -> dict:  # fmt: skip
     """Fit k-means by mini-batches from blocks that are mapped; return its state and rounds."""
     packed: Packed = kept(cache, key)
-    places = places_of(dimensions)
-    parts = [clusters.looked_at(block.vectors, places) for block in packed.blocks]
+    positions = places_of(dimensions)
+    parts = [clusters.looked_at(block.vectors, positions) for block in packed.blocks]
     centers, batches = kmeans.fit_minibatches(
-        parts, clusters.looked_at(matrix_of(sample, number), places), k, n_init, seed
+        parts, clusters.looked_at(matrix_of(sample, number), positions), k, n_init, seed
     )
-    return {"state": clusters.FittedState(centers, np.ones(k), dimensions=places).pack(), "rounds": batches}
+    return {"state": clusters.FittedState(centers, np.ones(k), dimensions=positions).pack(), "rounds": batches}
 
 
 @cancellable
 def fit_mixture(
-    plpy, cache: dict, places: bytes, number: int, dimensions: list[int] | None, mean: bytes, axes: bytes, k: int,
+    plpy, cache: dict, coordinates: bytes, number: int, dimensions: list[int] | None, mean: bytes, axes: bytes, k: int,
     n_init: int, seed: int,
 ) -> dict:  # fmt: skip
     """Fit a mixture to principal components; return its state, rounds, and whether it has converged."""
     middle = from_bytes(mean)
     mixture, rounds, has_converged = mixtures.fit(
-        matrix_of(places, number), middle, matrix(axes, len(middle)), k, n_init, seed
+        matrix_of(coordinates, number), middle, matrix(axes, len(middle)), k, n_init, seed
     )
     state = replace(mixture, dimensions=places_of(dimensions)).pack()
     return {"state": state, "rounds": rounds, "has_converged": has_converged}
@@ -185,14 +185,14 @@ def identify_clusters(
 def nearest_leaves(plpy, cache: dict, numbers: list[int], parents: list[int | None], centers: bytes) -> list[int]:
     """Return for each cluster the one below it, or itself, that items belong to and whose center is nearest."""
     points = matrix_of(centers, len(numbers))
-    place = {name: number for number, name in enumerate(numbers)}
+    position = {name: number for number, name in enumerate(numbers)}
     upper = {parent for parent in parents if parent is not None}
     below: list[list[int]] = [[] for _ in numbers]
     for leaf, name in enumerate(numbers):
         node = None if name in upper else leaf
         while node is not None:
             below[node].append(leaf)
-            node = None if parents[node] is None else place[parents[node]]
+            node = None if parents[node] is None else position[parents[node]]
     apart = [np.square(points[leaves] - point).sum(axis=1) for leaves, point in zip(below, points, strict=True)]
     return [numbers[leaves[int(distances.argmin())]] for leaves, distances in zip(below, apart, strict=True)]
 

@@ -53,11 +53,11 @@ def evaluate_recommender(
     taste = kept(cache, taste_key) if taste_key is not None else None
     if stored is None or (taste_key is not None and taste is None):
         return None
-    places = stored.starts[np.array(blocks, int)] + np.array(rows, int) - 1
+    positions = stored.starts[np.array(blocks, int)] + np.array(rows, int) - 1
     strengths, later, who = np.array(values), np.array(held_out), np.array(users)
     total = sum(len(block.norms) for block in stored.blocks)
     random = np.random.default_rng(seed)
-    popular = np.bincount(places[~later], weights=strengths[~later], minlength=total)
+    popular = np.bincount(positions[~later], weights=strengths[~later], minlength=total)
     outcomes = []
     for start in range(1, len(algorithms) + 1, AT_ONCE):
         chosen = range(start, min(start + AT_ONCE, len(algorithms) + 1))
@@ -68,7 +68,7 @@ def evaluate_recommender(
         else:
             kept_users, models = [], []
             for user, votes in zip(chosen, own, strict=True):
-                model = _model(stored, votes[~later[votes]], places, strengths, algorithms[user - 1], taste)
+                model = _model(stored, votes[~later[votes]], positions, strengths, algorithms[user - 1], taste)
                 if model is not None:
                     kept_users.append(votes)
                     models.append(model)
@@ -76,17 +76,17 @@ def evaluate_recommender(
                 continue
             scores = recommendations.scores(stored.blocks, models)
         for votes, row in zip(kept_users, scores, strict=True):
-            row[places[votes[~later[votes]]]] = -np.inf
-            liked = places[votes[later[votes] & (strengths[votes] > 0)]]
+            row[positions[votes[~later[votes]]]] = -np.inf
+            liked = positions[votes[later[votes] & (strengths[votes] > 0)]]
             first = recommendations.best(row, k)
-            directions = unit(np.stack([stored.vector(place) for place in first.tolist()]))
+            directions = unit(np.stack([stored.vector(position) for position in first.tolist()]))
             outcomes.append(evaluation.judge(row, liked, first, directions, k))
     return json.dumps(evaluation.summary(outcomes, total))
 
 
-def _model(stored: Packed, votes: np.ndarray, places: np.ndarray, strengths: np.ndarray, algorithm: str, taste):
+def _model(stored: Packed, votes: np.ndarray, positions: np.ndarray, strengths: np.ndarray, algorithm: str, taste):
     """Train on a user's strengths votes; None where they are too few for the algorithm."""
-    directions = unit(np.stack([stored.vector(place) for place in places[votes].tolist()]))
+    directions = unit(np.stack([stored.vector(position) for position in positions[votes].tolist()]))
     try:
         return find(algorithm).train(Votes(directions, strengths[votes]), find(algorithm).check({}), taste).model
     except TooFewVotes:

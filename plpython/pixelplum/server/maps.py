@@ -16,10 +16,10 @@ def usual_perplexity(plpy, cache: dict, algorithm: str, perplexity: float | None
 
 
 def lay_out(
-    plpy, cache: dict, title: str, places: bytes, items: int, algorithm: str, perplexity: float | None, seed: int
+    plpy, cache: dict, title: str, coordinates: bytes, items: int, algorithm: str, perplexity: float | None, seed: int
 ) -> dict:
     """Lay out items: xs, ys, and the map's trustworthiness."""
-    seen = matrix_of(places, items)
+    seen = matrix_of(coordinates, items)
 
     def lay_out(tell) -> dict:
         points = maps.fit(seen, algorithm, perplexity, seed, tell)
@@ -31,12 +31,12 @@ def lay_out(
 
 @cancellable
 def lay_out_further(
-    plpy, cache: dict, places: bytes, xs: list[float | None], ys: list[float | None], algorithm: str,
+    plpy, cache: dict, coordinates: bytes, xs: list[float | None], ys: list[float | None], algorithm: str,
     perplexity: float | None, seed: int,
 ) -> dict:  # fmt: skip
     """Lay out the items whose coordinates are None, among the others: xs, ys of all."""
     points = np.array(list(zip(xs, ys, strict=True)), float)  # None becomes NaN
-    seen = matrix_of(places, len(points))
+    seen = matrix_of(coordinates, len(points))
     further = np.isnan(points[:, 0])
-    points[further] = maps.place(seen[further], seen[~further], points[~further], algorithm, perplexity, seed)
+    points[further] = maps.extend(seen[further], seen[~further], points[~further], algorithm, perplexity, seed)
     return {"xs": points[:, 0].tolist(), "ys": points[:, 1].tolist()}

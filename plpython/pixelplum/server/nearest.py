@@ -101,5 +101,5 @@ def rank_neighbors(
         ranked = others[query]
         if own:
             ranked = ranked + exact.rank(matrix[query], own, stored.vectors([place_of[i] for i in own]), k, metric)
-        answer += [(name, place, item_id, distance) for place, (distance, item_id) in enumerate(sorted(ranked)[:k], 1)]
+        answer += [(name, rank, item_id, distance) for rank, (distance, item_id) in enumerate(sorted(ranked)[:k], 1)]
     return answer

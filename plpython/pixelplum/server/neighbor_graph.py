@@ -6,7 +6,7 @@ import numpy as np
 
 from pixelplum.core.search import neighbor_graph, vectors
 from pixelplum.core.search.metrics import METRICS
-from pixelplum.core.threads import share
+from pixelplum.core.threads import in_parallel
 from pixelplum.errors import TooManyPairs
 from pixelplum.server.blocks import Packed, kept
 
@@ -85,17 +85,17 @@ def merge_neighbors(
     def measure(piece: int) -> None:
         some = slice(piece * PIECE, (piece + 1) * PIECE)
         asking = packed.vectors(queries[some])
-        near = packed.vectors([place for places in candidates[some] for place in places])
+        near = packed.vectors([position for positions in candidates[some] for position in positions])
         distances[some] = vectors.distances(asking, near.reshape(len(asking), -1, asking.shape[1]), metric)
         has_direction[some] = asking.any(axis=1)
 
-    share(measure, -(-len(queries) // PIECE))
+    in_parallel(measure, -(-len(queries) // PIECE))
     answer: dict[str, list] = {"item_ids": [], "ranks": [], "neighbor_ids": [], "distances": []}
     for number, query in enumerate(queries):
         if METRICS[metric].compares_directions and not has_direction[number]:
             continue
         found = zip(distances[number].tolist(), candidates[number], strict=True)
-        ranked = sorted((distance, packed.item_at(place)) for distance, place in found if place != query)[:k]
+        ranked = sorted((distance, packed.item_at(position)) for distance, position in found if position != query)[:k]
         answer["item_ids"] += [packed.item_at(query)] * len(ranked)
         answer["ranks"] += range(1, len(ranked) + 1)
         answer["neighbor_ids"] += [item_id for _, item_id in ranked]
@@ -140,16 +140,16 @@ def merge_pairs(
     for number, part in zip(numbers, parts, strict=True):
         found, rows = np.frombuffer(part, np.int32).reshape(2, -1)
         for query in np.unique(found):
-            place = queries[query]
+            position = queries[query]
             # Each pair once: the query is the one that comes first.
-            places = [(number, row) for row in (rows[found == query] + 1).tolist() if (number, row) > place]
-            vector = packed.vectors([place])[0]
-            if not places or not vector.any():
+            positions = [(number, row) for row in (rows[found == query] + 1).tolist() if (number, row) > position]
+            vector = packed.vectors([position])[0]
+            if not positions or not vector.any():
                 continue
-            distances = vectors.distances(vector, packed.vectors(places), "cosine")
-            for other, distance in zip(places, distances.tolist(), strict=True):
+            distances = vectors.distances(vector, packed.vectors(positions), "cosine")
+            for other, distance in zip(positions, distances.tolist(), strict=True):
                 if distance <= max_distance + 1e-12:
-                    names = sorted((packed.item_at(place), packed.item_at(other)))
+                    names = sorted((packed.item_at(position), packed.item_at(other)))
                     answer["item_ids"].append(names[0])
                     answer["duplicate_ids"].append(names[1])
                     answer["distances"].append(distance)

@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 
 def teller(plpy, title: str) -> Callable[[float], None]:
-    """Return a function that takes the share that is done, and names it where pix.builds reads it.
+    """Return a function that takes the fraction that is done, and names it where pix.builds reads it.
 
     A wish to cancel is heard meanwhile.
     """
     plan = plpy.prepare("SELECT pg_catalog.set_config('application_name', $1, true)", ["text"])
 
-    def tell(share: float) -> None:
-        plpy.execute(plan, [f"pix: {100 * share:.0f} % of {title}"])
+    def tell(fraction: float) -> None:
+        plpy.execute(plan, [f"pix: {100 * fraction:.0f} % of {title}"])
 
     return tell

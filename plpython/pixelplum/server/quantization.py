@@ -16,7 +16,7 @@ def quantize(plpy, cache: dict, checksum: str, contents: list[bytes]) -> tuple[b
 
 @cancellable
 def neighbor_overlap(plpy, cache: dict, a: bytes, b: bytes, number: int, k: int) -> float:
-    """Return the share of neighbors that two networks' vectors of the same items have in common."""
+    """Return the fraction of neighbors that two networks' vectors of the same items have in common."""
     first, second = (from_bytes(vectors).reshape(number, -1) for vectors in (a, b))
     return quantization.neighbor_overlap(first, second, k)
 

@@ -51,15 +51,15 @@ def find_best_candidates(
         allowed, rows = allowed[unseen], rows[unseen]
         order = np.lexsort((rows, allowed))
         found_blocks, found_rows, _ = best(allowed[order], rows[order], stored.by_number, model, count)
-        places = zip(found_blocks.tolist(), found_rows.tolist(), strict=True)
-        return [stored.item_at((block, row + 1)) for block, row in places]
+        positions = zip(found_blocks.tolist(), found_rows.tolist(), strict=True)
+        return [stored.item_at((block, row + 1)) for block, row in positions]
     near = recommendations.queries(model) if index is not None else None
     if near is not None:
         hits = index.search(near, count + len(seen_rows), "cosine")
-        return list(dict.fromkeys(index.item_id(place) for row in hits for place in row.tolist()))
+        return list(dict.fromkeys(index.item_id(position) for row in hits for position in row.tolist()))
     scores = recommendations.scores(stored.blocks, [model])[0]
     scores[_positions(stored, seen_blocks, seen_rows)] = -np.inf
-    return [stored.item_id(place) for place in recommendations.best(scores, count).tolist()]
+    return [stored.item_id(position) for position in recommendations.best(scores, count).tolist()]
 
 
 def _positions(stored: Packed, blocks: list[int], rows: list[int]) -> np.ndarray:
@@ -108,11 +108,11 @@ def choose_items(
     directions = unit(np.concatenate(parts))
     names = [*item_ids, *other_ids]
     order = np.argsort(names, kind="stable")  # ties in the order of names
-    names, directions = [names[place] for place in order], directions[order]
+    names, directions = [names[position] for position in order], directions[order]
     scores = model.scores(directions)
     chosen = recommendations.diverse(directions, scores, k, diversity)
     return {
-        "item_ids": [names[place] for place in chosen],
+        "item_ids": [names[position] for position in chosen],
         "scores": scores[chosen].tolist(),
         "liked_ids": _liked(stored, directions[chosen], liked_ids, liked_blocks, liked_rows),
     }
@@ -161,13 +161,13 @@ def choose_items_of_users(
             column.append(value)
     choices: dict[str, list] = {"users": [], "item_ids": [], "scores": [], "liked_ids": []}
     for user, own in enumerate(scores):
-        places = recommendations.best(own, k)
-        if not len(places):
+        positions = recommendations.best(own, k)
+        if not len(positions):
             continue
-        directions = unit(np.stack([stored.vector(place) for place in places.tolist()]))
-        choices["users"] += [user + 1] * len(places)
-        choices["item_ids"] += [stored.item_id(place) for place in places.tolist()]
-        choices["scores"] += own[places].astype(float).tolist()
+        directions = unit(np.stack([stored.vector(position) for position in positions.tolist()]))
+        choices["users"] += [user + 1] * len(positions)
+        choices["item_ids"] += [stored.item_id(position) for position in positions.tolist()]
+        choices["scores"] += own[positions].astype(float).tolist()
         choices["liked_ids"] += _liked(stored, directions, *liked[user])
     return choices
 
@@ -186,9 +186,9 @@ def explain_score(
     order = np.argsort(-likeness, kind="stable").tolist()
     return {
         "score": float(opened(cache, described, content).scores(direction)[0]),
-        "item_ids": [voted_ids[place] for place in order],
+        "item_ids": [voted_ids[position] for position in order],
         "likeness": likeness[order].tolist(),
-        "vals": [values[place] for place in order],
+        "vals": [values[position] for position in order],
     }
 
 

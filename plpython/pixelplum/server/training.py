@@ -50,9 +50,9 @@ def fit_classifier(
     """
     matrix = from_bytes(vectors).reshape(len(labels), -1)
     if not np.isfinite(matrix).all():
-        place = int(np.flatnonzero(~np.isfinite(matrix).all(axis=1))[0])
+        position = int(np.flatnonzero(~np.isfinite(matrix).all(axis=1))[0])
         raise VectorError(
-            f"The features of an item that is labeled {labels[place]!r} hold a number that is not finite",
+            f"The features of an item that is labeled {labels[position]!r} hold a number that is not finite",
             hint="Extract or load the features of these items again.",
         )
     names = sorted(set(labels))

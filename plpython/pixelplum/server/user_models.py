@@ -103,7 +103,7 @@ def _left_out(trained: Trained, votes: Votes, item_ids: list[str]) -> dict:
         chances = trained.calibration.probabilities(scores)
         own = np.where(liked, chances, 1 - chances)
         order = np.argsort(own, kind="stable")[:MOST_CONTRADICTIONS]
-        contradictions = [item_ids[place] for place in order if own[place] < UNLIKELY]
+        contradictions = [item_ids[position] for position in order if own[position] < UNLIKELY]
     return {"auc": trained.auc, "contradictions": contradictions}
 
 
@@ -154,9 +154,9 @@ def fit_common_taste(
     ends = [*starts[1:], len(users)]
     data = []
     for start, end in zip(starts, ends, strict=True):
-        places = list(zip(blocks[start:end], rows[start:end], strict=True))
+        positions = list(zip(blocks[start:end], rows[start:end], strict=True))
         strengths = np.array(values[start:end])
-        data.append((basis.coordinates(unit(stored.vectors(places))), strengths > 0, np.abs(strengths)))
+        data.append((basis.coordinates(unit(stored.vectors(positions))), strengths > 0, np.abs(strengths)))
     described, content = models.pack(common_taste.learn(basis, data, np.array(halves)[starts]))
     return {"described": models.dumps(described), "content": content}
 

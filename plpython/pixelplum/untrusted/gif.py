@@ -25,23 +25,23 @@ def read(content: bytes) -> Outline:
     """
     try:
         width, height, flags = struct.unpack_from("<HHB", content, 6)
-        place = 13 + (3 << ((flags & 7) + 1) if flags & HAS_COLOURS else 0)
-        kept, control, parts = content[:place], b"", 0
-        while content[place] != FRAME:
-            if content[place] != EXTENSION:
+        offset = 13 + (3 << ((flags & 7) + 1) if flags & HAS_COLOURS else 0)
+        kept, control, parts = content[:offset], b"", 0
+        while content[offset] != FRAME:
+            if content[offset] != EXTENSION:
                 raise ImageError("The image is a GIF without a frame")
-            begin, place = place, place + 2
-            while content[place]:
-                place += 1 + content[place]
+            begin, offset = offset, offset + 2
+            while content[offset]:
+                offset += 1 + content[offset]
                 parts += 1
                 check_parts(parts)
-            place += 1
+            offset += 1
             if content[begin + 1] == CONTROL:
-                control = content[begin:place]
-        left, top, across, down = struct.unpack_from("<HHHH", content, place + 1)
+                control = content[begin:offset]
+        left, top, across, down = struct.unpack_from("<HHHH", content, offset + 1)
     except (IndexError, struct.error) as error:
         raise ImageError("The image is a GIF that is truncated before its first frame") from error
     width, height = max(width, left + across), max(height, top + down)
     check_sides(width, height)
-    first = b"".join([kept, control, memoryview(content)[place:]])
+    first = b"".join([kept, control, memoryview(content)[offset:]])
     return Outline("GIF", width, height, first, 1, NS_EACH, fixed_seconds=COMPRESSED_NS * len(content) / 1e9)

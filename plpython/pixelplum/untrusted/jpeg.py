@@ -44,9 +44,9 @@ def read(content: bytes) -> Outline:
     ImageTooLarge
         If it has too many scans or segments.
     """
-    kept, turned, frame, place, parts = [content[:2]], 0, None, 2, 0
+    kept, turned, frame, offset, parts = [content[:2]], 0, None, 2, 0
     while True:
-        marker, body, place = _segment(content, place)
+        marker, body, offset = _segment(content, offset)
         parts += 1
         check_parts(parts)
         if marker == SCAN:
@@ -61,22 +61,22 @@ def read(content: bytes) -> Outline:
             turned = turned or orientation(body[6:])  # of the first, or a file could keep us busy with them
     if frame is None or not body:
         raise ImageError("The image is a JPEG without a frame")
-    begin = place - len(body) - 4
-    return _outline(content, b"".join([*kept, memoryview(content)[begin:]]), frame, (body[0], place), turned or 1)
+    begin = offset - len(body) - 4
+    return _outline(content, b"".join([*kept, memoryview(content)[begin:]]), frame, (body[0], offset), turned or 1)
 
 
-def _segment(content: bytes, place: int) -> tuple[int, bytes, int]:
+def _segment(content: bytes, offset: int) -> tuple[int, bytes, int]:
     """Return the next marker, its body, and where that ends."""
-    match = MARKER.search(content, place)
+    match = MARKER.search(content, offset)
     if match is None or match[1][0] == END:
         raise ImageError("The image is a JPEG that is truncated before its first scan")
-    marker, place = match[1][0], match.end()
+    marker, offset = match[1][0], match.end()
     if marker == ALONE:
-        return marker, b"", place
-    length = int.from_bytes(content[place : place + 2], "big")
-    if length < 2 or place + length > len(content):
+        return marker, b"", offset
+    length = int.from_bytes(content[offset : offset + 2], "big")
+    if length < 2 or offset + length > len(content):
         raise ImageError("The image is a JPEG whose segments are truncated")
-    return marker, content[place + 2 : place + length], place + length
+    return marker, content[offset + 2 : offset + length], offset + length
 
 
 def _outline(content: bytes, kept: bytes, frame: tuple[int, bytes], first: tuple[int, int], turned: int) -> Outline:
@@ -88,10 +88,10 @@ def _outline(content: bytes, kept: bytes, frame: tuple[int, bytes], first: tuple
     check_sides(width, height)
     most = max(across for across, _ in components) * max(down for _, down in components)
     coefficients = width * height * sum(across * down for across, down in components) / most
-    in_one_scan, place = first
+    in_one_scan, offset = first
     scans, held, ns = 1, 0, BYTE_NS * len(content)
     if FRAMES[marker] or in_one_scan < len(components):  # all coefficients are kept until the last scan
-        scans, ns = _weigh_scans(content, place)
+        scans, ns = _weigh_scans(content, offset)
         held = 2 * coefficients
         ns += PASSED_NS * coefficients * scans
     ns += coefficients * (ARITHMETIC_NS * scans if marker in ARITHMETIC else COEFFICIENT_NS)
@@ -99,24 +99,24 @@ def _outline(content: bytes, kept: bytes, frame: tuple[int, bytes], first: tuple
     return Outline("JPEG", width, height, kept, each, PLAIN_NS, held, ns / 1e9, True, turned)
 
 
-def _weigh_scans(content: bytes, place: int) -> tuple[int, float]:
+def _weigh_scans(content: bytes, offset: int) -> tuple[int, float]:
     """Return how many scans there are from the data of the first on, and what their data take."""
     scans, parts, ns, refines = 1, 0, 0.0, False
-    while match := MARKER.search(content, place):
-        ns += (match.start() - place) * (REFINING_NS if refines else FIRST_NS)
+    while match := MARKER.search(content, offset):
+        ns += (match.start() - offset) * (REFINING_NS if refines else FIRST_NS)
         if match[1][0] == END:
             break
-        place = match.end()
+        offset = match.end()
         parts += 1
         check_parts(parts)
         if match[1][0] != ALONE:
-            place += int.from_bytes(content[place : place + 2], "big")
+            offset += int.from_bytes(content[offset : offset + 2], "big")
         if match[1][0] == SCAN:
-            scans, refines = scans + 1, content[place - 1 : place] > b"\x0f"
+            scans, refines = scans + 1, content[offset - 1 : offset] > b"\x0f"
         if scans > MOST_SCANS:
             raise ImageTooLarge(
                 f"The image is a JPEG of more than {MOST_SCANS} scans", hint="Save it again, not progressive."
             )
     else:
-        ns += max(0, len(content) - place) * REFINING_NS  # truncated
+        ns += max(0, len(content) - offset) * REFINING_NS  # truncated
     return scans, ns

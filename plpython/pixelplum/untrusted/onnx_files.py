@@ -88,33 +88,33 @@ def _location(entry: memoryview) -> str:
 
 def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     """Yield the numbers of a message's fields and their values: integers, or bytes."""
-    place, end = 0, len(message)
-    while place < end:
-        key, place = _integer(message, place)
+    offset, end = 0, len(message)
+    while offset < end:
+        key, offset = _integer(message, offset)
         number, kind = key >> 3, key & 7
         if kind == VARINT:
-            value, place = _integer(message, place)
+            value, offset = _integer(message, offset)
             yield number, value
             continue
         if kind == MESSAGE:
-            length, place = _integer(message, place)
+            length, offset = _integer(message, offset)
         elif kind in (EIGHT_BYTES, FOUR_BYTES):
             length = 8 if kind == EIGHT_BYTES else 4
         else:
             raise ModelBroken("The model cannot be loaded: it is no ONNX file")
-        if place + length > end:
+        if offset + length > end:
             raise ModelBroken("The model cannot be loaded: it is no ONNX file, or truncated")
         if kind == MESSAGE:
-            yield number, message[place : place + length]
-        place += length
+            yield number, message[offset : offset + length]
+        offset += length
 
 
-def _integer(message: memoryview, place: int) -> tuple[int, int]:
+def _integer(message: memoryview, offset: int) -> tuple[int, int]:
     value = shift = 0
-    while place < len(message) and shift < 70:
-        byte = message[place]
+    while offset < len(message) and shift < 70:
+        byte = message[offset]
         value |= (byte & 0x7F) << shift
-        place, shift = place + 1, shift + 7
+        offset, shift = offset + 1, shift + 7
         if byte < 0x80:
-            return value, place
+            return value, offset
     raise ModelBroken("The model cannot be loaded: it is no ONNX file, or truncated")

@@ -30,21 +30,21 @@ def read(content: bytes) -> Outline:
         raise ImageError("The image is a PNG without a header")
     width, height, depth, color = struct.unpack_from(">IIBB", content, 16)
     check_sides(width, height)
-    kept, kinds, turned, place, parts = [START], set(), 0, len(START), 0
-    while place + 12 <= len(content):
-        length, kind = int.from_bytes(content[place : place + 4], "big"), content[place + 4 : place + 8]
+    kept, kinds, turned, offset, parts = [START], set(), 0, len(START), 0
+    while offset + 12 <= len(content):
+        length, kind = int.from_bytes(content[offset : offset + 4], "big"), content[offset + 4 : offset + 8]
         if kind in KEPT:
-            kept.append(memoryview(content)[place : place + 12 + length])
+            kept.append(memoryview(content)[offset : offset + 12 + length])
             kinds.add(kind)
         elif kind == b"eXIf":
-            turned = turned or orientation(content[place + 8 : place + 8 + length])
-        place += 12 + length
+            turned = turned or orientation(content[offset + 8 : offset + 8 + length])
+        offset += 12 + length
         parts += 1
         check_parts(parts)
         if kind == b"IEND":
             break
     else:
-        kept.append(memoryview(content)[place:])  # truncated: the decoder says so
+        kept.append(memoryview(content)[offset:])  # truncated: the decoder says so
     samples, is_transparent = SAMPLES.get(color, 4), color not in (GREY, RGB) or b"tRNS" in kinds
     each = (2 if depth == 16 else 1) if samples == 1 else 4
     seconds = outlines.COMPRESSED_NS * len(content) / 1e9

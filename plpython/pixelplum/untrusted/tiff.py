@@ -20,7 +20,7 @@ KEPT = {
 """Also: photometry, order of bits, lengths, options of the codings, predictor, colors, alpha, kind of number, JPEG
 tables. Not the orientation: the image is turned when it is small."""
 LARGEST_TAG = 1 << 20
-"""Bytes. The places of a strip a row are half of it, in the largest image."""
+"""Bytes. The offsets of a strip a row are half of it, in the largest image."""
 
 RAW, JPEG, LZMA = 1, 7, 34925
 COMPRESSIONS = {RAW, 2, 3, 4, 5, JPEG, 8, 32773, 32946, LZMA, 50000}
@@ -103,8 +103,8 @@ def _directory(content: bytes) -> _Directory:
         raise ImageError("The image is a TIFF whose directory is truncated")
     tags, entries, seen = {}, [], set()
     for number in range(count):
-        place = start + head + size * number
-        tag, kind, values = struct.unpack_from(order + ("HHQ" if is_big else "HHI"), content, place)
+        offset = start + head + size * number
+        tag, kind, values = struct.unpack_from(order + ("HHQ" if is_big else "HHI"), content, offset)
         if tag not in KEPT and tag != ORIENTATION:
             continue
         if tag in seen:  # each would be read
@@ -113,13 +113,13 @@ def _directory(content: bytes) -> _Directory:
         length = SIZES[kind] * values
         if length > LARGEST_TAG:
             raise ImageTooLarge(f"The image is a TIFF whose tag {tag} has {length:,} bytes")
-        at = place + size - inline
+        at = offset + size - inline
         if length > inline:
             (at,) = struct.unpack_from(order + ("Q" if is_big else "I"), content, at)
         if kind in NUMBERS:
             tags[tag] = struct.unpack_from(f"{order}{values}{NUMBERS[kind]}", content, at) or (0,)
         if tag != ORIENTATION:
-            entries.append(content[place : place + size])
+            entries.append(content[offset : offset + size])
     return _Directory(order, is_big, start, tags, entries)
 
 

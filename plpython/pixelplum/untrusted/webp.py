@@ -28,18 +28,18 @@ def read(content: bytes) -> Outline:
     ImageTooLarge
         If there are too many chunks.
     """
-    kept, sizes, turned, frames, place, parts = [], [], 0, 0, 12, 0
-    while place + 8 <= len(content):
-        kind, length = struct.unpack_from("<4sI", content, place)
-        body = content[place + 8 : place + 8 + min(length, 32)]
+    kept, sizes, turned, frames, offset, parts = [], [], 0, 0, 12, 0
+    while offset + 8 <= len(content):
+        kind, length = struct.unpack_from("<4sI", content, offset)
+        body = content[offset + 8 : offset + 8 + min(length, 32)]
         frames += kind == b"ANMF"
         if kind == b"EXIF":
-            turned = turned or orientation(content[place + 8 : place + 8 + length].removeprefix(b"Exif\0\0"))
+            turned = turned or orientation(content[offset + 8 : offset + 8 + length].removeprefix(b"Exif\0\0"))
         if kind in KEPT and frames < 2:
             sizes += _size(kind, body)
-            chunk = memoryview(content)[place : place + 8 + length + length % 2]
+            chunk = memoryview(content)[offset : offset + 8 + length + length % 2]
             kept += [chunk] if kind != b"VP8X" else [chunk[:8], bytes([chunk[8] & OF_PIXELS]), chunk[9:]]
-        place += 8 + length + length % 2
+        offset += 8 + length + length % 2
         parts += 1
         check_parts(parts)
     if not sizes:

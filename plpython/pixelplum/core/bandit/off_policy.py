@@ -219,12 +219,12 @@ def replayed(
         b = dislikes.setdefault(user, beta.copy())
         if counts:
             open_arms = np.setdiff1d(np.arange(len(a)), gone) if gone else slice(None)
-            shares = np.zeros(len(a))
-            shares[open_arms] = policies.probabilities(policy, a[open_arms], b[open_arms], random, DRAWS)[0]
+            fractions = np.zeros(len(a))
+            fractions[open_arms] = policies.probabilities(policy, a[open_arms], b[open_arms], random, DRAWS)[0]
             means = a / (a + b)
-            targets.append(shares[arm])
+            targets.append(fractions[arm])
             predicted.append(means[arm])
-            expected.append(shares @ means)
+            expected.append(fractions @ means)
         (a if value > 0 else b)[arm] += abs(value)
     return Events(
         users[is_event],

@@ -65,7 +65,7 @@ FITS = {"moments": beta_by_moments, "likelihood": beta_by_likelihood}
 
 
 def pooled_priors(
-    arms: np.ndarray, likes: np.ndarray, votes: np.ndarray, users: np.ndarray, count: int, method: str, cap: float
+    arms: np.ndarray, likes: np.ndarray, votes: np.ndarray, users: np.ndarray, count: int, algorithm: str, cap: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fit a Beta prior to each arm.
 
@@ -80,7 +80,7 @@ def pooled_priors(
         As for `beta_by_moments`, of each arm, shape (kinds,).
     count : int
         How many arms there are.
-    method : {'moments', 'likelihood'}
+    algorithm : {'moments', 'likelihood'}
     cap : float
         The largest strength.
 
@@ -89,7 +89,7 @@ def pooled_priors(
     tuple of numpy.ndarray
         alpha and beta, shape (count,).
     """
-    fit = FITS[method]
+    fit = FITS[algorithm]
     if len(arms) == 0:
         return np.ones(count), np.ones(count)
     all_likes, all_votes = float((users * likes).sum()), float((users * votes).sum())

@@ -77,8 +77,8 @@ class SoftmaxLayer:
     def best(self, vector: bytes) -> tuple[str, float]:
         """Return the most probable class and its probability; errors as for `scores`."""
         scores = self.scores(vector)
-        place = scores.argmax()
-        total = float(np.exp(scores - scores[place]).sum())
+        position = scores.argmax()
+        total = float(np.exp(scores - scores[position]).sum())
         if not total >= 1:
             raise VectorError(NOT_FINITE)
-        return self.labels[place], 1 / total
+        return self.labels[position], 1 / total

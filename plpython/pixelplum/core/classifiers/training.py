@@ -185,7 +185,7 @@ def cross_validate(
     vectors: np.ndarray, classes: np.ndarray, labels: list[str], algorithm: str, balanced: bool, penalty: float,
     folds: int,
 ) -> list[dict]:  # fmt: skip
-    """Train and measure once per fold; each item is measured once, each fold has its share of each class.
+    """Train and measure once per fold; each item is measured once, each fold has its fraction of each class.
 
     Parameters
     ----------

@@ -32,7 +32,7 @@ class FittedState:
     numbers : numpy.ndarray or None
         int, shape (k,): what the clusters are called; None: not yet.
     dimensions : numpy.ndarray or None
-        int, places of the dimensions that are looked at, from 0; None: all.
+        int, positions of the dimensions that are looked at, from 0; None: all.
     mixture : dict of numpy.ndarray or None
         Of a mixture, float64: ``mean`` and ``axes`` of the projection that it was fitted in, and there, with a row
         for each component, ``means``, ``precisions`` and ``constants``: the logarithm of its density is its constant
@@ -100,18 +100,18 @@ class FittedState:
         difference = seen - self.centers[labels]
         return labels, np.sqrt(np.einsum("ij,ij->i", difference, difference, dtype=np.float64))
 
-    def components(self, places: np.ndarray) -> np.ndarray:
-        """Return the logarithms of a mixture's densities: shape (places, components), but for a constant of each row.
+    def components(self, coordinates: np.ndarray) -> np.ndarray:
+        """Return the logarithms of a mixture's densities: shape (items, components), but for a constant of each row.
 
         Parameters
         ----------
-        places : numpy.ndarray
-            Shape (places, principal components).
+        coordinates : numpy.ndarray
+            Shape (items, principal components).
         """
         means, precisions = self.mixture["means"], self.mixture["precisions"]
-        places = places.astype(np.float64)
+        coordinates = coordinates.astype(np.float64)
         weighed = means * precisions
-        squares = places**2 @ precisions.T - 2 * places @ weighed.T + (weighed * means).sum(axis=1)
+        squares = coordinates**2 @ precisions.T - 2 * coordinates @ weighed.T + (weighed * means).sum(axis=1)
         return self.mixture["constants"] - squares / 2
 
 
@@ -167,18 +167,18 @@ def join(centers: np.ndarray, weights: np.ndarray) -> Tree:
         a, b = np.unravel_index(costs.argmin(), costs.shape)
         a, b = min(a, b), max(a, b)
         first, second = open_places[a], open_places[b]
-        place = len(means)
-        parents[first] = parents[second] = place
+        position = len(means)
+        parents[first] = parents[second] = position
         parents.append(None)
         heights.append(float(costs[a, b]))
         sizes.append(sizes[first] + sizes[second])
-        means.append((sizes[first] * means[first] + sizes[second] * means[second]) / sizes[place])
-        open_places[a] = place
+        means.append((sizes[first] * means[first] + sizes[second] * means[second]) / sizes[position])
+        open_places[a] = position
         del open_places[b]
         costs = np.delete(np.delete(costs, b, 0), b, 1)
         others = np.array([sizes[other] for other in open_places])
-        apart = np.array([((means[other] - means[place]) ** 2).sum() for other in open_places])
-        costs[a] = costs[:, a] = apart * others * sizes[place] / (others + sizes[place])
+        apart = np.array([((means[other] - means[position]) ** 2).sum() for other in open_places])
+        costs[a] = costs[:, a] = apart * others * sizes[position] / (others + sizes[position])
         costs[a, a] = np.inf
     return Tree(np.stack(means).astype(FLOAT32), np.array(sizes), parents, heights)
 
@@ -217,16 +217,16 @@ def match(
     """
     numbers: list[int | None] = [None] * len(centers)
     taken = set(taken)
-    candidates = [place for place, number in enumerate(old_numbers) if number not in taken]
+    candidates = [position for position, number in enumerate(old_numbers) if number not in taken]
     if candidates and len(centers):
         apart = cdist(centers, old_centers[candidates], "sqeuclidean")
-        for place, old in zip(*linear_sum_assignment(apart), strict=True):
-            numbers[place] = old_numbers[candidates[old]]
-            taken.add(numbers[place])
+        for position, old in zip(*linear_sum_assignment(apart), strict=True):
+            numbers[position] = old_numbers[candidates[old]]
+            taken.add(numbers[position])
     free = (number for number in count(first) if number not in taken)
-    for place in np.argsort(-weights, kind="stable"):
-        if numbers[place] is None:
-            numbers[place] = next(free)
+    for position in np.argsort(-weights, kind="stable"):
+        if numbers[position] is None:
+            numbers[position] = next(free)
     return numbers
 
 

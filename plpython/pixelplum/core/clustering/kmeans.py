@@ -13,7 +13,7 @@ from pixelplum.errors import TooFewDistinct
 
 MOST_ROUNDS = 300
 TOLERANCE = 1e-4
-"""A run has ended when its centers move less than this share of the vectors' variance, as in scikit-learn."""
+"""A run has ended when its centers move less than this fraction of the vectors' variance, as in scikit-learn."""
 ROWS = 1000
 """Vectors that are compared together."""
 SMALLEST_VARIANCE = 1e-30
@@ -242,14 +242,14 @@ def fit_minibatches(
     centers = start.best(k).centers - origin
     model = MiniBatchKMeans(k, init=centers, n_init=1, random_state=seed)
     tolerance = TOLERANCE * float(sample.var(axis=0, dtype=np.float64).mean())
-    places = np.concatenate(
+    positions = np.concatenate(
         [np.column_stack((np.full(len(part), number), np.arange(len(part)))) for number, part in enumerate(parts)]
     )
     random = np.random.default_rng(seed)
     for _ in range(MOST_PASSES):
         before = getattr(model, "cluster_centers_", centers).copy()
-        random.shuffle(places)
-        for batch in np.array_split(places, max(1, len(places) // max(BATCH, k))):
+        random.shuffle(positions)
+        for batch in np.array_split(positions, max(1, len(positions) // max(BATCH, k))):
             rows = [parts[number][batch[batch[:, 0] == number, 1]] for number in np.unique(batch[:, 0])]
             model.partial_fit(np.concatenate(rows) - origin)
         if ((model.cluster_centers_ - before) ** 2).sum() <= tolerance:

@@ -25,7 +25,7 @@ MEASURED = 2000
 """Items that trustworthiness is measured on."""
 
 
-def check(method: str, perplexity: float | None, items: int) -> float | None:
+def check(algorithm: str, perplexity: float | None, items: int) -> float | None:
     """Return the perplexity to use: for few items, a third of them is the most.
 
     Raises
@@ -37,10 +37,10 @@ def check(method: str, perplexity: float | None, items: int) -> float | None:
     """
     if items < FEWEST:
         raise TooFewPoints(f"A map of {items} item{'' if items == 1 else 's'} says nothing: it needs {FEWEST}")
-    if method == "pca":
+    if algorithm == "pca":
         return None
-    most = (items - 1) / 3 if method == "tsne" else items - 1
-    least = 1 if method == "tsne" else 2
+    most = (items - 1) / 3 if algorithm == "tsne" else items - 1
+    least = 1 if algorithm == "tsne" else 2
     if perplexity is None:
         return min(USUAL_PERPLEXITY, most)
     if not least <= perplexity <= most:
@@ -52,15 +52,15 @@ def check(method: str, perplexity: float | None, items: int) -> float | None:
 
 
 def fit(
-    places: np.ndarray, method: str, perplexity: float | None, seed: int, tell: Callable[[float], None]
+    coordinates: np.ndarray, algorithm: str, perplexity: float | None, seed: int, tell: Callable[[float], None]
 ) -> np.ndarray:
     """Lay out items.
 
     Parameters
     ----------
-    places : numpy.ndarray
+    coordinates : numpy.ndarray
         float32, shape (items, components): their principal components.
-    method : {'tsne', 'umap', 'pca'}
+    algorithm : {'tsne', 'umap', 'pca'}
         t-SNE (van der Maaten and Hinton 2008), by scikit-learn, or openTSNE where items are many; UMAP (McInnes and
         others 2018), by umap-learn; or the first two principal components.
     perplexity : float or None
@@ -68,7 +68,7 @@ def fit(
     seed : int
         Of the random numbers.
     tell : callable
-        Takes the share that is done, from time to time.
+        Takes the fraction that is done, from time to time.
 
     Returns
     -------
@@ -80,19 +80,19 @@ def fit(
     UmapMissing
         If umap-learn is not installed.
     """
-    if method == "pca":
-        plane = places[:, :2]
+    if algorithm == "pca":
+        plane = coordinates[:, :2]
         return np.column_stack((plane, np.zeros((len(plane), 2 - plane.shape[1])))).astype(np.float64)
-    if method == "umap":
-        return _umap(places, round(perplexity), seed)
-    if len(places) < MANY:
+    if algorithm == "umap":
+        return _umap(coordinates, round(perplexity), seed)
+    if len(coordinates) < MANY:
         with all_cores():
-            return TSNE(perplexity=perplexity, random_state=seed).fit_transform(places).astype(np.float64)
-    return _open_tsne(places, perplexity, seed, tell)
+            return TSNE(perplexity=perplexity, random_state=seed).fit_transform(coordinates).astype(np.float64)
+    return _open_tsne(coordinates, perplexity, seed, tell)
 
 
-def place(
-    places: np.ndarray, known: np.ndarray, points: np.ndarray, method: str, perplexity: float | None, seed: int
+def extend(
+    coordinates: np.ndarray, known: np.ndarray, points: np.ndarray, algorithm: str, perplexity: float | None, seed: int
 ) -> np.ndarray:
     """Lay out further items on a map without moving those that are there.
 
@@ -101,11 +101,11 @@ def place(
 
     Parameters
     ----------
-    places, known : numpy.ndarray
+    coordinates, known : numpy.ndarray
         float32, shape (items, components): of further items, and of those on the map.
     points : numpy.ndarray
         float64, shape (known items, 2): where these are.
-    method, perplexity, seed
+    algorithm, perplexity, seed
         As for `fit`.
 
     Returns
@@ -113,12 +113,12 @@ def place(
     numpy.ndarray
         float64, shape (further items, 2).
     """
-    if method == "pca":
+    if algorithm == "pca":
         linear, *_ = np.linalg.lstsq(np.column_stack((known, np.ones(len(known)))), points, rcond=None)
-        return np.column_stack((places, np.ones(len(places)))) @ linear
-    if method == "umap":
+        return np.column_stack((coordinates, np.ones(len(coordinates)))) @ linear
+    if algorithm == "umap":
         near = NearestNeighbors(n_neighbors=min(round(perplexity), len(known))).fit(known)
-        distances, rows = near.kneighbors(places)
+        distances, rows = near.kneighbors(coordinates)
         weights = 1 / (distances + 1e-12)
         return np.einsum("ij,ijk->ik", weights / weights.sum(axis=1, keepdims=True), points[rows])
     import openTSNE  # slow to import
@@ -126,34 +126,38 @@ def place(
     with all_cores():
         affinities = openTSNE.affinity.PerplexityBasedNN(known, perplexity, n_jobs=CORES, random_state=seed)
         embedding = openTSNE.TSNEEmbedding(points, affinities, n_jobs=CORES, random_state=seed)
-        return np.asarray(embedding.transform(places, perplexity=min(NEAR, perplexity)))
+        return np.asarray(embedding.transform(coordinates, perplexity=min(NEAR, perplexity)))
 
 
-def measure(places: np.ndarray, points: np.ndarray, seed: int) -> float:
+def measure(coordinates: np.ndarray, points: np.ndarray, seed: int) -> float:
     """Return how far neighbors on the map are neighbors in fact, on a sample: 1 if all are.
 
     References
     ----------
     Venna and Kaski 2001, "Neighborhood preservation in nonlinear projection methods".
     """
-    rows = np.random.default_rng(seed).permutation(len(places))[:MEASURED]
+    rows = np.random.default_rng(seed).permutation(len(coordinates))[:MEASURED]
     neighbors = min(NEAR, (len(rows) - 1) // 2)
     with all_cores():
-        return float(trustworthiness(places[rows], points[rows], n_neighbors=neighbors))
+        return float(trustworthiness(coordinates[rows], points[rows], n_neighbors=neighbors))
 
 
-def _umap(places: np.ndarray, neighbors: int, seed: int) -> np.ndarray:
+def _umap(coordinates: np.ndarray, neighbors: int, seed: int) -> np.ndarray:
     # It imports TensorFlow for its neural variant, if it can: half a gigabyte, and not as tensorflow_networks does.
     sys.modules["umap.parametric_umap"] = None
     try:
         from umap import UMAP
     except ImportError as error:
         raise UmapMissing from error
-    init = "spectral" if len(places) > 20 else "random"
-    return UMAP(n_neighbors=neighbors, random_state=seed, n_jobs=1, init=init).fit_transform(places).astype(np.float64)
+    init = "spectral" if len(coordinates) > 20 else "random"
+    return (
+        UMAP(n_neighbors=neighbors, random_state=seed, n_jobs=1, init=init)
+        .fit_transform(coordinates)
+        .astype(np.float64)
+    )
 
 
-def _open_tsne(places: np.ndarray, perplexity: float, seed: int, tell: Callable[[float], None]) -> np.ndarray:
+def _open_tsne(coordinates: np.ndarray, perplexity: float, seed: int, tell: Callable[[float], None]) -> np.ndarray:
     import openTSNE  # slow to import
 
     done = 0
@@ -168,4 +172,4 @@ def _open_tsne(places: np.ndarray, perplexity: float, seed: int, tell: Callable[
             perplexity=perplexity, random_state=seed, n_jobs=CORES, callbacks=look_up,
             callbacks_every_iters=ROUNDS_BETWEEN,
         )  # fmt: skip
-        return np.asarray(layout.fit(places))
+        return np.asarray(layout.fit(coordinates))

@@ -15,13 +15,13 @@ MOST_ROUNDS = 300
 
 
 def fit(
-    places: np.ndarray, mean: np.ndarray, axes: np.ndarray, k: int, n_init: int, seed: int
+    coordinates: np.ndarray, mean: np.ndarray, axes: np.ndarray, k: int, n_init: int, seed: int
 ) -> tuple[FittedState, int, bool]:
     """Fit a mixture with diagonal covariances in the space of principal components.
 
     Parameters
     ----------
-    places : numpy.ndarray
+    coordinates : numpy.ndarray
         float32, shape (vectors, components): the vectors' principal components.
     mean, axes : numpy.ndarray
         float32, shapes (dimensions,) and (components, dimensions): the projection.
@@ -45,15 +45,15 @@ def fit(
     """
     # As wide as k equal parts of the whole would be. The usual prior, narrower by the number of components, makes one
     # cluster of few items.
-    components = places.shape[1]
-    width = places.var(axis=0, dtype=np.float64) * k ** (-2 / components)
+    components = coordinates.shape[1]
+    width = coordinates.var(axis=0, dtype=np.float64) * k ** (-2 / components)
     mixture = BayesianGaussianMixture(
         n_components=k, covariance_type="diag", n_init=n_init, random_state=seed, max_iter=MOST_ROUNDS,
         degrees_of_freedom_prior=components, covariance_prior=components * width,
     )  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # said by has_converged
-        mixture.fit(places.astype(np.float64))
+        mixture.fit(coordinates.astype(np.float64))
     constants = np.log(mixture.weights_) - 0.5 * np.log(mixture.covariances_).sum(axis=1)
     state = FittedState(
         (mean + mixture.means_ @ axes).astype(FLOAT32),
@@ -66,6 +66,6 @@ def fit(
             "constants": constants,
         },
     )
-    labels = state.components(places).argmax(axis=1)
+    labels = state.components(coordinates).argmax(axis=1)
     state.weights[:] = np.bincount(labels, minlength=k)
     return state.select(np.flatnonzero(state.weights)), int(mixture.n_iter_), bool(mixture.converged_)

@@ -95,7 +95,7 @@ def has_vnni() -> bool:
 
 
 def neighbor_overlap(a: np.ndarray, b: np.ndarray, k: int) -> float:
-    """Return the mean share of an item's k nearest others, by cosine, that stay the same.
+    """Return the mean fraction of an item's k nearest others, by cosine, that stay the same.
 
     Parameters
     ----------

@@ -16,7 +16,7 @@ DIFFERENT = 0.002
 random weights, below 0.0015 where pixels are scaled to a hundredth of what the network expects."""
 
 SAME = 0.1
-"""Largest distance of an image to its re-encoded copy, as a share of its distance to the other image."""
+"""Largest distance of an image to its re-encoded copy, as a fraction of its distance to the other image."""
 
 
 def check_sight(network: Network) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from pixelplum.core.search.metrics import METRICS
 from pixelplum.core.search.vectors import distances
-from pixelplum.core.threads import share
+from pixelplum.core.threads import in_parallel
 
 
 class Vectors(Protocol):
@@ -99,7 +99,7 @@ def nearest(blocks: list[Vectors], queries: np.ndarray, count: int, metric: str)
         else:
             part[:] = proximities(block.vectors, block.norms, single, metric)
 
-    share(search, len(blocks))
+    in_parallel(search, len(blocks))
     if count >= total:
         return [np.arange(total)] * len(queries)
     last = np.partition(distances, total - count, axis=1)[:, total - count]

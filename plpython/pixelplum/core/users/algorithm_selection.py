@@ -58,7 +58,7 @@ def candidates(algorithm: str, balance: str, search: str, random: np.random.Gene
         fixed["class_weight"] = "balanced" if balance == "class_weight" else None
     tried = [fixed | dict(zip(chosen.grid, values, strict=True)) for values in itertools.product(*chosen.grid.values())]
     if search == "random" and len(tried) > RANDOM_TRIES:
-        return [tried[place] for place in random.choice(len(tried), RANDOM_TRIES, replace=False)]
+        return [tried[position] for position in random.choice(len(tried), RANDOM_TRIES, replace=False)]
     return tried
 
 
@@ -97,7 +97,7 @@ def compare(votes: Votes, size: int, algorithms: list[str], balances: list[str],
     votes : Votes
         More than `size`.
     size : int
-        Votes to train on, chosen at random with their share of likes; the others are the test.
+        Votes to train on, chosen at random with their fraction of likes; the others are the test.
     algorithms, balances, search
         As `check` lets through.
     seed : int
@@ -131,8 +131,8 @@ def _measure(training: Votes, held_out: Votes, algorithm: str, balance: str, sea
         return {"reason": f"{algorithm} has no class weights"}
     try:
         tried = [
-            (cross_validate(training, algorithm, parameters, balance, seed), -place, parameters)
-            for place, parameters in enumerate(candidates(algorithm, balance, search, random))
+            (cross_validate(training, algorithm, parameters, balance, seed), -position, parameters)
+            for position, parameters in enumerate(candidates(algorithm, balance, search, random))
         ]
         cv_auc, _, parameters = max(tried, key=lambda each: each[:2])
         begun = time.perf_counter()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pixelplum.core.search.exact import Vectors
-from pixelplum.core.threads import share
+from pixelplum.core.threads import in_parallel
 from pixelplum.core.users.models import Anchored, Linear, Model, scorer
 
 AWAY = 0.5
@@ -33,7 +33,7 @@ class Members:
         ends = [*starts[1:], len(clusters)]
         self._ranges = {int(c): range(int(a), int(b)) for c, a, b in zip(names, starts, ends, strict=True)}
 
-    def places(self, cluster: int) -> tuple[np.ndarray, np.ndarray]:
+    def positions(self, cluster: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the blocks of a cluster's items, in order, and their rows there, from 0; shape (items,)."""
         own = self._ranges.get(cluster, range(0))
         return self._blocks[own.start : own.stop], self._rows[own.start : own.stop]
@@ -115,7 +115,7 @@ def best(
     Parameters
     ----------
     blocks, rows : numpy.ndarray
-        As `Members.places` returns them.
+        As `Members.positions` returns them.
     stored : mapping of int to Vectors
         Blocks by their numbers.
     model : Model
@@ -145,9 +145,9 @@ def best(
 def _few_scores(blocks: np.ndarray, rows: np.ndarray, stored: Mapping[int, Vectors], model: Model) -> np.ndarray:
     if not len(rows):
         return np.empty(0)
-    places = list(zip(blocks.tolist(), rows.tolist(), strict=True))
-    vectors = np.stack([stored[block].vectors[row] for block, row in places])
-    return scorer(model)(vectors, np.array([stored[block].norms[row] for block, row in places]))
+    positions = list(zip(blocks.tolist(), rows.tolist(), strict=True))
+    vectors = np.stack([stored[block].vectors[row] for block, row in positions])
+    return scorer(model)(vectors, np.array([stored[block].norms[row] for block, row in positions]))
 
 
 def _all_scores(blocks: np.ndarray, rows: np.ndarray, stored: Mapping[int, Vectors], model: Model) -> np.ndarray:
@@ -162,5 +162,5 @@ def _all_scores(blocks: np.ndarray, rows: np.ndarray, stored: Mapping[int, Vecto
         own, wanted_rows = stored[int(numbers[piece])], rows[ranges[piece]]
         scores[ranges[piece]] = scored(own.vectors.take(wanted_rows, axis=0), own.norms[wanted_rows])
 
-    share(score, len(ranges))
+    in_parallel(score, len(ranges))
     return scores

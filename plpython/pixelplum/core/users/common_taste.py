@@ -34,7 +34,7 @@ SMALLEST_GAIN = 1e-6
 
 
 class Basis(NamedTuple):
-    """What coordinates are made with; see `Taste`."""
+    """What coordinates are made with; see `CommonTaste`."""
 
     center: np.ndarray
     components: np.ndarray
@@ -46,7 +46,7 @@ class Basis(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Taste(Model):
+class CommonTaste(Model):
     """The prior over tastes.
 
     Parameters
@@ -178,7 +178,7 @@ def basis(catalogue: np.ndarray, components: int, seed: int) -> Basis:
     return Basis(pca.mean_.astype(np.float32), (pca.components_ / spread).astype(np.float32))
 
 
-def learn(basis: Basis, users: list[tuple[np.ndarray, np.ndarray, np.ndarray]], halves: np.ndarray) -> Taste:
+def learn(basis: Basis, users: list[tuple[np.ndarray, np.ndarray, np.ndarray]], halves: np.ndarray) -> CommonTaste:
     """Learn mean and covariance from votes.
 
     Parameters
@@ -191,13 +191,13 @@ def learn(basis: Basis, users: list[tuple[np.ndarray, np.ndarray, np.ndarray]], 
 
     Returns
     -------
-    Taste
+    CommonTaste
     """
     size = len(basis.components) + 1
     mean, covariance = _maximize(users, size)
     parts = [_maximize([user for user, own in zip(users, halves, strict=True) if own == half], size) for half in (0, 1)]
     half_means, half_covariances = map(np.stack, zip(*parts, strict=True))
-    return Taste(*basis, mean, covariance, half_means, half_covariances)
+    return CommonTaste(*basis, mean, covariance, half_means, half_covariances)
 
 
 def _maximize(users: list, size: int) -> tuple[np.ndarray, np.ndarray]:

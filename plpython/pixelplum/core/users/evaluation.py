@@ -17,7 +17,7 @@ class Outcome:
     auc : float
         How probably an item that was liked afterwards has a higher score than one that was not.
     precision : float
-        Share of liked ones among the first k.
+        Fraction of liked ones among the first k.
     ndcg : float
         The same, the earlier the better, against the best that was possible.
     diversity : float or None
@@ -70,7 +70,7 @@ def judge(scores: np.ndarray, liked: np.ndarray, first: np.ndarray, directions: 
 
 
 def summary(outcomes: list[Outcome], items: int) -> list[dict]:
-    """Return mean and 95 % interval of each metric over users, and the share of items that somebody was shown.
+    """Return mean and 95 % interval of each metric over users, and the fraction of items that somebody was shown.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def summary(outcomes: list[Outcome], items: int) -> list[dict]:
         error = 1.96 * float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else None
         low, high = (None, None) if error is None else (mean - error, mean + error)
         rows.append({"metric": metric, "value": mean, "low": low, "high": high, "users": len(values)})
-    shown = {int(place) for outcome in outcomes for place in outcome.first}
+    shown = {int(position) for outcome in outcomes for position in outcome.first}
     rows.append(
         {"metric": "coverage", "value": len(shown) / items if outcomes else None, "low": None, "high": None,
          "users": len(outcomes)}

@@ -247,7 +247,7 @@ class Forest(Model):
     thresholds : numpy.ndarray
         float64, shape (nodes,): up to it, to the left.
     shares : numpy.ndarray
-        float32, shape (nodes,): share of likes.
+        float32, shape (nodes,): fraction of likes.
     """
 
     roots: np.ndarray

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pixelplum.core.search.exact import Vectors
-from pixelplum.core.threads import share
+from pixelplum.core.threads import in_parallel
 from pixelplum.core.users.models import Anchored, Centroid, Linear, Model, Nearest, scorer
 
 NEAREST_LIKES = 3
@@ -33,7 +33,7 @@ def scores(blocks: Sequence[Vectors], models: list[Model]) -> np.ndarray:
     scores = np.empty((len(models), int(ends[-1])), np.float32)
     anchored = [model.anchors for model in models if isinstance(model, Anchored)]
     anchors = np.concatenate(anchored) if anchored else None
-    others = {place: scorer(model) for place, model in enumerate(models) if not isinstance(model, Anchored)}
+    others = {position: scorer(model) for position, model in enumerate(models) if not isinstance(model, Anchored)}
 
     def score(number: int) -> None:
         block = blocks[number]
@@ -42,15 +42,15 @@ def scores(blocks: Sequence[Vectors], models: list[Model]) -> np.ndarray:
             products = block.vectors @ anchors.T
             np.divide(products, block.norms[:, np.newaxis], out=products, where=block.norms[:, np.newaxis] > 0)
         start = 0
-        for place, model in enumerate(models):
+        for position, model in enumerate(models):
             if isinstance(model, Anchored):
                 end = start + len(model.anchors)
-                scores[place, columns] = model.of_products(products[:, start:end])
+                scores[position, columns] = model.of_products(products[:, start:end])
                 start = end
             else:
-                scores[place, columns] = others[place](block.vectors, block.norms)
+                scores[position, columns] = others[position](block.vectors, block.norms)
 
-    share(score, len(blocks))
+    in_parallel(score, len(blocks))
     return scores
 
 
@@ -134,6 +134,10 @@ def close_likes(directions: np.ndarray, likes: np.ndarray) -> list[list[int]]:
     for row in directions @ likes.T:
         order = np.argsort(-row, kind="stable")[:NEAREST_LIKES]
         closest.append(
-            [int(place) for place in order if row[place] > 0 and row[place] >= ABOUT_AS_NEAR * row[order[0]]]
+            [
+                int(position)
+                for position in order
+                if row[position] > 0 and row[position] >= ABOUT_AS_NEAR * row[order[0]]
+            ]
         )
     return closest

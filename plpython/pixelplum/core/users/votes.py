@@ -40,9 +40,9 @@ class Votes:
         """float64, shape (votes,)."""
         return np.abs(self.values)
 
-    def take(self, places: np.ndarray) -> Votes:
+    def take(self, positions: np.ndarray) -> Votes:
         """Return some of them."""
-        return Votes(self.directions[places], self.values[places])
+        return Votes(self.directions[positions], self.values[positions])
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from pixelplum.core.parameters import Choice, Range, complete
-from pixelplum.core.users.common_taste import Taste
+from pixelplum.core.users.common_taste import CommonTaste
 from pixelplum.core.users.left_out import auc, calibrate
 from pixelplum.core.users.models import Calibration, Model
 from pixelplum.core.users.votes import Votes
@@ -93,7 +93,7 @@ class Algorithm:
         """Return a model that has seen some votes more, each once, the latest first."""
         raise NotImplementedError
 
-    def train(self, votes: Votes, parameters: dict, taste: Taste | None = None, half: int = 0) -> Trained:
+    def train(self, votes: Votes, parameters: dict, taste: CommonTaste | None = None, half: int = 0) -> Trained:
         """Train a model, and measure it on votes that it has not seen.
 
         Parameters
@@ -102,10 +102,10 @@ class Algorithm:
             At least one.
         parameters : dict
             As `check` returns them.
-        taste : Taste, optional
+        taste : CommonTaste, optional
             What users have in common, if `needs_common_taste`.
         half : int
-            In which half of the users this one is, 0 or 1; see `Taste`.
+            In which half of the users this one is, 0 or 1; see `CommonTaste`.
 
         Raises
         ------

@@ -67,8 +67,8 @@ class NearestVotes(Algorithm):
     can_update = True
 
     def fit(self, votes: Votes, parameters: dict) -> Nearest:
-        places = np.concatenate([np.flatnonzero(kind)[:NEAREST_VOTES] for kind in (votes.liked, ~votes.liked)])
-        return Nearest(votes.directions[places], votes.values[places])
+        positions = np.concatenate([np.flatnonzero(kind)[:NEAREST_VOTES] for kind in (votes.liked, ~votes.liked)])
+        return Nearest(votes.directions[positions], votes.values[positions])
 
     def update(self, model: Nearest, votes: Votes) -> Nearest:
         joined = Votes(np.concatenate([votes.directions, model.voted]), np.concatenate([votes.values, model.values]))

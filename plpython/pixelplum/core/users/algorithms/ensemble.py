@@ -6,7 +6,7 @@ import numpy as np
 
 from pixelplum.core.parameters import refuse_unknown
 from pixelplum.core.users.algorithms.base import Algorithm, Trained
-from pixelplum.core.users.common_taste import Taste
+from pixelplum.core.users.common_taste import CommonTaste
 from pixelplum.core.users.left_out import auc, calibrate
 from pixelplum.core.users.models import Calibration, Ensemble
 from pixelplum.core.users.votes import SMALLEST_SPREAD, Votes
@@ -48,7 +48,7 @@ class EnsembleOf(Algorithm):
                 )
         return {"members": members}
 
-    def train(self, votes: Votes, parameters: dict, taste: Taste | None = None, half: int = 0) -> Trained:
+    def train(self, votes: Votes, parameters: dict, taste: CommonTaste | None = None, half: int = 0) -> Trained:
         """Train all members; those whose scores are no probabilities vote by how far from their mean these are."""
         trained = [self.simple[member].train(votes, self.simple[member].check({})) for member in parameters["members"]]
         calibrations = []

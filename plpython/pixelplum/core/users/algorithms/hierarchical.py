@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pixelplum.core.users.algorithms.base import Algorithm, Trained
-from pixelplum.core.users.common_taste import Taste, posterior
+from pixelplum.core.users.common_taste import CommonTaste, posterior
 from pixelplum.core.users.left_out import calibrate, without_each_by_covariance
 from pixelplum.core.users.votes import Votes
 
@@ -17,7 +17,7 @@ class Hierarchical(Algorithm):
     needs_common_taste = True
     is_simple = False
 
-    def train(self, votes: Votes, parameters: dict, taste: Taste | None = None, half: int = 0) -> Trained:
+    def train(self, votes: Votes, parameters: dict, taste: CommonTaste | None = None, half: int = 0) -> Trained:
         """Shrink a user's taste towards what is expected of them."""
         coordinates = taste.coordinates(votes.directions)
         data = (coordinates, votes.liked, votes.strengths)

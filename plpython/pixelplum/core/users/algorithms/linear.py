@@ -99,10 +99,10 @@ class Sgd(Algorithm):
         machine.coef_ = weights[np.newaxis]
         machine.intercept_ = np.array([model.intercept + model.weights.astype(np.float64) @ model.center])
         machine.t_ = model.steps
-        for place in reversed(range(len(votes.values))):  # in the order in which they were cast
+        for position in reversed(range(len(votes.values))):  # in the order in which they were cast
             machine.partial_fit(
-                scaled[place : place + 1], votes.liked[place : place + 1].astype(int),
-                sample_weight=votes.strengths[place : place + 1],
+                scaled[position : position + 1], votes.liked[position : position + 1].astype(int),
+                sample_weight=votes.strengths[position : position + 1],
             )  # fmt: skip
         linear = scaling.linear(machine.coef_[0], float(machine.intercept_[0]))
         return replace(model, weights=linear.weights, intercept=linear.intercept, steps=float(machine.t_))

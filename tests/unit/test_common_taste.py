@@ -21,7 +21,7 @@ HALVES = np.arange(100) % 2
 
 def linear(weights: np.ndarray):
     nothing = np.empty(0)
-    return common_taste.Taste(*BASIS, nothing, nothing, nothing, nothing).linear(weights)
+    return common_taste.CommonTaste(*BASIS, nothing, nothing, nothing, nothing).linear(weights)
 
 
 def test_coordinates_have_a_mean_square_of_one():
