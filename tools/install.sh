@@ -82,7 +82,7 @@ fi
 install_packages "python$version-venv" "python$version-dev" build-essential acl
 
 if [ -x .pix/venv/bin/python ] && ! .pix/venv/bin/python -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$version')"; then
-    echo "The virtual environment is of another Python than $version: making it anew"
+    echo "The virtual environment is of another Python than $version: making it again"
     rm -rf .pix/venv
 fi
 .pix/venv/bin/python -m pip --version >/dev/null 2>&1 || "$python" -m venv --clear .pix/venv

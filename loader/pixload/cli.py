@@ -42,7 +42,7 @@ class Commands(click.Group):
         # SIGTERM ends a command as Ctrl-C does: what it runs in the server is canceled.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         if sys.stdout is not None:
-            sys.stdout.reconfigure(errors="backslashreplace")  # names of files can be bytes that are no text
+            sys.stdout.reconfigure(errors="backslashreplace")  # names of files can be bytes that are not text
         try:
             return super().invoke(context)
         except BrokenPipeError:

@@ -23,7 +23,7 @@ def check_target(path: Path) -> None:
     if not target.parent.is_dir():
         raise PixError(f"There is no folder {target.parent}.", "Make it first.")
     if target.exists() and not target.is_file():
-        raise PixError(f"{path} is no regular file.", "Name another one.")
+        raise PixError(f"{path} is not a regular file.", "Name another one.")
 
 
 def write_file(path: Path, content: bytes) -> None:

@@ -17,7 +17,7 @@ from pixload.errors import PixError
 from pixload.files import check_target, write_file
 from pixload.report.thumbnails import read_images, thumbnails
 
-rcParams["text.parse_math"] = False  # a title with two $ is no formula
+rcParams["text.parse_math"] = False  # a title with two $ is not a formula
 
 INCHES, DPI = (16, 9), 120
 """1920 × 1080 pixels."""

@@ -7,7 +7,7 @@ from rich.text import Text
 
 
 class Table(table.Table):
-    """A table without lines, whose cells are shown as they are: brackets in a title are no markup."""
+    """A table without lines, whose cells are shown as they are: brackets in a title are not markup."""
 
     def __init__(self, *headers: str, title: str | None = None):
         super().__init__(*headers, box=None, title=title and Text(title), title_justify="left")

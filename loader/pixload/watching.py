@@ -1,4 +1,4 @@
-"""Long work in the server, and a bar that tells how far it is."""
+"""Long work in the server, and a bar for its progress."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WHERE name OPERATOR(pg_catalog.=) 'client_connection_check_interval'
 def run_watched(
     database: Database, sql: str, parameters, description: str, total: int, look: Callable[[object, str], int]
 ) -> list[tuple]:
-    """Run a statement in a connection of its own while another one looks how far it is.
+    """Run a statement in a connection of its own while another one asks for its progress.
 
     Parameters
     ----------
@@ -42,8 +42,8 @@ def run_watched(
     total : int
         Where the bar ends.
     look : callable
-        Takes the other connection and the mark by which pg_stat_activity knows the statement, returns how far
-        it is. Each look is a transaction.
+        Takes the other connection and the mark by which pg_stat_activity knows the statement, returns how much is
+        done. Each look is a transaction.
 
     Returns
     -------

@@ -99,7 +99,7 @@ class EngineMissing(PixelplumError):
 
 
 class SettingUnusable(PixelplumError):
-    """A row of pix.settings holds what is no number."""
+    """A row of pix.settings holds what is not a number."""
 
     sqlstate = "PX028"
     hint = "Correct it: UPDATE pix.settings SET value = … WHERE key = …"
@@ -144,7 +144,7 @@ class IndexBroken(PixelplumError):
     """The stored parts of an index or a block are missing or damaged."""
 
     sqlstate = "PX094"
-    hint = "Make it anew: SELECT pix.pack_features(model_name); SELECT pix.build_index(…);"
+    hint = "Make it again: SELECT pix.pack_features(model_name); SELECT pix.build_index(…);"
 
 
 class TooManyPairs(PixelplumError):

@@ -409,6 +409,6 @@ def test_commands(shop):
     assert "2 arms" in shop.pix("bandit", "rebuild").stdout
     assert "half after 30 days" in shop.pix("bandit", "half-life", "30").stdout
     assert "do not age" in shop.pix("bandit", "half-life", "none").stdout
-    assert "no number of days" in shop.pix("bandit", "half-life", "soon", check=False).stderr
+    assert "must be a number of days or none" in shop.pix("bandit", "half-life", "soon", check=False).stderr
     assert "default clustering" in shop.pix("bandit", "default", "shelves").stdout
     assert "suggestions were skipped" in shop.pix("bandit", "skips", "--older-than", "0", role="adam").stdout

@@ -157,7 +157,7 @@ def test_blocks_that_are_empty_now(catalogue):
 
 
 def test_same_vectors_in_other_blocks(catalogue):
-    """A session that has mapped blocks before they were numbered anew."""
+    """A session that has mapped blocks before they were numbered again."""
     db = catalogue.db
     reader = db.connect("rita")
     ask = "SELECT item_id, distance FROM pix.nearest('c0000', 5, 'clouds')"

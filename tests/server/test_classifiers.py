@@ -1,4 +1,4 @@
-"""Classifying in SQL: images, items, all of them, by one classifier or several; and classifiers that are no good."""
+"""Classifying in SQL: images, items, all of them, by one classifier or several; and classifiers that are not good."""
 
 from __future__ import annotations
 

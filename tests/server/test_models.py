@@ -1,4 +1,4 @@
-"""Models into the database: conversion, replacement, and files that are no models."""
+"""Models into the database: conversion, replacement, and files that are not models."""
 
 from concurrent.futures import ThreadPoolExecutor
 

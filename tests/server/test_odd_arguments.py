@@ -537,7 +537,7 @@ KINDS = {
     "lists in lists, elsewhere": (
         "PX003", "hundreds of lists", f"SELECT * FROM pix.build_index('deep', parameters => '{deep(3000)}')",
     ),
-    "a product that is no integer": (
+    "a product that is not an integer": (
         "PX003", "project_to must be from 1 to 59, not 2147483647",
         "SELECT * FROM pix.build_index('wide', project_to => 2147483647)",
     ),

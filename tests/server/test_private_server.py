@@ -44,7 +44,7 @@ def test_life_of_a_server(own):
     own.start()
     assert answers(own)
     assert "running" in own.status()
-    own.start()  # a second time is no error
+    own.start()  # a second time is not an error
     own.stop()
     assert "stopped" in own.status()
     own.stop()

@@ -335,7 +335,7 @@ def test_files_that_cannot_be_written(extracted, tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for target, message in (
         (tmp_path, "is a folder"), (tmp_path / "no" / "report.html", "There is no folder"),
-        (tmp_path / "pipe", "is no regular file"),
+        (tmp_path / "pipe", "is not a regular file"),
     ):  # fmt: skip
         refused = extracted.pix("report", target, check=False)
         assert refused.returncode == 1

@@ -238,7 +238,7 @@ def test_many_items_from_a_query(segments, extracted, optimizer):
 
 
 def test_chunks_are_planned_in_no_time(segments, loaded):
-    """A thousand keys are no matter of seconds: the planner plans them, not the other optimizer."""
+    """A thousand keys are not a matter of seconds: the planner plans them, not the other optimizer."""
     for optimizer in ("on", "off"):
         plans = plans_of(loaded, optimizer, "CALL pix.extract_features(retry_failed => true)")
         chunk = [plan for plan in plans if "pix.images" in plan and "ANY" in plan]

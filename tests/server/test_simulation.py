@@ -109,8 +109,8 @@ def test_truths(shop):
     ("arguments", "sqlstate", "message"),
     [
         ("'thomson', pix.users_who_like('brand')", "PX122", "not 'thomson'"),
-        ("'thompson', pix.users_who_like('nothing')", "PX129", "'nothing' is no label set"),
-        ("'thompson', pix.users_who_like(NULL)", "PX129", "NULL is no label set"),
+        ("'thompson', pix.users_who_like('nothing')", "PX129", "'nothing' is not a label set"),
+        ("'thompson', pix.users_who_like(NULL)", "PX129", "NULL is not a label set"),
         ("'thompson', NULL", "PX003", "users must be from 2 to 100,000, not NULL"),
         ("'thompson', pix.users_who_like('brand', users => 1)", "PX003", "users must be from 2 to 100,000, not 1"),
         ("'thompson', pix.users_who_like('brand'), votes => 0", "PX003", "votes must be from 1 to 10,000, not 0"),

@@ -270,7 +270,7 @@ class TestTrainingAll:
         assert voters.pix("users", "train").stdout == "All models have seen all votes.\n"
         one = voters.pix("users", "train", "u1", "--algorithm", "sgd_log", "--parameters", '{"alpha": 0.05}').stdout
         assert one.startswith("1 models: sgd_log")
-        for values, why in (("{", "no JSON"), ("[]", "no JSON object"), ('{"c": 1}', "no parameter 'c'")):
+        for values, why in (("{", "must be JSON"), ("[]", "must be a JSON object"), ('{"c": 1}', "no parameter 'c'")):
             failed = voters.pix("users", "train", "--algorithm", "svm", "--parameters", values, check=False)
             assert failed.returncode == 1
             assert why in failed.stderr

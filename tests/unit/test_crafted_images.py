@@ -41,7 +41,7 @@ def memory(name):
 Image.init()
 for line in sys.stdin:
     content = Path(line.strip()).read_bytes()
-    Path("/proc/self/clear_refs").write_text("5")  # the peak of memory begins anew
+    Path("/proc/self/clear_refs").write_text("5")  # the peak of memory begins again
     before, begun = memory("VmRSS"), time.process_time()
     try:
         said = str(decode(content, 299, 299).shape)

@@ -1,4 +1,4 @@
-"""Images of every kind become RGB pixels; what is no image is refused."""
+"""Images of every kind become RGB pixels; what is not an image is refused."""
 
 import io
 import struct

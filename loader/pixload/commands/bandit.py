@@ -155,7 +155,7 @@ def priors(database: Database, clustering: str | None, algorithm: str, strength_
 @click.option("--clustering", help="Default: all clusterings.")
 @click.pass_obj
 def rebuild(database: Database, clustering: str | None) -> None:
-    """Derive all arms anew from the log of votes.
+    """Derive all arms again from the log of votes.
 
     Example: pix bandit rebuild
     """
@@ -173,7 +173,7 @@ def half_life(database: Database, days: str) -> None:
     try:
         number = None if days == "none" else float(days)
     except ValueError as error:
-        raise PixError(f"{days!r} is no number of days.", "Write a number, or none.") from error
+        raise PixError(f"DAYS must be a number of days or none, not {days!r}.", "Write a number, or none.") from error
     _call(database, "SELECT pix.set_half_life(%s)", (number,))
     click.echo("votes do not age" if number is None else f"votes count half after {number:g} days")
 

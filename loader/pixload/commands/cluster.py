@@ -49,11 +49,11 @@ def cluster() -> None:
 @click.option("--dimensions", metavar="NUMBERS", help="Only these features, such as 1,5,17; default: all.")
 @click.pass_obj
 def fit(database: Database, name: str, k: str, dimensions: str | None, **options) -> None:
-    """Fit the clustering NAME, or fit it anew; clusters keep their numbers.
+    """Fit the clustering NAME, or fit it again; clusters keep their numbers.
 
     Example: pix cluster fit boots -k 25
     """
-    parameters = options | {"clustering": name, "k": _number_of_clusters(k), "dimensions": _numbers(dimensions)}
+    parameters = options | {"clustering": name, "k": _cluster_count(k), "dimensions": _numbers(dimensions)}
     ((name, items, clusters, seconds, moved),) = run_watched(database, FIT, parameters, "clustering", 100, percent)
     with database.connect() as connection, connection.cursor() as cursor:
         cursor.execute("SELECT k, silhouette FROM pix.cluster_curves WHERE clustering = %s ORDER BY k", (name,))
@@ -84,7 +84,7 @@ def assign(database: Database, name: str) -> None:
 @cluster.command("list")
 @click.pass_obj
 def list_clusterings(database: Database) -> None:
-    """List the clusterings, and how far behind they are.
+    """List the clusterings, and how many items they lack.
 
     Example: pix cluster list
     """
@@ -139,11 +139,11 @@ def drop(database: Database, name: str) -> None:
     click.echo(f"{name}: dropped")
 
 
-def _number_of_clusters(text: str) -> int | None:
+def _cluster_count(text: str) -> int | None:
     if text == "auto":
         return None
-    if not _is_number(text):
-        raise PixError(f"{text!r} is no number of clusters.", "Write a number, or auto: -k 25")
+    if not _is_whole(text):
+        raise PixError(f"-k must be a number of clusters or auto, not {text!r}.", "Write a number, or auto: -k 25")
     return int(text)
 
 
@@ -151,10 +151,12 @@ def _numbers(text: str | None) -> list[int] | None:
     if text is None:
         return None
     numbers = [number.strip() for number in text.split(",")]
-    if not all(map(_is_number, numbers)):
-        raise PixError(f"{text!r} are no numbers of features.", "Write them with commas: --dimensions 1,5,17")
+    if not all(map(_is_whole, numbers)):
+        raise PixError(
+            f"--dimensions must be numbers of features, not {text!r}.", "Write them with commas: --dimensions 1,5,17"
+        )
     return [int(number) for number in numbers]
 
 
-def _is_number(text: str) -> bool:
+def _is_whole(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) < 10

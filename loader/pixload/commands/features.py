@@ -29,4 +29,4 @@ def extract(
     speed = f", {after.images_per_second:.1f} images/s" if after.images_per_second else ""
     click.echo(f"{after.extracted:,} extracted, {after.failed:,} failed, {after.pending:,} pending{speed}")
     if after.pending:
-        raise PixError("Images or the model changed meanwhile.", "Run pix extract again.")
+        raise PixError("Images or the model changed during the extraction.", "Run pix extract again.")

@@ -31,7 +31,7 @@ def named_arguments(options: Mapping[str, object]) -> str:
     Parameters
     ----------
     options : Mapping of str to object
-        Arguments by name; an option of a filter that is None is no condition.
+        Arguments by name; an option of a filter that is None is not a condition.
 
     Returns
     -------

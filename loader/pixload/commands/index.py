@@ -41,7 +41,7 @@ def build(
     database: Database, name: str, model_name: str | None, algorithm: str, metric: str, settings: tuple[str, ...],
     project_to: int | None,
 ) -> None:  # fmt: skip
-    """Build the index NAME, or build it anew; queries use the one before until it is done.
+    """Build the index NAME, or build it again; queries use the one before until it is done.
 
     Example: pix index build boots --set ef_search=100
     """
@@ -80,7 +80,7 @@ def drop(database: Database, name: str) -> None:
 @index.command("list")
 @click.pass_obj
 def list_indexes(database: Database) -> None:
-    """List the indexes, how good they are, and how far behind.
+    """List the indexes, their recall, and how many items they lack.
 
     Example: pix index list
     """
@@ -129,5 +129,5 @@ def run_and_report(database: Database, call: str, parameters: tuple) -> None:
 def _setting(text: str) -> tuple[str, object]:
     name, equals, value = text.partition("=")
     if not equals:
-        raise PixError(f"{text!r} is no setting.", "Write it as NAME=VALUE: --set ef_search=100")
+        raise PixError(f"--set must be NAME=VALUE, not {text!r}.", "Write it like this: --set ef_search=100")
     return name, int(value) if value.isascii() and value.isdigit() else value

@@ -35,7 +35,7 @@ def map_() -> None:
 @click.option("--seed", default=7, show_default=True, type=click.IntRange(0, INT_MAX), help="Of the random numbers.")
 @click.pass_obj
 def fit(database: Database, name: str, **options) -> None:
-    """Make the map NAME, or make it anew.
+    """Make the map NAME, or make it again.
 
     Example: pix map fit boots --algorithm tsne
     """
@@ -60,7 +60,7 @@ def refresh(database: Database, name: str) -> None:
 @map_.command("list")
 @click.pass_obj
 def list_maps(database: Database) -> None:
-    """List the maps, and how far behind they are.
+    """List the maps, and how many items they lack.
 
     Example: pix map list
     """

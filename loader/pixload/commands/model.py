@@ -151,7 +151,7 @@ def layers(database: Database, name: str) -> None:
 @click.argument("name")
 @click.argument("image", type=EXISTING_FILE)
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--layer", required=True, help="One of those that pix model layers lists, with maps.")
+@click.option("--layer", required=True, help="A layer with maps, as pix model layers lists them.")
 @click.option("-k", default=8, show_default=True, type=click.IntRange(1), help="How many channels.")
 @click.pass_obj
 def feature_maps(database: Database, name: str, image: Path, folder: Path, layer: str, k: int) -> None:

@@ -338,12 +338,14 @@ def _range(interval) -> str:
 
 
 def _json(text: str | None) -> str | None:
-    """Refuse parameters that are no JSON object before anything else is done."""
+    """Refuse parameters that are not a JSON object before anything else is done."""
     if text is not None:
         try:
             value = json.loads(text)
         except ValueError as error:
-            raise PixError(f"{text!r} is no JSON.", "Write it like this: '{\"C\": 0.3}'") from error
+            raise PixError(
+                f"The parameters must be JSON, not {text!r}.", "Write it like this: '{\"C\": 0.3}'"
+            ) from error
         if not isinstance(value, dict):
-            raise PixError(f"{text!r} is no JSON object.", "Write it like this: '{\"C\": 0.3}'")
+            raise PixError(f"The parameters must be a JSON object, not {text!r}.", "Write it like this: '{\"C\": 0.3}'")
     return text

@@ -55,7 +55,7 @@ def read_graph(path: Path) -> FrozenGraph:
     Raises
     ------
     PixError
-        If the file is no GraphDef, or an empty one, or holds anything but computations and variables.
+        If the file is not a GraphDef, or an empty one, or holds anything but computations and variables.
     """
     import tensorflow as tf
     from google.protobuf.message import DecodeError
@@ -126,7 +126,7 @@ def _as_arithmetic(node, constants: dict) -> list:
     for name in node.input[1:5]:
         if name.split(":")[0] not in constants:
             raise PixError(
-                f"The batch norm {node.name} has parameters that are no constants.",
+                f"The batch norm {node.name} has parameters that are not constants.",
                 "Freeze the graph before importing it.",
             )
         numbers.append(tf.make_ndarray(constants[name.split(":")[0]]).astype(np.float64))

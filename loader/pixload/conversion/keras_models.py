@@ -105,7 +105,7 @@ def load_file(path: Path, layer: str | None = None) -> FrozenGraph:
     Raises
     ------
     PixError
-        If it is no Keras model, or holds code (a Lambda layer), or more than
+        If it is not a Keras model, or holds code (a Lambda layer), or more than
         one input.
     """
     import keras

@@ -46,7 +46,7 @@ def read_onnx(path: Path, wishes: Wishes | None = None) -> ConvertedModel:
     Raises
     ------
     PixError
-        If it is no ONNX file, or does not say enough.
+        If it is not an ONNX file, or does not say enough.
     """
     import onnx
 
@@ -247,7 +247,7 @@ class _Graph:
             if node.op_type not in LINEAR or len(ahead) != 1 or ahead[0] not in self.tensors:
                 return name
             if node.op_type == "Conv" and self.tensors[self._before_passing(ahead[0])].op_type not in POOLING:
-                return name  # a convolution over maps is no linear layer over a vector
+                return name  # a convolution over maps is not a linear layer over a vector
             name = ahead[0]
 
     def _before_passing(self, name: str) -> str:

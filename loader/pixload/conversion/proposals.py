@@ -153,7 +153,7 @@ def find_classes(graph, name: str | None):
     -------
     tuple of (tensorflow.Tensor, tensorflow.Tensor) or None
         Class probabilities, and the scores before the softmax; None if the
-        graph is no classifier.
+        graph is not a classifier.
 
     Raises
     ------

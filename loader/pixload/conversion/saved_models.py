@@ -24,7 +24,7 @@ def load(path: Path) -> FrozenGraph:
     Raises
     ------
     PixError
-        If it is no SavedModel, does anything but compute, or has no signature of one image.
+        If it is not a SavedModel, does anything but compute, or has no signature of one image.
     """
     import tensorflow as tf
     from tensorflow.python.saved_model.loader_impl import parse_saved_model

@@ -106,7 +106,7 @@ def curve(points: list[tuple[int, float]], chosen: int) -> figure:
 
 
 def progress(rows: list[dict]) -> figure:
-    """Draw how far extraction is, a bar for each model."""
+    """Draw the progress of extraction, a bar for each model."""
     names = [row["model_name"] for row in rows]
     parts = {"extracted": BLUE, "failed": "#c0392b", "pending": "#9aa5b1"}
     source = {"model": names} | {part: [row[part] for row in rows] for part in parts}

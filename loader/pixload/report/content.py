@@ -14,7 +14,7 @@ LONGEST = 200
 """Letters of a title or label: the page has room for no more of each item."""
 SEED = 7
 MOST_LABELS = 40
-"""A label set with more labels is no key to colors, and no readable matrix."""
+"""A label set with more labels is not a key to colors, and no readable matrix."""
 GALLERY, GALLERY_ITEMS, MOST_GALLERIES = 11, 1200, 200
 CLASSIFIERS = 3
 MOST_CURVES = 10

@@ -32,7 +32,9 @@ def contact_sheets(connection, model_name: str, item_id: str) -> list[Sheet]:
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM pix.images WHERE item_id = %s", (item_id,))
         if cursor.fetchone() == (0,):
-            raise PixError(f"Item {item_id} has no image.", "SELECT item_id FROM pix.images lists those that have.")
+            raise PixError(
+                f"Item {item_id} has no image.", "SELECT item_id FROM pix.images lists the items that have one."
+            )
         cursor.execute(
             "SELECT layer, shape[3] || ' × ' || shape[4] FROM pix.model_layers(%s) "
             "WHERE cardinality(shape) = 4 AND shape[3] > 1",

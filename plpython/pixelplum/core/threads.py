@@ -14,7 +14,7 @@ CORES = host.cores()
 
 @contextmanager
 def signals_held() -> Iterator[Callable[[], AbstractContextManager]]:
-    """Hold signals back; threads that are started meanwhile never get any.
+    """Hold signals back; threads that are started in it never get any.
 
     The server's signal handlers are made for its own, only thread.
 
@@ -41,7 +41,7 @@ def signals_held() -> Iterator[Callable[[], AbstractContextManager]]:
 
 @contextmanager
 def all_cores() -> Iterator[Callable[[], AbstractContextManager]]:
-    """Let libraries that are loaded use threads on all cores: nothing else runs in parallel meanwhile.
+    """Let libraries that are loaded use threads on all cores: nothing else runs in parallel.
 
     Yields
     ------

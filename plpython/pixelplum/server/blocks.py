@@ -72,7 +72,7 @@ def restore_block(plpy, cache: dict, checksum: str, item_ids: list[str], vectors
 def open_block_files(
     plpy, cache: dict, key: str, numbers: list[int], checksums: list[str], items: list[int], dimensions: int
 ) -> bool:
-    """Map a model's blocks, to be searched under a key; tell whether no file was removed meanwhile."""
+    """Map a model's blocks, to be searched under a key; tell whether all files were there."""
     try:
         parts = {
             number: blocks.Block(blocks.mapped(files.path(checksum, "block")), rows, dimensions)

@@ -82,7 +82,7 @@ def write(checksum: str, kind: str, content: bytes) -> None:
 
 
 def write_part(checksum: str, part: int, content: bytes) -> None:
-    """Append a part to the file that is being restored; part 0 starts it anew.
+    """Append a part to the file that is being restored; part 0 starts it again.
 
     Raises
     ------

@@ -32,7 +32,7 @@ def cancellable(body: Callable) -> Callable:
     """Let a body be canceled between any two steps that Python takes in it.
 
     It works in a thread, and so it must not use `plpy`, with one exception: what it is given as the argument
-    ``tell`` may be called, and is called by the main thread.
+    ``on_progress`` may be called, and is called by the main thread.
 
     Parameters
     ----------
@@ -52,14 +52,14 @@ def cancellable(body: Callable) -> Callable:
     return run
 
 
-def in_thread(work: Callable, tell: Callable[[float], None] | None = None):
+def in_thread(work: Callable, on_progress: Callable[[float], None] | None = None):
     """Work in a thread, which is ended when the server wants to; see `cancellable`.
 
     Parameters
     ----------
     work : callable
-        Takes no argument; or, where there is something to tell, a callable that takes the fraction that is done.
-    tell : callable, optional
+        Takes no argument; or, with `on_progress`, a callable that takes the fraction that is done.
+    on_progress : callable, optional
         Called with that fraction by the main thread.
 
     Returns
@@ -76,7 +76,7 @@ def in_thread(work: Callable, tell: Callable[[float], None] | None = None):
 
     def try_work() -> None:
         try:
-            outcome[:] = (work() if tell is None else work(report)), None
+            outcome[:] = (work() if on_progress is None else work(report)), None
         except BaseException as failure:
             outcome[1] = failure
         finally:
@@ -90,9 +90,9 @@ def in_thread(work: Callable, tell: Callable[[float], None] | None = None):
         while not ended.wait(SECONDS_BETWEEN) and thread.is_alive():
             if is_wanted():
                 end()
-            elif tell is not None and done[0] > reported:
+            elif on_progress is not None and done[0] > reported:
                 reported = done[0]
-                tell(reported)
+                on_progress(reported)
 
     with signals_held() as heard:
         thread = Thread(target=try_work)

@@ -95,7 +95,7 @@ def setting(cache: dict, key: str) -> int:
     Raises
     ------
     SettingUnusable
-        If it is no number above zero.
+        If it is not a number above zero.
     """
     text = cache.get("settings", {}).get(key, str(DEFAULTS[key]))
     if not text.isdecimal() or not int(text):

@@ -15,7 +15,7 @@ from pixelplum.errors import CacheUnusable, IndexBroken, UnusableArgument
 from pixelplum.server import cache as files
 from pixelplum.server.blocks import Packed, keep, kept
 from pixelplum.server.parameters import read
-from pixelplum.server.progress import teller
+from pixelplum.server.progress import reporter
 
 PART_BYTES = 8 << 20
 
@@ -52,7 +52,7 @@ def write_index(
         projection = indexes.Projection(vectors.from_bytes(mean), vectors.matrix(axes, len(mean) // 4))
     state = indexes.fit(algorithm, metric, json.loads(parameters), project_to, packed.blocks, projection)
     with files.unfinished(secrets.token_hex(32)) as file:
-        indexes.build(file, state, packed.blocks, teller(plpy, title))
+        indexes.build(file, state, packed.blocks, reporter(plpy, title))
         size = file.stat().st_size
         checksum = files.identify(file)
     item_ids = [block.item_ids[position] for block in packed.blocks for position in range(len(block.norms))]
@@ -73,7 +73,7 @@ def rewrite_index(
     for number in removed:
         item_ids[number] = ""
     with files.unfinished(secrets.token_hex(32)) as file:
-        indexes.update(file, files.path(checksum, "index"), state, len(names), removed, added, teller(plpy, title))
+        indexes.update(file, files.path(checksum, "index"), state, len(names), removed, added, reporter(plpy, title))
         size = file.stat().st_size
         new_checksum = files.identify(file)
     item_ids += [item_id for block in added for item_id in block.item_ids]
@@ -101,7 +101,7 @@ def finish_index_file(plpy, cache: dict, checksum: str, kind: str) -> None:
 
 
 def open_index_files(plpy, cache: dict, checksum: str, state_checksum: str) -> bool:
-    """Map an index, to be searched under the checksum of its state; tell whether no file was removed meanwhile."""
+    """Map an index, to be searched under the checksum of its state; tell whether its file was there."""
     try:
         state, item_ids = indexes.read_state(mapped(files.path(state_checksum, "state")), checksum)
         index = indexes.open_index(files.path(checksum, "index"), state, len(item_ids))

@@ -7,7 +7,7 @@ import numpy as np
 from pixelplum.core.clustering import maps
 from pixelplum.server.canceling import cancellable, in_thread
 from pixelplum.server.clusters import matrix_of
-from pixelplum.server.progress import teller
+from pixelplum.server.progress import reporter
 
 
 def usual_perplexity(plpy, cache: dict, algorithm: str, perplexity: float | None, items: int) -> float | None:
@@ -21,12 +21,12 @@ def lay_out(
     """Lay out items: xs, ys, and the map's trustworthiness."""
     seen = matrix_of(coordinates, items)
 
-    def lay_out(tell) -> dict:
-        points = maps.fit(seen, algorithm, perplexity, seed, tell)
+    def lay_out(on_progress) -> dict:
+        points = maps.fit(seen, algorithm, perplexity, seed, on_progress)
         trusted = maps.measure(seen, points, seed)
         return {"xs": points[:, 0].tolist(), "ys": points[:, 1].tolist(), "trustworthiness": trusted}
 
-    return in_thread(lay_out, teller(plpy, title))
+    return in_thread(lay_out, reporter(plpy, title))
 
 
 @cancellable

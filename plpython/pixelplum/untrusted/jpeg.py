@@ -11,7 +11,7 @@ from pixelplum.untrusted.outlines import PLAIN_NS, Outline, check_parts, check_s
 
 START = b"\xff\xd8\xff"
 MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
-"""The next marker that is no restart; linear in what it skips."""
+"""The next marker that is not a restart; linear in what it skips."""
 
 ALONE = 0x01
 END, SCAN, EXIF = 0xD9, 0xDA, 0xE1
@@ -40,7 +40,7 @@ def read(content: bytes) -> Outline:
     Raises
     ------
     ImageError
-        If it is no JPEG, or of a kind that nobody uses.
+        If it is not a JPEG, or of a kind that nobody uses.
     ImageTooLarge
         If it has too many scans or segments.
     """

@@ -43,7 +43,7 @@ def check(content: bytes) -> None:
     ModelUnsafe
         If a tensor's numbers are elsewhere.
     ModelBroken
-        If it is no ONNX file.
+        If it is not an ONNX file.
     """
     for name, location in external(content):
         raise ModelUnsafe(
@@ -58,7 +58,7 @@ def external(content: bytes) -> Iterator[tuple[str, str]]:
     Raises
     ------
     ModelBroken
-        If it is no ONNX file.
+        If it is not an ONNX file.
     """
     if content[4:8] == ORT_FORMAT:
         raise ModelBroken("The model cannot be loaded: it is in ONNX Runtime's own format")
@@ -101,9 +101,9 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
         elif kind in (EIGHT_BYTES, FOUR_BYTES):
             length = 8 if kind == EIGHT_BYTES else 4
         else:
-            raise ModelBroken("The model cannot be loaded: it is no ONNX file")
+            raise ModelBroken("The model cannot be loaded: it is not an ONNX file")
         if offset + length > end:
-            raise ModelBroken("The model cannot be loaded: it is no ONNX file, or truncated")
+            raise ModelBroken("The model cannot be loaded: it is not an ONNX file, or truncated")
         if kind == MESSAGE:
             yield number, message[offset : offset + length]
         offset += length
@@ -117,4 +117,4 @@ def _integer(message: memoryview, offset: int) -> tuple[int, int]:
         offset, shift = offset + 1, shift + 7
         if byte < 0x80:
             return value, offset
-    raise ModelBroken("The model cannot be loaded: it is no ONNX file, or truncated")
+    raise ModelBroken("The model cannot be loaded: it is not an ONNX file, or truncated")

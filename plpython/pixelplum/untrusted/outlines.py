@@ -12,7 +12,7 @@ PLAIN_NS, TRANSPARENT_NS = 4, 13
 """Of a pixel that is brought to RGB, and of one that is flattened on white."""
 
 LARGEST_SIDE = 65_535
-"""Pixels. A JPEG cannot be larger; what claims more is no photograph."""
+"""Pixels. A JPEG cannot be larger; what claims more is not a photograph."""
 
 MOST_PARTS = 50_000
 """Segments or chunks of a file. Each takes Python microseconds; large photographs have hundreds."""

@@ -22,7 +22,7 @@ def read(content: bytes) -> Outline:
     Raises
     ------
     ImageError
-        If it is no PNG.
+        If it is not a PNG.
     ImageTooLarge
         If it has too many chunks.
     """

@@ -81,7 +81,7 @@ def check(definition, also: frozenset[str] = frozenset()) -> None:
     for nodes in [definition.node, *functions.values()]:
         for node in nodes:
             if node.op not in COMPUTATIONS and node.op not in also and node.op not in functions:
-                raise _unsafe(node, "which is no computation")
+                raise _unsafe(node, "which is not a computation")
             if missing := next((name for name in _named(node) if name not in functions), None):
                 raise _unsafe(node, f"which calls {missing}, a function that is not in the graph")
     _refuse_circles(functions)

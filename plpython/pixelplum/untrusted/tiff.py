@@ -49,7 +49,7 @@ def read(content: bytes) -> Outline:
     Raises
     ------
     ImageError
-        If it is no TIFF, or coded in a way that is not decoded.
+        If it is not a TIFF, or coded in a way that is not decoded.
     ImageTooLarge
         If its tags are.
     """

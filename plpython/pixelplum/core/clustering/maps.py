@@ -52,7 +52,7 @@ def check(algorithm: str, perplexity: float | None, items: int) -> float | None:
 
 
 def fit(
-    coordinates: np.ndarray, algorithm: str, perplexity: float | None, seed: int, tell: Callable[[float], None]
+    coordinates: np.ndarray, algorithm: str, perplexity: float | None, seed: int, on_progress: Callable[[float], None]
 ) -> np.ndarray:
     """Lay out items.
 
@@ -67,7 +67,7 @@ def fit(
         As `check` returns it; for UMAP, the number of neighbors.
     seed : int
         Of the random numbers.
-    tell : callable
+    on_progress : callable
         Takes the fraction that is done, from time to time.
 
     Returns
@@ -88,7 +88,7 @@ def fit(
     if len(coordinates) < MANY:
         with all_cores():
             return TSNE(perplexity=perplexity, random_state=seed).fit_transform(coordinates).astype(np.float64)
-    return _open_tsne(coordinates, perplexity, seed, tell)
+    return _open_tsne(coordinates, perplexity, seed, on_progress)
 
 
 def extend(
@@ -157,7 +157,9 @@ def _umap(coordinates: np.ndarray, neighbors: int, seed: int) -> np.ndarray:
     )
 
 
-def _open_tsne(coordinates: np.ndarray, perplexity: float, seed: int, tell: Callable[[float], None]) -> np.ndarray:
+def _open_tsne(
+    coordinates: np.ndarray, perplexity: float, seed: int, on_progress: Callable[[float], None]
+) -> np.ndarray:
     import openTSNE  # slow to import
 
     done = 0
@@ -165,7 +167,7 @@ def _open_tsne(coordinates: np.ndarray, perplexity: float, seed: int, tell: Call
     def look_up(*_) -> None:
         nonlocal done
         done += ROUNDS_BETWEEN
-        tell(min(1, done / ROUNDS))
+        on_progress(min(1, done / ROUNDS))
 
     with all_cores():
         layout = openTSNE.TSNE(

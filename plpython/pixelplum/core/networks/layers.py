@@ -88,7 +88,7 @@ class Layers:
             raise UnknownLayer(f"The network has no layer {layer!r}")
         (maps,) = self._showing([layer]).activations(content, [layer])
         if maps.ndim != 4:
-            raise UnknownLayer(f"The layer {layer!r} has the shape {list(maps.shape)}, which are no maps")
+            raise UnknownLayer(f"The layer {layer!r} has the shape {list(maps.shape)}, which is not that of maps")
         maps = maps[0].transpose(2, 0, 1) if self._channels_are_last(layer) else maps[0]
         strengths = maps.mean(axis=(1, 2))
         strongest = np.argsort(-strengths, kind="stable")[:top]

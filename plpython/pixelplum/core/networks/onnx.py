@@ -44,7 +44,7 @@ class Network:
     Raises
     ------
     ModelBroken
-        If the file is no ONNX graph, names other files, or carries no spec.
+        If the file is not an ONNX graph, names other files, or carries no spec.
     """
 
     engine = "ONNX Runtime"

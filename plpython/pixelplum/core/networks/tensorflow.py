@@ -40,7 +40,7 @@ class TensorFlowNetwork(Network):
     EngineMissing
         If TensorFlow is not installed.
     ModelBroken
-        If the file is no such graph, holds anything but computations, or takes more memory than it may.
+        If the file is not such a graph, holds anything but computations, or takes more memory than it may.
     """
 
     engine = "TensorFlow"

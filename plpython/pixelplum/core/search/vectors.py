@@ -149,7 +149,7 @@ def matrix(vectors: bytes, dimensions: int) -> np.ndarray:
     """Unpack vectors that follow one another: float32, shape (vectors, dimensions), read-only, no copy."""
     if len(vectors) % (4 * dimensions):
         raise VectorError(
-            f"{len(vectors) // 4} numbers are no whole number of vectors of {dimensions} dimensions",
+            f"{len(vectors) // 4} numbers are not a whole number of vectors of {dimensions} dimensions",
             hint="Compare vectors of one model only.",
         )
     return from_bytes(vectors).reshape(-1, dimensions)

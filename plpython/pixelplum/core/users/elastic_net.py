@@ -49,7 +49,7 @@ def elastic_net(
         moved = ahead * shrink - step * (slopes @ full)
         shrunk = np.copysign(np.maximum(np.abs(moved) - cut, 0), moved)
         change = shrunk - weights
-        if (ahead - shrunk) @ change > 0:  # momentum leads away: begin anew
+        if (ahead - shrunk) @ change > 0:  # momentum leads away: begin again
             momentum = 1.0
         following = (1 + math.sqrt(1 + 4 * momentum * momentum)) / 2
         ahead = shrunk + np.float32((momentum - 1) / following) * change

@@ -49,7 +49,7 @@ class EnsembleOf(Algorithm):
         return {"members": members}
 
     def train(self, votes: Votes, parameters: dict, taste: CommonTaste | None = None, half: int = 0) -> Trained:
-        """Train all members; those whose scores are no probabilities vote by how far from their mean these are."""
+        """Train all members; those whose scores are not probabilities vote by how far from their mean these are."""
         trained = [self.simple[member].train(votes, self.simple[member].check({})) for member in parameters["members"]]
         calibrations = []
         for each in trained:
