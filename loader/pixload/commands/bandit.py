@@ -11,16 +11,18 @@ from pixload.tables import Table
 
 INT_MAX = 2**31 - 1
 POLICY = "thompson, posterior_mean, ucb1, greedy, epsilon_greedy, or random"
-clustering_option = click.option("--clustering", help="Default: the default clustering, or the only one.")
-prior_option = click.option("--prior", help="flat, pooled, or tree; default: pooled where there is one, else flat.")
+clustering_option = click.option("--clustering", help="Clustering; default: the default clustering, or the only one.")
+prior_option = click.option(
+    "--prior", help="Prior: flat, pooled, or tree; default: pooled where there is one, else flat."
+)
 
 
 @click.command()
 @click.argument("user_id")
 @click.argument("item_id")
-@click.option("--like/--dislike", "liked", default=None, help="Whether the user likes it.")
-@click.option("--signal", help="What else they did: view, click, cart, buy, …")
-@click.option("--key", "idempotency_key", help="A name for this vote: sent again it is the same vote.")
+@click.option("--like/--dislike", "liked", default=None, help="Opinion of the user.")
+@click.option("--signal", help="Another signal: view, click, cart, buy, …")
+@click.option("--key", "idempotency_key", help="Idempotency key: a vote that is sent again with it counts once.")
 @click.pass_obj
 def vote(database: Database, **options) -> None:
     """Log what USER_ID thinks of ITEM_ID.
@@ -53,12 +55,14 @@ def undo(database: Database, user_id: str, item_id: str) -> None:
 
 @click.command("next")
 @click.argument("user_id")
-@click.option("-k", default=1, show_default=True, type=click.IntRange(1, 1000), help="How many.")
-@click.option("--policy", help=f"{POLICY}; default: thompson.")
+@click.option("-k", default=1, show_default=True, type=click.IntRange(1, 1000), help="Number of results.")
+@click.option("--policy", help=f"Policy: {POLICY}; default: thompson.")
 @clustering_option
 @prior_option
-@click.option("--again-after", default="1 day", show_default=True, help="When what was shown may be shown again.")
-@click.option("--seed", type=click.IntRange(0, INT_MAX), help="Of the random numbers; default: others each time.")
+@click.option(
+    "--again-after", default="1 day", show_default=True, help="Time after which a shown item may be shown again."
+)
+@click.option("--seed", type=click.IntRange(0, INT_MAX), help="Random seed; default: a new one each time.")
 @click.pass_obj
 def next_(database: Database, **options) -> None:
     """Suggest items that USER_ID has not seen.
@@ -131,8 +135,8 @@ def default(database: Database, clustering: str) -> None:
 
 @bandit.command("priors")
 @clustering_option
-@click.option("--algorithm", default="moments", show_default=True, help="moments or likelihood.")
-@click.option("--strength-cap", default=20.0, show_default=True, help="How many votes a prior is at most worth.")
+@click.option("--algorithm", default="moments", show_default=True, help="Algorithm: moments or likelihood.")
+@click.option("--strength-cap", default=20.0, show_default=True, help="Number of votes that a prior is worth at most.")
 @click.pass_obj
 def priors(database: Database, clustering: str | None, algorithm: str, strength_cap: float) -> None:
     """Refresh the pooled priors: what is expected of a user of whom nothing is known.
@@ -152,7 +156,7 @@ def priors(database: Database, clustering: str | None, algorithm: str, strength_
 
 
 @bandit.command("rebuild")
-@click.option("--clustering", help="Default: all clusterings.")
+@click.option("--clustering", help="Clustering; default: all.")
 @click.pass_obj
 def rebuild(database: Database, clustering: str | None) -> None:
     """Derive all arms again from the log of votes.
@@ -179,7 +183,7 @@ def half_life(database: Database, days: str) -> None:
 
 
 @bandit.command("skips")
-@click.option("--older-than", default="1 day", show_default=True, help="How long people have to answer.")
+@click.option("--older-than", default="1 day", show_default=True, help="Time that people have to answer.")
 @click.pass_obj
 def skips(database: Database, older_than: str) -> None:
     """Count suggestions that were not answered.
@@ -191,18 +195,26 @@ def skips(database: Database, older_than: str) -> None:
 
 @bandit.command("simulate")
 @click.argument("policy")
-@click.option("--truth", required=True, help="A label set, brand, or an attribute: what tastes are about.")
-@click.option("--users", default=20, show_default=True, type=click.IntRange(2, 100_000), help="How many.")
-@click.option("--votes", default=40, show_default=True, type=click.IntRange(1, 10_000), help="Of each user.")
+@click.option("--truth", required=True, help="What tastes are about: a label set, brand, or an attribute.")
+@click.option("--users", default=20, show_default=True, type=click.IntRange(2, 100_000), help="Number of users.")
+@click.option(
+    "--votes", default=40, show_default=True, type=click.IntRange(1, 10_000), help="Number of votes of each user."
+)
 @clustering_option
 @prior_option
 @click.option(
-    "--liked-labels", default=2, show_default=True, type=click.IntRange(1), help="How many labels a user likes."
+    "--liked-labels", default=2, show_default=True, type=click.IntRange(1), help="Number of labels that a user likes."
 )
-@click.option("--taste-groups", type=click.IntRange(1, INT_MAX), help="How many tastes users share; default: none.")
+@click.option(
+    "--taste-groups",
+    type=click.IntRange(1, INT_MAX),
+    help="Number of tastes that users share; default: each user has their own.",
+)
 @click.option("--flipped", default=0.1, show_default=True, help="Fraction of votes that say the opposite.")
-@click.option("--seed", default=7, show_default=True, type=click.IntRange(0, INT_MAX), help="Of users and votes.")
-@click.option("--keep", is_flag=True, help="Users and their votes stay.")
+@click.option(
+    "--seed", default=7, show_default=True, type=click.IntRange(0, INT_MAX), help="Random seed of users and votes."
+)
+@click.option("--keep", is_flag=True, help="Keep the users and their votes.")
 @click.pass_obj
 def simulate(database: Database, **options) -> None:
     """Try POLICY on synthetic users whose taste is known.
@@ -230,7 +242,7 @@ def simulate(database: Database, **options) -> None:
 
 @bandit.command("evaluate")
 @click.argument("policies", nargs=-1)
-@click.option("--from-log", help="The policy whose suggestions are looked at; default: all.")
+@click.option("--from-log", help="Policy whose suggestions are looked at; default: all.")
 @clustering_option
 @prior_option
 @click.pass_obj

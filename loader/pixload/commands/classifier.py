@@ -24,10 +24,12 @@ def classifier() -> None:
 @classifier.command("train")
 @click.argument("name")
 @click.option("--label-set", required=True, help="The labels to learn.")
-@click.option("--model", "model_name", help="Default: the database's default model.")
-@click.option("--algorithm", default="softmax", show_default=True, help="softmax, or lda.")
-@click.option("--balanced", is_flag=True, help="All classes weigh the same, however many items they have.")
-@click.option("--folds", default=0, type=click.IntRange(0), help="Of a cross-validation; default: none.")
+@click.option("--model", "model_name", help="Model; default: the database's default model.")
+@click.option("--algorithm", default="softmax", show_default=True, help="Algorithm: softmax or lda.")
+@click.option("--balanced", is_flag=True, help="Weigh all classes the same, however many items they have.")
+@click.option(
+    "--folds", default=0, type=click.IntRange(0), help="Number of folds of a cross-validation; default: none."
+)
 @click.pass_obj
 def train(
     database: Database, name: str, label_set: str, model_name: str | None, algorithm: str, balanced: bool, folds: int
@@ -149,11 +151,14 @@ def last_trained(cursor) -> str:
 @click.command()
 @click.argument("image", type=EXISTING_FILE, required=False)
 @click.option(
-    "--classifier", "names", multiple=True, help="Given more than once: their mean. Default: the last trained."
+    "--classifier",
+    "names",
+    multiple=True,
+    help="Classifier; may be repeated for their mean; default: the last trained.",
 )
 @click.option("--item", "item_id", help="An item of the catalogue, instead of an image.")
-@click.option("--all", "everything", is_flag=True, help="Every item with features, into pix.predictions.")
-@click.option("-k", default=5, show_default=True, type=click.IntRange(1), help="How many classes.")
+@click.option("--all", "everything", is_flag=True, help="Classify every item with features, into pix.predictions.")
+@click.option("-k", default=5, show_default=True, type=click.IntRange(1), help="Number of classes.")
 @click.pass_obj
 def classify(
     database: Database, image: Path | None, names: tuple[str, ...], item_id: str | None, everything: bool, k: int

@@ -35,17 +35,25 @@ def cluster() -> None:
 
 @cluster.command("fit")
 @click.argument("name")
-@click.option("--model", "model_name", help="Default: the database's default model.")
+@click.option("--model", "model_name", help="Model; default: the database's default model.")
 @click.option(
     "--algorithm", default="kmeans", show_default=True,
-    help="kmeans, minibatch_kmeans, gaussian_mixture, or ward.",
+    help="Algorithm: kmeans, minibatch_kmeans, gaussian_mixture, or ward.",
 )  # fmt: skip
 @click.option(
-    "-k", default="25", show_default=True, metavar="NUMBER", help="How many clusters; auto: chosen by silhouette."
+    "-k", default="25", show_default=True, metavar="NUMBER", help="Number of clusters; auto: chosen by silhouette."
 )
-@click.option("--max-k", default=40, show_default=True, type=click.IntRange(2, 200), help="The most that auto chooses.")
-@click.option("--n-init", default=10, show_default=True, type=click.IntRange(1, 100), help="How often it starts.")
-@click.option("--seed", default=7, show_default=True, type=click.IntRange(0, 10**9), help="Of the random numbers.")
+@click.option(
+    "--max-k", default=40, show_default=True, type=click.IntRange(2, 200), help="Largest number of clusters for auto."
+)
+@click.option(
+    "--n-init",
+    default=10,
+    show_default=True,
+    type=click.IntRange(1, 100),
+    help="Number of starts, of which the best is kept.",
+)
+@click.option("--seed", default=7, show_default=True, type=click.IntRange(0, 10**9), help="Random seed.")
 @click.option("--dimensions", metavar="NUMBERS", help="Only these features, such as 1,5,17; default: all.")
 @click.pass_obj
 def fit(database: Database, name: str, k: str, dimensions: str | None, **options) -> None:
@@ -103,7 +111,7 @@ def list_clusterings(database: Database) -> None:
 
 @cluster.command("show")
 @click.argument("name")
-@click.option("--labels", "label_set", help="Compare with this label set.")
+@click.option("--labels", "label_set", help="Label set to compare with.")
 @click.pass_obj
 def show(database: Database, name: str, label_set: str | None) -> None:
     """List the clusters of NAME, and how good they are.

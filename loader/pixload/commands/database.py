@@ -13,7 +13,7 @@ from pixload.database import Database
 
 @click.command()
 @click.option("--to", "revision", default="head", help="An alembic revision, or 'base' to remove everything.")
-@click.option("--yes", is_flag=True, help="For --to base: do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask before --to base removes everything.")
 @click.pass_obj
 def migrate(database: Database, revision: str, yes: bool) -> None:
     """Create or upgrade tables, types, roles and functions; all or nothing.

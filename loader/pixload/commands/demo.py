@@ -36,8 +36,8 @@ UNFIT_LABELS = ("PX072", "PX073", "PX003")
 
 @click.command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--items", default=DEMO_ITEMS, show_default=True, type=click.IntRange(1), help="How many boots.")
-@click.option("--seed", default=DEMO_SEED, show_default=True, type=click.IntRange(0), help="Which boots.")
+@click.option("--items", default=DEMO_ITEMS, show_default=True, type=click.IntRange(1), help="Number of boots.")
+@click.option("--seed", default=DEMO_SEED, show_default=True, type=click.IntRange(0), help="Random seed: which boots.")
 def sample(folder: Path, items: int, seed: int) -> None:
     """Draw a catalogue of boots into FOLDER: images, metadata, labels; the same for the same seed.
 

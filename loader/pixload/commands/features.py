@@ -13,8 +13,10 @@ INT_MAX = 2**31 - 1
 
 
 @click.command()
-@click.option("--model", "model_name", help="Default: the database's default model.")
-@click.option("--chunk-size", type=click.IntRange(1, INT_MAX), help="Images per commit; default: as SQL has it.")
+@click.option("--model", "model_name", help="Model; default: the database's default model.")
+@click.option(
+    "--chunk-size", type=click.IntRange(1, INT_MAX), help="Images per commit; default: that of pix.extract_features."
+)
 @click.option("--retry-failed", is_flag=True, help="Try again the images that failed before.")
 @click.option("--engine", help="onnxruntime (default), or tensorflow for a model imported with --keep-tensorflow.")
 @click.pass_obj

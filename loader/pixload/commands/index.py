@@ -25,9 +25,9 @@ def index() -> None:
 
 @index.command("build")
 @click.argument("name")
-@click.option("--model", "model_name", help="Default: the database's default model.")
-@click.option("--algorithm", default="hnsw", show_default=True, help="hnsw, annoy, or exact.")
-@click.option("--metric", default="cosine", show_default=True, help="cosine, euclidean, or dot.")
+@click.option("--model", "model_name", help="Model; default: the database's default model.")
+@click.option("--algorithm", default="hnsw", show_default=True, help="Algorithm: hnsw, annoy, or exact.")
+@click.option("--metric", default="cosine", show_default=True, help="Metric: cosine, euclidean, or dot.")
 @click.option(
     "--set",
     "settings",
@@ -101,8 +101,10 @@ def list_indexes(database: Database) -> None:
 
 @index.command("check")
 @click.argument("name")
-@click.option("--queries", type=click.IntRange(1, INT_MAX), default=100, show_default=True, help="How many items.")
-@click.option("-k", type=click.IntRange(1, INT_MAX), default=10, show_default=True, help="How many neighbors.")
+@click.option(
+    "--queries", type=click.IntRange(1, INT_MAX), default=100, show_default=True, help="Number of items to ask about."
+)
+@click.option("-k", type=click.IntRange(1, INT_MAX), default=10, show_default=True, help="Number of neighbors.")
 @click.pass_obj
 def check(database: Database, name: str, queries: int, k: int) -> None:
     """Measure what the index NAME finds and how fast, against exact search.

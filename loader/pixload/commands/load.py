@@ -30,7 +30,7 @@ def rejects_option(command):
         type=click.Path(dir_okay=False, path_type=Path),
         default=Path("pix-rejects.csv"),
         show_default=True,
-        help="CSV file that says of each rejected row why; made only if there are any.",
+        help="CSV file for rejected rows and their reasons; made only if there are any.",
     )(command)
 
 
@@ -76,7 +76,7 @@ def metadata(database: Database, file: Path, title_word: str | None, rejects: Pa
 
 @load.command()
 @click.argument("file", type=EXISTING_FILE)
-@click.option("--label-set", help="Of rows that name none, and of JSON lines {item_id: label}.")
+@click.option("--label-set", help="Label set of rows that name none, and of JSON lines {item_id: label}.")
 @rejects_option
 @click.pass_obj
 def labels(database: Database, file: Path, label_set: str | None, rejects: Path) -> None:
@@ -109,7 +109,7 @@ def features(database: Database, file: Path, model_name: str, dimensions: int, r
 
 @load.command()
 @click.argument("file", type=EXISTING_FILE)
-@click.option("--user", "user_id", help="Whose votes they are, where rows do not say.")
+@click.option("--user", "user_id", help="User of rows that name none.")
 @rejects_option
 @click.pass_obj
 def interactions(database: Database, file: Path, user_id: str | None, rejects: Path) -> None:

@@ -27,12 +27,12 @@ def map_() -> None:
 
 @map_.command("fit")
 @click.argument("name")
-@click.option("--model", "model_name", help="Default: that of the clustering, or the database's default model.")
-@click.option("--algorithm", default="tsne", show_default=True, help="tsne, umap, or pca.")
+@click.option("--model", "model_name", help="Model; default: that of the clustering, or the database's default model.")
+@click.option("--algorithm", default="tsne", show_default=True, help="Algorithm: tsne, umap, or pca.")
 @click.option("--clustering", help="Map one cluster of this clustering; default: everything.")
-@click.option("--cluster", type=click.IntRange(1, INT_MAX), help="The cluster.")
-@click.option("--perplexity", type=click.FloatRange(1), help="How many neighbors count; default: 30, or fewer.")
-@click.option("--seed", default=7, show_default=True, type=click.IntRange(0, INT_MAX), help="Of the random numbers.")
+@click.option("--cluster", type=click.IntRange(1, INT_MAX), help="Cluster, by its number.")
+@click.option("--perplexity", type=click.FloatRange(1), help="Number of neighbors that count; default: 30, or fewer.")
+@click.option("--seed", default=7, show_default=True, type=click.IntRange(0, INT_MAX), help="Random seed.")
 @click.pass_obj
 def fit(database: Database, name: str, **options) -> None:
     """Make the map NAME, or make it again.
@@ -93,8 +93,10 @@ def drop(database: Database, name: str) -> None:
 
 
 @click.command()
-@click.option("--model", "model_name", help="Default: the database's default model.")
-@click.option("--components", default=50, show_default=True, type=click.IntRange(1, INT_MAX), help="How many.")
+@click.option("--model", "model_name", help="Model; default: the database's default model.")
+@click.option(
+    "--components", default=50, show_default=True, type=click.IntRange(1, INT_MAX), help="Number of components."
+)
 @click.pass_obj
 def pca(database: Database, model_name: str | None, components: int) -> None:
     """Find the principal components of a model's features, and how much of their variance these explain.

@@ -152,7 +152,7 @@ def layers(database: Database, name: str) -> None:
 @click.argument("image", type=EXISTING_FILE)
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--layer", required=True, help="A layer with maps, as pix model layers lists them.")
-@click.option("-k", default=8, show_default=True, type=click.IntRange(1), help="How many channels.")
+@click.option("-k", default=8, show_default=True, type=click.IntRange(1), help="Number of channels.")
 @click.pass_obj
 def feature_maps(database: Database, name: str, image: Path, folder: Path, layer: str, k: int) -> None:
     """Show where in IMAGE the channels of a layer of NAME are active: PNG files in FOLDER, the strongest first.
@@ -175,7 +175,9 @@ def feature_maps(database: Database, name: str, image: Path, folder: Path, layer
 @model.command("quantize")
 @click.argument("name")
 @click.option("--as", "as_name", required=True, help="Name of the INT8 model.")
-@click.option("--calibrate", default=100, show_default=True, type=click.IntRange(1), help="On how many images.")
+@click.option(
+    "--calibrate", default=100, show_default=True, type=click.IntRange(1), help="Number of images to calibrate on."
+)
 @click.option("--force", is_flag=True, help="Store it even if fewer than 90 % of the nearest neighbors stay the same.")
 @click.pass_obj
 def quantize(database: Database, name: str, as_name: str, calibrate: int, force: bool) -> None:
@@ -201,11 +203,15 @@ def quantize(database: Database, name: str, as_name: str, calibrate: int, force:
 
 @model.command("fit-metadata")
 @click.argument("name")
-@click.option("--base", help="The model whose features metadata are appended to (the default model).")
+@click.option("--base", help="Model whose features metadata are appended to; default: the database's default model.")
 @click.option("--field", "fields", multiple=True, default=METADATA_FIELDS, show_default=True,
-              type=click.Choice(METADATA_FIELDS), help="Which metadata; can be given several times.")  # fmt: skip
-@click.option("--weight", default=1.0, show_default=True, help="Of metadata; 1: as much as the features of the base.")
-@click.option("--terms", default=256, show_default=True, help="How many values of each field count: the most frequent.")
+              type=click.Choice(METADATA_FIELDS), help="A kind of metadata to append; may be repeated.")  # fmt: skip
+@click.option(
+    "--weight", default=1.0, show_default=True, help="Weight of the metadata; 1: as much as the features of the base."
+)
+@click.option(
+    "--terms", default=256, show_default=True, help="Number of values of each field that count: the most frequent."
+)
 @click.pass_obj
 def fit_metadata(
     database: Database, name: str, base: str | None, fields: tuple[str, ...], weight: float, terms: int

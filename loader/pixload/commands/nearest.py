@@ -25,10 +25,10 @@ SELECT b.percent FROM pix.builds b JOIN pg_catalog.pg_stat_activity a USING (pid
 @click.command()
 @click.argument("item_ids", nargs=-1, metavar="[ITEM_ID]...")
 @click.option("--image", type=EXISTING_FILE, help="An image file, instead of items.")
-@click.option("-k", type=click.IntRange(1, INT_MAX), default=10, show_default=True, help="How many.")
-@click.option("--model", "model_name", help="Default: that of the index, or the database's default model.")
-@click.option("--metric", help="cosine, euclidean, or dot; default: that of the index, or cosine.")
-@click.option("--index", "index_name", help="An index of pix index build; default: exact search.")
+@click.option("-k", type=click.IntRange(1, INT_MAX), default=10, show_default=True, help="Number of results.")
+@click.option("--model", "model_name", help="Model; default: that of the index, or the database's default model.")
+@click.option("--metric", help="Metric: cosine, euclidean, or dot; default: that of the index, or cosine.")
+@click.option("--index", "index_name", help="Index of pix index build; default: exact search.")
 @filter_options
 @click.pass_obj
 def nearest(database: Database, item_ids: tuple[str, ...], image: Path | None, **options) -> None:
@@ -49,9 +49,9 @@ def nearest(database: Database, item_ids: tuple[str, ...], image: Path | None, *
 
 
 @click.command()
-@click.option("--model", "model_name", help="Default: the database's default model.")
-@click.option("-k", type=click.IntRange(1, INT_MAX), default=10, show_default=True, help="How many neighbors.")
-@click.option("--metric", default="cosine", show_default=True, help="cosine, euclidean, or dot.")
+@click.option("--model", "model_name", help="Model; default: the database's default model.")
+@click.option("-k", type=click.IntRange(1, INT_MAX), default=10, show_default=True, help="Number of neighbors.")
+@click.option("--metric", default="cosine", show_default=True, help="Metric: cosine, euclidean, or dot.")
 @click.pass_obj
 def graph(database: Database, model_name: str | None, k: int, metric: str) -> None:
     """Store the neighbors of all items in pix.neighbors; stopped, it goes on where it was.
@@ -71,7 +71,7 @@ def graph(database: Database, model_name: str | None, k: int, metric: str) -> No
 
 
 @click.command()
-@click.option("--model", "model_name", help="Default: the database's default model.")
+@click.option("--model", "model_name", help="Model; default: the database's default model.")
 @click.option(
     "--max-distance", type=click.FloatRange(0, 2), default=0.01, show_default=True, help="Cosine distance of a pair."
 )

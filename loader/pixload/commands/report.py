@@ -11,9 +11,11 @@ from pixload.database import Database
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--model", "model_name", help="Default: that of the map or clustering, or the database's default model.")
-@click.option("--map", "map_name", help="Default: the latest map of everything.")
-@click.option("--clustering", help="Default: the latest one.")
+@click.option(
+    "--model", "model_name", help="Model; default: that of the map or clustering, or the database's default model."
+)
+@click.option("--map", "map_name", help="Map; default: the latest of everything.")
+@click.option("--clustering", help="Clustering; default: the latest.")
 @click.option("--feature-maps", "seen_item", metavar="ITEM_ID", help="Show what the network sees in this item's image.")
 @click.pass_obj
 def report(database: Database, file: Path, **options: str | None) -> None:

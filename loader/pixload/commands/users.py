@@ -18,17 +18,21 @@ ALGORITHMS = (
     "sgd_hinge, sgd_log, logistic, svm, naive_bayes, random_forest, xgboost, nearest, centroid, one_class, "
     "hierarchical, or ensemble"
 )
-model_option = click.option("--model", "model_name", help="Whose features; default: the database's default model.")
+model_option = click.option(
+    "--model", "model_name", help="Model of the features; default: the database's default model."
+)
 algorithm_option = click.option("--algorithm", help=f"{ALGORITHMS}; default: what pix users rules says.")
 
 
 @click.command()
 @click.argument("user_id")
-@click.option("-k", type=click.IntRange(1, 10_000), default=10, show_default=True, help="How many.")
+@click.option("-k", type=click.IntRange(1, 10_000), default=10, show_default=True, help="Number of results.")
 @algorithm_option
 @model_option
-@click.option("--index", "index_name", help="An index of pix index build; default: all items are scored.")
-@click.option("--diversity", default=0.0, show_default=True, help="From 0, the best, to 1, the most different.")
+@click.option("--index", "index_name", help="Index of pix index build; default: all items are scored.")
+@click.option(
+    "--diversity", default=0.0, show_default=True, help="Diversity: from 0, the best, to 1, the most different."
+)
 @filter_options
 @click.pass_obj
 def recommend(database: Database, **options) -> None:
@@ -85,7 +89,7 @@ def users() -> None:
 @click.argument("user_ids", nargs=-1, metavar="[USER_ID]...")
 @algorithm_option
 @model_option
-@click.option("--parameters", help='Of the algorithm, as JSON: {"C": 0.3}.')
+@click.option("--parameters", help='Parameters of the algorithm, as JSON: {"C": 0.3}.')
 @click.pass_obj
 def train(
     database: Database, user_ids: tuple[str, ...], algorithm: str | None, model_name: str | None, parameters
@@ -134,7 +138,7 @@ def train(
 
 
 @users.command("recommend")
-@click.option("-k", type=click.IntRange(1, 1000), default=10, show_default=True, help="How many for each user.")
+@click.option("-k", type=click.IntRange(1, 1000), default=10, show_default=True, help="Number of items for each user.")
 @algorithm_option
 @model_option
 @click.pass_obj
@@ -163,7 +167,9 @@ def recommend_all(database: Database, k: int, algorithm: str | None, model_name:
 
 @users.command("dimensions")
 @click.argument("user_id")
-@click.option("--algorithm", default="sgd_log", show_default=True, help="sgd_log, sgd_hinge, or another linear one.")
+@click.option(
+    "--algorithm", default="sgd_log", show_default=True, help="Linear algorithm, such as sgd_log or sgd_hinge."
+)
 @model_option
 @click.pass_obj
 def dimensions(database: Database, user_id: str, algorithm: str, model_name: str | None) -> None:
@@ -183,8 +189,8 @@ def dimensions(database: Database, user_id: str, algorithm: str, model_name: str
 
 
 @users.command("rules")
-@click.option("--fit", "run", help="Make rules of this run of pix users select first.")
-@click.option("--min-users", default=3, show_default=True, help="On how many a rule must have been tried.")
+@click.option("--fit", "run", help="Make rules of this run of pix users select.")
+@click.option("--min-users", default=3, show_default=True, help="Users on whom a rule must have been tried.")
 @click.pass_obj
 def rules(database: Database, run: str | None, min_users: int) -> None:
     """List which algorithm is chosen for how many likes and dislikes; the first rule that fits is taken.
@@ -219,22 +225,24 @@ def rules(database: Database, run: str | None, min_users: int) -> None:
     show_default=True,
     help="Votes to train on; may be repeated.",
 )
-@click.option("--algorithm", "algorithms", multiple=True, help="Default: seven of them; may be repeated.")
+@click.option(
+    "--algorithm", "algorithms", multiple=True, help="Algorithm to compare; may be repeated; default: seven of them."
+)
 @click.option(
     "--balance",
     multiple=True,
     default=("none", "oversample", "class_weight"),
     show_default=True,
-    help="May be repeated.",
+    help="Way to balance likes and dislikes: none, oversample or class_weight; may be repeated.",
 )
 @click.option(
     "--repeats",
     default=5,
     show_default=True,
     type=click.IntRange(1, 1000),
-    help="How many splits of each user's votes.",
+    help="Number of splits of each user's votes.",
 )
-@click.option("--search", default="grid", show_default=True, help="grid, or random.")
+@click.option("--search", default="grid", show_default=True, help="How parameters are searched: grid or random.")
 @model_option
 @click.pass_obj
 def select(database: Database, run: str, algorithms: tuple[str, ...], **options) -> None:
@@ -296,7 +304,7 @@ def ranking(database: Database, run: str) -> None:
 @click.argument("run")
 @click.argument("recommenders", nargs=-1)
 @click.option("--split", default="last", show_default=True, help="last: each user's last like; time: the newest votes.")
-@click.option("-k", type=click.IntRange(1, 1000), default=10, show_default=True, help="How many are recommended.")
+@click.option("-k", type=click.IntRange(1, 1000), default=10, show_default=True, help="Number of recommendations.")
 @model_option
 @click.pass_obj
 def evaluate(
