@@ -69,8 +69,8 @@ settings = Table(
     Column("key", Text, primary_key=True),
     Column("value", Text, nullable=False),
     info=REPLICATED,
-    comment="Settings of this database, one a row: default_model, model_memory_mb, tensorflow_threads, "
-    "tensorflow_memory_mb.",
+    comment="Settings of this database, one a row: default_model, default_clustering, half_life_days, model_memory_mb, "
+    "tensorflow_threads, tensorflow_memory_mb.",
 )
 
 items = Table(
