@@ -9,9 +9,8 @@ import psycopg2
 import pytest
 
 from pixload.models import SHIPPED
-from tests.conftest import SOMEBODY_WAITS, labels_of
-from tests.server.test_features import fails_with
-from tests.unit.test_networks import tiny_onnx
+from tests.helpers import SOMEBODY_WAITS, fails_with, labels_of
+from tests.unit.graphs import tiny_onnx
 
 
 class TestClassifying:

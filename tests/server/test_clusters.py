@@ -9,8 +9,7 @@ import psycopg2
 import pytest
 from sklearn.cluster import KMeans
 
-from tests.conftest import SOMEBODY_WAITS
-from tests.server.test_features import fails_with
+from tests.helpers import SOMEBODY_WAITS, members, refuses, store
 
 ALGORITHMS = ("kmeans", "minibatch_kmeans", "gaussian_mixture", "ward")
 
@@ -20,14 +19,6 @@ def groups(catalogue):
     """The catalogue in which items whose numbers are equal modulo 40 are alike, in 40 clusters."""
     catalogue.db.ask("SELECT pix.fit_clusters('groups', 'clouds', k => 40)")
     return catalogue
-
-
-def refuses(db, sqlstate: str, sql: str, message: str) -> None:
-    assert message in str(fails_with(db, sqlstate, sql))
-
-
-def members(db, clustering: str) -> dict[str, int]:
-    return dict(db.ask("SELECT item_id, cluster FROM pix.cluster_members WHERE clustering = %s", (clustering,)))
 
 
 def inertia_of(vectors: np.ndarray, labels) -> float:
@@ -467,13 +458,3 @@ def test_command(groups):
     failed = db.pix("cluster", "show", "boots", check=False)
     assert failed.returncode == 1
     assert "'boots' is not known" in failed.stderr
-
-
-def store(db, model_name: str, vectors: np.ndarray) -> None:
-    """Write features of a foreign model: items i000, i001, …"""
-    db.ask("INSERT INTO pix.models (model_name, dimensions, source) VALUES (%s, %s, 'a test')",
-           (model_name, vectors.shape[1]))  # fmt: skip
-    with db.session("ada").cursor() as cursor:
-        for number, vector in enumerate(np.float32(vectors)):
-            cursor.execute("INSERT INTO pix.features (item_id, model_name, vector) VALUES (%s, %s, %s)",
-                           (f"i{number:03}", model_name, vector.tobytes()))  # fmt: skip

@@ -10,7 +10,8 @@ import pytest
 from pixelplum.core.users.algorithms import find
 from pixelplum.core.users.candidates import unit
 from pixelplum.core.users.votes import Votes
-from tests.conftest import SOMEBODY_WAITS, Catalogue
+from tests.fixtures.catalogue import Catalogue
+from tests.helpers import SOMEBODY_WAITS
 
 FAULTS = "SELECT * FROM pix.check_derived() WHERE NOT ok"
 

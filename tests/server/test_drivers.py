@@ -9,7 +9,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from tests.conftest import Clone
+from tests.fixtures.servers import Clone
 
 K, PRICE = 4, 60.5
 

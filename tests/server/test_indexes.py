@@ -8,7 +8,7 @@ import numpy as np
 import psycopg2
 import pytest
 
-from tests.server.test_features import fails_with
+from tests.helpers import fails_with
 
 METRICS = ["cosine", "euclidean", "dot"]
 KINDS = {

@@ -9,38 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg2
 import pytest
 
-from tests.conftest import SOMEBODY_WAITS, shelves
-from tests.server.test_clusters import refuses
-from tests.server.test_features import fails_with
-
-ARMS = """
-SELECT a.user_id, a.clustering, a.cluster, a.likes * d.fresh, a.dislikes * d.fresh, a.votes
-FROM pix.arms a,
-    LATERAL (SELECT pix_internal.decay(pix_internal.half_life(), '2026-01-01Z'::timestamptz - a.as_of) AS fresh) d
-WHERE a.votes > 0 ORDER BY 1, 2, 3
-"""
-"""What counts, as of one day."""
-
-
-def vote(db, user, item, liked=None, **options) -> int:
-    named = "".join(f", {name} => %({name})s" for name in options)
-    parameters = {"user": user, "item": item, "liked": liked} | options
-    return db.ask(f"SELECT pix.vote(%(user)s, %(item)s, %(liked)s{named})", parameters, role="adam")[0][0]
+from tests.fixtures.shelves import shelves
+from tests.helpers import ARMS, SOMEBODY_WAITS, arms_agree, fails_with, refuses, vote
 
 
 def counts(db, user="ann") -> dict[int, tuple]:
     rows = db.ask("SELECT cluster, likes, dislikes, votes FROM pix.arms WHERE user_id = %s AND votes > 0", (user,))
     return {cluster: tuple(numbers) for cluster, *numbers in rows}
-
-
-def agrees(db) -> None:
-    """Arms are what the log says."""
-    before = db.ask(ARMS)
-    db.ask("SELECT pix.rebuild_arms()")
-    after = db.ask(ARMS)
-    assert [row[:3] + row[5:] for row in before] == [row[:3] + row[5:] for row in after]
-    for old, new in zip(before, after, strict=True):
-        assert old[3:5] == pytest.approx(new[3:5], rel=1e-9, abs=1e-9)
 
 
 def test_votes_count_for_the_items_cluster(shop):
@@ -50,7 +25,7 @@ def test_votes_count_for_the_items_cluster(shop):
     assert counts(shop) == {0: (1, 1, 2), 2: (1, 0, 1)}
     ((user, created),) = shop.ask("SELECT user_id, created_at <= now() FROM pix.users")
     assert (user, created) == ("ann", True)
-    agrees(shop)
+    arms_agree(shop)
 
 
 def test_of_two_votes_on_an_item_the_last_counts_and_both_stay(shop):
@@ -60,7 +35,7 @@ def test_of_two_votes_on_an_item_the_last_counts_and_both_stay(shop):
     assert shop.ask("SELECT signal FROM pix.interactions ORDER BY voted_at") == [("like",), ("dislike",)]
     vote(shop, "ann", "s1-00", True, voted_at="2020-01-01T00:00:00Z")  # said long before
     assert counts(shop) == {1: (0, 1, 1)}
-    agrees(shop)
+    arms_agree(shop)
 
 
 def test_other_signals_the_strongest_counts(shop):
@@ -70,7 +45,7 @@ def test_other_signals_the_strongest_counts(shop):
     vote(shop, "ann", "s1-00", False)  # what is said outweighs what was done
     vote(shop, "ann", "s1-00", signal="buy")
     assert counts(shop) == {1: (0, 1, 1)}
-    agrees(shop)
+    arms_agree(shop)
 
 
 def test_a_shop_has_signals_of_its_own(shop):
@@ -79,7 +54,7 @@ def test_a_shop_has_signals_of_its_own(shop):
     shop.ask("UPDATE pix.signals SET value = -0.2 WHERE signal = 'returned'")  # for votes from now on
     vote(shop, "ann", "s0-01", signal="returned")
     assert counts(shop) == {0: (0, 1.0, 2)}
-    agrees(shop)
+    arms_agree(shop)
 
 
 def test_undo(shop):
@@ -93,7 +68,7 @@ def test_undo(shop):
     vote(shop, "ann", "s0-00", signal="cart")
     assert counts(shop) == {0: (1.6, 0, 2)}
     assert shop.ask("SELECT count(*) FROM pix.interactions") == [(5,)]
-    agrees(shop)
+    arms_agree(shop)
 
 
 def test_undo_in_the_transaction_of_the_vote(shop):
@@ -103,7 +78,7 @@ def test_undo_in_the_transaction_of_the_vote(shop):
         cursor.execute("SELECT pix.undo_vote('ann', 's0-00')")
         cursor.execute("SELECT pix.vote('ann', 's0-00', false)")
     assert counts(shop) == {0: (0, 1, 1)}
-    agrees(shop)
+    arms_agree(shop)
 
 
 def test_undo_of_a_vote_whose_clock_is_ahead(shop):
@@ -213,7 +188,7 @@ def test_votes_in_every_clustering_and_in_none(shop):
     shop.ask("INSERT INTO pix.items (item_id) VALUES ('new')")
     vote(shop, "ann", "new", True)
     assert shop.ask(ARMS) == [("ann", "others", 5, 1, 0, 1), ("ann", "shelves", 0, 1, 0, 1)]
-    agrees(shop)
+    arms_agree(shop)
     # The new item is put into a cluster: its vote counts then.
     shop.ask("INSERT INTO pix.cluster_members VALUES ('new', 'shelves', 2, 0)")
     shop.ask("SELECT pix.rebuild_arms('shelves')")
@@ -266,7 +241,7 @@ def test_sixteen_connections_vote_as_one_user(shop):
     ((likes, dislikes, number),) = shop.ask("SELECT sum(likes), sum(dislikes), sum(votes) FROM pix.arms")
     ((liked, opinions),) = shop.ask("SELECT count(*) FILTER (WHERE value > 0), count(*) FROM pix.opinions")
     assert (likes, dislikes, number) == (liked, opinions - liked, opinions)
-    agrees(shop)
+    arms_agree(shop)
 
 
 @pytest.mark.sessions
@@ -285,7 +260,7 @@ def test_votes_while_arms_are_rebuilt(shop):
         for one in voting:
             one.result()
     assert shop.ask("SELECT sum(votes) FROM pix.arms") == [(54,)]
-    agrees(shop)
+    arms_agree(shop)
 
 
 @pytest.mark.sessions
@@ -307,7 +282,7 @@ def test_a_session_killed_between_log_and_arm_leaves_neither(shop, barrier, same
     assert shop.ask("SELECT count(*) FROM pix.interactions") == [(0,)]
     vote(shop, "ann", "s0-00", True)
     assert counts(shop) == {0: (1, 0, 1)}
-    agrees(shop)
+    arms_agree(shop)
 
 
 def test_half_life(shop):
@@ -321,10 +296,10 @@ def test_half_life(shop):
     vote(shop, "ann", "s0-03", False, voted_at=shop.value("SELECT now() - interval '20 days'"))
     vote(shop, "ann", "s0-01", False)  # and not as ten days ago
     assert [tuple(map(float, row)) for row in shop.ask(likes)] == [(1.125, 1.25), (0, 0.25)]
-    agrees(shop)
+    arms_agree(shop)
     shop.ask("SELECT pix.undo_vote('ann', 's0-00')", role="adam")
     assert [tuple(map(float, row)) for row in shop.ask(likes)] == [(0.125, 1.25), (0, 0.25)]
-    agrees(shop)
+    arms_agree(shop)
     shop.ask("SELECT pix.set_half_life(NULL)")
     assert counts(shop) == {0: (1, 2, 3), 1: (0, 1, 1)}
     for days in ("0", "-1", "1e9", "'NaN'"):
@@ -376,7 +351,7 @@ class TestBatch:
             )
         assert {status for _, status, _ in self.send(shop, votes[40:])} == {"logged"}
         batch = shop.ask(ARMS)
-        agrees(shop)
+        arms_agree(shop)
         shop.ask("TRUNCATE pix.interactions, pix.arms", role=None)
         for one in votes:
             shop.ask(
@@ -470,7 +445,7 @@ def test_skips(shop):
     assert shop.ask("SELECT policy, propensity FROM pix.interactions WHERE signal = 'skip'") == [
         ("random", pytest.approx(0.5))
     ]
-    agrees(shop)
+    arms_agree(shop)
     vote(shop, "ann", second, signal="view")  # as strong, and later
     assert shop.ask("SELECT signal FROM pix.opinions WHERE item_id = %s", (second,)) == [("view",)]
     shop.ask("INSERT INTO pix.signals (signal, value) VALUES ('hover', 0.05)")
@@ -486,17 +461,17 @@ def test_refits_and_new_items_carry_votes_along(catalogue):
     db.ask("SELECT pix.fit_clusters('groups', 'clouds', k => 10)")
     for number in range(60):
         db.ask("SELECT pix.vote('ann', %s, %s)", (f"c{number:04}", number % 3 == 0), role="adam")
-    agrees(db)
+    arms_agree(db)
     db.ask("SELECT pix.fit_clusters('groups', 'clouds', k => 25, seed => 2)")
     assert db.ask("SELECT sum(votes), sum(likes) FROM pix.arms") == [(60, 20)]
-    agrees(db)
+    arms_agree(db)
     catalogue.add(range(5))  # they look different now
     db.ask("SELECT pix.refresh_clusters('groups')")
-    agrees(db)
+    arms_agree(db)
     catalogue.remove(["c0000"])
     db.ask("SELECT pix.refresh_clusters('groups')")
     assert db.ask("SELECT sum(votes) FROM pix.arms") == [(59,)]
-    agrees(db)
+    arms_agree(db)
     db.ask("SELECT pix.drop_clustering('groups')")
     assert db.ask("SELECT count(*) FROM pix.arms") == [(0,)]
     assert db.ask("SELECT count(*) FROM pix.interactions") == [(60,)]

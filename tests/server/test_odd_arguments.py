@@ -16,8 +16,8 @@ import pytest
 
 from pixelplum.core.search import indexes
 from pixelplum.core.users.algorithms import ALGORITHMS, SIMPLE
-from tests.conftest import CHECKOUT, ROLES, Clone
-from tests.server.test_features import fails_with
+from tests.fixtures.servers import ROLES, Clone
+from tests.helpers import CHECKOUT, fails_with
 
 LEAST = ("pix_reader", "pix_app", "pix_admin")
 LOGINS = {group: login for login, group in ROLES.items()}

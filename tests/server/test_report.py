@@ -18,7 +18,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
-from tests.server.test_clusters import store
+from tests.helpers import store
 
 HOSTILE = """</script><script>document.title = "caught"</script> & 'quoted' "twice" <b>bold</b> 👢"""
 

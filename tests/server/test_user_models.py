@@ -8,10 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg2
 import pytest
 
-from tests.conftest import SOMEBODY_WAITS, THEIR_VOTES, VOTERS, voted
-from tests.server.test_clusters import refuses
-from tests.server.test_features import fails_with
-from tests.server.test_interactions import vote
+from tests.fixtures.catalogue import THEIR_VOTES, VOTERS, voted
+from tests.helpers import SOMEBODY_WAITS, fails_with, refuses, vote
 
 ALGORITHMS = (
     "sgd_hinge", "sgd_log", "logistic", "svm", "naive_bayes", "random_forest", "xgboost", "nearest", "centroid",
@@ -159,7 +157,7 @@ def test_a_process_that_is_killed_has_folded_in_all_or_nothing(voters, same_host
     assert state(voters, "u5", "sgd_log") == now
 
 
-class TestLadder:
+class TestAlgorithmRules:
     """Which model somebody gets."""
 
     def choice(self, db, user: str) -> str:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from pixelplum.core.networks.onnx import SPEC_KEY
 
 COLOURS = ("red", "green", "blue", "gray")
 
@@ -115,4 +120,32 @@ def torch_like_onnx(path: Path, classes: int = 4, softmax: bool = False, side: i
         [numpy_helper.from_array(value.astype("f4"), name) for name, value in tensors.items()],
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    return path
+
+
+def tiny_onnx(path, axes: list[int], value: float = 1.0, spec: dict | None = None):
+    """Write a network that averages a 4 x 4 image over some axes and multiplies it."""
+    nodes = [
+        helper.make_node("ReduceMean", ["image", "axes"], ["mean"], keepdims=0),
+        helper.make_node("Mul", ["mean", "factor"], ["features"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 4, 4, 3])],
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, [None] * (4 - len(axes)))],
+        [
+            helper.make_tensor("axes", TensorProto.INT64, [len(axes)], axes),
+            helper.make_tensor("factor", TensorProto.FLOAT, [], [value]),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    if spec is None:
+        spec = {
+            "input": "image", "output": "features",
+            "preprocessing": {"width": 4, "height": 4, "mean": [0, 0, 0], "std": [1, 1, 1]},
+        }  # fmt: skip
+    if spec:
+        helper.set_model_props(model, {SPEC_KEY: json.dumps(spec)})
+    onnx.save(model, path)
     return path
