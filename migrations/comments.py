@@ -1,6 +1,6 @@
 """What tables, columns and types are, as `\\d+` and BI tools show it: said again at each `pix migrate`.
 
-Tables and their columns say so in `tables.py`; functions and views in `sql/`. Here are the columns of
+Tables and their columns say so in `tables/`; functions and views in `sql/`. Here are the columns of
 views, and the types.
 """
 

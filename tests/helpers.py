@@ -96,3 +96,24 @@ def generator():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def arm_counts(db, user="ann") -> dict[int, tuple]:
+    """Likes, dislikes and votes of each cluster that a user has voted on."""
+    rows = db.ask("SELECT cluster, likes, dislikes, votes FROM pix.arms WHERE user_id = %s AND votes > 0", (user,))
+    return {cluster: tuple(numbers) for cluster, *numbers in rows}
+
+
+def model_state(db, user: str, algorithm: str) -> dict:
+    """What is stored of a model."""
+    columns = "likes, dislikes, watermark, since_training, described, content, trained_at, updated_at, votes_hash"
+    rows = db.ask(f"SELECT {columns} FROM pix.user_models WHERE user_id = %s AND algorithm = %s", (user, algorithm))
+    assert len(rows) == 1
+    return dict(zip(columns.split(", "), rows[0], strict=True)) | {"content": bytes(rows[0][5])}
+
+
+def recommended(db, user: str, algorithm: str | None = None, role: str = "adam") -> list[tuple]:
+    """The best five items of a user."""
+    return db.ask(
+        "SELECT item_id, score, algorithm FROM pix.recommend(%s, 5, %s) ORDER BY rank", (user, algorithm), role=role
+    )

@@ -10,7 +10,7 @@ from pixload.conversion.keras_models import load_application
 from pixload.conversion.onnx_files import read_onnx
 from pixload.conversion.tensorflow_graphs import convert
 from pixload.models import SHIPPED, import_model
-from tests.unit.graphs import COLOURS, keras_classifier, tiny_onnx, torch_like_onnx
+from tests.unit.graphs import COLORS, keras_classifier, tiny_onnx, torch_like_onnx
 
 EARLY_LAYER = "MobilenetV1/MobilenetV1/Conv2d_0/Relu6:0"
 MOBILENET_OUTPUT = "MobilenetV1/Logits/AvgPool_1a/AvgPool:0"
@@ -228,7 +228,7 @@ def test_options_out_of_range(db, tmp_path):
 
 def test_keras_file(db, tmp_path):
     keras_classifier().save(tmp_path / "colors.keras")
-    (tmp_path / "labels.txt").write_text("\n".join(COLOURS))
+    (tmp_path / "labels.txt").write_text("\n".join(COLORS))
     output = db.pix(
         "model", "import", "colors", "--keras", tmp_path / "colors.keras", "--labels", tmp_path / "labels.txt"
     ).stdout

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
+from PIL import Image
 
-from pixelplum.core.networks.onnx import SPEC_KEY
+from pixelplum.core.networks.onnx import SPEC_KEY, Network
+from pixload.conversion.converted import ConvertedModel, save
 
-COLOURS = ("red", "green", "blue", "gray")
+COLORS = ("red", "green", "blue", "gray")
+LABELS = list(COLORS)
 
 
 def inception_2015(path: Path, classes: int = 4, retrained: bool = False) -> Path:
@@ -149,3 +153,25 @@ def tiny_onnx(path, axes: list[int], value: float = 1.0, spec: dict | None = Non
         helper.set_model_props(model, {SPEC_KEY: json.dumps(spec)})
     onnx.save(model, path)
     return path
+
+
+def network_of(converted: ConvertedModel, folder: Path) -> Network:
+    save(converted, folder / "converted.onnx")
+    return Network(folder / "converted.onnx")
+
+
+def jpeg(width: int = 48, height: int = 32, seed: int = 0) -> bytes:
+    """An image of the size that the graph of 2015 takes: neither side scales it."""
+    blobs = np.random.default_rng(seed).integers(0, 255, (4, 6, 3), dtype=np.uint8)
+    stream = io.BytesIO()
+    image = Image.fromarray(blobs).resize((width, height), Image.Resampling.BICUBIC)
+    image.save(stream, "JPEG", quality=95, subsampling=0)
+    return stream.getvalue()
+
+
+def keras_headless():
+    """Return a Keras model that ends with features."""
+    import keras
+
+    model = keras_classifier()
+    return keras.Model(model.inputs, model.get_layer("pooled").output)
