@@ -278,6 +278,8 @@ def test_ended_command_ends_the_work(loaded, until, number):
         env=os.environ | {"PIX_DSN": loaded.dsn("ada")},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
+        # Whoever runs the tests in a script's background ignores SIGINT, and so would the command.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     sessions = "FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'CALL%'"
     until(loaded, SOMEBODY_WAITS)

@@ -63,10 +63,10 @@ class TestKeras:
     @pytest.mark.parametrize(
         ("name", "features", "mean", "channels"),
         [
-            ("inception_v3", 2048, [127.5] * 3, "RGB"),
+            pytest.param("inception_v3", 2048, [127.5] * 3, "RGB", marks=pytest.mark.exhaustive),
             ("mobilenet_v2", 1280, [127.5] * 3, "RGB"),
-            ("resnet50", 2048, [103.939, 116.779, 123.68], "BGR"),
-            ("efficientnet_b0", 1280, [0.0] * 3, "RGB"),
+            pytest.param("resnet50", 2048, [103.939, 116.779, 123.68], "BGR", marks=pytest.mark.exhaustive),
+            pytest.param("efficientnet_b0", 1280, [0.0] * 3, "RGB", marks=pytest.mark.exhaustive),
         ],
     )
     def test_applications_and_their_preprocessing(self, tmp_path, name, features, mean, channels):
