@@ -149,7 +149,7 @@ SENSIBLE = {
     "vote.liked": True,
     "vote_batch.votes": "[]",
 }
-"""What a sensible person gives, by the argument's name, or by the function's and the argument's; see `Odd.given`."""
+"""What a sensible person gives, by the argument's name, or by the function's and the argument's; see `Odd.usual`."""
 
 NEVER_LEFT_OUT = ("algorithms", "k", "model_name", "repeats", "sizes", "users")
 """Arguments that have a default, with which a call would take long, or which another model is for."""
@@ -199,8 +199,8 @@ JSON = (
 
 NUMBERS = ("null", "0", "1", "-1", "0.5", "1e300", "1e5000", "2147483648", '"x"', "true", "[]", "{}", deep(900))
 
-LEARNERS = {
-    **{algorithm: tuple(known.parameters) for algorithm, known in SIMPLE.items()},
+PARAMETERS = {
+    **{algorithm: tuple(record.parameters) for algorithm, record in SIMPLE.items()},
     "ensemble": ("members",),
     "hierarchical": (),
 }
@@ -321,9 +321,9 @@ class Odd:
         chosen = {}
         for position, name in enumerate(routine.names):
             for key in (f"{routine.name}.{name}", name):
-                if key in self.given:
+                if key in self.usual:
                     if key != name or position < routine.required or name in NEVER_LEFT_OUT:
-                        chosen[name] = self.given[key]
+                        chosen[name] = self.usual[key]
                     break
             else:
                 assert position >= routine.required, f"SENSIBLE lacks {name}, an argument of {routine.signature}"
@@ -332,7 +332,7 @@ class Odd:
         return chosen
 
     @cached_property
-    def given(self) -> dict:
+    def usual(self) -> dict:
         return SENSIBLE | {
             "content": self.image,
             "item_id": self.item_ids[0],
@@ -358,7 +358,7 @@ class Odd:
         if kind == "text[]":
             values += [[self.item_ids[0], None], [self.item_ids[0]] * 2]
         if kind.endswith("[]"):
-            good = self.given.get(f"{routine.name}.{name}") or self.given.get(name) or self.item_ids[:2]
+            good = self.usual.get(f"{routine.name}.{name}") or self.usual.get(name) or self.item_ids[:2]
             values += [[good], [good, good], [*good, None], f"[5:6]={{{good[0]},{good[-1]}}}"]
         if kind == "jsonb":
             values += odd_votes(self.item_ids[0]) if name == "votes" else odd_parameters(("alpha", "m"))

@@ -112,7 +112,7 @@ def test_filtered_queries_return_k(catalogue, kind):
     query = catalogue.vectors["c0011"]
     ranked = [name for name, _ in catalogue.expected(query, 2000, "cosine", ["c0011"])]
 
-    def found(sql: str, k: int = 10) -> list[str]:
+    def ids_of(sql: str, k: int = 10) -> list[str]:
         rows = db.ask(
             f"SELECT item_id FROM pix.nearest('c0011', {k}, 'clouds', index_name => %s, "
             f"filter => pix.items_where({sql}))",
@@ -125,27 +125,27 @@ def test_filtered_queries_return_k(catalogue, kind):
         return int(name[1:]) % 100
 
     cheap = [name for name in ranked if price(name) <= 5]
-    assert set(found("max_price => 5")) >= set(cheap[:8])
-    assert len(found("max_price => 5")) == 10
-    assert found("max_price => 5", 200) == cheap
+    assert set(ids_of("max_price => 5")) >= set(cheap[:8])
+    assert len(ids_of("max_price => 5")) == 10
+    assert ids_of("max_price => 5", 200) == cheap
     brand = [name for name in ranked if int(name[1:]) % 7 == 3 and 40 <= price(name) <= 60]
-    assert found("brand => 'brand 3', min_price => 40, max_price => 60", 50) == brand[:50]
-    assert set(found("label => 'rare'")) == {"c0003", "c0999", "c1500"}
-    assert set(found("label => 'rare', label_set => 's'")) == {"c0003", "c0999", "c1500"}
-    assert set(found("label_set => 's'")) == {"c0003", "c0999", "c1500"}
+    assert ids_of("brand => 'brand 3', min_price => 40, max_price => 60", 50) == brand[:50]
+    assert set(ids_of("label => 'rare'")) == {"c0003", "c0999", "c1500"}
+    assert set(ids_of("label => 'rare', label_set => 's'")) == {"c0003", "c0999", "c1500"}
+    assert set(ids_of("label_set => 's'")) == {"c0003", "c0999", "c1500"}
     some = ["c0005", "c0006", "c0007", "c0011", "unknown"]
-    assert found("only_ids => ARRAY['c0005', 'c0006', 'c0007', 'c0011', 'unknown', NULL]") == [
+    assert ids_of("only_ids => ARRAY['c0005', 'c0006', 'c0007', 'c0011', 'unknown', NULL]") == [
         name for name in ranked if name in some
     ]
-    assert found("only_ids => '{}'") == []
-    assert found("only_ids => ARRAY[ARRAY['c0005', 'c0006']]") == [n for n in ranked if n in ("c0005", "c0006")]
+    assert ids_of("only_ids => '{}'") == []
+    assert ids_of("only_ids => ARRAY[ARRAY['c0005', 'c0006']]") == [n for n in ranked if n in ("c0005", "c0006")]
     best = ranked[:300]
-    rest = found(f"except_ids => ARRAY{best}")
+    rest = ids_of(f"except_ids => ARRAY{best}")
     assert len(rest) == 10
     assert not set(rest) & set(best)
     half = [name for name in ranked if price(name) >= 50]
-    assert len(set(found("min_price => 50")) & set(half[:10])) >= 9
-    assert len(found("min_price => 50", 1500)) == len(half)
+    assert len(set(ids_of("min_price => 50")) & set(half[:10])) >= 9
+    assert len(ids_of("min_price => 50", 1500)) == len(half)
 
 
 def test_categories_are_searched_at_any_depth(catalogue):

@@ -14,8 +14,8 @@ from tests.fixtures.servers import ROLES, Clone
 from tests.helpers import CHECKOUT, fails_with
 from tests.odd_arguments import (
     CATALOGUE,
-    LEARNERS,
     LEAST,
+    PARAMETERS,
     Odd,
     Routine,
     deep,
@@ -104,7 +104,7 @@ def test_odd_parameters_of_algorithms(odd, routines, algorithm):
     (routine,) = [routine for routine in routines if routine.name == "train_user_model"]
     calls = [
         (f"{algorithm}, {shown(parameters)}", {"user_id": "ann", "algorithm": algorithm, "parameters": parameters})
-        for parameters in odd_parameters(LEARNERS[algorithm])
+        for parameters in odd_parameters(PARAMETERS[algorithm])
     ]
     failures = findings(odd, routine, calls)
     assert not failures, "\n" + "\n".join(failures)
