@@ -209,7 +209,7 @@ class TestForAll:
         assert "recommendations for 10 of 10 users" in voters.pix("users", "recommend", "-k", 2).stdout
 
     def test_one_model_of_each_user(self, voters):
-        """Whoever has climbed the ladder has more than one; whoever has taken back all has one that is out of date."""
+        """Whoever has voted much has more than one; whoever has taken back all has one that is out of date."""
         for number in range(12):
             vote(voters, "bob", f"c{number:04}", number % 2 == 0)
             voters.ask("SELECT * FROM pix.recommend('bob', 1)", role="adam")
