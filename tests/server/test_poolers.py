@@ -15,7 +15,7 @@ from threading import Event
 import psycopg2
 import pytest
 
-from pixload.commands.nearest import percent
+from pixload.watching import percent
 from pixload.database import Database
 from pixload.private_server import UNPRIVILEGED_USER, PrivateServer
 from pixload.watching import run_watched

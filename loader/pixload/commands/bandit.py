@@ -7,9 +7,9 @@ from rich.console import Console
 
 from pixload.database import Database
 from pixload.errors import PixError
+from pixload.options import INT_MAX
 from pixload.tables import Table
 
-INT_MAX = 2**31 - 1
 POLICY = "thompson, posterior_mean, ucb1, greedy, epsilon_greedy, or random"
 clustering_option = click.option("--clustering", help="Clustering; default: the default clustering, or the only one.")
 prior_option = click.option(

@@ -7,12 +7,11 @@ import json
 import click
 from rich.console import Console
 
-from pixload.commands.features import INT_MAX
-from pixload.commands.nearest import percent
 from pixload.database import Database
 from pixload.errors import PixError
+from pixload.options import INT_MAX
 from pixload.tables import Table
-from pixload.watching import run_watched
+from pixload.watching import percent, run_watched
 
 
 @click.group()

@@ -7,13 +7,12 @@ import json
 import click
 from rich.console import Console
 
-from pixload.commands.filters import filter_options, named_arguments
 from pixload.database import Database
 from pixload.errors import PixError
+from pixload.options import filter_options, named_arguments
 from pixload.tables import Table
 from pixload.watching import run_watched
 
-INT_MAX = 2**31 - 1
 ALGORITHMS = (
     "sgd_hinge, sgd_log, logistic, svm, naive_bayes, random_forest, xgboost, nearest, centroid, one_class, "
     "hierarchical, or ensemble"
