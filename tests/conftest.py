@@ -105,6 +105,14 @@ class Server:
             else:
                 return
 
+    def has_library(self, name: str) -> bool:
+        """Whether the server's own Python finds a library, which may be another Python than that of the tests."""
+        sql = (
+            "CREATE FUNCTION pg_temp.is_found(name text) RETURNS boolean LANGUAGE plpython3u AS "
+            "'from importlib.util import find_spec; return find_spec(name) is not None'; SELECT pg_temp.is_found(%s)"
+        )
+        return execute(self.dsn(self.name("template")), sql, (name,)) == [(True,)]
+
     @cached_property
     def is_distributed(self) -> bool:
         """Whether it spreads tables over segments."""
@@ -158,6 +166,15 @@ def segments(server) -> int:
     if not server.is_distributed:
         pytest.skip("this server has no segments")
     return server.run("SELECT count(*) FROM gp_segment_configuration WHERE role = 'p' AND content >= 0")[0][0]
+
+
+@pytest.fixture(autouse=True)
+def libraries(request) -> None:
+    """Skip a test that is marked with optional libraries, where the server has not got them."""
+    for marker in request.node.iter_markers("library"):
+        for name in marker.args:
+            if not request.getfixturevalue("server").has_library(name):
+                pytest.skip(f"the server's Python has no {name}")
 
 
 @pytest.fixture
