@@ -39,7 +39,7 @@ def test_tables_are_laid_out_as_the_metadata_says(segments, db):
             """
             SELECT localoid::regclass::text, CASE policytype WHEN 'r' THEN '{}' ELSE ARRAY(
                 SELECT attname::text FROM pg_attribute WHERE attrelid = localoid AND attnum = ANY (distkey)
-            ) END FROM gp_distribution_policy WHERE localoid::regclass::text LIKE 'pix.%'
+            ) END FROM gp_distribution_policy WHERE localoid::regclass::text ~ '^pix(_internal)?\\.'
             """,
             role=None,
         )
