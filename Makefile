@@ -18,7 +18,8 @@ test:           ## Run all tests, on a server of their own or in databases of th
 	@tools/install.sh --tests
 	@$(PYTHON) -m pytest $(if $(DSN),--dsn '$(DSN)',$(if $(TESTS),,--numprocesses 2 --dist loadfile)) $(TESTS)
 
-stress: install  ## Call what others disturb a thousand times each, and compare the answers
+stress: install  ## Call what others disturb a thousand times each, compare the answers, and run the exhaustive tests
+	@$(PYTHON) -m pytest $(if $(DSN),--dsn '$(DSN)') -m exhaustive
 	@$(PYTHON) -m pytest $(if $(DSN),--dsn '$(DSN)') --calls $(or $(CALLS),1000) tests/server/test_consistency.py
 
 bench: install  ## Measure speed against peers, on a server of its own or on that of DSN=postgresql://…

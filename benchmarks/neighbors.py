@@ -72,7 +72,9 @@ def load_queries(bench, queries: np.ndarray) -> None:
     connection.close()
 
 
-def asked(bench, truth: list[set[int]], name: str, search: str, before: str = "SELECT 1") -> tuple[float, float, float]:
+def measured(
+    bench, truth: list[set[int]], name: str, search: str, before: str = "SELECT 1"
+) -> tuple[float, float, float]:
     """Ask all queries twice in one connection; return recall, median and 95 % quantile of the second time."""
     connection = psycopg2.connect(bench.dsn)
     connection.autocommit = True
@@ -97,7 +99,7 @@ def search(index_name: str | None) -> str:
 
 
 def exact(bench, items: np.ndarray, norms: np.ndarray, queries: np.ndarray, truth: list[set[int]]) -> None:
-    recall, middle, most = asked(bench, truth, "exact", search(None))
+    recall, middle, most = measured(bench, truth, "exact", search(None))
     products = [1000 * seconds(lambda q=query: items @ q) for query in queries[:100]][10:]
     print(
         f"  exact: recall {recall:.4f}, median {middle:.2f} ms, 95 % {most:.2f} ms; numpy's product alone, "
@@ -119,7 +121,7 @@ def index(
         "SELECT build_seconds, size_bytes FROM pix.build_index(%s, %s, %s, 'cosine', %s, %s)",
         (name, MODEL, algorithm, parameters, project_to),
     )
-    recall, middle, most = asked(bench, truth, name, search(name))
+    recall, middle, most = measured(bench, truth, name, search(name))
     print(
         f"  {name}: recall {recall:.4f}, median {middle:.2f} ms, 95 % {most:.2f} ms, built in {built:.1f} s, "
         f"{size / 1e6:.0f} MB{f' ({goal})' if goal else ''}"
@@ -155,7 +157,7 @@ def pgvector(bench, truth: list[set[int]], ours: tuple[float, float]) -> None:
     connection.close()
     recall, middle = 0.0, 0.0
     for ef in (20, 40, 64, 100, 160, 250):
-        recall, middle, _ = asked(
+        recall, middle, _ = measured(
             bench, truth, "pgvector", f"(SELECT item_id FROM bench_pgvector ORDER BY v <=> q.v LIMIT {K}) x",
             before=f"SET hnsw.ef_search = {ef}",
         )  # fmt: skip

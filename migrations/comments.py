@@ -1,6 +1,6 @@
 """What tables, columns and types are, as `\\d+` and BI tools show it: said again at each `pix migrate`.
 
-Tables and their columns say so in `tables.py`; functions and views in `sql/`. Here are the columns of
+Tables and their columns say so in `tables/`; functions and views in `sql/`. Here are the columns of
 views, and the types.
 """
 
@@ -18,7 +18,7 @@ VIEWS = {
         "balance": "How the rarer of likes and dislikes was made up for.",
         "mean_auc": "On votes that training has not seen, mean over users.",
         "cv_auc": "In cross-validation, mean over users.",
-        "gap": "cv_auc less mean_auc: how far it fools itself.",
+        "gap": "cv_auc less mean_auc: how much it fools itself.",
         "without_result": "Trainings without a result: too few votes of one kind.",
     },
     "arm_posteriors": {"likes": "As they count today.", "dislikes": "As they count today."},

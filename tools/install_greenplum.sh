@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs Pixelplum on a host of a Greenplum cluster: run it on every host, as root, in the same version.
+# Installs Pixelplum on a host of Greenplum: run it on every host, as root, in the same version.
 #
 #   GPHOME=/usr/local/greenplum-db tools/install_greenplum.sh [FOLDER]
 #

@@ -26,7 +26,7 @@ TOE_PROFILES = {
     "pointed": [(1.2, 0.015), (1.19, 0.035), (1.06, 0.085), (0.92, 0.15)],
     "square": [(1.07, 0.01), (1.08, 0.08), (1.07, 0.15), (1.05, 0.165), (0.9, 0.2)],
 }
-COLOURS = {
+COLORS = {
     "black": (0.11, 0.105, 0.11),
     "brown": (0.36, 0.21, 0.12),
     "tan": (0.76, 0.56, 0.35),
@@ -44,7 +44,7 @@ VOCABULARY = {
     "shaft": tuple(SHAFT_HEIGHTS),
     "heel": tuple(HEEL_HEIGHTS),
     "toe": tuple(TOE_PROFILES),
-    "color": tuple(COLOURS),
+    "color": tuple(COLORS),
     "pattern": ("plain", "snake", "fringe", "studded", "two-tone", "laced"),
     "sole": tuple(SOLE_HEIGHTS),
 }
@@ -328,7 +328,7 @@ def draw_upper(photo: Photograph, boot: Boot, dye: np.ndarray) -> None:
 def color_vamp(photo: Photograph, mask: np.ndarray, color: str) -> None:
     """Give the vamp and the cuff another color, one that stands out; most of the boot keeps its own."""
     last, rng = photo.last, photo.rng
-    others = [rgb for rgb in COLOURS.values() if abs(sum(rgb) - sum(COLOURS[color])) > 0.7]
+    others = [rgb for rgb in COLORS.values() if abs(sum(rgb) - sum(COLORS[color])) > 0.7]
     vamp = photo.x - 0.36 - 0.25 * (photo.y - last.sole)
     cuff = photo.y - last.top + 0.13
     part = np.clip(np.maximum(vamp, cuff) * photo.view.scale, 0, 1)
@@ -423,7 +423,7 @@ def draw_boot(boot: Boot, rng: np.random.Generator) -> Image.Image:
         RGB, `SIZE` by `SIZE` pixels.
     """
     photo = Photograph(Last(boot, rng), rng)
-    dye = tinted(rng, COLOURS[boot.color])
+    dye = tinted(rng, COLORS[boot.color])
     draw_studio(photo)
     draw_shadow(photo)
     draw_sole(photo, boot, dye)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pixload.migration import migrate
-from tests.contract.test_docs import generator
+from tests.helpers import generator
 
 SNAPSHOT = Path(__file__).with_name("api.txt")
 

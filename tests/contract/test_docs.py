@@ -14,16 +14,10 @@ import pytest
 import yaml
 
 from pixload.cli import main as pix
+from tests.helpers import generator
 
 CHECKOUT = Path(__file__).parents[2]
 DOCS = [CHECKOUT / "README.md", CHECKOUT / "CONTRIBUTING.md", *sorted((CHECKOUT / "docs").rglob("*.md"))]
-
-
-def generator():
-    spec = importlib.util.spec_from_file_location("generate_reference", CHECKOUT / "tools" / "generate_reference.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def commands(command=pix, path=("pix",)):

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from tests.conftest import CHECKOUT
+from tests.helpers import CHECKOUT
 
 HASHES = {
     "r0001_catalogue_and_features.py": "1bb5ed1b74448b2d3301f964ca177b815f5cbd048a5565d13a1fca9ab0c13c33",

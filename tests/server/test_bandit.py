@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 
 from pixelplum.core.bandit.policies import POLICIES
-from tests.conftest import shelves
-from tests.server.test_clusters import refuses
-from tests.server.test_features import fails_with
-from tests.server.test_interactions import vote
+from tests.fixtures.shelves import shelves
+from tests.helpers import fails_with, refuses, vote
 
 NEXT = "SELECT item_id, cluster, propensity, score, reason FROM pix.next_item(%s, %s, seed => %s)"
 

@@ -4,7 +4,7 @@ import numpy as np
 import psycopg2
 import pytest
 
-from tests.server.test_features import fails_with
+from tests.helpers import fails_with
 
 COUNTS = """
 SELECT p.items, p.blocks, (SELECT count(*) FROM pix_internal.feature_blocks b WHERE b.model_name = p.model_name),

@@ -9,9 +9,8 @@ import psycopg2
 import pytest
 
 from pixload.models import SHIPPED
-from tests.conftest import SOMEBODY_WAITS, labels_of
-from tests.server.test_features import fails_with
-from tests.unit.test_networks import tiny_onnx
+from tests.helpers import SOMEBODY_WAITS, fails_with, labels_of
+from tests.unit.graphs import tiny_onnx
 
 
 class TestClassifying:
@@ -29,14 +28,14 @@ class TestClassifying:
         assert sum(score for *_, score in of_item) == pytest.approx(1, abs=1e-5)
         assert [score for *_, score in of_item] == sorted((score for *_, score in of_item), reverse=True)
 
-    def test_top(self, trained):
-        for top in (1, 2, 1000):
+    def test_k(self, trained):
+        for k in (1, 2, 1000):
             number = trained.value(
                 "SELECT count(*) FROM pix.classify_item((SELECT min(item_id) FROM pix.images), '{heels}', k => %s)",
-                (top,),
+                (k,),
             )
             classes = trained.value("SELECT count(*) FROM pix.classifier_classes WHERE classifier = 'heels'")
-            assert number == min(top, classes)
+            assert number == min(k, classes)
 
     def test_certainty_beyond_what_real_can_hold(self, trained):
         """Scores that differ by hundreds, as those of discriminant analysis do."""
@@ -92,7 +91,7 @@ class TestClassifying:
             classifying = pool.submit(trained.query, "SELECT pix.classify_all('heels')")
             until(trained, SOMEBODY_WAITS)
             connection.commit()
-            with pytest.raises(psycopg2.Error, match="meanwhile") as caught:
+            with pytest.raises(psycopg2.Error, match="during this call") as caught:
                 classifying.result()
         assert caught.value.pgcode == "PX070"
         assert trained.value("SELECT count(*) FROM pix.predictions") == 0
@@ -162,7 +161,7 @@ class TestClassifying:
             assert best == [(label, pytest.approx(score, rel=1e-5))]
 
     def test_all_items_again(self, trained):
-        """What did not change is not written again; what is gone goes."""
+        """What did not change is not written again; deleted items go."""
         trained.query("SELECT pix.classify_all('heels')")
         before = dict(trained.query("SELECT item_id, classified_at FROM pix.predictions"))
         gone = trained.value("SELECT min(item_id) FROM pix.features")

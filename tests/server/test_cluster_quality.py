@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from tests.server.test_clusters import members, refuses, store
+from tests.helpers import members, refuses, store
 
 
 @pytest.fixture

@@ -14,14 +14,14 @@ from click.testing import CliRunner
 from pixload.cli import main
 from pixload.database import connect
 from pixload.errors import PixError
-from tests.conftest import Clone
 from tests.every_command import OWN_SERVER, story
+from tests.fixtures.servers import Clone
 
 NEVER_CONNECTS = {"sample", "psql"}
 """The first draws files, the second becomes psql."""
 
 
-def fails_with(db: Clone, sql: str, role: str = "ada") -> PixError:
+def error_of(db: Clone, sql: str, role: str = "ada") -> PixError:
     with pytest.raises(PixError) as failure, db.database(role).connect() as connection, connection.cursor() as cursor:
         cursor.execute(sql)
     return failure.value
@@ -39,7 +39,7 @@ def fails_with(db: Clone, sql: str, role: str = "ada") -> PixError:
     ],
 )
 def test_errors_of_postgresql_have_a_hint(db, sqlstate, sql, hint):
-    error = fails_with(db, sql)
+    error = error_of(db, sql)
     assert f"[{sqlstate}]" in error.message
     assert hint in error.hint
 
@@ -62,13 +62,13 @@ def test_errors_of_postgresql_have_a_hint(db, sqlstate, sql, hint):
 )
 def test_errors_that_are_hard_to_bring_about_have_a_hint(db, sqlstate, hint):
     """The server says that they happened."""
-    error = fails_with(db, f"DO $$ BEGIN RAISE 'out of luck' USING ERRCODE = '{sqlstate}'; END $$")
+    error = error_of(db, f"DO $$ BEGIN RAISE 'out of luck' USING ERRCODE = '{sqlstate}'; END $$")
     assert error.message == f"out of luck [{sqlstate}]"
     assert hint in error.hint
 
 
 def test_missing_privilege_names_the_role(db):
-    error = fails_with(db, "SELECT count(*) FROM pix.items", role="nobody")
+    error = error_of(db, "SELECT count(*) FROM pix.items", role="nobody")
     assert "[42501]" in error.message
     assert f"grant {db.server.name('nobody')} what it takes" in error.hint
 
@@ -76,7 +76,7 @@ def test_missing_privilege_names_the_role(db):
 def test_lock_that_is_not_had_in_time(db):
     holder = db.connect(autocommit=False)
     holder.cursor().execute("LOCK TABLE pix.items")
-    error = fails_with(db, "SET LOCAL lock_timeout = '10ms'; SELECT count(*) FROM pix.items")
+    error = error_of(db, "SET LOCAL lock_timeout = '10ms'; SELECT count(*) FROM pix.items")
     assert "[55P03]" in error.message
     assert "lock_timeout" in error.hint
 

@@ -10,7 +10,8 @@ import pytest
 from pixelplum.core.users.algorithms import find
 from pixelplum.core.users.candidates import unit
 from pixelplum.core.users.votes import Votes
-from tests.conftest import SOMEBODY_WAITS, Catalogue
+from tests.fixtures.catalogue import Catalogue
+from tests.helpers import SOMEBODY_WAITS
 
 FAULTS = "SELECT * FROM pix.check_derived() WHERE NOT ok"
 
@@ -202,7 +203,7 @@ def next_items(db, catalogue, number) -> None:
 
 
 def recommend(db, catalogue, number) -> None:
-    """All that was seen by nobody is looked at, packed or not; what is gone at the moment may be missing."""
+    """All that was seen by nobody is looked at, packed or not; an item that is deleted at the moment may be missing."""
     user = f"u{number % 10}"
     expected = scores_of(db, catalogue, user)
     seen = {item_id for (item_id,) in db.query("SELECT item_id FROM pix.opinions WHERE user_id = %s", (user,))}

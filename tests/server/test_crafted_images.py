@@ -8,7 +8,7 @@ import psycopg2
 import pytest
 
 from pixelplum.untrusted.images import MOST_SECONDS
-from tests.server.test_features import fails_with
+from tests.helpers import fails_with
 from tests.unit.crafted_images import CRAFTED
 
 BOMBS = {

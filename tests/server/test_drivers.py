@@ -10,7 +10,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from tests.conftest import Clone
+from tests.fixtures.servers import Clone
 
 K, PRICE = 4, 60.5
 
@@ -103,10 +103,10 @@ def test_asyncpg(shop, expected):
 
 
 async def connected(shop):
-    given = psycopg.conninfo.conninfo_to_dict(shop.dsn("rita"))
+    parsed = psycopg.conninfo.conninfo_to_dict(shop.dsn("rita"))
     return await asyncpg.connect(
-        host=given.get("host"), port=given.get("port"), user=given["user"], password=given.get("password"),
-        database=given["dbname"],
+        host=parsed.get("host"), port=parsed.get("port"), user=parsed["user"], password=parsed.get("password"),
+        database=parsed["dbname"],
     )  # fmt: skip
 
 

@@ -7,9 +7,8 @@ import psycopg2
 import pytest
 
 from pixelplum.core.search.vectors import from_bytes
-from tests.server.test_features import fails_with
-from tests.unit.graphs import keras_classifier
-from tests.unit.test_networks import tiny_onnx
+from tests.helpers import fails_with
+from tests.unit.graphs import keras_classifier, tiny_onnx
 
 pytestmark = pytest.mark.native
 

@@ -19,19 +19,11 @@ from pixload.conversion.onnx_files import read_onnx
 from pixload.migration import migrate
 from pixload.models import SHIPPED, import_model
 from pixload.private_server import PrivateServer
-from tests.conftest import PIX, SOMEBODY_WAITS
+from tests.helpers import PIX, SOMEBODY_WAITS, fails_with
 from tests.unit.crafted_images import png
-from tests.unit.test_networks import tiny_onnx
+from tests.unit.graphs import tiny_onnx
 
 PROGRESS = "SELECT images, extracted, failed, stale, pending FROM pix.extraction_progress"
-
-
-def fails_with(db, sqlstate: str, sql: str, parameters=None, role: str = "ada") -> psycopg2.Error:
-    with pytest.raises(psycopg2.Error) as caught:
-        db.query(sql, parameters, role)
-    assert caught.value.pgcode == sqlstate
-    assert caught.value.diag.message_hint
-    return caught.value
 
 
 @pytest.fixture
@@ -286,6 +278,8 @@ def test_ended_command_ends_the_work(loaded, until, number):
         env=os.environ | {"PIX_DSN": loaded.dsn("ada")},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
+        # Whoever runs the tests in a script's background ignores SIGINT, and so would the command.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     sessions = "FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'CALL%'"
     until(loaded, SOMEBODY_WAITS)

@@ -2,63 +2,19 @@
 
 import itertools
 import json
-import threading
 
 import numpy as np
 import psycopg2
 import pytest
 
-from tests.server.test_features import fails_with
+from tests.helpers import fails_with
+from tests.indexes import KINDS, METRICS, build, nearest_many, recall
 
-METRICS = ["cosine", "euclidean", "dot"]
-KINDS = {
-    "exact": ("exact", "{}", None, 1.0),
-    "annoy": ("annoy", "{}", None, 0.95),
-    "hnsw": ("hnsw", "{}", None, 0.95),
-    "hnsw of float32": ("hnsw", '{"dtype": "float32"}', None, 0.95),
-    "hnsw of int8": ("hnsw", '{"dtype": "int8"}', None, 0.95),
-    "projected": ("exact", "{}", 24, 0.95),
-    "projected hnsw": ("hnsw", "{}", 24, 0.95),
-    "projected annoy": ("annoy", "{}", 24, 0.95),
-}
 CASES = [
     pytest.param(kind, metric, id=f"{kind}, {metric}")
     for kind, metric in itertools.product(KINDS, METRICS)
     if (kind, metric) not in {("hnsw of int8", "euclidean"), ("hnsw of int8", "dot")}
 ]
-QUERIES = 40
-
-
-def build(db, kind: str, metric: str, name: str = "fast"):
-    algorithm, parameters, project_to, bar = KINDS[kind]
-    db.ask("SELECT pix.build_index(%s, 'clouds', %s, %s, %s, %s)", (name, algorithm, metric, parameters, project_to))
-    return bar
-
-
-def nearest_many(db, item_ids: list[str], k: int, metric: str, index_name: str | None):
-    rows = db.ask(
-        "SELECT * FROM pix.nearest_many(%s, %s, 'clouds', %s, %s)", (item_ids, k, metric, index_name), role="rita"
-    )
-    results = {item_id: [] for item_id in item_ids}
-    for item_id, rank, neighbor_id, distance in rows:
-        results[item_id].append((neighbor_id, distance))
-        assert rank == len(results[item_id])
-    return results
-
-
-def recall(catalogue, metric: str, index_name: str | None = "fast", k: int = 10) -> float:
-    """The fraction of the true neighbors, as numpy has them, that are found; what is found has its true distance."""
-    queries = sorted(catalogue.vectors)[:: max(1, len(catalogue.vectors) // QUERIES)]
-    neighbors = nearest_many(catalogue.db, queries, k, metric, index_name)
-    hits = 0
-    for query in queries:
-        everything = dict(catalogue.expected(catalogue.vectors[query], 10**6, metric, [query]))
-        farthest = sorted(everything.values())[k - 1]
-        assert len(neighbors[query]) == k
-        for neighbor_id, distance in neighbors[query]:
-            assert distance == pytest.approx(everything[neighbor_id], abs=1e-6)
-            hits += everything[neighbor_id] <= farthest + 1e-9
-    return hits / (k * len(queries))
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -156,7 +112,7 @@ def test_filtered_queries_return_k(catalogue, kind):
     query = catalogue.vectors["c0011"]
     ranked = [name for name, _ in catalogue.expected(query, 2000, "cosine", ["c0011"])]
 
-    def found(sql: str, k: int = 10) -> list[str]:
+    def ids_of(sql: str, k: int = 10) -> list[str]:
         rows = db.ask(
             f"SELECT item_id FROM pix.nearest('c0011', {k}, 'clouds', index_name => %s, "
             f"filter => pix.items_where({sql}))",
@@ -169,27 +125,27 @@ def test_filtered_queries_return_k(catalogue, kind):
         return int(name[1:]) % 100
 
     cheap = [name for name in ranked if price(name) <= 5]
-    assert set(found("max_price => 5")) >= set(cheap[:8])
-    assert len(found("max_price => 5")) == 10
-    assert found("max_price => 5", 200) == cheap
+    assert set(ids_of("max_price => 5")) >= set(cheap[:8])
+    assert len(ids_of("max_price => 5")) == 10
+    assert ids_of("max_price => 5", 200) == cheap
     brand = [name for name in ranked if int(name[1:]) % 7 == 3 and 40 <= price(name) <= 60]
-    assert found("brand => 'brand 3', min_price => 40, max_price => 60", 50) == brand[:50]
-    assert set(found("label => 'rare'")) == {"c0003", "c0999", "c1500"}
-    assert set(found("label => 'rare', label_set => 's'")) == {"c0003", "c0999", "c1500"}
-    assert set(found("label_set => 's'")) == {"c0003", "c0999", "c1500"}
+    assert ids_of("brand => 'brand 3', min_price => 40, max_price => 60", 50) == brand[:50]
+    assert set(ids_of("label => 'rare'")) == {"c0003", "c0999", "c1500"}
+    assert set(ids_of("label => 'rare', label_set => 's'")) == {"c0003", "c0999", "c1500"}
+    assert set(ids_of("label_set => 's'")) == {"c0003", "c0999", "c1500"}
     some = ["c0005", "c0006", "c0007", "c0011", "unknown"]
-    assert found("only_ids => ARRAY['c0005', 'c0006', 'c0007', 'c0011', 'unknown', NULL]") == [
+    assert ids_of("only_ids => ARRAY['c0005', 'c0006', 'c0007', 'c0011', 'unknown', NULL]") == [
         name for name in ranked if name in some
     ]
-    assert found("only_ids => '{}'") == []
-    assert found("only_ids => ARRAY[ARRAY['c0005', 'c0006']]") == [n for n in ranked if n in ("c0005", "c0006")]
+    assert ids_of("only_ids => '{}'") == []
+    assert ids_of("only_ids => ARRAY[ARRAY['c0005', 'c0006']]") == [n for n in ranked if n in ("c0005", "c0006")]
     best = ranked[:300]
-    rest = found(f"except_ids => ARRAY{best}")
+    rest = ids_of(f"except_ids => ARRAY{best}")
     assert len(rest) == 10
     assert not set(rest) & set(best)
     half = [name for name in ranked if price(name) >= 50]
-    assert len(set(found("min_price => 50")) & set(half[:10])) >= 9
-    assert len(found("min_price => 50", 1500)) == len(half)
+    assert len(set(ids_of("min_price => 50")) & set(half[:10])) >= 9
+    assert len(ids_of("min_price => 50", 1500)) == len(half)
 
 
 def test_categories_are_searched_at_any_depth(catalogue):
@@ -299,171 +255,6 @@ def test_query_too_large_for_float16(catalogue):
         "SELECT item_id FROM pix.nearest_to_vector(%s::real[], 10, index_name => 'fast')", (query.tolist(),)
     )
     assert [name for (name,) in rows] == [name for name, _ in catalogue.expected(query, 10, "euclidean")]
-
-
-def test_readers_do_not_build(catalogue):
-    build(catalogue.db, "exact", "cosine")
-    for call in ("pix.build_index('x', 'clouds')", "pix.refresh_index('fast')", "pix.drop_index('fast')"):
-        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
-            catalogue.db.query(f"SELECT {call}", role="rita")
-
-
-def test_index_of_a_model_that_was_imported_again(extracted):
-    extracted.query("SELECT pix.build_index('boots', 'mini_inception', 'exact')")
-    item_id = extracted.value("SELECT min(item_id) FROM pix.items")
-    extracted.query("UPDATE pix.models SET checksum = repeat('a', 64)", role=None)
-    extracted.query("UPDATE pix.features SET model_checksum = repeat('a', 64)")
-    error = fails_with(extracted, "PX092", "SELECT * FROM pix.nearest(%s, index_name => 'boots')", (item_id,))
-    assert "refresh_index" in error.diag.message_hint
-    assert extracted.query("SELECT usable FROM pix.index_status") == [(False,)]
-    extracted.query("SELECT pix.refresh_index('boots')")
-    assert len(extracted.query("SELECT * FROM pix.nearest(%s, index_name => 'boots')", (item_id,))) == 10
-
-
-def test_rebuild_replaces_and_cleans_up(catalogue):
-    db = catalogue.db
-    build(db, "annoy", "cosine")
-    build(db, "annoy", "cosine", "another")
-    build(db, "hnsw", "euclidean")
-    assert db.query("SELECT index_name, algorithm, metric FROM pix.indexes ORDER BY 1") == [
-        ("another", "annoy", "cosine"),
-        ("fast", "hnsw", "euclidean"),
-    ]
-    used = db.query("SELECT checksum FROM pix.indexes UNION SELECT state_checksum FROM pix.indexes")
-    assert sorted(db.query("SELECT DISTINCT checksum FROM pix_internal.index_parts")) == sorted(used)
-    for name in ("fast", "another"):
-        db.query("SELECT pix.drop_index(%s)", (name,))
-    assert db.query("SELECT * FROM pix_internal.index_parts") == []
-
-
-def test_readers_go_on_while_an_index_is_replaced_and_dropped(catalogue):
-    """One transaction replaces it: others see the one before until that is committed."""
-    db = catalogue.db
-    build(db, "hnsw", "cosine")
-    writer = db.connect(autocommit=False)
-    ask = "SELECT item_id FROM pix.nearest('c0007', 5, index_name => 'fast')"
-    before = db.query(ask, role="rita")
-    with writer.cursor() as cursor:
-        cursor.execute("SELECT pix.build_index('fast', 'clouds', 'annoy')")
-        assert db.query(ask, role="rita") == before
-        assert db.value("SELECT algorithm FROM pix.indexes", role="rita") == "hnsw"
-        fails_with(db, "PX093", "SELECT pix.build_index('fast', 'clouds')", role="ada")
-        fails_with(db, "PX093", "SELECT pix.drop_index('fast')", role="ada")
-    writer.commit()
-    assert db.value("SELECT algorithm FROM pix.indexes", role="rita") == "annoy"
-    with writer.cursor() as cursor:
-        cursor.execute("SELECT pix.drop_index('fast')")
-        assert db.query(ask, role="rita") == before
-    writer.commit()
-    fails_with(db, "PX090", ask)
-
-
-def test_query_that_began_before_the_drop(catalogue):
-    """Its snapshot still has the parts, though the file is gone."""
-    db = catalogue.db
-    build(db, "hnsw", "cosine")
-    reader = db.connect("rita", autocommit=False)
-    with reader.cursor() as cursor:
-        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        cursor.execute("SELECT count(*) FROM pix.indexes")
-        db.query("SELECT pix.drop_index('fast')")
-        cursor.execute("SELECT count(*) FROM pix.nearest('c0007', 5, index_name => 'fast')")
-        assert cursor.fetchone() == (5,)
-
-
-@pytest.mark.sessions
-def test_progress_is_seen_by_others(catalogue, until):
-    """A build that waits for the locks of a transaction is seen at work, and can be canceled."""
-    db = catalogue.db
-    holder = db.connect(autocommit=False)
-    holder.cursor().execute("SELECT pix_internal.lock('packs', 'clouds')")
-    builder = db.connect()
-    failed = []
-
-    def work() -> None:
-        try:
-            builder.cursor().execute("SELECT pix.build_index('slow', 'clouds')")
-        except psycopg2.Error as error:
-            failed.append(error.pgcode)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    pid = builder.info.backend_pid
-    until(db, f"SELECT count(*) = 1 FROM pix.builds WHERE pid = {pid} AND percent = 0 AND building = 'index slow'")
-    assert db.query("SELECT building FROM pix.builds", role="rita") == [("index slow",)]
-    builder.cancel()
-    thread.join()
-    assert failed == ["57014"]
-    holder.rollback()
-    assert db.query("SELECT * FROM pix.builds") == []
-    db.query("SELECT pix.build_index('slow', 'clouds')")
-
-
-@pytest.mark.parametrize("trouble", ["lost", "truncated", "altered"])
-@pytest.mark.parametrize("kind", ["index", "state", "block"])
-def test_file_that_is_lost_or_damaged_is_restored(catalogue, cache_folder, kind, trouble):
-    db = catalogue.db
-    build(db, "hnsw", "cosine")
-    column = {"index": "SELECT checksum FROM pix.indexes", "state": "SELECT state_checksum FROM pix.indexes",
-              "block": "SELECT checksum FROM pix_internal.feature_blocks ORDER BY block LIMIT 1"}[kind]  # fmt: skip
-    file = cache_folder / f"{db.value(column)}.{kind}"
-    whole = file.read_bytes()
-    if trouble == "lost":
-        file.unlink()
-    elif trouble == "truncated":
-        file.write_bytes(whole[:1000])
-    else:
-        file.write_bytes(whole[:-8] + b"\\xff" * 8)
-    assert recall(catalogue, "cosine") >= 0.97
-    assert file.read_bytes() == whole
-    assert not list(cache_folder.glob(f"{file.stem}.[0-9]*"))
-
-
-def test_parts_that_are_lost_are_an_error(catalogue, cache_folder):
-    db = catalogue.db
-    build(db, "hnsw", "cosine")
-    checksum = db.value("SELECT checksum FROM pix.indexes")
-    (cache_folder / f"{checksum}.index").unlink()
-    db.query("DELETE FROM pix_internal.index_parts WHERE checksum = %s AND part = 0", (checksum,), role=None)
-    fails_with(db, "PX094", "SELECT * FROM pix.nearest('c0007', 5, index_name => 'fast')")
-    db.query("SELECT pix.build_index('fast', 'clouds')")
-    assert recall(catalogue, "cosine") >= 0.97
-
-
-def test_files_of_what_is_gone_are_removed(catalogue, cache_folder):
-    db = catalogue.db
-    catalogue.add(range(2000))  # blocks that no other database has
-    build(db, "annoy", "cosine")
-    index = cache_folder / f"{db.value('SELECT checksum FROM pix.indexes')}.index"
-    block = (
-        cache_folder / f"{db.value('SELECT checksum FROM pix_internal.feature_blocks ORDER BY block LIMIT 1')}.block"
-    )
-    assert index.exists()
-    assert block.exists()
-    catalogue.remove(sorted(catalogue.vectors)[::2])
-    db.query("SELECT pix.refresh_index('fast')")
-    assert not index.exists()
-    assert not block.exists()
-
-
-def test_command(catalogue, tmp_path):
-    db = catalogue.db
-    built = db.pix("index", "build", "fast", "--model", "clouds", "--set", "ef_search=80").stdout
-    assert "2,000 items, recall@10" in built
-    assert db.value("SELECT parameters ->> 'ef_search' FROM pix.indexes") == "80"
-    catalogue.add([3000])
-    assert "fast" in db.pix("index", "list", role="rita").stdout
-    assert "recall@5" in db.pix("index", "check", "fast", "--queries", 20, "-k", 5, role="rita").stdout
-    assert "2,001 items" in db.pix("index", "refresh", "fast").stdout
-    assert "c0047" in db.pix("nearest", "c0007", "-k", 200, "--index", "fast", role="rita").stdout
-    cheap = db.pix("nearest", "c0007", "--model", "clouds", "--max-price", 0, "-k", 100, role="rita").stdout
-    assert "c0100" in cheap
-    assert "c0047" not in cheap
-    wrong = db.pix("index", "build", "fast", "--set", "ef_search", check=False)
-    assert wrong.returncode == 1
-    assert "NAME=VALUE" in wrong.stderr
-    assert "dropped" in db.pix("index", "drop", "fast").stdout
-    assert db.pix("index", "drop", "fast", check=False).returncode == 1
 
 
 def test_stored_principal_components_are_used(catalogue):

@@ -9,68 +9,38 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg2
 import pytest
 
-from tests.conftest import SOMEBODY_WAITS, shelves
-from tests.server.test_clusters import refuses
-from tests.server.test_features import fails_with
-
-ARMS = """
-SELECT a.user_id, a.clustering, a.cluster, a.likes * d.fresh, a.dislikes * d.fresh, a.votes
-FROM pix.arms a,
-    LATERAL (SELECT pix_internal.decay(pix_internal.half_life(), '2026-01-01Z'::timestamptz - a.as_of) AS fresh) d
-WHERE a.votes > 0 ORDER BY 1, 2, 3
-"""
-"""What counts, as of one day."""
-
-
-def vote(db, user, item, liked=None, **options) -> int:
-    named = "".join(f", {name} => %({name})s" for name in options)
-    parameters = {"user": user, "item": item, "liked": liked} | options
-    return db.ask(f"SELECT pix.vote(%(user)s, %(item)s, %(liked)s{named})", parameters, role="adam")[0][0]
-
-
-def counts(db, user="ann") -> dict[int, tuple]:
-    rows = db.ask("SELECT cluster, likes, dislikes, votes FROM pix.arms WHERE user_id = %s AND votes > 0", (user,))
-    return {cluster: tuple(numbers) for cluster, *numbers in rows}
-
-
-def agrees(db) -> None:
-    """Arms are what the log says."""
-    before = db.ask(ARMS)
-    db.ask("SELECT pix.rebuild_arms()")
-    after = db.ask(ARMS)
-    assert [row[:3] + row[5:] for row in before] == [row[:3] + row[5:] for row in after]
-    for old, new in zip(before, after, strict=True):
-        assert old[3:5] == pytest.approx(new[3:5], rel=1e-9, abs=1e-9)
+from tests.fixtures.shelves import shelves
+from tests.helpers import ARMS, SOMEBODY_WAITS, arm_counts, arms_agree, fails_with, refuses, vote
 
 
 def test_votes_count_for_the_items_cluster(shop):
     vote(shop, "ann", "s0-00", True)
     vote(shop, "ann", "s0-01", False)
     vote(shop, "ann", "s2-00", True)
-    assert counts(shop) == {0: (1, 1, 2), 2: (1, 0, 1)}
+    assert arm_counts(shop) == {0: (1, 1, 2), 2: (1, 0, 1)}
     ((user, created),) = shop.ask("SELECT user_id, created_at <= now() FROM pix.users")
     assert (user, created) == ("ann", True)
-    agrees(shop)
+    arms_agree(shop)
 
 
 def test_of_two_votes_on_an_item_the_last_counts_and_both_stay(shop):
     vote(shop, "ann", "s1-00", True)
     vote(shop, "ann", "s1-00", False)
-    assert counts(shop) == {1: (0, 1, 1)}
+    assert arm_counts(shop) == {1: (0, 1, 1)}
     assert shop.ask("SELECT signal FROM pix.interactions ORDER BY voted_at") == [("like",), ("dislike",)]
     vote(shop, "ann", "s1-00", True, voted_at="2020-01-01T00:00:00Z")  # said long before
-    assert counts(shop) == {1: (0, 1, 1)}
-    agrees(shop)
+    assert arm_counts(shop) == {1: (0, 1, 1)}
+    arms_agree(shop)
 
 
 def test_other_signals_the_strongest_counts(shop):
     for name, likes in (("click", 0.3), ("cart", 0.6), ("view", 0.6), ("buy", 1)):
         vote(shop, "ann", "s1-00", signal=name)
-        assert counts(shop) == {1: (likes, 0, 1)}
+        assert arm_counts(shop) == {1: (likes, 0, 1)}
     vote(shop, "ann", "s1-00", False)  # what is said outweighs what was done
     vote(shop, "ann", "s1-00", signal="buy")
-    assert counts(shop) == {1: (0, 1, 1)}
-    agrees(shop)
+    assert arm_counts(shop) == {1: (0, 1, 1)}
+    arms_agree(shop)
 
 
 def test_a_shop_has_signals_of_its_own(shop):
@@ -78,8 +48,8 @@ def test_a_shop_has_signals_of_its_own(shop):
     vote(shop, "ann", "s0-00", signal="returned")
     shop.ask("UPDATE pix.signals SET value = -0.2 WHERE signal = 'returned'")  # for votes from now on
     vote(shop, "ann", "s0-01", signal="returned")
-    assert counts(shop) == {0: (0, 1.0, 2)}
-    agrees(shop)
+    assert arm_counts(shop) == {0: (0, 1.0, 2)}
+    arms_agree(shop)
 
 
 def test_undo(shop):
@@ -88,12 +58,12 @@ def test_undo(shop):
     vote(shop, "ann", "s0-01", True)
     undo = "SELECT pix.undo_vote('ann', 's0-00')"
     assert shop.ask(undo, role="adam") == [(True,)]
-    assert counts(shop) == {0: (1, 0, 1)}
+    assert arm_counts(shop) == {0: (1, 0, 1)}
     assert shop.ask(undo, role="adam") == [(False,)]
     vote(shop, "ann", "s0-00", signal="cart")
-    assert counts(shop) == {0: (1.6, 0, 2)}
+    assert arm_counts(shop) == {0: (1.6, 0, 2)}
     assert shop.ask("SELECT count(*) FROM pix.interactions") == [(5,)]
-    agrees(shop)
+    arms_agree(shop)
 
 
 def test_undo_in_the_transaction_of_the_vote(shop):
@@ -102,22 +72,22 @@ def test_undo_in_the_transaction_of_the_vote(shop):
         cursor.execute("SELECT pix.vote('ann', 's0-00', true)")
         cursor.execute("SELECT pix.undo_vote('ann', 's0-00')")
         cursor.execute("SELECT pix.vote('ann', 's0-00', false)")
-    assert counts(shop) == {0: (0, 1, 1)}
-    agrees(shop)
+    assert arm_counts(shop) == {0: (0, 1, 1)}
+    arms_agree(shop)
 
 
 def test_undo_of_a_vote_whose_clock_is_ahead(shop):
     vote(shop, "ann", "s0-00", True, voted_at=shop.value("SELECT now() + interval '50 seconds'"))
     assert shop.ask("SELECT pix.undo_vote('ann', 's0-00')", role="adam") == [(True,)]
     assert shop.ask("SELECT pix.undo_vote('ann', 's0-00')", role="adam") == [(False,)]
-    assert counts(shop) == {}
+    assert arm_counts(shop) == {}
 
 
 def test_undo_when_the_item_is_gone(shop):
     vote(shop, "ann", "s0-00", True)
     shop.ask("DELETE FROM pix.items WHERE item_id = 's0-00'")
     assert shop.ask("SELECT pix.undo_vote('ann', 's0-00')", role="adam") == [(True,)]
-    assert counts(shop) == {}
+    assert arm_counts(shop) == {}
 
 
 CHANGES = (
@@ -147,7 +117,7 @@ def test_suggest_and_vote_in_one_transaction_while_another_votes(shop, until):
         cursor.execute("SELECT pix.vote('new', %s, true)", (item,))
         connection.commit()
         voting.result()
-    assert sum(votes for *_, votes in counts(shop, "new").values()) == (1 if item == "s0-00" else 2)
+    assert sum(votes for *_, votes in arm_counts(shop, "new").values()) == (1 if item == "s0-00" else 2)
 
 
 @pytest.mark.sessions
@@ -198,7 +168,7 @@ def test_a_vote_sent_twice_is_one(shop):
         refuses(
             shop, "PX123", f"SELECT pix.vote('ann', {content}, idempotency_key => 'a')", "was used for another vote"
         )
-    assert counts(shop) == {0: (1, 0, 1)}
+    assert arm_counts(shop) == {0: (1, 0, 1)}
 
 
 def test_votes_in_every_clustering_and_in_none(shop):
@@ -213,11 +183,11 @@ def test_votes_in_every_clustering_and_in_none(shop):
     shop.ask("INSERT INTO pix.items (item_id) VALUES ('new')")
     vote(shop, "ann", "new", True)
     assert shop.ask(ARMS) == [("ann", "others", 5, 1, 0, 1), ("ann", "shelves", 0, 1, 0, 1)]
-    agrees(shop)
+    arms_agree(shop)
     # The new item is put into a cluster: its vote counts then.
     shop.ask("INSERT INTO pix.cluster_members VALUES ('new', 'shelves', 2, 0)")
     shop.ask("SELECT pix.rebuild_arms('shelves')")
-    assert counts(shop)[2] == (1, 0, 1)
+    assert arm_counts(shop)[2] == (1, 0, 1)
 
 
 @pytest.mark.parametrize(
@@ -266,7 +236,7 @@ def test_sixteen_connections_vote_as_one_user(shop):
     ((likes, dislikes, number),) = shop.ask("SELECT sum(likes), sum(dislikes), sum(votes) FROM pix.arms")
     ((liked, opinions),) = shop.ask("SELECT count(*) FILTER (WHERE value > 0), count(*) FROM pix.opinions")
     assert (likes, dislikes, number) == (liked, opinions - liked, opinions)
-    agrees(shop)
+    arms_agree(shop)
 
 
 @pytest.mark.sessions
@@ -285,7 +255,7 @@ def test_votes_while_arms_are_rebuilt(shop):
         for one in voting:
             one.result()
     assert shop.ask("SELECT sum(votes) FROM pix.arms") == [(54,)]
-    agrees(shop)
+    arms_agree(shop)
 
 
 @pytest.mark.sessions
@@ -306,27 +276,27 @@ def test_a_session_killed_between_log_and_arm_leaves_neither(shop, barrier, same
     shop.forget_sessions()
     assert shop.ask("SELECT count(*) FROM pix.interactions") == [(0,)]
     vote(shop, "ann", "s0-00", True)
-    assert counts(shop) == {0: (1, 0, 1)}
-    agrees(shop)
+    assert arm_counts(shop) == {0: (1, 0, 1)}
+    arms_agree(shop)
 
 
 def test_half_life(shop):
     for days, item in ((0, "s0-00"), (10, "s0-01"), (30, "s0-02")):
         vote(shop, "ann", item, True, voted_at=shop.value("SELECT now() - make_interval(days => %s)", (days,)))
     vote(shop, "ann", "s1-00", False, voted_at=shop.value("SELECT now() - interval '20 days'"))
-    assert counts(shop)[0] == (3, 0, 3)
+    assert arm_counts(shop)[0] == (3, 0, 3)
     shop.ask("SELECT pix.set_half_life(10)")
     likes = "SELECT round(likes::numeric, 4), round(dislikes::numeric, 4) FROM pix.arm_posteriors ORDER BY cluster"
     assert [tuple(map(float, row)) for row in shop.ask(likes)] == [(1.625, 0), (0, 0.25)]
     vote(shop, "ann", "s0-03", False, voted_at=shop.value("SELECT now() - interval '20 days'"))
     vote(shop, "ann", "s0-01", False)  # and not as ten days ago
     assert [tuple(map(float, row)) for row in shop.ask(likes)] == [(1.125, 1.25), (0, 0.25)]
-    agrees(shop)
+    arms_agree(shop)
     shop.ask("SELECT pix.undo_vote('ann', 's0-00')", role="adam")
     assert [tuple(map(float, row)) for row in shop.ask(likes)] == [(0.125, 1.25), (0, 0.25)]
-    agrees(shop)
+    arms_agree(shop)
     shop.ask("SELECT pix.set_half_life(NULL)")
-    assert counts(shop) == {0: (1, 2, 3), 1: (0, 1, 1)}
+    assert arm_counts(shop) == {0: (1, 2, 3), 1: (0, 1, 1)}
     for days in ("0", "-1", "1e9", "'NaN'"):
         refuses(shop, "PX003", f"SELECT pix.set_half_life({days})", "cannot be used")
     shop.ask("INSERT INTO pix.settings VALUES ('half_life_days', 'long')")
@@ -348,155 +318,22 @@ def test_what_has_decayed_to_nothing(shop):
     shop.ask("SELECT pix.rebuild_arms()")
 
 
-class TestBatch:
-    def send(self, db, votes, role="adam"):
-        return db.ask(
-            "SELECT ordinal, status, reason FROM pix.vote_batch(%s) ORDER BY ordinal", (json.dumps(votes),), role=role
-        )
-
-    def test_is_as_good_as_one_by_one(self, shop):
-        shop.ask("SELECT pix.set_half_life(100)")
-        chosen = random.Random(5)
-        items = [item for (item,) in shop.ask("SELECT item_id FROM pix.cluster_members ORDER BY 1")]
-        signals = [name for (name,) in shop.ask("SELECT signal FROM pix.signals ORDER BY 1")]
-        votes = [
-            {
-                "user_id": chosen.choice(["ann", "bob"]),
-                "item_id": chosen.choice(items),
-                "signal": chosen.choice(signals),
-                "voted_at": f"2026-01-{chosen.randint(1, 28):02}T00:00:{number % 60:02}Z",
-            }
-            for number in range(120)
-        ]  # fmt: skip
-        for one in votes[:40]:
-            shop.ask(
-                "SELECT pix.vote(%(user_id)s, %(item_id)s, signal => %(signal)s, voted_at => %(voted_at)s)",
-                one,
-                role="adam",
-            )
-        assert {status for _, status, _ in self.send(shop, votes[40:])} == {"logged"}
-        batch = shop.ask(ARMS)
-        agrees(shop)
-        shop.ask("TRUNCATE pix.interactions, pix.arms", role=None)
-        for one in votes:
-            shop.ask(
-                "SELECT pix.vote(%(user_id)s, %(item_id)s, signal => %(signal)s, voted_at => %(voted_at)s)",
-                one,
-                role="adam",
-            )
-        single = shop.ask(ARMS)
-        assert [row[:3] for row in single] == [row[:3] for row in batch]
-        assert [row[3:] for row in single] == [pytest.approx(row[3:], rel=1e-9, abs=1e-9) for row in batch]
-
-    def test_what_is_wrong_is_told_and_the_rest_is_logged(self, shop):
-        good = {"user_id": "ann", "item_id": "s0-00", "liked": True}
-        answer = self.send(shop, [
-            good, good | {"item_id": "nowhere"}, {"item_id": "s0-00", "liked": True}, good | {"liked": None},
-            good | {"signal": "cart"}, {"user_id": "ann", "item_id": "s0-00", "signal": "likes"},
-            good | {"voted_at": "yesterday"}, good | {"voted_at": "2999-01-01T00:00:00Z"}, good | {"propensity": 2},
-            good | {"propensity": "much"}, good | {"cluster": "x"}, good | {"idempotency_key": "x" * 201}, 7, None,
-            good | {"user_id": "bob", "liked": 0, "voted_at": "2026-01-01 10:00:00+02"}, good | {"liked": "maybe"},
-        ])  # fmt: skip
-        assert [status for _, status, _ in answer] == ["logged", *["rejected"] * 13, "logged", "rejected"]
-        reasons = [reason for *_, reason in answer]
-        assert reasons[1] == "item 'nowhere' is not known"
-        assert reasons[6] == "voted_at is not of the form 2026-11-25T10:00:00+01:00"
-        assert reasons[7] == "it is in the future"
-        assert all(reasons[1:14])
-        assert shop.ask(ARMS) == [("ann", "shelves", 0, 1, 0, 1), ("bob", "shelves", 0, 0, 1, 1)]
-
-    @pytest.mark.parametrize(
-        ("moment", "status"),
-        [
-            ("2024-02-29T23:59:59.5Z", "logged"), ("2023-02-29T00:00Z", "rejected"), ("2025-04-31T00:00Z", "rejected"),
-            ("2025-13-01T00:00Z", "rejected"), ("2025-01-01T24:00Z", "rejected"), ("0000-01-01T00:00Z", "rejected"),
-            ("2025-01-01T00:00+15", "rejected"), ("2025-01-01T00:00", "rejected"), ("infinity", "rejected"),
-            ("2025-12-31 00:00:00+0530", "logged"),
-        ],
-    )  # fmt: skip
-    def test_moments(self, shop, moment, status):
-        ((_, results, _),) = self.send(
-            shop, [{"user_id": "ann", "item_id": "s0-00", "liked": True, "voted_at": moment}]
-        )
-        assert results == status
-
-    def test_keys(self, shop):
-        one = {"user_id": "ann", "item_id": "s0-00", "liked": True, "idempotency_key": "k"}
-        answer = self.send(shop, [one, one, one | {"liked": False}, one | {"user_id": "bob"}])
-        assert [status for _, status, _ in answer] == ["logged", "unchanged", "rejected", "logged"]
-        answer = self.send(shop, [one, one | {"item_id": "s0-01"}, one | {"idempotency_key": "l"}])
-        assert [status for _, status, _ in answer] == ["unchanged", "rejected", "logged"]
-        assert "the idempotency key 'k' was used for another vote" in answer[1][2]
-        assert shop.ask("SELECT count(*) FROM pix.interactions") == [(3,)]
-
-    def test_what_is_no_array_and_an_empty_one(self, shop):
-        for votes in ("NULL", "'{}'", "'7'"):
-            refuses(shop, "PX121", f"SELECT * FROM pix.vote_batch({votes})", "no JSON array")
-        assert self.send(shop, []) == []
-
-    def test_answers_to_suggestions_are_known_as_such(self, shop):
-        ((item, cluster, propensity, impression),) = shop.ask(
-            "SELECT item_id, cluster, propensity, impression_id FROM pix.next_item('ann', 'random')", role="adam"
-        )
-        self.send(shop, [{"user_id": "ann", "item_id": item, "liked": True}])
-        assert shop.ask("SELECT policy, clustering, cluster, propensity, impression_id FROM pix.interactions") == [
-            ("random", "shelves", cluster, propensity, impression)
-        ]
-
-
-def test_load_command(shop, tmp_path):
-    path = tmp_path / "votes.csv"
-    path.write_text("user_id,item_id,liked\nann,s0-00,1\nann,s1-00,0\nbob,nowhere,1\nbob,s0-00,maybe\n")
-    output = shop.pix("load", "interactions", path, role="adam", cwd=tmp_path).stdout
-    assert output.startswith("2 new, 0 changed, 0 unchanged, 2 rejected")
-    assert "item 'nowhere' is not known" in (tmp_path / "pix-rejects.csv").read_text()
-    again = shop.pix("load", "interactions", path, role="adam", cwd=tmp_path).stdout
-    assert again.startswith("0 new, 0 changed, 2 unchanged, 2 rejected")
-    assert shop.ask(ARMS) == [("ann", "shelves", 0, 1, 0, 1), ("ann", "shelves", 1, 0, 1, 1)]
-    (tmp_path / "talk.tsv").write_text("s2-00\t1\ns2-01\t0\n")
-    shop.pix("load", "interactions", "talk.tsv", "--user", "eve", role="adam", cwd=tmp_path)
-    assert counts(shop, "eve") == {2: (1, 1, 2)}
-    refused = shop.pix("load", "interactions", "talk.tsv", role="adam", check=False, cwd=tmp_path)
-    assert "does not say who voted" in refused.stderr
-
-
-def test_skips(shop):
-    (first,), (second,) = shop.ask("SELECT item_id FROM pix.next_items('ann', 2, 'random')", role="adam")
-    vote(shop, "ann", first, True)
-    assert shop.ask("SELECT pix.count_skips('1 hour')", role="adam") == [(0,)]
-    assert shop.ask("SELECT pix.count_skips('0')", role="adam") == [(1,)]
-    assert shop.ask("SELECT pix.count_skips('0')", role="adam") == [(0,)]
-    assert shop.ask("SELECT item_id, value FROM pix.opinions WHERE signal = 'skip'") == [(second, -0.1)]
-    assert shop.ask("SELECT policy, propensity FROM pix.interactions WHERE signal = 'skip'") == [
-        ("random", pytest.approx(0.5))
-    ]
-    agrees(shop)
-    vote(shop, "ann", second, signal="view")  # as strong, and later
-    assert shop.ask("SELECT signal FROM pix.opinions WHERE item_id = %s", (second,)) == [("view",)]
-    shop.ask("INSERT INTO pix.signals (signal, value) VALUES ('hover', 0.05)")
-    ((third,),) = shop.ask("SELECT item_id FROM pix.next_item('ann')", role="adam")
-    shop.ask("SELECT pix.count_skips('0')", role="adam")
-    vote(shop, "ann", third, signal="hover")  # anything outweighs a skip
-    assert shop.ask("SELECT signal FROM pix.opinions WHERE item_id = %s", (third,)) == [("hover",)]
-    refuses(shop, "PX003", "SELECT pix.count_skips('-1 day')", "older_than is -1 days")
-
-
 def test_refits_and_new_items_carry_votes_along(catalogue):
     db = catalogue.db
     db.ask("SELECT pix.fit_clusters('groups', 'clouds', k => 10)")
     for number in range(60):
         db.ask("SELECT pix.vote('ann', %s, %s)", (f"c{number:04}", number % 3 == 0), role="adam")
-    agrees(db)
+    arms_agree(db)
     db.ask("SELECT pix.fit_clusters('groups', 'clouds', k => 25, seed => 2)")
     assert db.ask("SELECT sum(votes), sum(likes) FROM pix.arms") == [(60, 20)]
-    agrees(db)
+    arms_agree(db)
     catalogue.add(range(5))  # they look different now
     db.ask("SELECT pix.refresh_clusters('groups')")
-    agrees(db)
+    arms_agree(db)
     catalogue.remove(["c0000"])
     db.ask("SELECT pix.refresh_clusters('groups')")
     assert db.ask("SELECT sum(votes) FROM pix.arms") == [(59,)]
-    agrees(db)
+    arms_agree(db)
     db.ask("SELECT pix.drop_clustering('groups')")
     assert db.ask("SELECT count(*) FROM pix.arms") == [(0,)]
     assert db.ask("SELECT count(*) FROM pix.interactions") == [(60,)]

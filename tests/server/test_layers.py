@@ -8,7 +8,7 @@ from PIL import Image
 
 from pixelplum.core.networks.layers import Layers
 from pixload.models import SHIPPED
-from tests.server.test_features import fails_with
+from tests.helpers import fails_with
 
 LAST_MAPS = "(SELECT max(layer) FROM pix.model_layers('mini_inception') WHERE operation = 'Concat')"
 

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg2
 import pytest
 
+from tests.helpers import fails_with
 from tests.server.test_consistency import agrees
-from tests.server.test_features import fails_with
 
 BATCH = """SELECT status FROM pix.vote_batch('[{"user_id": "bea", "item_id": "s0-01", "liked": true}]')"""
 VOTE = "SELECT pix.vote(%s, %s, true)"

@@ -7,7 +7,7 @@ import psycopg2
 import pytest
 from sklearn.manifold import trustworthiness
 
-from tests.server.test_clusters import refuses, store
+from tests.helpers import refuses, store
 
 
 def points(db, name: str) -> dict[str, np.ndarray]:

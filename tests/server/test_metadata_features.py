@@ -5,8 +5,7 @@ import psycopg2
 import pytest
 
 from pixload.migration import migrate
-from tests.server.test_clusters import refuses
-from tests.server.test_features import fails_with
+from tests.helpers import fails_with, refuses
 
 FRESH = "SELECT count(*) FROM pix.current_features WHERE model_name = %s"
 

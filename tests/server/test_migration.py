@@ -15,7 +15,7 @@ from sqlalchemy import create_engine
 
 from pixload.errors import PixError
 from pixload.migration import VERSION, migrate
-from tests.conftest import PIX
+from tests.helpers import PIX
 
 HEAD = "0010"
 

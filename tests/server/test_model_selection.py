@@ -5,9 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg2
 import pytest
 
-from tests.conftest import VOTERS
-from tests.server.test_clusters import refuses
-from tests.server.test_features import fails_with
+from tests.fixtures.catalogue import VOTERS
+from tests.helpers import fails_with, refuses
 
 CALL = (
     "CALL pix.select_algorithms('first', sizes => '{10,20}', balance => '{none,class_weight}', "

@@ -10,8 +10,7 @@ from pixload.conversion.keras_models import load_application
 from pixload.conversion.onnx_files import read_onnx
 from pixload.conversion.tensorflow_graphs import convert
 from pixload.models import SHIPPED, import_model
-from tests.unit.graphs import COLOURS, keras_classifier, torch_like_onnx
-from tests.unit.test_networks import tiny_onnx
+from tests.unit.graphs import COLORS, keras_classifier, tiny_onnx, torch_like_onnx
 
 EARLY_LAYER = "MobilenetV1/MobilenetV1/Conv2d_0/Relu6:0"
 MOBILENET_OUTPUT = "MobilenetV1/Logits/AvgPool_1a/AvgPool:0"
@@ -23,7 +22,7 @@ def graphdef(data):
     return data / "models" / "mobilenet_v1_0.25_128" / "frozen_graph.pb"
 
 
-def refuses(db, *arguments) -> str:
+def import_error(db, *arguments) -> str:
     result = db.pix("model", "import", *arguments, check=False)
     assert result.returncode == 1, result.stdout
     assert "Traceback" not in result.stderr
@@ -86,9 +85,9 @@ def test_seed_decides_random_weights():
 
 
 def test_keras_that_cannot_be_had(db, tmp_path):
-    assert "inception_v3" in refuses(db, "x", "--keras", "inception_v9")
+    assert "inception_v3" in import_error(db, "x", "--keras", "inception_v9")
     (tmp_path / "broken.weights.h5").write_bytes(b"no weights")
-    error = refuses(db, "x", "--keras", "mobilenet_v2", "--weights", tmp_path / "broken.weights.h5")
+    error = import_error(db, "x", "--keras", "mobilenet_v2", "--weights", tmp_path / "broken.weights.h5")
     assert "broken.weights.h5" in error
     assert "--weights none" in error
 
@@ -96,18 +95,19 @@ def test_keras_that_cannot_be_had(db, tmp_path):
 def test_unreadable_graphdef(db, tmp_path, graphdef):
     path = tmp_path / "graph.pb"
     path.write_bytes(b"<html>not a graph</html>")
-    assert "not a frozen GraphDef" in refuses(db, "x", "--graphdef", path, "--input", "a:0", "--output", "b:0")
+    assert "not a frozen GraphDef" in import_error(db, "x", "--graphdef", path, "--input", "a:0", "--output", "b:0")
     path.write_bytes(graphdef.read_bytes()[:1_000_000])
-    refuses(db, "x", "--graphdef", path, "--input", "input:0", "--output", MOBILENET_OUTPUT)
+    import_error(db, "x", "--graphdef", path, "--input", "input:0", "--output", MOBILENET_OUTPUT)
     path.write_bytes(b"")
-    assert "empty graph" in refuses(db, "x", "--graphdef", path, "--input", "a:0", "--output", "b:0")
-    assert "no tensor nope:0" in refuses(db, "x", "--graphdef", graphdef, "--input", "input:0", "--output", "nope:0")
+    assert "empty graph" in import_error(db, "x", "--graphdef", path, "--input", "a:0", "--output", "b:0")
+    error = import_error(db, "x", "--graphdef", graphdef, "--input", "input:0", "--output", "nope:0")
+    assert "no tensor nope:0" in error
 
 
 def test_output_that_is_no_vector(db, tmp_path):
     """Channels that are averaged away leave an image of its own shape, which says so itself."""
     path = tiny_onnx(tmp_path / "tiny.onnx", [3])
-    error = refuses(db, "x", "--onnx", path)
+    error = import_error(db, "x", "--onnx", path)
     assert "not one vector" in error
     assert "[PX023]" in error
     assert db.value("SELECT count(*) FROM pix.models") == 1
@@ -138,7 +138,7 @@ def test_proposals_are_told(db, graphdef):
 
 def test_wrong_scaling_is_caught(db, graphdef):
     """Scaled to a hundredth of what it expects, the network sees gray."""
-    error = refuses(db, "x", "--graphdef", graphdef, "--mean", 127.5, "--std", 32512.5)
+    error = import_error(db, "x", "--graphdef", graphdef, "--mean", 127.5, "--std", 32512.5)
     assert "does not tell images apart" in error
     assert "[PX025]" in error
     assert "--std" in error
@@ -146,7 +146,7 @@ def test_wrong_scaling_is_caught(db, graphdef):
 
 
 def test_network_that_sees_nothing_is_caught(db, tmp_path):
-    error = refuses(db, "x", "--onnx", tiny_onnx(tmp_path / "tiny.onnx", [1, 2], value=0.0))
+    error = import_error(db, "x", "--onnx", tiny_onnx(tmp_path / "tiny.onnx", [1, 2], value=0.0))
     assert "all features of an image are zero" in error
 
 
@@ -172,7 +172,7 @@ def test_classes_do_not_replace_a_trained_classifier(extracted, boots, tmp_path)
     extracted.query("SELECT pix.train_classifier('torch', 'heel')")
     path = torch_like_onnx(tmp_path / "torch.onnx")
     (tmp_path / "labels.txt").write_text("a\nb\nc\nd\n")
-    error = refuses(extracted, "torch", "--onnx", path, "--labels", tmp_path / "labels.txt")
+    error = import_error(extracted, "torch", "--onnx", path, "--labels", tmp_path / "labels.txt")
     assert "belongs to a classifier that was trained here" in error
     assert extracted.value("SELECT count(*) FROM pix.models WHERE model_name = 'torch'") == 0
     extracted.pix("classifier", "drop", "torch")
@@ -184,11 +184,11 @@ def test_classes_do_not_replace_a_trained_classifier(extracted, boots, tmp_path)
 
 def test_onnx_files(db, tmp_path):
     plain = torch_like_onnx(tmp_path / "plain.onnx", side="side")
-    assert "--size" in refuses(db, "tiny", "--onnx", plain)
+    assert "--size" in import_error(db, "tiny", "--onnx", plain)
     assert "4 features" in db.pix("model", "import", "tiny", "--onnx", plain, "--size", 4).stdout
-    assert "conv" in refuses(db, "tiny", "--onnx", plain, "--size", 4, "--output", "nope")
+    assert "conv" in import_error(db, "tiny", "--onnx", plain, "--size", 4, "--output", "nope")
     (tmp_path / "broken.onnx").write_bytes(b"no graph")
-    assert "not an ONNX file" in refuses(db, "tiny", "--onnx", tmp_path / "broken.onnx")
+    assert "not an ONNX file" in import_error(db, "tiny", "--onnx", tmp_path / "broken.onnx")
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_onnx_files(db, tmp_path):
 def test_class_names_that_cannot_be_used(db, tmp_path, content, message):
     path = torch_like_onnx(tmp_path / "torch.onnx")
     (tmp_path / "labels.txt").write_bytes(content)
-    assert message in refuses(db, "x", "--onnx", path, "--labels", tmp_path / "labels.txt")
+    assert message in import_error(db, "x", "--onnx", path, "--labels", tmp_path / "labels.txt")
 
 
 def test_class_names_of_other_editors(db, tmp_path):
@@ -218,8 +218,8 @@ def test_class_names_of_other_editors(db, tmp_path):
 
 def test_options_out_of_range(db, tmp_path):
     path = torch_like_onnx(tmp_path / "torch.onnx")
-    assert "cannot name a model" in refuses(db, "", "--onnx", path)
-    assert "cannot name a model" in refuses(db, "x" * 201, "--onnx", path)
+    assert "cannot name a model" in import_error(db, "", "--onnx", path)
+    assert "cannot name a model" in import_error(db, "x" * 201, "--onnx", path)
     for option, value in (("--std", "0"), ("--std", "nan"), ("--mean", "1,2")):
         refused = db.pix("model", "import", "x", "--onnx", path, option, value, check=False)
         assert refused.returncode == 2
@@ -228,18 +228,18 @@ def test_options_out_of_range(db, tmp_path):
 
 def test_keras_file(db, tmp_path):
     keras_classifier().save(tmp_path / "colors.keras")
-    (tmp_path / "labels.txt").write_text("\n".join(COLOURS))
+    (tmp_path / "labels.txt").write_text("\n".join(COLORS))
     output = db.pix(
         "model", "import", "colors", "--keras", tmp_path / "colors.keras", "--labels", tmp_path / "labels.txt"
     ).stdout
     assert "colors: 12 features an image, engines agree to " in output
     assert "classifier colors: 4 classes" in output
-    assert "no file" in refuses(db, "x", "--keras", tmp_path / "nope.keras")
+    assert "no file" in import_error(db, "x", "--keras", tmp_path / "nope.keras")
 
 
 def test_no_or_two_sources(db, graphdef):
-    assert "mini_inception" in refuses(db, "unheard_of")
-    assert "Only one" in refuses(db, "x", "--keras", "inception_v3", "--graphdef", graphdef)
+    assert "mini_inception" in import_error(db, "unheard_of")
+    assert "Only one" in import_error(db, "x", "--keras", "inception_v3", "--graphdef", graphdef)
 
 
 def test_import_under_the_same_name_makes_features_stale(extracted, tmp_path):

@@ -6,26 +6,33 @@ import pytest
 from sklearn.neighbors import NearestNeighbors
 
 from pixelplum.core.search.vectors import from_bytes, to_bytes
+from tests.fixtures.servers import Clone
+from tests.helpers import fails_with
+
+VECTORS = np.random.default_rng(7).normal(size=(200, 32)).astype(np.float32)
 
 
-def fails_with(db, sqlstate: str, sql: str, parameters=None) -> psycopg2.Error:
-    with pytest.raises(psycopg2.Error) as caught:
-        db.query(sql, parameters, role="rita")
-    assert caught.value.pgcode == sqlstate
-    assert caught.value.diag.message_hint
-    return caught.value
+def fill(db: Clone) -> None:
+    db.query("INSERT INTO pix.models (model_name, dimensions, source) VALUES ('random', 32, 'a test')")
+    db.query("INSERT INTO pix.items (item_id) SELECT 'i' || to_char(g, 'FM000') FROM generate_series(0, 199) g")
+    values = ", ".join(f"('i{row:03}', 'random', '\\x{to_bytes(vector).hex()}')" for row, vector in enumerate(VECTORS))
+    db.query(f"INSERT INTO pix.features (item_id, model_name, vector) VALUES {values}")
+
+
+@pytest.fixture(scope="session")
+def with_vectors(stage) -> str:
+    return stage("vectors", "template", fill)
 
 
 @pytest.fixture
-def vectors(db):
+def db(clone, with_vectors) -> Clone:
     """200 items with random vectors of a foreign model."""
-    random = np.random.default_rng(7)
-    matrix = random.normal(size=(200, 32)).astype(np.float32)
-    db.query("INSERT INTO pix.models (model_name, dimensions, source) VALUES ('random', 32, 'a test')")
-    db.query("INSERT INTO pix.items (item_id) SELECT 'i' || to_char(g, 'FM000') FROM generate_series(0, 199) g")
-    values = ", ".join(f"('i{number:03}', 'random', '\\x{to_bytes(row).hex()}')" for number, row in enumerate(matrix))
-    db.query(f"INSERT INTO pix.features (item_id, model_name, vector) VALUES {values}")
-    return matrix
+    return clone(with_vectors)
+
+
+@pytest.fixture
+def vectors() -> np.ndarray:
+    return VECTORS.copy()
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
@@ -79,35 +86,47 @@ def test_zero_vectors(db, vectors):
     db.query("UPDATE pix.features SET vector = %s WHERE item_id = 'i007'", (psycopg2.Binary(bytes(128)),))
     rows = dict(db.query("SELECT item_id, distance FROM pix.nearest('i000', 199, 'random')"))
     assert rows["i007"] == 1
-    fails_with(db, "PX031", "SELECT * FROM pix.nearest('i007', 3, 'random')")
-    fails_with(db, "PX031", "SELECT * FROM pix.nearest_many(ARRAY['i000', 'i007'], 3, 'random')")
+    fails_with(db, "PX031", "SELECT * FROM pix.nearest('i007', 3, 'random')", role="rita")
+    fails_with(db, "PX031", "SELECT * FROM pix.nearest_many(ARRAY['i000', 'i007'], 3, 'random')", role="rita")
     assert len(db.query("SELECT * FROM pix.nearest('i007', 3, 'random', 'euclidean')")) == 3
 
 
-def test_questions_without_an_answer(db, vectors):
-    fails_with(db, "PX040", "SELECT * FROM pix.nearest('nope')")
-    fails_with(db, "PX040", "SELECT * FROM pix.nearest(NULL)")
-    fails_with(db, "PX041", "SELECT * FROM pix.nearest('i000')")
-    fails_with(db, "PX020", "SELECT * FROM pix.nearest('i000', 10, 'nope')")
-    fails_with(db, "PX032", "SELECT * FROM pix.nearest('i000', 10, 'random', 'manhattan')")
-    for k in (0, -1, None):
-        fails_with(db, "PX003", "SELECT * FROM pix.nearest('i000', %s, 'random')", (k,))
-    fails_with(db, "PX040", "SELECT * FROM pix.nearest_many(ARRAY['i000', 'nope'], 3, 'random')")
-    fails_with(db, "PX040", "SELECT * FROM pix.nearest_many(ARRAY['i000', NULL], 3, 'random')")
-    fails_with(db, "PX040", "SELECT * FROM pix.nearest_many(ARRAY[NULL]::text[], 3, 'random')")
-    fails_with(db, "PX040", "SELECT * FROM pix.nearest_many(NULL, 3, 'random')")
-    fails_with(db, "PX041", "SELECT * FROM pix.nearest_many(ARRAY['i000'])")
-    fails_with(db, "PX020", "SELECT * FROM pix.nearest_many(ARRAY['i000'], 3, 'nope')")
+@pytest.mark.parametrize(
+    ("sqlstate", "call"),
+    [
+        ("PX040", "nearest('nope')"),
+        ("PX040", "nearest(NULL)"),
+        ("PX041", "nearest('i000')"),
+        ("PX020", "nearest('i000', 10, 'nope')"),
+        ("PX032", "nearest('i000', 10, 'random', 'manhattan')"),
+        ("PX003", "nearest('i000', 0, 'random')"),
+        ("PX003", "nearest('i000', -1, 'random')"),
+        ("PX003", "nearest('i000', NULL, 'random')"),
+        ("PX040", "nearest_many(ARRAY['i000', 'nope'], 3, 'random')"),
+        ("PX040", "nearest_many(ARRAY['i000', NULL], 3, 'random')"),
+        ("PX040", "nearest_many(ARRAY[NULL]::text[], 3, 'random')"),
+        ("PX040", "nearest_many(NULL, 3, 'random')"),
+        ("PX041", "nearest_many(ARRAY['i000'])"),
+        ("PX020", "nearest_many(ARRAY['i000'], 3, 'nope')"),
+        ("PX032", "nearest_many(ARRAY['i000'], 3, 'random', 'manhattan')"),
+        ("PX003", "nearest_many(ARRAY['i000'], 0, 'random')"),
+        ("PX010", "nearest_to_image(NULL)"),
+        ("PX010", "nearest_to_image('<html>')"),
+        ("PX022", "nearest_to_image('x', 10, 'random')"),
+    ],
+    ids=lambda text: text,
+)
+def test_questions_without_an_answer(server, with_vectors, sqlstate, call):
+    fails_with(Clone(server, server.name(with_vectors)), sqlstate, f"SELECT * FROM pix.{call}", role="rita")
+
+
+def test_vectors_of_another_length(db):
     db.query("UPDATE pix.features SET vector = '\\x0000803f' WHERE item_id = 'i007'")
-    fails_with(db, "PX030", "SELECT * FROM pix.nearest('i007', 3, 'random')")
-    fails_with(db, "PX030", "SELECT * FROM pix.nearest('i000', 3, 'random')")
-    fails_with(db, "PX030", "SELECT * FROM pix.nearest_many(ARRAY['i000', 'i007'], 3, 'random')")
-    fails_with(db, "PX030", "SELECT * FROM pix.nearest_many(ARRAY['i000'], 3, 'random')")
-    fails_with(db, "PX032", "SELECT * FROM pix.nearest_many(ARRAY['i000'], 3, 'random', 'manhattan')")
-    fails_with(db, "PX003", "SELECT * FROM pix.nearest_many(ARRAY['i000'], 0, 'random')")
-    fails_with(db, "PX010", "SELECT * FROM pix.nearest_to_image(NULL)")
-    fails_with(db, "PX010", "SELECT * FROM pix.nearest_to_image('<html>')")
-    fails_with(db, "PX022", "SELECT * FROM pix.nearest_to_image('x', 10, 'random')")
+    for call in (
+        "nearest('i007', 3, 'random')", "nearest('i000', 3, 'random')",
+        "nearest_many(ARRAY['i000', 'i007'], 3, 'random')", "nearest_many(ARRAY['i000'], 3, 'random')",
+    ):  # fmt: skip
+        fails_with(db, "PX030", f"SELECT * FROM pix.{call}", role="rita")
 
 
 def test_image_finds_itself_first(extracted):
@@ -127,7 +146,7 @@ def test_stale_features_are_not_compared(extracted):
     first, second = (row[0] for row in extracted.query("SELECT item_id FROM pix.features ORDER BY 1 LIMIT 2"))
     extracted.query("UPDATE pix.features SET model_checksum = 'older' WHERE item_id = %s", (first,))
     assert first not in dict(extracted.query("SELECT item_id, rank FROM pix.nearest(%s, 60)", (second,)))
-    error = fails_with(extracted, "PX041", "SELECT * FROM pix.nearest(%s)", (first,))
+    error = fails_with(extracted, "PX041", "SELECT * FROM pix.nearest(%s)", (first,), role="rita")
     assert "extract_features" in error.diag.message_hint
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import psycopg2
 import pytest
 
-from tests.server.test_features import fails_with
+from tests.helpers import fails_with
 
 
 def graph(db) -> dict[str, list[tuple[str, float]]]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.server.test_clusters import store
+from tests.helpers import store
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,9 @@ from pixload.commands.nearest import percent
 from pixload.database import Database
 from pixload.private_server import UNPRIVILEGED_USER, PrivateServer
 from pixload.watching import run_watched
-from tests.conftest import PIX, Clone
 from tests.every_command import OWN_SERVER, OWNERS, STORY, names, story
+from tests.fixtures.servers import Clone
+from tests.helpers import PIX
 
 STATEMENTS = 5000
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 
-from tests.server.test_clusters import refuses, store
+from tests.helpers import refuses, store
 
 
 def test_as_scikit_learn_has_them(catalogue):

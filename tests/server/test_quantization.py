@@ -7,7 +7,7 @@ import pytest
 
 from pixelplum.core.networks.quantization import neighbor_overlap
 from pixelplum.core.search.vectors import from_bytes
-from tests.server.test_features import fails_with
+from tests.helpers import fails_with
 from tests.unit.graphs import torch_like_onnx
 
 REPORT = "SELECT * FROM pix.quantizations WHERE model_name = 'mini_int8'"

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from pixelplum.core.users import models
-from tests.conftest import VOTERS
-from tests.server.test_clusters import refuses
-from tests.server.test_interactions import vote
+from tests.fixtures.catalogue import VOTERS
+from tests.helpers import refuses, vote
 
 PAGE = "SELECT item_id, score FROM pix.recommend('u0', 10{}) ORDER BY rank"
 

@@ -18,7 +18,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
-from tests.server.test_clusters import store
+from tests.helpers import store
 
 HOSTILE = """</script><script>document.title = "caught"</script> & 'quoted' "twice" <b>bold</b> 👢"""
 
@@ -87,7 +87,7 @@ class Page:
     def heading(self) -> str:
         return self.one("#panel-heading").text
 
-    def place(self, title: str) -> list[int]:
+    def position(self, title: str) -> list[int]:
         """Where an item is on the map, when it has come to rest."""
         before = None
 
@@ -143,7 +143,7 @@ def page_file(mapped, tmp_path):
 def test_it_loads_without_errors_or_network(chromium, page_file):
     assert page_file.stat().st_size < 3_000_000
     page = Page(chromium, page_file)
-    assert page.place(HOSTILE)
+    assert page.position(HOSTILE)
     assert page.errors() == []
     assert page.requests() == [page_file.as_uri()]
     assert chromium.title == "Pixelplum report: mini_inception"
@@ -159,7 +159,7 @@ def test_it_loads_without_errors_or_network(chromium, page_file):
 def test_hovering_and_clicking(chromium, mapped, page_file):
     ((title,),) = mapped.ask("SELECT title FROM pix.items WHERE price IS NOT NULL ORDER BY item_id DESC LIMIT 1")
     page = Page(chromium, page_file)
-    position = page.place(title)
+    position = page.position(title)
     page.point_at([position[0] + 300, position[1]])
     page.point_at(position)
     shown = page.wait(lambda _: page.run(TOOLTIPS))
@@ -240,7 +240,7 @@ def test_light_and_dark(chromium, page_file):
     looks = {}
     for dark in (False, True):
         page = Page(chromium, page_file, dark=dark)
-        page.place(HOSTILE)
+        page.position(HOSTILE)
         image = chromium.get_screenshot_as_png()
         with Image.open(io.BytesIO(image)) as shot:
             looks[dark] = np.asarray(shot.convert("L"))[:60, :].mean()

@@ -7,8 +7,7 @@ import pytest
 from pixload.migrations.tables import metadata
 
 from pixload.migration import migrate
-from tests.conftest import CHECKOUT
-from tests.server.test_features import fails_with
+from tests.helpers import CHECKOUT, fails_with
 
 ROLES = ("rita", "adam", "ada")
 DENIED = psycopg2.errors.InsufficientPrivilege

@@ -4,9 +4,7 @@ import math
 
 import pytest
 
-from tests.server.test_clusters import refuses
-from tests.server.test_features import fails_with
-from tests.server.test_interactions import ARMS, agrees, vote
+from tests.helpers import ARMS, arms_agree, fails_with, refuses, vote
 
 
 @pytest.fixture
@@ -66,7 +64,7 @@ def test_nothing_stays_unless_it_is_to_be_kept(tasteful):
         "SELECT count(DISTINCT user_id), count(*) FROM pix.interactions WHERE user_id LIKE %s", (f"sim-{kept['id']}-%",)
     )
     assert (users, votes) == (3, 12)
-    agrees(tasteful)
+    arms_agree(tasteful)
 
 
 def test_users_who_share_tastes_make_priors_useful(tasteful):

@@ -8,8 +8,9 @@ import psycopg2
 import pytest
 
 from pixload.private_server import PrivateServer
-from tests.conftest import CHECKOUT, Clone, Server, fill_catalogue, let_vote, prepared
-from tests.server.test_features import fails_with
+from tests.fixtures.catalogue import fill_catalogue, let_vote
+from tests.fixtures.servers import Clone, Server, prepared
+from tests.helpers import CHECKOUT, fails_with
 
 READS = {
     "recommend": ("adam", "SELECT item_id, score FROM pix.recommend('u1', 5)"),

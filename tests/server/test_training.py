@@ -10,9 +10,8 @@ import pytest
 
 from pixelplum.core.classifiers import training
 from pixelplum.core.search.vectors import from_bytes
-from tests.conftest import labels_of
-from tests.server.test_features import fails_with
-from tests.unit.test_networks import tiny_onnx
+from tests.helpers import fails_with, labels_of
+from tests.unit.graphs import tiny_onnx
 
 METRICS = "SELECT accuracy, log_loss, auc, items FROM pix.classifier_metrics WHERE classifier = %s AND evaluation = %s"
 

@@ -7,7 +7,7 @@ import hashlib
 import psycopg2
 import pytest
 
-from tests.server.test_features import fails_with
+from tests.helpers import fails_with
 from tests.unit import unsafe_graphs
 from tests.unit.crafted_images import png
 

@@ -9,7 +9,7 @@ import psycopg2
 import pytest
 
 from pixload.migration import migrate
-from tests.server.test_migration import HEAD
+from tests.helpers import HEAD
 
 FOLDER = Path(__file__).parents[1] / "data" / "version_0_7"
 ANSWERS = {answer["name"]: answer for answer in json.loads((FOLDER / "answers.json").read_text())}

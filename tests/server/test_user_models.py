@@ -8,29 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg2
 import pytest
 
-from tests.conftest import SOMEBODY_WAITS, THEIR_VOTES, VOTERS, voted
-from tests.server.test_clusters import refuses
-from tests.server.test_features import fails_with
-from tests.server.test_interactions import vote
+from tests.fixtures.catalogue import THEIR_VOTES, VOTERS, voted
+from tests.helpers import fails_with, model_state, recommended, refuses, vote
 
 ALGORITHMS = (
     "sgd_hinge", "sgd_log", "logistic", "svm", "naive_bayes", "random_forest", "xgboost", "nearest", "centroid",
     "one_class", "ensemble",
 )  # fmt: skip
-
-
-def state(db, user: str, algorithm: str) -> dict:
-    """What is stored of a model."""
-    columns = "likes, dislikes, watermark, since_training, described, content, trained_at, updated_at, votes_hash"
-    rows = db.ask(f"SELECT {columns} FROM pix.user_models WHERE user_id = %s AND algorithm = %s", (user, algorithm))
-    assert len(rows) == 1
-    return dict(zip(columns.split(", "), rows[0], strict=True)) | {"content": bytes(rows[0][5])}
-
-
-def ask_for(db, user: str, algorithm: str | None = None, role: str = "adam") -> list[tuple]:
-    return db.ask(
-        "SELECT item_id, score, algorithm FROM pix.recommend(%s, 5, %s) ORDER BY rank", (user, algorithm), role=role
-    )
 
 
 def test_every_algorithm_learns_a_taste(voters):
@@ -53,76 +37,76 @@ def test_every_algorithm_learns_a_taste(voters):
 
 
 def test_nobody_has_to_train(voters):
-    page = ask_for(voters, "u0")
+    page = recommended(voters, "u0")
     assert {row[2] for row in page} == {"logistic"}
     assert voters.ask("SELECT count(*) FROM pix.user_models") == [(1,)]
-    before = state(voters, "u0", "logistic")
-    assert ask_for(voters, "u0") == page
-    assert state(voters, "u0", "logistic") == before
+    before = model_state(voters, "u0", "logistic")
+    assert recommended(voters, "u0") == page
+    assert model_state(voters, "u0", "logistic") == before
 
 
 @pytest.mark.parametrize("algorithm", ["sgd_log", "sgd_hinge", "centroid", "naive_bayes", "nearest"])
 def test_new_votes_are_folded_in_once(voters, algorithm):
-    ask_for(voters, "u1", algorithm)
-    begun = state(voters, "u1", algorithm)
+    recommended(voters, "u1", algorithm)
+    begun = model_state(voters, "u1", algorithm)
     for number in range(3):
         vote(voters, "u1", f"c{1900 + number:04}", voted(1, 1900 + number))
-        ask_for(voters, "u1", algorithm)
-        now = state(voters, "u1", algorithm)
+        recommended(voters, "u1", algorithm)
+        now = model_state(voters, "u1", algorithm)
         assert now["since_training"] == number + 1
         assert now["likes"] + now["dislikes"] == THEIR_VOTES + number + 1
         assert now["trained_at"] == begun["trained_at"]
         assert now["content"] != begun["content"]
-        ask_for(voters, "u1", algorithm)
-        assert state(voters, "u1", algorithm) == now
+        recommended(voters, "u1", algorithm)
+        assert model_state(voters, "u1", algorithm) == now
     if algorithm.startswith("sgd"):
         assert now["described"]["steps"] == begun["described"]["steps"] + 3
     # Ten votes after the training comes the next one.
     for number in range(3, 10):
         vote(voters, "u1", f"c{1900 + number:04}", voted(1, 1900 + number))
-    ask_for(voters, "u1", algorithm)
-    now = state(voters, "u1", algorithm)
+    recommended(voters, "u1", algorithm)
+    now = model_state(voters, "u1", algorithm)
     assert now["since_training"] == 0
     assert now["trained_at"] > begun["trained_at"]
     voters.ask("SELECT pix.train_user_model('u1', %s)", (algorithm,), role="adam")
-    assert state(voters, "u1", algorithm)["content"] == now["content"]
+    assert model_state(voters, "u1", algorithm)["content"] == now["content"]
 
 
 @pytest.mark.parametrize("algorithm", ["sgd_log", "logistic", "centroid"])
 def test_what_is_taken_back_is_unlearned(voters, algorithm):
     """Also what is changed: the model is the one of the opinions that there are."""
-    ask_for(voters, "u2", algorithm)
-    begun = state(voters, "u2", algorithm)
+    recommended(voters, "u2", algorithm)
+    begun = model_state(voters, "u2", algorithm)
     vote(voters, "u2", "c1950", True)
-    ask_for(voters, "u2", algorithm)
-    assert state(voters, "u2", algorithm)["content"] != begun["content"]
+    recommended(voters, "u2", algorithm)
+    assert model_state(voters, "u2", algorithm)["content"] != begun["content"]
     assert voters.ask("SELECT pix.undo_vote('u2', 'c1950')", role="adam") == [(True,)]
-    ask_for(voters, "u2", algorithm)
-    now = state(voters, "u2", algorithm)
+    recommended(voters, "u2", algorithm)
+    now = model_state(voters, "u2", algorithm)
     assert now["content"] == begun["content"]
     assert now["votes_hash"] == begun["votes_hash"]
     ((item,),) = voters.ask("SELECT min(item_id) FROM pix.opinions WHERE user_id = 'u2' AND value > 0")
     vote(voters, "u2", item, False)
-    ask_for(voters, "u2", algorithm)
-    changed = state(voters, "u2", algorithm)
+    recommended(voters, "u2", algorithm)
+    changed = model_state(voters, "u2", algorithm)
     assert (changed["likes"], changed["dislikes"]) == (begun["likes"] - 1, begun["dislikes"] + 1)
 
 
 def test_slow_algorithms_wait_for_ten_votes(voters):
-    ask_for(voters, "u3", "random_forest")
-    begun = state(voters, "u3", "random_forest")
+    recommended(voters, "u3", "random_forest")
+    begun = model_state(voters, "u3", "random_forest")
     for number in range(10):
-        assert state(voters, "u3", "random_forest") == begun
+        assert model_state(voters, "u3", "random_forest") == begun
         vote(voters, "u3", f"c{1900 + number:04}", voted(3, 1900 + number))
-        ask_for(voters, "u3", "random_forest")
-    now = state(voters, "u3", "random_forest")
+        recommended(voters, "u3", "random_forest")
+    now = model_state(voters, "u3", "random_forest")
     assert now["likes"] + now["dislikes"] == THEIR_VOTES + 10
 
 
 @pytest.mark.sessions
 def test_many_who_ask_at_once_fold_a_vote_in_once(voters):
-    ask_for(voters, "u4", "sgd_log")
-    begun = state(voters, "u4", "sgd_log")
+    recommended(voters, "u4", "sgd_log")
+    begun = model_state(voters, "u4", "sgd_log")
     vote(voters, "u4", "c1999", True)
     with ThreadPoolExecutor(4) as pool:
         pages = list(
@@ -131,15 +115,15 @@ def test_many_who_ask_at_once_fold_a_vote_in_once(voters):
             )
         )
     assert all(page == pages[0] for page in pages)
-    now = state(voters, "u4", "sgd_log")
+    now = model_state(voters, "u4", "sgd_log")
     assert now["described"]["steps"] == begun["described"]["steps"] + 1
 
 
 @pytest.mark.slow
 def test_a_process_that_is_killed_has_folded_in_all_or_nothing(voters, same_host):
     """The vote is seen by the next who asks, once: a backend is killed between its update and its commit."""
-    ask_for(voters, "u5", "sgd_log")
-    begun = state(voters, "u5", "sgd_log")
+    recommended(voters, "u5", "sgd_log")
+    begun = model_state(voters, "u5", "sgd_log")
     vote(voters, "u5", "c1999", True)
     doomed = voters.connect("adam", autocommit=False)
     with doomed.cursor() as cursor:
@@ -151,15 +135,15 @@ def test_a_process_that_is_killed_has_folded_in_all_or_nothing(voters, same_host
         voters.ask("SELECT pg_sleep(60)")
     voters.server.wait_for_recovery()
     voters.forget_sessions()
-    assert state(voters, "u5", "sgd_log") == begun
-    ask_for(voters, "u5", "sgd_log")
-    now = state(voters, "u5", "sgd_log")
+    assert model_state(voters, "u5", "sgd_log") == begun
+    recommended(voters, "u5", "sgd_log")
+    now = model_state(voters, "u5", "sgd_log")
     assert now["described"]["steps"] == begun["described"]["steps"] + 1
-    ask_for(voters, "u5", "sgd_log")
-    assert state(voters, "u5", "sgd_log") == now
+    recommended(voters, "u5", "sgd_log")
+    assert model_state(voters, "u5", "sgd_log") == now
 
 
-class TestLadder:
+class TestAlgorithmRules:
     """Which model somebody gets."""
 
     def choice(self, db, user: str) -> str:
@@ -214,127 +198,9 @@ class TestLadder:
         assert voters.pix("users", "rules", role="rita").stdout.count("nearest") == 2
 
 
-class TestTrainingAll:
-    def test_all_users(self, voters):
-        voters.query("CALL pix.train_user_models()")
-        rows = voters.ask("SELECT algorithm, count(*), min(likes + dislikes) FROM pix.user_models GROUP BY 1")
-        assert rows == [("hierarchical", VOTERS, THEIR_VOTES)]
-        assert voters.ask("SELECT users, votes FROM pix.common_taste") == [(VOTERS, VOTERS * THEIR_VOTES)]
-        assert voters.ask("SELECT count(*) FROM pix.user_model_failures") == [(0,)]
-        # Nothing is done twice, and what was trained together is what is trained alone.
-        before = voters.ask("SELECT user_id, trained_at, content FROM pix.user_models ORDER BY 1")
-        voters.query("CALL pix.train_user_models()")
-        assert voters.ask("SELECT user_id, trained_at, content FROM pix.user_models ORDER BY 1") == before
-        for user, _, content in before[:2]:
-            voters.ask("SELECT pix.train_user_model(%s, 'hierarchical')", (user,), role="adam")
-            assert state(voters, user, "hierarchical")["content"] == bytes(content)
-        vote(voters, "u1", "c1990", True)
-        voters.query("CALL pix.train_user_models('hierarchical', ARRAY['u1'])")
-        assert state(voters, "u1", "hierarchical")["likes"] == voters.value(
-            "SELECT count(*) FROM pix.opinions WHERE user_id = 'u1' AND value > 0"
-        )
-
-    @pytest.mark.parametrize("algorithm", ["sgd_log", "svm"])
-    def test_together_as_alone(self, voters, algorithm):
-        voters.query("CALL pix.train_user_models(%s, chunk_size => 3)", (algorithm,))
-        assert voters.value("SELECT count(*) FROM pix.user_models WHERE algorithm = %s", (algorithm,)) == VOTERS
-        together = state(voters, "u7", algorithm)
-        voters.ask("SELECT pix.train_user_model('u7', %s)", (algorithm,), role="adam")
-        alone = state(voters, "u7", algorithm)
-        assert alone["content"] == together["content"]
-        assert alone["votes_hash"] == together["votes_hash"]
-
-    def test_one_bad_user_stops_nobody(self, voters):
-        vote(voters, "one", "c0001", True)
-        voters.query("CALL pix.train_user_models('svm')")
-        assert voters.value("SELECT count(*) FROM pix.user_models") == VOTERS
-        failures = "SELECT user_id, algorithm, sqlstate, reason FROM pix.user_model_failures"
-        assert voters.ask(failures) == [("one", "svm", "PX134", "svm needs likes and dislikes")]
-        vote(voters, "one", "c0002", False)
-        voters.query("CALL pix.train_user_models('svm', ARRAY['one', 'who?'])")
-        assert voters.ask(failures) == [("who?", "svm", "PX138", "The user is not known")]
-        assert state(voters, "one", "svm")["likes"] == 1
-
-    def test_parameters(self, voters):
-        voters.query("CALL pix.train_user_models('logistic', parameters => '{\"C\": 0.01}')")
-        assert voters.ask("SELECT DISTINCT parameters ->> 'C' FROM pix.user_models") == [("0.01",)]
-        weak = state(voters, "u0", "logistic")
-        ask_for(voters, "u0", "logistic")  # they stay
-        assert state(voters, "u0", "logistic") == weak
-        voters.query("CALL pix.train_user_models('logistic')")
-        assert voters.ask("SELECT DISTINCT parameters ->> 'C' FROM pix.user_models") == [("1.0",)]
-
-    def test_by_command(self, voters):
-        output = voters.pix("users", "train").stdout
-        assert f"{VOTERS} models: hierarchical, AUC on votes they had not seen " in output
-        assert voters.pix("users", "train").stdout == "All models have seen all votes.\n"
-        one = voters.pix("users", "train", "u1", "--algorithm", "sgd_log", "--parameters", '{"alpha": 0.05}').stdout
-        assert one.startswith("1 models: sgd_log")
-        for values, why in (("{", "must be JSON"), ("[]", "must be a JSON object"), ('{"c": 1}', "no parameter 'c'")):
-            failed = voters.pix("users", "train", "--algorithm", "svm", "--parameters", values, check=False)
-            assert failed.returncode == 1
-            assert why in failed.stderr
-        assert voters.pix("users", "dimensions", "u1", role="rita").stdout.count("\n") > 1
-
-
-@pytest.mark.sessions
-def test_stopped_and_called_again(voters, until):
-    """Whoever is canceled has committed what was done."""
-    running = voters.connect()
-    with running.cursor() as cursor:
-        cursor.execute("SELECT pg_backend_pid()")
-        (pid,) = cursor.fetchone()
-    with ThreadPoolExecutor(1) as pool:
-        work = pool.submit(running.cursor().execute, "CALL pix.train_user_models('random_forest', chunk_size => 1)")
-        until(voters, "SELECT count(*) >= 2 FROM pix.user_models")
-        voters.query("SELECT pg_terminate_backend(%s)", (pid,), role=None)
-        with pytest.raises(psycopg2.Error):
-            work.result()
-    done = dict(voters.ask("SELECT user_id, trained_at FROM pix.user_models"))
-    assert 2 <= len(done) < VOTERS
-    voters.query("CALL pix.train_user_models('random_forest')")
-    after = dict(voters.ask("SELECT user_id, trained_at FROM pix.user_models"))
-    assert len(after) == VOTERS
-    assert {user: after[user] for user in done} == done
-
-
-@pytest.mark.sessions
-def test_a_batch_that_comes_between_is_not_overwritten(voters, until):
-    """A model is asked for while a batch has just given it other parameters: it is folded in there, or not at all."""
-    ask_for(voters, "u8", "sgd_log")
-    vote(voters, "u8", "c1999", True)
-    holder = voters.connect(None, autocommit=False)
-    with holder.cursor() as cursor:
-        cursor.execute("SELECT FROM pix.user_models WHERE user_id = 'u8' FOR UPDATE")
-    with ThreadPoolExecutor(1) as pool:
-        values = '{"dimensions": [1, 2, 3], "alpha": 0.01}'
-        batch = pool.submit(voters.query, "CALL pix.train_user_models('sgd_log', '{u8}', parameters => %s)", (values,))
-        until(voters, SOMEBODY_WAITS)
-        assert len(voters.query("SELECT * FROM pix.recommend('u8', 3, 'sgd_log')", role="adam")) == 3
-        holder.rollback()
-        batch.result()
-    dimensions = voters.ask("SELECT dimension FROM pix.selected_dimensions('u8')", role="rita")
-    assert {dimension for (dimension,) in dimensions} <= {1, 2, 3}
-    assert voters.value("SELECT parameters ->> 'dimensions' FROM pix.user_models WHERE user_id = 'u8'") == "[1, 2, 3]"
-
-
-def test_blocks_that_are_packed_anew_while_somebody_votes(voters):
-    page = ask_for(voters, "u6")
-    voter = voters.connect("adam", autocommit=False)
-    with voter.cursor() as cursor:
-        cursor.execute("SELECT pix.vote('u6', 'c1999', true)")
-    voters.ask("DELETE FROM pix.features WHERE item_id = ANY (%s)", ([row[0] for row in page],))
-    voters.ask("SELECT pix.pack_features()")
-    for committed in (False, True):
-        if committed:
-            voter.commit()
-        queried = voters.query("SELECT item_id FROM pix.recommend('u6', 5)", role="adam")
-        assert not {item for (item,) in queried} & {row[0] for row in page}
-
-
 def test_nobody_opens_models_but_the_owner(voters):
     """A damaged model could take the server along: users hand none over."""
-    ask_for(voters, "u0")
+    recommended(voters, "u0")
     for role in ("rita", "adam", "ada"):
         for call in ("score_vector('x', '{}', '')", "selected_weights('{}', '')"):
             with pytest.raises(psycopg2.errors.InsufficientPrivilege):
@@ -370,7 +236,7 @@ BAD_CALLS = [
 
 class TestWhatGoesWrong:
     def test_features_that_were_imported_again(self, voters):
-        ask_for(voters, "u0")
+        recommended(voters, "u0")
         voters.query("CALL pix.train_user_models('centroid', ARRAY['u1'])")
         voters.ask("UPDATE pix.models SET checksum = repeat('a', 64) WHERE model_name = 'clouds'", role=None)
         voters.ask("UPDATE pix.features SET model_checksum = repeat('a', 64)")
@@ -380,9 +246,9 @@ class TestWhatGoesWrong:
             assert "'clouds' was imported again since the logistic model of user 'u0' was trained" in str(error)
             assert "pix.train_user_model('u0', 'logistic', 'clouds')" in error.diag.message_hint
         voters.ask("SELECT pix.train_user_model('u0')", role="adam")
-        assert len(ask_for(voters, "u0")) == 5
+        assert len(recommended(voters, "u0")) == 5
         voters.query("CALL pix.train_user_models('centroid', ARRAY['u1'])")
-        assert len(ask_for(voters, "u1", "centroid")) == 5
+        assert len(recommended(voters, "u1", "centroid")) == 5
 
     def test_items_without_features(self, voters):
         voters.ask("INSERT INTO pix.items (item_id) VALUES ('bare')")
@@ -393,20 +259,20 @@ class TestWhatGoesWrong:
         assert algorithm == "typical"
         # With a vote on another item it is that one which counts; and when the first has features, both do.
         vote(voters, "eve", "c0001", True)
-        ask_for(voters, "eve", "nearest")
-        assert state(voters, "eve", "nearest")["likes"] == 1
+        recommended(voters, "eve", "nearest")
+        assert model_state(voters, "eve", "nearest")["likes"] == 1
         voters.ask(
             "INSERT INTO pix.features (item_id, model_name, vector) SELECT 'bare', model_name, vector "
             "FROM pix.features WHERE item_id = 'c0007'"
         )
-        assert "bare" not in [row[0] for row in ask_for(voters, "eve", "nearest")]
+        assert "bare" not in [row[0] for row in recommended(voters, "eve", "nearest")]
         voters.ask("SELECT pix.pack_features()")
-        ask_for(voters, "eve", "nearest")
-        assert state(voters, "eve", "nearest")["likes"] == 2
+        recommended(voters, "eve", "nearest")
+        assert model_state(voters, "eve", "nearest")["likes"] == 2
 
     def test_an_item_that_looks_different_now(self, voters):
-        ask_for(voters, "u0")
-        begun = state(voters, "u0", "logistic")
+        recommended(voters, "u0")
+        begun = model_state(voters, "u0", "logistic")
         ((item,),) = voters.ask("SELECT min(item_id) FROM pix.opinions WHERE user_id = 'u0'")
         voters.ask(
             "UPDATE pix.features f SET vector = o.vector FROM pix.features o "
@@ -414,8 +280,8 @@ class TestWhatGoesWrong:
             (item,),
         )
         voters.ask("SELECT pix.pack_features()")
-        ask_for(voters, "u0")
-        now = state(voters, "u0", "logistic")
+        recommended(voters, "u0")
+        now = model_state(voters, "u0", "logistic")
         assert now["likes"] + now["dislikes"] == THEIR_VOTES
         assert now["content"] != begun["content"]
 
@@ -426,8 +292,11 @@ class TestWhatGoesWrong:
         assert "'c0001' hold a number that is not finite" in str(
             fails_with(voters, "PX030", "SELECT pix.pack_features()")
         )
-        ask_for(voters, "eve", "nearest")
-        assert (state(voters, "eve", "nearest")["likes"], state(voters, "eve", "nearest")["dislikes"]) == (0, 1)
+        recommended(voters, "eve", "nearest")
+        assert (model_state(voters, "eve", "nearest")["likes"], model_state(voters, "eve", "nearest")["dislikes"]) == (
+            0,
+            1,
+        )
         voters.query("CALL pix.train_user_models('centroid')")
         assert voters.value("SELECT count(*) FROM pix.user_models WHERE algorithm = 'centroid'") == VOTERS + 1
 
@@ -435,16 +304,19 @@ class TestWhatGoesWrong:
         for liked in (True, False, True, False):
             vote(voters, "eve", "c0001", liked)
         vote(voters, "eve", "c0002", True)
-        ask_for(voters, "eve", "nearest")
-        assert (state(voters, "eve", "nearest")["likes"], state(voters, "eve", "nearest")["dislikes"]) == (1, 1)
+        recommended(voters, "eve", "nearest")
+        assert (model_state(voters, "eve", "nearest")["likes"], model_state(voters, "eve", "nearest")["dislikes"]) == (
+            1,
+            1,
+        )
 
     def test_damaged_models_are_told_of(self, voters):
-        ask_for(voters, "u0")
+        recommended(voters, "u0")
         voters.ask("UPDATE pix.user_models SET content = substr(content, 1, 8)", role=None)
         error = fails_with(voters, "PX131", "SELECT * FROM pix.recommend('u0')")
         assert "train_user_model" in error.diag.message_hint
         voters.ask("SELECT pix.train_user_model('u0')", role="adam")
-        assert len(ask_for(voters, "u0")) == 5
+        assert len(recommended(voters, "u0")) == 5
 
     def test_bad_calls(self, voters):
         for statement, sqlstate, message in BAD_CALLS:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import io
+import json
 from pathlib import Path
 
 import numpy as np
+import onnx
+from onnx import TensorProto, helper
+from PIL import Image
 
-COLOURS = ("red", "green", "blue", "gray")
+from pixelplum.core.networks.onnx import SPEC_KEY, Network
+from pixload.conversion.converted import ConvertedModel, save
+
+COLORS = ("red", "green", "blue", "gray")
+LABELS = list(COLORS)
 
 
 def inception_2015(path: Path, classes: int = 4, retrained: bool = False) -> Path:
@@ -116,3 +125,53 @@ def torch_like_onnx(path: Path, classes: int = 4, softmax: bool = False, side: i
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
     return path
+
+
+def tiny_onnx(path, axes: list[int], value: float = 1.0, spec: dict | None = None):
+    """Write a network that averages a 4 x 4 image over some axes and multiplies it."""
+    nodes = [
+        helper.make_node("ReduceMean", ["image", "axes"], ["mean"], keepdims=0),
+        helper.make_node("Mul", ["mean", "factor"], ["features"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 4, 4, 3])],
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, [None] * (4 - len(axes)))],
+        [
+            helper.make_tensor("axes", TensorProto.INT64, [len(axes)], axes),
+            helper.make_tensor("factor", TensorProto.FLOAT, [], [value]),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    if spec is None:
+        spec = {
+            "input": "image", "output": "features",
+            "preprocessing": {"width": 4, "height": 4, "mean": [0, 0, 0], "std": [1, 1, 1]},
+        }  # fmt: skip
+    if spec:
+        helper.set_model_props(model, {SPEC_KEY: json.dumps(spec)})
+    onnx.save(model, path)
+    return path
+
+
+def network_of(converted: ConvertedModel, folder: Path) -> Network:
+    save(converted, folder / "converted.onnx")
+    return Network(folder / "converted.onnx")
+
+
+def jpeg(width: int = 48, height: int = 32, seed: int = 0) -> bytes:
+    """An image of the size that the graph of 2015 takes: neither side scales it."""
+    blobs = np.random.default_rng(seed).integers(0, 255, (4, 6, 3), dtype=np.uint8)
+    stream = io.BytesIO()
+    image = Image.fromarray(blobs).resize((width, height), Image.Resampling.BICUBIC)
+    image.save(stream, "JPEG", quality=95, subsampling=0)
+    return stream.getvalue()
+
+
+def keras_headless():
+    """Return a Keras model that ends with features."""
+    import keras
+
+    model = keras_classifier()
+    return keras.Model(model.inputs, model.get_layer("pooled").output)

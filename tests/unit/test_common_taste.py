@@ -115,7 +115,7 @@ def test_the_same_votes_teach_the_same():
 
 @pytest.mark.parametrize(("number", "votes"), [(6, 20), (40, 20), (20, 60)])
 def test_votes_at_random_are_not_foretold(number, votes):
-    """What users have in common is learned from their votes: how well it does is told by those that it has not seen."""
+    """What users have in common is learned from their votes: how well it does is measured on other users."""
     random = np.random.default_rng(9)
     aucs, chances = [], []
     for _ in range(4):

@@ -1,6 +1,5 @@
 """Networks in ONNX Runtime: the one that ships, and broken ones."""
 
-import json
 import os
 import subprocess
 import sys
@@ -8,39 +7,12 @@ import sys
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto
 
-from pixelplum.core.networks.onnx import SPEC_KEY, Network
+from pixelplum.core.networks.onnx import Network
 from pixelplum.errors import ImageError, ModelBroken, ModelOutput
 from pixload.models import SHIPPED
-
-
-def tiny_onnx(path, axes: list[int], value: float = 1.0, spec: dict | None = None):
-    """Write a network that averages a 4 x 4 image over some axes and multiplies it."""
-    nodes = [
-        helper.make_node("ReduceMean", ["image", "axes"], ["mean"], keepdims=0),
-        helper.make_node("Mul", ["mean", "factor"], ["features"]),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "tiny",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 4, 4, 3])],
-        [helper.make_tensor_value_info("features", TensorProto.FLOAT, [None] * (4 - len(axes)))],
-        [
-            helper.make_tensor("axes", TensorProto.INT64, [len(axes)], axes),
-            helper.make_tensor("factor", TensorProto.FLOAT, [], [value]),
-        ],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    if spec is None:
-        spec = {
-            "input": "image", "output": "features",
-            "preprocessing": {"width": 4, "height": 4, "mean": [0, 0, 0], "std": [1, 1, 1]},
-        }  # fmt: skip
-    if spec:
-        helper.set_model_props(model, {SPEC_KEY: json.dumps(spec)})
-    onnx.save(model, path)
-    return path
+from tests.unit.graphs import tiny_onnx
 
 
 def test_shipped_network_tells_images_apart(boots):

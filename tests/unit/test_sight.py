@@ -11,7 +11,7 @@ from pixelplum.core.networks.onnx import Network
 from pixelplum.core.networks.sight import check_sight
 from pixelplum.errors import ModelBlind
 from pixload.models import SHIPPED
-from tests.unit.test_networks import tiny_onnx
+from tests.unit.graphs import tiny_onnx
 
 
 @pytest.fixture

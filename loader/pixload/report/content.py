@@ -335,12 +335,12 @@ def _regrets(connection, clustering: dict | None) -> list[RegretCurve]:
     return [RegretCurve(*row) for row in rows][:MOST_CURVES]
 
 
-def _same_model(wanted: str | None, found: str, what: str) -> str:
-    if wanted is not None and wanted != found:
+def _same_model(wanted: str | None, stored: str, what: str) -> str:
+    if wanted is not None and wanted != stored:
         raise PixError(
-            f"{what} is of model {found}, not of {wanted}.", "A report shows one model: leave one of them out."
+            f"{what} is of model {stored}, not of {wanted}.", "A report shows one model: leave one of them out."
         )
-    return found
+    return stored
 
 
 def _tuples(connection, sql: str, parameters=None) -> list[tuple]:

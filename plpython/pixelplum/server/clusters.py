@@ -80,8 +80,8 @@ def kmeans_sums(
 ) -> bytes:  # fmt: skip
     """Compare a block with centers; see `kmeans.Trial.sums`."""
     point = from_bytes(origin)
-    found = kmeans.Trial(matrix(centers, len(point)), counts, point)
-    return found.sums(clusters.looked_at(matrix_of(vectors, items), places_of(dimensions))).tobytes()
+    trial = kmeans.Trial(matrix(centers, len(point)), counts, point)
+    return trial.sums(clusters.looked_at(matrix_of(vectors, items), places_of(dimensions))).tobytes()
 
 
 def add_kmeans_sums(plpy, cache: dict, a: bytes, b: bytes) -> bytes:
@@ -89,9 +89,9 @@ def add_kmeans_sums(plpy, cache: dict, a: bytes, b: bytes) -> bytes:
     return (np.frombuffer(a) + np.frombuffer(b)).tobytes()
 
 
-def advance_kmeans(plpy, cache: dict, found: bytes) -> bool:
+def advance_kmeans(plpy, cache: dict, sums: bytes) -> bool:
     """End a round with the sums of all blocks; tell whether there are more to do."""
-    return cache["kmeans"].kmeans.advance(np.frombuffer(found))
+    return cache["kmeans"].kmeans.advance(np.frombuffer(sums))
 
 
 @cancellable

@@ -12,8 +12,8 @@ def list_layers(plpy, cache: dict, checksum: str) -> list[tuple[str, str, list[i
 
 
 def draw_maps(
-    plpy, cache: dict, content: bytes, checksum: str, layer: str, top: int
+    plpy, cache: dict, content: bytes, checksum: str, layer: str, k: int
 ) -> list[tuple[int, int, float, bytes]]:
     """Return the strongest maps of a layer as `pix.channel_map` rows."""
-    drawn = Layers(files.existing(checksum)).draw_maps(content, layer, top)
+    drawn = Layers(files.existing(checksum)).draw_maps(content, layer, k)
     return [(rank, *row) for rank, row in enumerate(drawn, 1)]

@@ -47,7 +47,7 @@ def alike_in_block(
 
 
 def merge_neighbors(
-    plpy, cache: dict, key: str, asked: list[int], numbers: list[int], parts: list[bytes], k: int, metric: str
+    plpy, cache: dict, key: str, queried: list[int], numbers: list[int], parts: list[bytes], k: int, metric: str
 ) -> dict:
     """Rank what `nearest_in_block` found for the items of some blocks, by true distances.
 
@@ -55,7 +55,7 @@ def merge_neighbors(
     ----------
     key : str
         The blocks, as they were opened.
-    asked : list of int
+    queried : list of int
         Numbers of the blocks whose vectors were the queries, one after another.
     numbers : list of int
         Numbers of the blocks that they were compared with.
@@ -73,7 +73,7 @@ def merge_neighbors(
         by cosine.
     """
     packed: Packed = kept(cache, key)
-    queries = [(number, row) for number in asked for row in range(1, len(packed.block(number).norms) + 1)]
+    queries = [(number, row) for number in queried for row in range(1, len(packed.block(number).norms) + 1)]
     which, rows = neighbor_graph.merged([_unpacked(part, len(queries)) for part in parts], k)
     candidates = [
         list(zip(blocks, rows_of, strict=True))
@@ -94,8 +94,8 @@ def merge_neighbors(
     for number, query in enumerate(queries):
         if METRICS[metric].compares_directions and not has_direction[number]:
             continue
-        found = zip(distances[number].tolist(), candidates[number], strict=True)
-        ranked = sorted((distance, packed.item_at(position)) for distance, position in found if position != query)[:k]
+        ranking = zip(distances[number].tolist(), candidates[number], strict=True)
+        ranked = sorted((distance, packed.item_at(position)) for distance, position in ranking if position != query)[:k]
         answer["item_ids"] += [packed.item_at(query)] * len(ranked)
         answer["ranks"] += range(1, len(ranked) + 1)
         answer["neighbor_ids"] += [item_id for _, item_id in ranked]
@@ -107,21 +107,21 @@ def merge_pairs(
     plpy,
     cache: dict,
     key: str,
-    asked: list[int],
+    queried: list[int],
     numbers: list[int],
     parts: list[bytes],
     max_distance: float,
-    known: int,
+    existing: int,
 ) -> dict:
     """Return the pairs that `alike_in_block` found and that are as near as they should be, by true distances.
 
     Parameters
     ----------
-    key, asked, numbers, parts
+    key, queried, numbers, parts
         As for `merge_neighbors`.
     max_distance : float
         Cosine distance.
-    known : int
+    existing : int
         How many pairs were found before.
 
     Returns
@@ -135,14 +135,16 @@ def merge_pairs(
         If there are more than a million in all.
     """
     packed: Packed = kept(cache, key)
-    queries = [(number, row) for number in asked for row in range(1, len(packed.block(number).norms) + 1)]
+    queries = [(number, row) for number in queried for row in range(1, len(packed.block(number).norms) + 1)]
     answer: dict[str, list] = {"item_ids": [], "duplicate_ids": [], "distances": []}
     for number, part in zip(numbers, parts, strict=True):
-        found, rows = np.frombuffer(part, np.int32).reshape(2, -1)
-        for query in np.unique(found):
+        pair_queries, rows = np.frombuffer(part, np.int32).reshape(2, -1)
+        for query in np.unique(pair_queries):
             position = queries[query]
             # Each pair once: the query is the one that comes first.
-            positions = [(number, row) for row in (rows[found == query] + 1).tolist() if (number, row) > position]
+            positions = [
+                (number, row) for row in (rows[pair_queries == query] + 1).tolist() if (number, row) > position
+            ]
             vector = packed.vectors([position])[0]
             if not positions or not vector.any():
                 continue
@@ -153,7 +155,7 @@ def merge_pairs(
                     answer["item_ids"].append(names[0])
                     answer["duplicate_ids"].append(names[1])
                     answer["distances"].append(distance)
-            if known + len(answer["item_ids"]) > MOST_PAIRS:
+            if existing + len(answer["item_ids"]) > MOST_PAIRS:
                 raise TooManyPairs
     return answer
 

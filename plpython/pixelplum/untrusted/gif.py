@@ -9,7 +9,7 @@ from pixelplum.untrusted.outlines import COMPRESSED_NS, INFLATED_NS, TRANSPARENT
 
 START = b"GIF8"
 EXTENSION, CONTROL, FRAME = 0x21, 0xF9, 0x2C
-HAS_COLOURS = 0x80
+HAS_COLORS = 0x80
 NS_EACH = INFLATED_NS + TRANSPARENT_NS
 
 
@@ -25,7 +25,7 @@ def read(content: bytes) -> Outline:
     """
     try:
         width, height, flags = struct.unpack_from("<HHB", content, 6)
-        offset = 13 + (3 << ((flags & 7) + 1) if flags & HAS_COLOURS else 0)
+        offset = 13 + (3 << ((flags & 7) + 1) if flags & HAS_COLORS else 0)
         kept, control, parts = content[:offset], b"", 0
         while content[offset] != FRAME:
             if content[offset] != EXTENSION:

@@ -20,7 +20,7 @@ FRAMES = {0xC0: False, 0xC1: False, 0xC2: True, 0xC9: False, 0xCA: True}
 OTHER_FRAMES = {0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF}
 ARITHMETIC = (0xC9, 0xCA)
 TABLES = {0xC4, 0xCC, 0xDB, 0xDD, *FRAMES}
-COLOURS = {0xE0: b"JFIF", 0xEE: b"Adobe"}
+COLORS = {0xE0: b"JFIF", 0xEE: b"Adobe"}
 """Segments that say how colors are coded."""
 
 MOST_SCANS = 200
@@ -55,7 +55,7 @@ def read(content: bytes) -> Outline:
             raise ImageError("The image is a JPEG of a kind that is not decoded (lossless, hierarchical)")
         if marker in FRAMES:
             frame = marker, body
-        if marker in TABLES or body.startswith(COLOURS.get(marker, b"-")):
+        if marker in TABLES or body.startswith(COLORS.get(marker, b"-")):
             kept.append(struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body)
         elif marker == EXIF and body.startswith(b"Exif\0\0"):
             turned = turned or orientation(body[6:])  # of the first, or a file could keep us busy with them

@@ -11,8 +11,8 @@ from pixelplum.untrusted.outlines import Outline, check_parts, check_sides
 
 START = b"\x89PNG\r\n\x1a\n"
 KEPT = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
-GREY, RGB = 0, 2
-SAMPLES = {GREY: 1, RGB: 3, 3: 1, 4: 2, 6: 4}
+GRAY, RGB = 0, 2
+SAMPLES = {GRAY: 1, RGB: 3, 3: 1, 4: 2, 6: 4}
 """By color type; the others are palettes, and gray and RGB with transparency."""
 
 
@@ -45,7 +45,7 @@ def read(content: bytes) -> Outline:
             break
     else:
         kept.append(memoryview(content)[offset:])  # truncated: the decoder says so
-    samples, is_transparent = SAMPLES.get(color, 4), color not in (GREY, RGB) or b"tRNS" in kinds
+    samples, is_transparent = SAMPLES.get(color, 4), color not in (GRAY, RGB) or b"tRNS" in kinds
     each = (2 if depth == 16 else 1) if samples == 1 else 4
     seconds = outlines.COMPRESSED_NS * len(content) / 1e9
     ns = outlines.INFLATED_NS * samples * depth / 8 + (outlines.TRANSPARENT_NS if is_transparent else outlines.PLAIN_NS)

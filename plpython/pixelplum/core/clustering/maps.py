@@ -92,7 +92,7 @@ def fit(
 
 
 def extend(
-    coordinates: np.ndarray, known: np.ndarray, points: np.ndarray, algorithm: str, perplexity: float | None, seed: int
+    coordinates: np.ndarray, mapped: np.ndarray, points: np.ndarray, algorithm: str, perplexity: float | None, seed: int
 ) -> np.ndarray:
     """Lay out further items on a map without moving those that are there.
 
@@ -101,10 +101,10 @@ def extend(
 
     Parameters
     ----------
-    coordinates, known : numpy.ndarray
+    coordinates, mapped : numpy.ndarray
         float32, shape (items, components): of further items, and of those on the map.
     points : numpy.ndarray
-        float64, shape (known items, 2): where these are.
+        float64, shape (mapped items, 2): where these are.
     algorithm, perplexity, seed
         As for `fit`.
 
@@ -114,17 +114,17 @@ def extend(
         float64, shape (further items, 2).
     """
     if algorithm == "pca":
-        linear, *_ = np.linalg.lstsq(np.column_stack((known, np.ones(len(known)))), points, rcond=None)
+        linear, *_ = np.linalg.lstsq(np.column_stack((mapped, np.ones(len(mapped)))), points, rcond=None)
         return np.column_stack((coordinates, np.ones(len(coordinates)))) @ linear
     if algorithm == "umap":
-        near = NearestNeighbors(n_neighbors=min(round(perplexity), len(known))).fit(known)
+        near = NearestNeighbors(n_neighbors=min(round(perplexity), len(mapped))).fit(mapped)
         distances, rows = near.kneighbors(coordinates)
         weights = 1 / (distances + 1e-12)
         return np.einsum("ij,ijk->ik", weights / weights.sum(axis=1, keepdims=True), points[rows])
     import openTSNE  # slow to import
 
     with all_cores():
-        affinities = openTSNE.affinity.PerplexityBasedNN(known, perplexity, n_jobs=CORES, random_state=seed)
+        affinities = openTSNE.affinity.PerplexityBasedNN(mapped, perplexity, n_jobs=CORES, random_state=seed)
         embedding = openTSNE.TSNEEmbedding(points, affinities, n_jobs=CORES, random_state=seed)
         return np.asarray(embedding.transform(coordinates, perplexity=min(NEAR, perplexity)))
 

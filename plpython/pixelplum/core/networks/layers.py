@@ -57,7 +57,7 @@ class Layers:
             (name, self._nodes[name].op_type, list(tensor.shape)) for name, tensor in zip(names, tensors, strict=True)
         ]
 
-    def draw_maps(self, content: bytes, layer: str, top: int) -> list[tuple[int, float, bytes]]:
+    def draw_maps(self, content: bytes, layer: str, k: int) -> list[tuple[int, float, bytes]]:
         """Draw the strongest maps of a layer.
 
         Parameters
@@ -66,7 +66,7 @@ class Layers:
             The image's file.
         layer : str
             Name of a layer with maps.
-        top : int
+        k : int
             How many channels, those with the largest mean activation.
 
         Returns
@@ -91,7 +91,7 @@ class Layers:
             raise UnknownLayer(f"The layer {layer!r} has the shape {list(maps.shape)}, which is not that of maps")
         maps = maps[0].transpose(2, 0, 1) if self._channels_are_last(layer) else maps[0]
         strengths = maps.mean(axis=(1, 2))
-        strongest = np.argsort(-strengths, kind="stable")[:top]
+        strongest = np.argsort(-strengths, kind="stable")[:k]
         return [(int(channel), float(strengths[channel]), _draw(maps[channel])) for channel in strongest]
 
     def _showing(self, names: list[str]) -> Network:

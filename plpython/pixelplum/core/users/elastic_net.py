@@ -15,7 +15,7 @@ MOST_ROUNDS = 1000
 def elastic_net(
     scaled: np.ndarray, liked: np.ndarray, counts: np.ndarray, alpha: float, l1_ratio: float
 ) -> tuple[np.ndarray, float]:
-    """Minimise mean(counts · log loss) + alpha · (l1_ratio · |w|₁ + (1 - l1_ratio) / 2 · |w|²).
+    """Minimize mean(counts · log loss) + alpha · (l1_ratio · |w|₁ + (1 - l1_ratio) / 2 · |w|²).
 
     Parameters
     ----------

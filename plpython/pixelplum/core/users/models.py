@@ -271,14 +271,14 @@ class Forest(Model):
     def scores(self, directions: np.ndarray) -> np.ndarray:
         scores = np.zeros(len(directions))
         for root in self.roots:
-            places = np.full(len(directions), root)
-            moving = np.flatnonzero(self.left[places] >= 0)  # a tree may be a single leaf
+            nodes = np.full(len(directions), root)
+            moving = np.flatnonzero(self.left[nodes] >= 0)  # a tree may be a single leaf
             while len(moving):
-                at = places[moving]
+                at = nodes[moving]
                 goes_left = directions[moving, self.features[at]] <= self.thresholds[at]
-                places[moving] = np.where(goes_left, self.left[at], self.right[at])
-                moving = moving[self.left[places[moving]] >= 0]
-            scores += self.shares[places]
+                nodes[moving] = np.where(goes_left, self.left[at], self.right[at])
+                moving = moving[self.left[nodes[moving]] >= 0]
+            scores += self.shares[nodes]
         return scores / len(self.roots)
 
 
@@ -296,9 +296,9 @@ class Boosted(Model):
 
     def __post_init__(self) -> None:
         """Refuse trees that lead out of their nodes, or round and round: xgboost would follow them."""
-        learner = json.loads(self.trees)["learner"]
-        features = int(learner["learner_model_param"]["num_feature"])
-        for tree in learner["gradient_booster"]["model"]["trees"]:
+        booster = json.loads(self.trees)["learner"]
+        features = int(booster["learner_model_param"]["num_feature"])
+        for tree in booster["gradient_booster"]["model"]["trees"]:
             left, right = (np.array(tree[name], np.int64) for name in ("left_children", "right_children"))
             splits = np.array(tree["split_indices"], np.int64)
             inner = np.flatnonzero(left >= 0)
