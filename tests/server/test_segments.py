@@ -187,6 +187,27 @@ def test_look_alikes_can_be_joined_and_stored(segments, extracted, optimizer):
 
 
 @OPTIMIZERS
+def test_filtered_look_alikes_can_be_joined_and_stored(segments, extracted, optimizer):
+    names = [item_id for (item_id,) in extracted.query("SELECT item_id FROM pix.items ORDER BY item_id")]
+    connection = extracted.connect()
+    cursor = connection.cursor()
+    cursor.execute("SET optimizer = %s", (optimizer,))
+    search = "pix.nearest(%s, 60, filter => pix.items_where(only_ids => {}))"
+    expected = set(names[10:20])
+    for sql in (
+        f"SELECT n.item_id FROM {search.format('%s')} n JOIN pix.items i USING (item_id)",
+        f"CREATE TEMP TABLE kept AS SELECT * FROM {search.format('%s')}; SELECT item_id FROM kept",
+    ):
+        cursor.execute(sql, (names[0], names[10:20]))
+        assert {item_id for (item_id,) in cursor} == expected, sql
+    # A query as the filter, of some items and of none; alone, as where the result is joined it has to be a value.
+    query = "coalesce(ARRAY(SELECT item_id FROM pix.items WHERE item_id = ANY (%s)), '{{}}')"
+    for passing in (names[10:20], ["nothing"]):
+        cursor.execute(f"SELECT item_id FROM {search.format(query)}".replace("{{}}", "{}"), (names[0], passing))
+        assert {item_id for (item_id,) in cursor} == set(passing) & set(names)
+
+
+@OPTIMIZERS
 @pytest.mark.parametrize("sql", MISUSE)
 def test_misuse_is_an_error_and_nothing_worse(segments, extracted, optimizer, sql):
     """The session that erred goes on working, and no other is ended: the coordinator did not crash."""
