@@ -83,7 +83,7 @@ AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'para
 CREATE OR REPLACE FUNCTION pix_internal.did_you_mean(name text, names text[], remedy text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 SELECT coalesce('Did you mean ' || nullif(array_to_string(ARRAY(
-    SELECT quote_literal(n) FROM unnest(pix_internal.close_names(name, names)) n
+    SELECT quote_literal(n) FROM unnest(pix_internal.close_names(name, coalesce(names, '{}'))) n  -- Greenplum's array of nothing is NULL
 ), ' or '), '') || '? ', '') || remedy
 $$;
 
@@ -91,9 +91,9 @@ $$;
 CREATE OR REPLACE FUNCTION pix_internal.check_exists(kind text, name text, names text[]) RETURNS void
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF name <> ALL (names) THEN
+    IF name <> ALL (coalesce(names, '{}')) THEN  -- Greenplum's array of nothing is NULL
         RAISE EXCEPTION USING ERRCODE = 'PX004', MESSAGE = format('There is no %s %L', kind, left(name, 200)),
-            HINT = pix_internal.did_you_mean(name, names, CASE WHEN cardinality(names) = 0 THEN format('No item has a %s.', kind)
+            HINT = pix_internal.did_you_mean(name, names, CASE WHEN coalesce(cardinality(names), 0) = 0 THEN format('No item has a %s.', kind)
                 ELSE format('There are %s, such as %L.', cardinality(names), (SELECT min(n) FROM unnest(names) n)) END);
     END IF;
 END

@@ -12,9 +12,10 @@ $$;
 COMMENT ON FUNCTION pix.items_where IS
 'A filter for pix.nearest and its like, and for pix.recommend: items that pass all conditions that are given.
 Arguments (each NULL: no condition): only_ids, these items only: only_ids => ARRAY(SELECT item_id FROM …) makes any query a
-filter; except_ids, none of these; label, with this label; label_set, with a label of this set, or, with label, with that
-label in this set; brand; category, with this word anywhere in their categories; min_price and max_price, both inclusive;
-clustering and cluster, in this cluster, or below it in a tree.
+filter (on Greenplum coalesce(ARRAY(…), ''{}''), as an array of no rows is NULL there); except_ids, none of these; label, with
+this label; label_set, with a label of this set, or, with label, with that label in this set; brand; category, with this word
+anywhere in their categories; min_price and max_price, both inclusive; clustering and cluster, in this cluster, or below it in
+a tree.
 Result: pix.item_filter, to be given as filter. What is named and exists nowhere is an error of the search: PX004; an argument
 that cannot be used: PX003.
 Runs: either (coordinator or segments).

@@ -351,7 +351,7 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'PX124', MESSAGE = format('The vote is in the future: %s', voted_at),
             HINT = 'Leave voted_at out, or set the client''s clock.';
     END IF;
-    PERFORM pix_internal.check_range('cluster', coalesce(cluster, 1), 1);
+    PERFORM pix_internal.check_range('cluster', coalesce(cluster, 0), 0);
     IF NOT propensity BETWEEN 0 AND 1 THEN
         PERFORM pix_internal.refuse(
             format('The propensity %s is no probability', propensity),

@@ -77,12 +77,12 @@ BEGIN
                     SELECT o.user_id, o.value, f.vector,
                         row_number() OVER (PARTITION BY o.user_id ORDER BY o.voted_at DESC, o.vote_id DESC) AS rank
                     FROM pix.opinions o JOIN pix.features f ON f.item_id = o.item_id
-                    WHERE o.user_id IN (SELECT w.user_id FROM pix_internal.algorithm_selection_tasks w WHERE w.run = $1 AND w.place <= $2)
+                    WHERE o.user_id IN (SELECT w.user_id FROM pix_internal.algorithm_selection_tasks w WHERE w.run = $1 AND w.ordinal <= $2)
                         AND o.value <> 0 AND o.signal <> ''skip'' AND f.model_name = $3 AND f.packed_in <= $4
                 ) v
                 WHERE v.rank <= 2000 GROUP BY v.user_id
              ) g ON g.user_id = t.user_id
-             WHERE t.run = $1 AND t.place <= $2 AND g.votes > t.size
+             WHERE t.run = $1 AND t.ordinal <= $2 AND g.votes > t.size
              DISTRIBUTED BY (user_id)'
         USING run, last_ordinal, model.model_name, pack.packed_in, algorithms, balances, requested ->> 'search', seed;
     ELSE
@@ -258,7 +258,7 @@ BEGIN
             HINT = 'SELECT run FROM pix.algorithm_selections lists them.';
     END IF;
     PERFORM pix_internal.check_range('min_users', min_users, 1);
-    PERFORM pix_internal.lock('user_model_policy', 'learned');
+    PERFORM pix_internal.lock('algorithm_rules', 'learned');
     DELETE FROM pix.algorithm_rules p WHERE p.run IS NOT NULL;
     INSERT INTO pix.algorithm_rules (
         priority, algorithm, needs_common_taste, min_votes, max_votes, min_likes, min_dislikes, min_fraction, max_fraction, run, reason

@@ -201,9 +201,8 @@ def test_examples_run(extracted, boots):
             extracted.query(
                 "SELECT pix.simulate('random', pix.users_who_like('heel', 6, 1), 30, 'boots', keep => true)"
             )
-            extracted.query(
-                "SELECT pix.vote('ann', max(item_id), true), pix.vote('ann', min(item_id), false) FROM pix.images"
-            )
+            for extreme, liked in (("max", True), ("min", False)):  # a function that writes is called with values
+                extracted.query(f"SELECT pix.vote('ann', (SELECT {extreme}(item_id) FROM pix.images), {liked})")
             for algorithm in ("sgd_log", "nearest"):
                 extracted.query("SELECT pix.train_user_model('ann', %s)", (algorithm,))
             selection = (

@@ -82,6 +82,8 @@ def test_cluster_zero_is_a_cluster(shop):
     for number in range(4):
         vote(shop, "ann", f"s0-{number:02}", True)
     assert suggested(shop, policy="greedy")[:2] == ("s0-04", 0)
+    vote(shop, "bob", "s0-04", True, policy="by hand", clustering="shelves", cluster=0, propensity=0.5)
+    assert shop.ask("SELECT cluster FROM pix.interactions WHERE user_id = 'bob'") == [(0,)]
 
 
 def test_what_was_suggested_is_logged_with_its_vote(shop):

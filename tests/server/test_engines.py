@@ -21,6 +21,7 @@ def with_tensorflow(loaded, tmp_path):
     return loaded
 
 
+@pytest.mark.library("tensorflow")
 def test_tensorflow_gives_the_same_features(with_tensorflow):
     ours, theirs = (
         [
@@ -35,12 +36,14 @@ def test_tensorflow_gives_the_same_features(with_tensorflow):
         assert np.abs(a - b).max() <= 1e-4 * np.abs(a).max()
 
 
+@pytest.mark.library("tensorflow")
 def test_extraction_with_tensorflow(with_tensorflow):
     output = with_tensorflow.pix("extract", "--model", "colors", "--engine", "tensorflow").stdout
     assert output.startswith("60 extracted, 0 failed, 0 pending")
     assert with_tensorflow.value("SELECT count(*) FROM pix.features WHERE model_name = 'colors'") == 60
 
 
+@pytest.mark.library("tensorflow")
 def test_engines_that_cannot_be_had(with_tensorflow):
     ask = "SELECT pix.embed(content, '{}', engine => '{}') FROM pix.images LIMIT 1"
     fails_with(with_tensorflow, "PX026", ask.format("colors", "magic"))
@@ -51,6 +54,7 @@ def test_engines_that_cannot_be_had(with_tensorflow):
     assert with_tensorflow.value("SELECT pix.warm_up('colors', 'tensorflow')") is not None
 
 
+@pytest.mark.library("tensorflow")
 def test_tensorflow_keeps_to_its_settings(with_tensorflow):
     """Memory that is not enough is an error, not a crash: the session goes on."""
     with_tensorflow.query("INSERT INTO pix.settings VALUES ('tensorflow_memory_mb', '100')")
@@ -69,6 +73,7 @@ def test_tensorflow_keeps_to_its_settings(with_tensorflow):
     with_tensorflow.query(ask.format("tensorflow"))
 
 
+@pytest.mark.library("tensorflow")
 def test_kept_graph_is_dropped_with_its_model(with_tensorflow):
     assert with_tensorflow.value("SELECT count(DISTINCT checksum) FROM pix_internal.model_parts") == 3
     with_tensorflow.query("SELECT pix.drop_model('colors')")

@@ -193,7 +193,7 @@ def test_killed_process_loses_one_chunk_at_most(loaded, third_chunk, server, whi
 
 
 def test_killed_server_loses_one_chunk_at_most(boots, until):
-    with tempfile.TemporaryDirectory(dir=Path(sys.prefix).parent / "tests") as home:
+    with tempfile.TemporaryDirectory() as home:
         private_server = PrivateServer(Path(home))
         pix = [Path(sys.executable).parent / "pix", "--home", home]
         environment = {name: value for name, value in os.environ.items() if name != "PIX_DSN"}

@@ -23,7 +23,10 @@ def kinship(points_by_item: dict[str, np.ndarray]) -> float:
     return (kinds == kinds[apart.argmin(axis=1)]).mean()
 
 
-@pytest.mark.parametrize(("algorithm", "bar"), [("tsne", 0.95), pytest.param("umap", 0.9, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("algorithm", "bar"),
+    [("tsne", 0.95), pytest.param("umap", 0.9, marks=[pytest.mark.slow, pytest.mark.library("umap")])],
+)
 def test_kin_are_near(catalogue, algorithm, bar):
     db = catalogue.db
     ((items, perplexity, trust),) = db.ask(

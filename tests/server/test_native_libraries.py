@@ -11,7 +11,7 @@ import pytest
 
 from tests.unit.graphs import keras_classifier
 
-pytestmark = pytest.mark.native
+pytestmark = [pytest.mark.native, pytest.mark.library("tensorflow", "umap")]
 
 COMPILED = "SELECT sum(length(item_id)) > 0 FROM pix.items"
 RUN = {

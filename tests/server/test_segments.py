@@ -39,7 +39,7 @@ def test_tables_are_laid_out_as_the_metadata_says(segments, db):
             """
             SELECT localoid::regclass::text, CASE policytype WHEN 'r' THEN '{}' ELSE ARRAY(
                 SELECT attname::text FROM pg_attribute WHERE attrelid = localoid AND attnum = ANY (distkey)
-            ) END FROM gp_distribution_policy WHERE localoid::regclass::text LIKE 'pix.%'
+            ) END FROM gp_distribution_policy WHERE localoid::regclass::text ~ '^pix(_internal)?\\.'
             """,
             role=None,
         )
@@ -184,6 +184,27 @@ def test_look_alikes_can_be_joined_and_stored(segments, extracted, optimizer):
     cursor.execute("INSERT INTO kept SELECT * FROM pix.nearest(%s, 5)", (item_id,))
     cursor.execute("SELECT count(*), count(DISTINCT item_id) FROM kept")
     assert cursor.fetchone() == (10, 5)
+
+
+@OPTIMIZERS
+def test_filtered_look_alikes_can_be_joined_and_stored(segments, extracted, optimizer):
+    names = [item_id for (item_id,) in extracted.query("SELECT item_id FROM pix.items ORDER BY item_id")]
+    connection = extracted.connect()
+    cursor = connection.cursor()
+    cursor.execute("SET optimizer = %s", (optimizer,))
+    search = "pix.nearest(%s, 60, filter => pix.items_where(only_ids => {}))"
+    expected = set(names[10:20])
+    for sql in (
+        f"SELECT n.item_id FROM {search.format('%s')} n JOIN pix.items i USING (item_id)",
+        f"CREATE TEMP TABLE kept AS SELECT * FROM {search.format('%s')}; SELECT item_id FROM kept",
+    ):
+        cursor.execute(sql, (names[0], names[10:20]))
+        assert {item_id for (item_id,) in cursor} == expected, sql
+    # A query as the filter, of some items and of none; alone, as where the result is joined it has to be a value.
+    query = "coalesce(ARRAY(SELECT item_id FROM pix.items WHERE item_id = ANY (%s)), '{{}}')"
+    for passing in (names[10:20], ["nothing"]):
+        cursor.execute(f"SELECT item_id FROM {search.format(query)}".replace("{{}}", "{}"), (names[0], passing))
+        assert {item_id for (item_id,) in cursor} == set(passing) & set(names)
 
 
 @OPTIMIZERS
