@@ -256,15 +256,14 @@ def select(database: Database, run: str, algorithms: tuple[str, ...], **options)
     if algorithms:
         arguments["algorithms"] = list(algorithms)
     call = f"CALL pix.select_algorithms({', '.join(f'{name} => %({name})s' for name in arguments)})"
-    left = "SELECT count(*) FROM pix_internal.algorithm_selection_tasks WHERE run = %s"
     most = [0]
 
     def look(watching, _: str) -> int:
         with watching.cursor() as cursor:
-            cursor.execute(left, (run,))
-            (number,) = cursor.fetchone()
-        most[0] = max(most[0], number)
-        return 100 * (most[0] - number) // max(most[0], 1)
+            cursor.execute("SELECT sum(pending) FROM pix.algorithm_selection_progress WHERE run = %s", (run,))
+            pending = cursor.fetchone()[0] or 0
+        most[0] = max(most[0], pending)
+        return 100 * (most[0] - pending) // max(most[0], 1)
 
     run_watched(database, call, arguments, "comparing algorithms", 100, look)
     ranking(database, run)
