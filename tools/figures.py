@@ -116,7 +116,7 @@ def figures(folder: Path) -> dict[str, object]:
         "largest file of Python": f"{lines(largest_python)} ({largest_python.relative_to(folder)})",
         "largest file of tests": f"{lines(largest_test)} ({largest_test.relative_to(folder)})",
         "longest function of Python": "{} ({})".format(*max(python_functions(folder, python))),
-        "words that were given up": len({place.word.lower() for place in words.find(folder)}),
+        "words that were given up": len({hit.word.lower() for hit in words.find(folder)}),
     }
 
 
