@@ -37,7 +37,7 @@ def cluster() -> None:
 @click.option("--model", "model_name", help="Model; default: the database's default model.")
 @click.option(
     "--algorithm", default="kmeans", show_default=True,
-    help="Algorithm: kmeans, minibatch_kmeans, gaussian_mixture, or ward.",
+    help="Algorithm, as pix algorithms lists it.",
 )  # fmt: skip
 @click.option(
     "-k", default="25", show_default=True, metavar="NUMBER", help="Number of clusters; auto: chosen by silhouette."

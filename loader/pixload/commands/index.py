@@ -25,8 +25,8 @@ def index() -> None:
 @index.command("build")
 @click.argument("name")
 @click.option("--model", "model_name", help="Model; default: the database's default model.")
-@click.option("--algorithm", default="hnsw", show_default=True, help="Algorithm: hnsw, annoy, or exact.")
-@click.option("--metric", default="cosine", show_default=True, help="Metric: cosine, euclidean, or dot.")
+@click.option("--algorithm", default="hnsw", show_default=True, help="Algorithm, as pix algorithms lists it.")
+@click.option("--metric", default="cosine", show_default=True, help="Metric, as pix algorithms lists it.")
 @click.option(
     "--set",
     "settings",

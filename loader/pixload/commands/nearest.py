@@ -20,7 +20,7 @@ from pixload.watching import percent, run_watched
 @click.option("--image", type=EXISTING_FILE, help="An image file, instead of items.")
 @click.option("-k", type=click.IntRange(1, INT_MAX), default=10, show_default=True, help="Number of results.")
 @click.option("--model", "model_name", help="Model; default: that of the index, or the database's default model.")
-@click.option("--metric", help="Metric: cosine, euclidean, or dot; default: that of the index, or cosine.")
+@click.option("--metric", help="Metric, as pix algorithms lists it; default: that of the index, or cosine.")
 @click.option("--index", "index_name", help="Index of pix index build; default: exact search.")
 @filter_options
 @click.pass_obj
@@ -44,7 +44,7 @@ def nearest(database: Database, item_ids: tuple[str, ...], image: Path | None, *
 @click.command()
 @click.option("--model", "model_name", help="Model; default: the database's default model.")
 @click.option("-k", type=click.IntRange(1, INT_MAX), default=10, show_default=True, help="Number of neighbors.")
-@click.option("--metric", default="cosine", show_default=True, help="Metric: cosine, euclidean, or dot.")
+@click.option("--metric", default="cosine", show_default=True, help="Metric, as pix algorithms lists it.")
 @click.pass_obj
 def graph(database: Database, model_name: str | None, k: int, metric: str) -> None:
     """Store the neighbors of all items in pix.neighbors; stopped, it goes on where it was.

@@ -13,14 +13,12 @@ from pixload.options import filter_options, named_arguments
 from pixload.tables import Table
 from pixload.watching import run_watched
 
-ALGORITHMS = (
-    "sgd_hinge, sgd_log, logistic, svm, naive_bayes, random_forest, xgboost, nearest, centroid, one_class, "
-    "hierarchical, or ensemble"
-)
 model_option = click.option(
     "--model", "model_name", help="Model of the features; default: the database's default model."
 )
-algorithm_option = click.option("--algorithm", help=f"{ALGORITHMS}; default: what pix users rules says.")
+algorithm_option = click.option(
+    "--algorithm", help="Algorithm, as pix algorithms lists it; default: what pix users rules says."
+)
 
 
 @click.command()
