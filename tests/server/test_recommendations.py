@@ -234,11 +234,17 @@ BAD_CALLS = [
 ]  # fmt: skip
 
 
-def test_bad_calls(voters):
-    voters.ask("SELECT pix.build_index('far', 'clouds', 'hnsw', metric => 'euclidean')")
-    for arguments, sqlstate, message in BAD_CALLS:
-        refuses(voters, sqlstate, f"SELECT * FROM pix.recommend({arguments})", message)
-    assert voters.ask("SELECT count(*) FROM pix.user_models") == [(0,)]
+@pytest.fixture(scope="session")
+def with_far_index(stage, with_voters) -> str:
+    build = "SELECT pix.build_index('far', 'clouds', 'hnsw', metric => 'euclidean')"
+    return stage("far", with_voters, lambda db: db.query(build))
+
+
+@pytest.mark.parametrize(("arguments", "sqlstate", "message"), BAD_CALLS, ids=[call for call, *_ in BAD_CALLS])
+def test_bad_calls(shared, with_far_index, arguments, sqlstate, message):
+    voters = shared(with_far_index)
+    refuses(voters, sqlstate, f"SELECT * FROM pix.recommend({arguments})", message)
+    assert voters.query("SELECT count(*) FROM pix.user_models") == [(0,)]
 
 
 def test_odd_names(voters):
