@@ -38,7 +38,7 @@ def proximities(vectors: np.ndarray, norms: np.ndarray, queries: np.ndarray, met
         float32, shape (items,), their Euclidean lengths.
     queries : numpy.ndarray
         float32, shape (dimensions,) or (queries, dimensions).
-    metric : {'cosine', 'euclidean', 'dot'}
+    metric : str, a key of `METRICS`
         As for `vectors.distances`.
     out : numpy.ndarray, optional
         Where the result is written.
@@ -75,7 +75,7 @@ def nearest(blocks: list[Vectors], queries: np.ndarray, count: int, metric: str)
         float32, shape (queries, dimensions).
     count : int
         How many are wanted; there may be fewer in all.
-    metric : {'cosine', 'euclidean', 'dot'}
+    metric : str, a key of `METRICS`
         As for `vectors.distances`.
 
     Returns
@@ -121,7 +121,7 @@ def rank(query: np.ndarray, item_ids: list[str], vectors: np.ndarray, k: int, me
         float32, shape (items, dimensions).
     k : int
         How many are wanted.
-    metric : {'cosine', 'euclidean', 'dot'}
+    metric : str, a key of `METRICS`
         As for `vectors.distances`.
 
     Returns

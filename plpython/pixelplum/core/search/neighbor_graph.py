@@ -29,7 +29,7 @@ def nearest_in_block(
         float32, shape (items,), their Euclidean lengths.
     k : int
         How many are wanted.
-    metric : {'cosine', 'euclidean', 'dot'}
+    metric : str, a key of `METRICS`
         As for `vectors.distances`.
 
     Returns

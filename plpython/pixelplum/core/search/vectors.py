@@ -50,7 +50,7 @@ def distance(a: bytes, b: bytes, metric: str = "cosine") -> float:
     ----------
     a, b : bytes
         Packed vectors of the same dimensions.
-    metric : {'cosine', 'euclidean', 'dot'}, default 'cosine'
+    metric : str, default 'cosine'; a key of `METRICS`
         1 - cosine of the angle (a vector of zeros is at distance 1 from
         every other), the length of the difference, or the negative inner
         product.
@@ -79,7 +79,7 @@ def distances(query: np.ndarray, vectors: np.ndarray, metric: str = "cosine") ->
         float32, shape (dimensions,), or (queries, dimensions).
     vectors : numpy.ndarray
         float32, shape (vectors, dimensions), or for each query its own: (queries, vectors, dimensions).
-    metric : {'cosine', 'euclidean', 'dot'}, default 'cosine'
+    metric : str, default 'cosine'; a key of `METRICS`
         As for `distance`.
 
     Returns
