@@ -41,7 +41,8 @@ WORDS = {
     r"greenplum cluster": "Greenplum",
     r"\w*(?:colour|neighbour|behaviour|favourite|centimetre)\w*": "American spelling",
     r"centre[ds]?|labell(?:ed|ing)|(?<!is_)cancell(?:ed|ing)|modell(?:ed|ing)|grey|licences?": "American spelling",
-    r"(?:minim|maxim|normal|optim|initial|summar|recogn|organ)is(?:e|es|ed|ing|ation)": "American spelling",
+    r"\w+isations?": "American spelling",
+    r"(?:minim|maxim|normal|optim|initial|summar|recogn|organ|random|general)is(?:e|es|ed|ing)": "American spelling",
 }
 """Patterns that no text may hold, in code, comments, messages and documentation; and what to say."""
 

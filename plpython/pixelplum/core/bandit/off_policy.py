@@ -167,7 +167,7 @@ ESTIMATORS: dict[str, Estimator] = {
 
 
 def _ratio(tops: np.ndarray, bottoms: np.ndarray, users: np.ndarray, size: float) -> Estimate:
-    """Σ tops / Σ bottoms, and its error by linearisation, users being drawn independently."""
+    """Σ tops / Σ bottoms, and its error by linearization, users being drawn independently."""
     total = float(bottoms.sum())
     if total == 0:
         return Estimate(np.nan, np.nan, size)

@@ -1,6 +1,6 @@
 """Indexes for approximate nearest neighbors: built from blocks, saved as a file, mapped for searching.
 
-A new algorithm is a class in a module of its own, and its entry in `INDEXES`.
+A new algorithm is a class in a module of its own.
 """
 
 from __future__ import annotations
@@ -8,17 +8,15 @@ from __future__ import annotations
 from mmap import mmap
 from pathlib import Path
 
+from pixelplum.core.discovery import named_classes
 from pixelplum.core.parameters import complete
 from pixelplum.core.search.blocks import Block, Names
-from pixelplum.core.search.indexes.annoy import AnnoyIndex
 from pixelplum.core.search.indexes.base import FittedState, Index, Progress
-from pixelplum.core.search.indexes.exact import ExactIndex
-from pixelplum.core.search.indexes.hnsw import HnswIndex
 from pixelplum.core.search.indexes.projection import Projection
 from pixelplum.core.search.metrics import METRICS
 from pixelplum.errors import UnusableArgument, shown
 
-INDEXES: dict[str, type[Index]] = {index.name: index for index in (HnswIndex, AnnoyIndex, ExactIndex)}
+INDEXES: dict[str, type[Index]] = {index.name: index for index in named_classes(__name__, __path__, Index)}
 
 
 def read_parameters(algorithm: str, metric: str, values: dict, is_projected: bool) -> dict:
