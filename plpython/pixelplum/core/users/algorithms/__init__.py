@@ -12,7 +12,7 @@ from pixelplum.errors import UnknownAlgorithm, shown
 
 _SINGLE: list[Algorithm] = [kind() for kind in named_classes(__name__, __path__, Algorithm) if kind is not EnsembleOf]
 
-SIMPLE: dict[str, Algorithm] = {algorithm.name: algorithm for algorithm in _SINGLE if not algorithm.needs_common_taste}
+SIMPLE: dict[str, Algorithm] = {algorithm.name: algorithm for algorithm in _SINGLE if algorithm.is_simple}
 """Those that can be compared on one user's votes, and be members of an ensemble."""
 
 ALGORITHMS: dict[str, Algorithm] = {algorithm.name: algorithm for algorithm in (*_SINGLE, EnsembleOf(SIMPLE))}
