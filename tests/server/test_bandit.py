@@ -235,8 +235,8 @@ def test_which_clustering(shop):
     ("call", "sqlstate", "message", "hint"),
     [
         ("next_item(NULL)", "PX003", "user_id is NULL", "created"),
-        ("next_item('ann', 'thomson')", "PX122", "policy must be one of", "thompson"),
-        ("next_item('ann', 'Greedy')", "PX122", "not 'Greedy'", ", ".join(POLICIES)),
+        ("next_item('ann', 'thomson')", "PX122", "policy must be one of", "pix.algorithms('policy')"),
+        ("next_item('ann', 'Greedy')", "PX122", "not 'Greedy'", "pix.algorithms('policy')"),
         ("next_item('ann', prior => 'strong')", "PX003", "prior must be one of flat, pooled, tree", "flat"),
         ("next_item('ann', prior => 'pooled')", "PX003", "has no pooled priors", "refresh_priors('shelves')"),
         ("next_item('ann', prior => 'tree')", "PX003", "'shelves' is flat", "ward"),
