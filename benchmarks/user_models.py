@@ -287,7 +287,7 @@ def aucs(
     groups : int or None
         How many tastes there are; None: every user has one of their own.
     algorithms : tuple of str
-        Which; ladder: what pix.algorithm_rules says.
+        Which; rules: what pix.algorithm_rules says.
     users, seed : int
     """
     rows = execute(
@@ -315,7 +315,7 @@ def aucs(
         execute(
             bench,
             "CALL pix.train_user_models(%s, model_name => 'mobilenet')",
-            (None if algorithm == "ladder" else algorithm,),
+            (None if algorithm == "rules" else algorithm,),
         )
         stored = {
             user: models.unpack(described, bytes(content))
