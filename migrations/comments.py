@@ -21,6 +21,7 @@ VIEWS = {
         "gap": "cv_auc less mean_auc: how much it fools itself.",
         "without_result": "Trainings without a result: too few votes of one kind.",
     },
+    "algorithm_selection_progress": {"pending": "Splits of votes that are still to be tried."},
     "arm_posteriors": {"likes": "As they count today.", "dislikes": "As they count today."},
     "builds": {
         "pid": "The process that builds.",

@@ -227,6 +227,12 @@ Errors: PX060 a call inside a larger query on segments, PX061 a standby or a rea
 Runs: coordinator.
 Example: SELECT pix.drop_algorithm_selection(''first'');';
 
+CREATE OR REPLACE VIEW pix.algorithm_selection_progress AS
+SELECT s.run, count(t.run) AS pending
+FROM pix.algorithm_selections s LEFT JOIN pix_internal.algorithm_selection_tasks t ON t.run = s.run GROUP BY s.run;
+COMMENT ON VIEW pix.algorithm_selection_progress IS
+'How many splits of votes a run of pix.select_algorithms has still to try: 0 when it is done.';
+
 CREATE OR REPLACE VIEW pix.algorithm_ranking AS
 SELECT m.run, m.size, rank() OVER (PARTITION BY m.run, m.size ORDER BY m.mean_auc DESC NULLS LAST) AS rank, m.algorithm, m.balance,
     m.users, m.mean_auc, m.mean_auc - 1.96 * m.deviation / sqrt(m.users) AS low,

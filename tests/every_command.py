@@ -20,6 +20,7 @@ OWNERS = {"migrate", "demo"}
 STORY = {
     "migrate": "",
     "doctor": "",
+    "algorithms": "metric",
     "sample": "{folder}/drawn --items 3",
     "load images": "{boots}/images --label-set kind",
     "load metadata": "{boots}/metadata.json.gz",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from pixload.commands.algorithms import algorithms
 from pixload.commands.bandit import bandit, next_, undo, vote
 from pixload.commands.classifier import classifier, classify
 from pixload.commands.cluster import cluster
@@ -70,7 +71,7 @@ def main(context: click.Context, dsn: str | None, home: Path) -> None:
 
 
 for command in (
-    server, psql, migrate, doctor, sample, load, model, extract, nearest, index, graph, duplicates, cluster,
+    server, psql, migrate, doctor, algorithms, sample, load, model, extract, nearest, index, graph, duplicates, cluster,
     map_, pca, vote, undo, next_, bandit, recommend, explain, users, report, plot, classifier, classify, demo,
 ):  # fmt: skip
     main.add_command(command)

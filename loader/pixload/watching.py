@@ -23,6 +23,10 @@ WHERE name OPERATOR(pg_catalog.=) 'client_connection_check_interval'
     AND pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.=) %s
 """
 
+PERCENT = """
+SELECT b.percent FROM pix.builds b JOIN pg_catalog.pg_stat_activity a USING (pid) WHERE strpos(a.query, %s) > 0
+"""
+
 
 def run_watched(
     database: Database, sql: str, parameters, description: str, total: int, look: Callable[[object, str], int]
@@ -68,3 +72,11 @@ def run_watched(
                 raise
             advance(completed=total)
         return cursor.fetchall() if cursor.description else []
+
+
+def percent(watching, mark: str) -> int:
+    """Return how much is done of what the statement with this mark builds."""
+    with watching.cursor() as cursor:
+        cursor.execute(PERCENT, (mark,))
+        row = cursor.fetchone()
+    return row[0] if row else 0

@@ -22,7 +22,7 @@ clusterings = Table(
     Column("clustering", Text, primary_key=True),
     Column("model_name", Text, nullable=False),
     Column("model_checksum", Text, comment="It is out of date unless this equals the model's checksum."),
-    Column("algorithm", Text, nullable=False, comment="kmeans, minibatch_kmeans, gaussian_mixture, or hierarchical."),
+    Column("algorithm", Text, nullable=False, comment="Which one; pix.algorithms('clustering') lists them."),
     Column("k", Integer, nullable=False, comment="Clusters that items belong to; not the upper ones of a hierarchy."),
     Column("dimensions", ARRAY(Integer), comment="Of the features, from 1, that were looked at; NULL: all."),
     Column("parameters", JSONB, nullable=False, comment="What was asked for, and what the algorithm says of its fit."),

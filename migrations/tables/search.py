@@ -43,8 +43,10 @@ indexes = Table(
     Column("index_name", Text, primary_key=True),
     Column("model_name", Text, nullable=False),
     Column("model_checksum", Text, comment="It cannot be used unless this equals the model's checksum."),
-    Column("algorithm", Text, nullable=False, comment="exact, annoy, or hnsw."),
-    Column("metric", Text, nullable=False, comment="cosine, euclidean, or dot."),
+    Column("algorithm", Text, nullable=False, comment="Which one; pix.algorithms('index') lists them."),
+    Column(
+        "metric", Text, nullable=False, comment="How vectors are compared; pix.algorithms('metric') lists the ways."
+    ),
     Column("parameters", JSONB, nullable=False, comment="Of the algorithm, defaults included."),
     Column("project_to", Integer, comment="Principal components that it holds, instead of whole vectors."),
     Column("packed_in", Integer, nullable=False, comment="The packing that it was built after."),

@@ -160,7 +160,7 @@ recommender_evaluations = Table(
     "recommender_evaluations",
     metadata,
     Column("run", Text),
-    Column("recommender", Text, comment="An algorithm, ladder, popularity, or random."),
+    Column("recommender", Text, comment="An algorithm, rules, popularity, or random."),
     Column("metric", Text, comment="auc, precision, ndcg, coverage, or diversity."),
     Column("value", DOUBLE_PRECISION, comment="NULL: nothing to measure."),
     Column("low", DOUBLE_PRECISION, comment="95 % interval, over users."),

@@ -137,7 +137,7 @@ class UnknownMetric(VectorError):
     """The metric is not known."""
 
     sqlstate = "PX032"
-    hint = "Use one of: cosine, euclidean, dot."
+    hint = "pix.algorithms('metric') lists the metrics."
 
 
 class IndexBroken(PixelplumError):
@@ -179,7 +179,7 @@ class UnknownPolicy(PixelplumError):
     """The policy is not known."""
 
     sqlstate = "PX122"
-    hint = "Use one of: posterior_mean, thompson, ucb1, epsilon_greedy, greedy, random."
+    hint = "pix.algorithms('policy') lists the policies."
 
 
 class UserModelBroken(PixelplumError):

@@ -138,6 +138,19 @@ def test_layers_import_only_downwards():
                     )
 
 
+def test_commands_import_nothing_of_one_another():
+    """What several commands need is beside them, in a module named for it."""
+    for path in (CHECKOUT / "loader/pixload/commands").glob("*.py"):
+        assert "pixload.commands" not in path.read_text(), path
+
+
+def test_the_command_calls_nothing_internal():
+    """But where the schema is written, and where COPY needs a staging table."""
+    for path in (CHECKOUT / "loader").rglob("*.py"):
+        if path.name not in ("migration.py", "merge.py"):
+            assert "pix_internal" not in path.read_text(), path
+
+
 def test_public_functions_have_docstrings():
     for path in [*(CHECKOUT / "plpython").rglob("*.py"), *(CHECKOUT / "loader").rglob("*.py")]:
         for node in ast.parse(path.read_text()).body:

@@ -139,19 +139,27 @@ def test_few_items(db):
     assert {y for (y,) in db.ask("SELECT y FROM pix.map_points WHERE map = 'thin'")} == {0}
 
 
-def test_bad_arguments(catalogue):
-    db = catalogue.db
-    for arguments, sqlstate, message in (
-        ("'x', 'clouds', 'isomap'", "PX003", "'isomap'"), ("'x', 'clouds', NULL", "PX003", "NULL"),
-        ("'', 'clouds'", "PX003", "map must be a name"), ("NULL", "PX003", "map must be a name"),
-        ("'x', 'clouds', seed => -1", "PX003", "seed must be 0 or more"), ("'x', 'nothing'", "PX020", "'nothing'"),
-        ("'x', 'mini_inception'", "PX095", "no up-to-date"),
-    ):  # fmt: skip
-        refuses(db, sqlstate, f"SELECT pix.fit_map({arguments})", message)
-    for function in ("refresh_map", "drop_map"):
-        refuses(db, "PX110", f"SELECT pix.{function}('nothing')", "'nothing'")
+@pytest.mark.parametrize(
+    ("call", "sqlstate", "message"),
+    [
+        ("fit_map('x', 'clouds', 'isomap')", "PX003", "'isomap'"),
+        ("fit_map('x', 'clouds', NULL)", "PX003", "NULL"),
+        ("fit_map('', 'clouds')", "PX003", "map must be a name"),
+        ("fit_map(NULL)", "PX003", "map must be a name"),
+        ("fit_map('x', 'clouds', seed => -1)", "PX003", "seed must be 0 or more"),
+        ("fit_map('x', 'nothing')", "PX020", "'nothing'"),
+        ("fit_map('x', 'mini_inception')", "PX095", "no up-to-date"),
+        ("refresh_map('nothing')", "PX110", "'nothing'"),
+        ("drop_map('nothing')", "PX110", "'nothing'"),
+    ],
+)
+def test_bad_arguments(shared, with_catalogue, call, sqlstate, message):
+    refuses(shared(with_catalogue), sqlstate, f"SELECT pix.{call}", message)
+
+
+def test_readers_do_not_fit(shared, with_catalogue):
     with pytest.raises(psycopg2.errors.InsufficientPrivilege):
-        db.query("SELECT pix.fit_map('x', 'clouds')", role="rita")
+        shared(with_catalogue).query("SELECT pix.fit_map('x', 'clouds')", role="rita")
 
 
 def test_a_failed_map_leaves_what_was_there(catalogue):

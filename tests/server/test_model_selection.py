@@ -146,11 +146,12 @@ BAD_CALLS = [
 ]
 
 
-def test_bad_calls(voters):
-    for call, sqlstate, message in BAD_CALLS:
-        error = fails_with(voters, sqlstate, call)
-        assert message in f"{error} {error.diag.message_hint}", call
-    assert voters.ask("SELECT count(*) FROM pix.algorithm_selections") == [(0,)]
+@pytest.mark.parametrize(("call", "sqlstate", "message"), BAD_CALLS, ids=[call for call, *_ in BAD_CALLS])
+def test_bad_calls(shared, with_voters, call, sqlstate, message):
+    voters = shared(with_voters)
+    error = fails_with(voters, sqlstate, call)
+    assert message in f"{error} {error.diag.message_hint}"
+    assert voters.query("SELECT count(*) FROM pix.algorithm_selections") == [(0,)]
 
 
 class TestEvaluation:

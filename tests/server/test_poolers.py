@@ -15,10 +15,9 @@ from threading import Event
 import psycopg2
 import pytest
 
-from pixload.commands.nearest import percent
 from pixload.database import Database
 from pixload.private_server import UNPRIVILEGED_USER, PrivateServer
-from pixload.watching import run_watched
+from pixload.watching import percent, run_watched
 from tests.every_command import OWN_SERVER, OWNERS, STORY, names, story
 from tests.fixtures.servers import Clone
 from tests.helpers import PIX

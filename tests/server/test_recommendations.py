@@ -209,7 +209,7 @@ class TestForAll:
         assert "recommendations for 10 of 10 users" in voters.pix("users", "recommend", "-k", 2).stdout
 
     def test_one_model_of_each_user(self, voters):
-        """Whoever has climbed the ladder has more than one; whoever has taken back all has one that is out of date."""
+        """Whoever has voted much has more than one; whoever has taken back all has one that is out of date."""
         for number in range(12):
             vote(voters, "bob", f"c{number:04}", number % 2 == 0)
             voters.ask("SELECT * FROM pix.recommend('bob', 1)", role="adam")
@@ -234,11 +234,17 @@ BAD_CALLS = [
 ]  # fmt: skip
 
 
-def test_bad_calls(voters):
-    voters.ask("SELECT pix.build_index('far', 'clouds', 'hnsw', metric => 'euclidean')")
-    for arguments, sqlstate, message in BAD_CALLS:
-        refuses(voters, sqlstate, f"SELECT * FROM pix.recommend({arguments})", message)
-    assert voters.ask("SELECT count(*) FROM pix.user_models") == [(0,)]
+@pytest.fixture(scope="session")
+def with_far_index(stage, with_voters) -> str:
+    build = "SELECT pix.build_index('far', 'clouds', 'hnsw', metric => 'euclidean')"
+    return stage("far", with_voters, lambda db: db.query(build))
+
+
+@pytest.mark.parametrize(("arguments", "sqlstate", "message"), BAD_CALLS, ids=[call for call, *_ in BAD_CALLS])
+def test_bad_calls(shared, with_far_index, arguments, sqlstate, message):
+    voters = shared(with_far_index)
+    refuses(voters, sqlstate, f"SELECT * FROM pix.recommend({arguments})", message)
+    assert voters.query("SELECT count(*) FROM pix.user_models") == [(0,)]
 
 
 def test_odd_names(voters):

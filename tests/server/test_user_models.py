@@ -318,11 +318,12 @@ class TestWhatGoesWrong:
         voters.ask("SELECT pix.train_user_model('u0')", role="adam")
         assert len(recommended(voters, "u0")) == 5
 
-    def test_bad_calls(self, voters):
-        for statement, sqlstate, message in BAD_CALLS:
-            error = fails_with(voters, sqlstate, statement)
-            assert message in f"{error} {error.diag.message_hint}", statement
-        assert voters.ask("SELECT count(*) FROM pix.user_models") == [(0,)]
+    @pytest.mark.parametrize(("call", "sqlstate", "message"), BAD_CALLS, ids=[call for call, *_ in BAD_CALLS])
+    def test_bad_calls(self, shared, with_voters, call, sqlstate, message):
+        voters = shared(with_voters)
+        error = fails_with(voters, sqlstate, call)
+        assert message in f"{error} {error.diag.message_hint}"
+        assert voters.query("SELECT count(*) FROM pix.user_models") == [(0,)]
 
     def test_a_model_without_packed_features(self, db):
         db.query("INSERT INTO pix.models (model_name, dimensions, source) VALUES ('none', 4, 'a test')")

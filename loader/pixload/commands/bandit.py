@@ -7,10 +7,9 @@ from rich.console import Console
 
 from pixload.database import Database
 from pixload.errors import PixError
+from pixload.options import INT_MAX
 from pixload.tables import Table
 
-INT_MAX = 2**31 - 1
-POLICY = "thompson, posterior_mean, ucb1, greedy, epsilon_greedy, or random"
 clustering_option = click.option("--clustering", help="Clustering; default: the default clustering, or the only one.")
 prior_option = click.option(
     "--prior", help="Prior: flat, pooled, or tree; default: pooled where there is one, else flat."
@@ -56,7 +55,7 @@ def undo(database: Database, user_id: str, item_id: str) -> None:
 @click.command("next")
 @click.argument("user_id")
 @click.option("-k", default=1, show_default=True, type=click.IntRange(1, 1000), help="Number of results.")
-@click.option("--policy", help=f"Policy: {POLICY}; default: thompson.")
+@click.option("--policy", help="Policy, as pix algorithms lists it; default: thompson.")
 @clustering_option
 @prior_option
 @click.option(

@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from pixload.commands.load import EXISTING_FILE
 from pixload.database import Database
 from pixload.errors import PixError
+from pixload.options import EXISTING_FILE
 from pixload.tables import Table
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import click
 from rich.console import Console
 
-from pixload.commands.nearest import percent
 from pixload.database import Database
 from pixload.errors import PixError
 from pixload.tables import Table
-from pixload.watching import run_watched
+from pixload.watching import percent, run_watched
 
 FIT = """
 SELECT clustering, items, k, seconds, moved
@@ -38,7 +37,7 @@ def cluster() -> None:
 @click.option("--model", "model_name", help="Model; default: the database's default model.")
 @click.option(
     "--algorithm", default="kmeans", show_default=True,
-    help="Algorithm: kmeans, minibatch_kmeans, gaussian_mixture, or ward.",
+    help="Algorithm, as pix algorithms lists it.",
 )  # fmt: skip
 @click.option(
     "-k", default="25", show_default=True, metavar="NUMBER", help="Number of clusters; auto: chosen by silhouette."

@@ -25,7 +25,7 @@ def migrate(database: Database, revision: str, yes: bool) -> None:
     from pixload.migration import migrate as migrate_database
 
     if revision == "base" and not yes:
-        click.confirm("Delete the schema pix with all images, features and models?", abort=True)
+        click.confirm("Delete the schemas pix and pix_internal, with all images, features and models?", abort=True)
     before, after = migrate_database(database.dsn, revision)
     click.echo(f"revision {before or 'none'} -> {after or 'none'}, functions of version {VERSION}")
     if revision == "head":
@@ -42,7 +42,7 @@ def migrate(database: Database, revision: str, yes: bool) -> None:
 )
 @click.pass_obj
 def doctor(database: Database, deep: bool) -> None:
-    """Check the server, on a cluster every host; exit status 1 if something is wrong.
+    """Check the server, on Greenplum every host; exit status 1 if something is wrong.
 
     Example: pix doctor
     """

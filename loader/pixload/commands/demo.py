@@ -13,12 +13,12 @@ import psycopg2
 from rich.console import Console
 
 from pixload import load as loading
-from pixload.commands.nearest import look_alikes_of_items, neighbor_table
 from pixload.conversion.onnx_files import read_onnx
 from pixload.database import Database
 from pixload.extraction import extract
 from pixload.merge import Rejects
 from pixload.models import SHIPPED, import_model
+from pixload.neighbors import look_alikes_of_items, neighbor_table
 from pixload.progress import progress_bar
 from pixload.sample import draw_catalogue
 

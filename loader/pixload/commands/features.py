@@ -7,8 +7,8 @@ import click
 from pixload.database import Database
 from pixload.errors import PixError
 from pixload.extraction import extract as run_extraction
+from pixload.options import INT_MAX
 
-INT_MAX = 2**31 - 1
 """The largest integer that SQL takes."""
 
 

@@ -7,12 +7,11 @@ import json
 import click
 from rich.console import Console
 
-from pixload.commands.features import INT_MAX
-from pixload.commands.nearest import percent
 from pixload.database import Database
 from pixload.errors import PixError
+from pixload.options import INT_MAX
 from pixload.tables import Table
-from pixload.watching import run_watched
+from pixload.watching import percent, run_watched
 
 
 @click.group()
@@ -26,8 +25,8 @@ def index() -> None:
 @index.command("build")
 @click.argument("name")
 @click.option("--model", "model_name", help="Model; default: the database's default model.")
-@click.option("--algorithm", default="hnsw", show_default=True, help="Algorithm: hnsw, annoy, or exact.")
-@click.option("--metric", default="cosine", show_default=True, help="Metric: cosine, euclidean, or dot.")
+@click.option("--algorithm", default="hnsw", show_default=True, help="Algorithm, as pix algorithms lists it.")
+@click.option("--metric", default="cosine", show_default=True, help="Metric, as pix algorithms lists it.")
 @click.option(
     "--set",
     "settings",

@@ -9,10 +9,10 @@ import click
 from pixload import load as loading
 from pixload.database import Database
 from pixload.merge import Rejects, Summary
+from pixload.options import EXISTING_FILE
 from pixload.progress import progress_bar
 from pixload.sources.images import count_candidates
 
-EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 EXISTING_PATH = click.Path(exists=True, path_type=Path)
 
 

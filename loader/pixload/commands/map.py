@@ -5,11 +5,10 @@ from __future__ import annotations
 import click
 from rich.console import Console
 
-from pixload.commands.features import INT_MAX
-from pixload.commands.nearest import percent
 from pixload.database import Database
+from pixload.options import INT_MAX
 from pixload.tables import Table
-from pixload.watching import run_watched
+from pixload.watching import percent, run_watched
 
 FIT = """
 SELECT map, items, trustworthiness, seconds

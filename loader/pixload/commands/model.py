@@ -9,20 +9,19 @@ import click
 import psycopg2
 from rich.console import Console
 
-from pixload.commands.load import EXISTING_FILE
 from pixload.conversion import frozen_graphs, keras_models, saved_models
 from pixload.conversion.converted import Wishes
 from pixload.conversion.onnx_files import read_onnx
 from pixload.database import Database
 from pixload.errors import PixError
 from pixload.models import SHIPPED, import_model
+from pixload.options import EXISTING_FILE, EXISTING_FOLDER
 from pixload.sources.labels import MAX_LABEL_BYTES
 from pixload.sources.rows import check_text
 from pixload.tables import Table
 
 MAX_NAME_BYTES = 200
 METADATA_FIELDS = ("price", "brand", "categories", "related", "title")
-EXISTING_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
 @click.group()

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import click
-import psycopg2
 from rich.console import Console
 
-from pixload.commands.features import INT_MAX
-from pixload.commands.filters import filter_options, named_arguments
-from pixload.commands.load import EXISTING_FILE
 from pixload.database import Database
 from pixload.errors import PixError
+from pixload.neighbors import look_alikes_of_image, look_alikes_of_items, neighbor_table
+from pixload.options import EXISTING_FILE, INT_MAX, filter_options
 from pixload.tables import Table
-from pixload.watching import run_watched
-
-PERCENT = """
-SELECT b.percent FROM pix.builds b JOIN pg_catalog.pg_stat_activity a USING (pid) WHERE strpos(a.query, %s) > 0
-"""
+from pixload.watching import percent, run_watched
 
 
 @click.command()
@@ -27,7 +20,7 @@ SELECT b.percent FROM pix.builds b JOIN pg_catalog.pg_stat_activity a USING (pid
 @click.option("--image", type=EXISTING_FILE, help="An image file, instead of items.")
 @click.option("-k", type=click.IntRange(1, INT_MAX), default=10, show_default=True, help="Number of results.")
 @click.option("--model", "model_name", help="Model; default: that of the index, or the database's default model.")
-@click.option("--metric", help="Metric: cosine, euclidean, or dot; default: that of the index, or cosine.")
+@click.option("--metric", help="Metric, as pix algorithms lists it; default: that of the index, or cosine.")
 @click.option("--index", "index_name", help="Index of pix index build; default: exact search.")
 @filter_options
 @click.pass_obj
@@ -51,7 +44,7 @@ def nearest(database: Database, item_ids: tuple[str, ...], image: Path | None, *
 @click.command()
 @click.option("--model", "model_name", help="Model; default: the database's default model.")
 @click.option("-k", type=click.IntRange(1, INT_MAX), default=10, show_default=True, help="Number of neighbors.")
-@click.option("--metric", default="cosine", show_default=True, help="Metric: cosine, euclidean, or dot.")
+@click.option("--metric", default="cosine", show_default=True, help="Metric, as pix algorithms lists it.")
 @click.pass_obj
 def graph(database: Database, model_name: str | None, k: int, metric: str) -> None:
     """Store the neighbors of all items in pix.neighbors; stopped, it goes on where it was.
@@ -92,56 +85,3 @@ def duplicates(database: Database, model_name: str | None, max_distance: float) 
         table.add_row(item_id, duplicate_id, f"{distance:.4f}")
     Console().print(table)
     click.echo(f"{len(rows):,} pair{'' if len(rows) == 1 else 's'}")
-
-
-def percent(watching, mark: str) -> int:
-    """Return how much is done of what the statement with this mark builds."""
-    with watching.cursor() as cursor:
-        cursor.execute(PERCENT, (mark,))
-        row = cursor.fetchone()
-    return row[0] if row else 0
-
-
-Neighbor = tuple[int, str, float, str | None]
-"""rank, item_id, distance, title"""
-
-
-def look_alikes_of_items(connection, item_ids: list[str], options: Mapping[str, object]) -> dict[str, list[Neighbor]]:
-    """Return the look-alikes of each item; options are further arguments of pix.nearest_many."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            SELECT n.item_id, n.rank, n.neighbor_id, n.distance, i.title
-            FROM pix.nearest_many(%(item_ids)s, {named_arguments(options)}) n
-            LEFT JOIN pix.items i ON i.item_id = n.neighbor_id
-            ORDER BY n.item_id, n.rank
-            """,
-            {**options, "item_ids": item_ids},
-        )
-        neighbors = {item_id: [] for item_id in item_ids}
-        for item_id, *neighbor in cursor:
-            neighbors[item_id].append(tuple(neighbor))
-    return neighbors
-
-
-def look_alikes_of_image(connection, content: bytes, options: Mapping[str, object]) -> list[Neighbor]:
-    """Return the look-alikes of an image; options are further arguments of pix.nearest_to_image."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            SELECT n.rank, n.item_id, n.distance, i.title
-            FROM pix.nearest_to_image(%(content)s, {named_arguments(options)}) n
-            LEFT JOIN pix.items i USING (item_id)
-            ORDER BY n.rank
-            """,
-            {**options, "content": psycopg2.Binary(content)},
-        )
-        return cursor.fetchall()
-
-
-def neighbor_table(rows: list[Neighbor], title: str | None = None) -> Table:
-    """Lay out look-alikes."""
-    table = Table("rank", "item", "distance", "title", title=title)
-    for rank, item_id, distance, item_title in rows:
-        table.add_row(str(rank), item_id, f"{distance:.4f}", item_title)
-    return table

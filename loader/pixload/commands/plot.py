@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from pixload.commands.features import INT_MAX
 from pixload.database import Database
+from pixload.options import INT_MAX
 
 PNG_FILE = click.Path(dir_okay=False, path_type=Path)
 

@@ -7,21 +7,18 @@ import json
 import click
 from rich.console import Console
 
-from pixload.commands.filters import filter_options, named_arguments
 from pixload.database import Database
 from pixload.errors import PixError
+from pixload.options import filter_options, named_arguments
 from pixload.tables import Table
 from pixload.watching import run_watched
 
-INT_MAX = 2**31 - 1
-ALGORITHMS = (
-    "sgd_hinge, sgd_log, logistic, svm, naive_bayes, random_forest, xgboost, nearest, centroid, one_class, "
-    "hierarchical, or ensemble"
-)
 model_option = click.option(
     "--model", "model_name", help="Model of the features; default: the database's default model."
 )
-algorithm_option = click.option("--algorithm", help=f"{ALGORITHMS}; default: what pix users rules says.")
+algorithm_option = click.option(
+    "--algorithm", help="Algorithm, as pix algorithms lists it; default: what pix users rules says."
+)
 
 
 @click.command()
@@ -257,15 +254,14 @@ def select(database: Database, run: str, algorithms: tuple[str, ...], **options)
     if algorithms:
         arguments["algorithms"] = list(algorithms)
     call = f"CALL pix.select_algorithms({', '.join(f'{name} => %({name})s' for name in arguments)})"
-    left = "SELECT count(*) FROM pix_internal.algorithm_selection_tasks WHERE run = %s"
     most = [0]
 
     def look(watching, _: str) -> int:
         with watching.cursor() as cursor:
-            cursor.execute(left, (run,))
-            (number,) = cursor.fetchone()
-        most[0] = max(most[0], number)
-        return 100 * (most[0] - number) // max(most[0], 1)
+            cursor.execute("SELECT sum(pending) FROM pix.algorithm_selection_progress WHERE run = %s", (run,))
+            pending = cursor.fetchone()[0] or 0
+        most[0] = max(most[0], pending)
+        return 100 * (most[0] - pending) // max(most[0], 1)
 
     run_watched(database, call, arguments, "comparing algorithms", 100, look)
     ranking(database, run)

@@ -4,6 +4,7 @@ A new estimator is a class here, and its entry in `ESTIMATORS`.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -60,7 +61,7 @@ class Estimate:
         return self.value - margin, self.value + margin
 
 
-class Estimator:
+class Estimator(ABC):
     """How a policy's value is estimated from weighted events.
 
     Attributes
@@ -71,9 +72,9 @@ class Estimator:
 
     name: ClassVar[str]
 
+    @abstractmethod
     def ratio(self, weights: np.ndarray, events: Events, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Return numerators and denominators, float64, shape (events,): their sums' quotient is the value."""
-        raise NotImplementedError
 
     def estimate(self, events: Events, random: np.random.Generator) -> Estimate:
         """Estimate a policy's value.

@@ -5,6 +5,7 @@ A new one is a class here, and its entry in `POLICIES`.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import ClassVar
 
 import numpy as np
@@ -19,7 +20,7 @@ AT_ONCE = 1_000_000
 """Numbers drawn at once, 8 MB."""
 
 
-class Policy:
+class Policy(ABC):
     """How an arm is chosen, knowing the posterior of each.
 
     Attributes
@@ -30,6 +31,7 @@ class Policy:
 
     name: ClassVar[str]
 
+    @abstractmethod
     def probabilities(
         self, alpha: np.ndarray, beta: np.ndarray, random: np.random.Generator, draws: int = DRAWS
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -49,8 +51,8 @@ class Policy:
         tuple of numpy.ndarray
             Probabilities and their standard errors, shape (arms,). Errors are 0 where nothing is simulated.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def pick(self, alpha: np.ndarray, beta: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """Choose an arm for each of many runs: as drawing from `probabilities`, without computing them.
 
@@ -65,7 +67,6 @@ class Policy:
         numpy.ndarray
             Ordinals of arms from 0, shape (runs,).
         """
-        raise NotImplementedError
 
 
 class PosteriorMean(Policy):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import ClassVar
 
 import numpy as np
 
 
-class Metric:
+class Metric(ABC):
     """A distance between vectors; the smaller, the more alike.
 
     Attributes
@@ -24,6 +25,7 @@ class Metric:
     compares_directions: ClassVar[bool] = False
     added_dimensions: ClassVar[int] = 0
 
+    @abstractmethod
     def distances(self, query: np.ndarray, vectors: np.ndarray) -> np.ndarray:
         """Compute distances in double precision.
 
@@ -39,8 +41,8 @@ class Metric:
         numpy.ndarray
             float64, shape (..., vectors).
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def proximities(self, products: np.ndarray, norms: np.ndarray) -> None:
         """Turn inner products into numbers that are the larger, the nearer: in place, within a query.
 
@@ -51,12 +53,12 @@ class Metric:
         norms : numpy.ndarray
             float32, shape (items,): lengths of the items' vectors.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def scale(self, lengths: np.ndarray, longest: float) -> np.ndarray:
         """Return what rounding errors of `proximities` are in proportion to, from the lengths of queries and items."""
-        raise NotImplementedError
 
+    @abstractmethod
     def euclidean(self, vectors: np.ndarray, norms: np.ndarray, longest: float) -> np.ndarray:
         """Return vectors whose Euclidean distances are in the order of this metric.
 
@@ -69,7 +71,6 @@ class Metric:
         longest : float
             The largest length in the catalogue; 0 for queries.
         """
-        raise NotImplementedError
 
 
 class Cosine(Metric):

@@ -7,6 +7,7 @@ vectors of lower precision, or of fewer dimensions.
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from mmap import mmap
@@ -116,7 +117,7 @@ class FittedState:
         return state, Names(content, header["items"], end)
 
 
-class Index:
+class Index(ABC):
     """An index file, mapped. An algorithm is a class that says how to build, open and search one.
 
     Parameters
@@ -147,7 +148,7 @@ class Index:
         self.items = items
         self.open(path)
 
-    @classmethod
+    @classmethod  # noqa: B027 most have nothing to refuse
     def check(cls, metric: Metric, parameters: dict) -> None:
         """Refuse parameters that do not go with the metric."""
 
@@ -157,22 +158,22 @@ class Index:
         return False
 
     @classmethod
+    @abstractmethod
     def build(cls, path: Path, pieces: Pieces, state: FittedState) -> None:
         """Write an index of vectors to a file."""
-        raise NotImplementedError
 
     @classmethod
     def update(cls, path: Path, old: Path, state: FittedState, removed: list[int], pieces: Pieces) -> None:
         """Write an index to a file that has lost some vectors of an old one, and gained others."""
         raise NotImplementedError
 
+    @abstractmethod
     def open(self, path: Path) -> None:
         """Map the file."""
-        raise NotImplementedError
 
+    @abstractmethod
     def candidates(self, queries: np.ndarray, count: int) -> list[np.ndarray]:
         """Find candidates; queries are float32, as the index stores vectors."""
-        raise NotImplementedError
 
     def search(self, queries: np.ndarray, count: int) -> list[np.ndarray]:
         """Find candidates for the `count` nearest to each query.

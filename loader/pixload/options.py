@@ -1,12 +1,17 @@
-"""Options of commands that search among some items, and the SQL that they become."""
+"""What options of several commands take, and those of a filter, with the SQL that they become."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import click
 
-OPTIONS = {
+INT_MAX = 2**31 - 1
+EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+EXISTING_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
+FILTER = {
     "label": click.option("--label", help="Only items with this label."),
     "label_set": click.option("--label-set", help="Only items with a label of this set."),
     "brand": click.option("--brand", help="Only items of this brand."),
@@ -20,7 +25,7 @@ OPTIONS = {
 
 def filter_options(command: Callable) -> Callable:
     """Add the options of a filter to a command."""
-    for option in reversed(OPTIONS.values()):
+    for option in reversed(FILTER.values()):
         command = option(command)
     return command
 
@@ -38,8 +43,8 @@ def named_arguments(options: Mapping[str, object]) -> str:
     str
         SQL with a placeholder for each: ``k => %(k)s, filter => pix.items_where(brand => %(brand)s)``.
     """
-    conditions = [name for name in OPTIONS if options.get(name) is not None]
-    arguments = [f"{name} => %({name})s" for name in options if name not in OPTIONS]
+    conditions = [name for name in FILTER if options.get(name) is not None]
+    arguments = [f"{name} => %({name})s" for name in options if name not in FILTER]
     if conditions:
         arguments.append(f"filter => pix.items_where({', '.join(f'{name} => %({name})s' for name in conditions)})")
     return ", ".join(arguments)
