@@ -63,7 +63,7 @@ CREATE OR REPLACE FUNCTION pix_internal.raise_classifier_changed(classifier text
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RAISE EXCEPTION USING ERRCODE = 'PX070',
-        MESSAGE = format('Classifier %L was dropped or trained again meanwhile', classifier),
+        MESSAGE = format('Classifier %L was dropped or trained again during this call', classifier),
         HINT = 'Call it again, if the classifier is still there.';
 END
 $$;

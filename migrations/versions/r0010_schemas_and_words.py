@@ -87,7 +87,12 @@ VALUES = [
     ("pix.settings", "key", "network_memory_mb", "model_memory_mb"),
 ]
 
-# What was learned names its arrays.
+# What was learned names its kind and its arrays.
+SPELLINGS = [
+    ("pix.user_models", "centre", "center"),
+    ("pix.common_taste", "centre", "center"),
+    ("pix.common_taste", "Taste", "CommonTaste"),
+]
 SPELLED = """
 UPDATE {table} SET described = replace(described::text, '"{old}"', '"{new}"')::jsonb
 WHERE described::text LIKE '%"{old}"%'
@@ -164,13 +169,13 @@ def upgrade() -> None:
     )
     for table, column, old, new in VALUES:
         op.execute(f"UPDATE {table} SET {column} = '{new}' WHERE {column} = '{old}'")
-    for table in ("pix.user_models", "pix.common_taste"):
-        op.execute(SPELLED.format(table=table, old="centre", new="center"))
+    for table, old, new in SPELLINGS:
+        op.execute(SPELLED.format(table=table, old=old, new=new))
 
 
 def downgrade() -> None:
-    for table in ("pix.user_models", "pix.common_taste"):
-        op.execute(SPELLED.format(table=table, old="center", new="centre"))
+    for table, old, new in SPELLINGS:
+        op.execute(SPELLED.format(table=table, old=new, new=old))
     for table, column, old, new in VALUES:
         op.execute(f"UPDATE {table} SET {column} = '{old}' WHERE {column} = '{new}'")
     op.execute("ALTER TABLE pix.interactions DROP CONSTRAINT interactions_value_range")

@@ -29,6 +29,7 @@ def target(tmp_path_factory, same_host):
     return folder / "target"
 
 
+@pytest.mark.library("tensorflow")
 @pytest.mark.parametrize("in_function", [False, True])
 def test_tensorflow_graph_that_writes(db, target, in_function):
     """In 0.7 the file was written by the server's user, when a reader called pix.embed."""
@@ -41,6 +42,7 @@ def test_tensorflow_graph_that_writes(db, target, in_function):
     assert not target.exists()
 
 
+@pytest.mark.library("tensorflow")
 def test_tensorflow_graph_that_reads(db, target):
     """In 0.7 its features were the bytes of the file."""
     target.write_text("secret")
