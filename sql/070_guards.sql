@@ -188,6 +188,18 @@ EXCEPTION WHEN lock_not_available THEN
 END
 $$;
 
+-- Deletes from tables whatever belongs to one thing, by the column that names it; in the order of the tables.
+CREATE OR REPLACE FUNCTION pix_internal.forget(key text, name text, tables regclass[]) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    each_table regclass;
+BEGIN
+    FOREACH each_table IN ARRAY tables LOOP
+        EXECUTE format('DELETE FROM %s t WHERE t.%I = $1', each_table, key) USING name;
+    END LOOP;
+END
+$$;
+
 -- Drops a temporary table of an earlier statement of this transaction.
 CREATE OR REPLACE FUNCTION pix_internal.drop_temporary(name text) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$

@@ -24,8 +24,8 @@ END
 $$;
 COMMENT ON FUNCTION pix.algorithms IS
 'What can be chosen where functions take an algorithm, a metric, a policy.
-Arguments: of_kind: metric, index, clustering, policy, estimator, user model (NULL: all).
+Arguments: of_kind: metric, index, classifier, clustering, map, policy, estimator, user model (NULL: all).
 Result: kind, algorithm, summary, and parameters with their defaults.
-Errors: PX003 an argument that cannot be used.
+Errors: PX003 invalid argument.
 Runs: coordinator.
 Example: SELECT algorithm, summary, parameters FROM pix.algorithms(''index'');';

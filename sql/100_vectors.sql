@@ -30,7 +30,7 @@ COMMENT ON FUNCTION pix.distance IS
 'Distance between two feature vectors; the smaller, the more alike.
 Arguments: a, b (of one model); metric: cosine (0 to 2), euclidean, or dot (the negative inner product).
 Result: double precision; NULL for NULL.
-Errors: PX030 for different dimensions, PX032 for an unknown metric.
+Errors: PX030 for different dimensions, PX032 unknown metric.
 Runs: either (coordinator or segments).
 Example: SELECT pix.distance(a.vector, b.vector) FROM pix.features a, pix.features b LIMIT 1;';
 

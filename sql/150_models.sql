@@ -155,9 +155,9 @@ COMMENT ON FUNCTION pix.warm_up IS
 into this connection.
 Arguments: model_name (NULL: the default model); engine, onnxruntime or tensorflow.
 Result: whether a file had to be restored.
-Errors: PX002 a host that lacks what models need, PX020 unknown model, PX022 a model without a graph, PX024 a cache folder
-that cannot be written, PX026 an engine that is not known or not installed, PX027 a model without a TensorFlow graph, PX028 a
-setting that cannot be used, PX060 a call inside a larger query on segments.
+Errors: PX002 host that lacks what models need, PX020 unknown model, PX022 a model without a graph, PX024 unusable cache
+folder, PX026 an engine that is not known or not installed, PX027 a model without a TensorFlow graph, PX028 unusable
+setting, PX060 call on segments.
 Runs: coordinator.
 Example: SELECT pix.warm_up(''mini_inception'');';
 
@@ -204,8 +204,7 @@ COMMENT ON FUNCTION pix.store_model_part IS
 the parts that are stored are all of it.
 Arguments: checksum, the sha256 of the whole file; part, its ordinal, from 0; content, up to 16 MB.
 Result: none.
-Errors: PX003 an argument that cannot be used, PX060 a call inside a larger query on segments, PX061 a standby or a read-only
-transaction.
+Errors: PX003 invalid argument, PX060 call on segments, PX061 read-only.
 Runs: coordinator.
 Example: SELECT pix.store_model_part(encode(sha256(''\x00''), ''hex''), 0, ''\x00'');';
 
@@ -222,7 +221,6 @@ CREATE OR REPLACE FUNCTION pix.register_model(
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     description record;
-    registered pix.models;
 BEGIN
     PERFORM pix_internal.check_call('pix.register_model');
     PERFORM pix_internal.check_name('model_name', model_name);
@@ -250,8 +248,7 @@ BEGIN
     DELETE FROM pix.metadata_models d WHERE d.model_name = register_model.model_name;
     PERFORM pix_internal.remove_unused_parts();
     INSERT INTO pix.settings VALUES ('default_model', register_model.model_name) ON CONFLICT DO NOTHING;
-    SELECT m.* INTO registered FROM pix.models m WHERE m.model_name = register_model.model_name;
-    RETURN registered;
+    RETURN pix.find_model(model_name);
 END
 $$;
 COMMENT ON FUNCTION pix.register_model IS
@@ -260,9 +257,8 @@ Under a name that is taken, the model is replaced, and its features are stale un
 Arguments: model_name; checksum, the sha256 of the whole file; source, in words; agreement with the original engine;
 tensorflow_checksum, of the TensorFlow graph, if that is in pix_internal.model_parts too.
 Result: the row of pix.models.
-Errors: PX002 a host that lacks what models need, PX003 an argument that cannot be used, PX022 or PX023 a model that does not
-run or gives no vector, PX025 one that
-does not tell images apart, PX061 a standby or a read-only transaction.
+Errors: PX002 host that lacks what models need, PX003 invalid argument, PX022 or PX023 a model that does not run or
+gives no vector, PX025 one that does not tell images apart, PX061 read-only.
 Runs: coordinator.
 Example: SELECT * FROM pix.register_model(''mine'', (SELECT min(checksum) FROM pix.models WHERE spec IS NOT NULL), ''by hand'');';
 
@@ -280,7 +276,7 @@ COMMENT ON FUNCTION pix.set_default_model IS
 'Chooses the model that functions use where none is named.
 Arguments: model_name.
 Result: none.
-Errors: PX020 for an unknown model, PX061 a standby or a read-only transaction.
+Errors: PX020 unknown model, PX061 read-only.
 Runs: coordinator.
 Example: SELECT pix.set_default_model(''mini_inception'');';
 
@@ -288,6 +284,8 @@ CREATE OR REPLACE FUNCTION pix.drop_model(model_name text) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     model pix.models;
+    index pix.indexes;
+    old text;
 BEGIN
     PERFORM pix_internal.require_writable('pix.drop_model');
     IF drop_model.model_name IS NULL THEN
@@ -298,18 +296,25 @@ BEGIN
     model := pix.find_model(model_name);
     -- A chunk that is being extracted would leave features behind.
     PERFORM pix_internal.lock('extraction_runs', model.model_name);
-    DELETE FROM pix.extraction_failures x WHERE x.model_name = model.model_name;
-    DELETE FROM pix.features f WHERE f.model_name = model.model_name;
-    DELETE FROM pix.extraction_runs r WHERE r.model_name = model.model_name;
-    DELETE FROM pix.quantizations q WHERE q.model_name = model.model_name;
-    DELETE FROM pix.metadata_models d WHERE d.model_name = model.model_name;
-    DELETE FROM pix.recommendations r WHERE r.model_name = model.model_name;
-    DELETE FROM pix.user_model_failures x WHERE x.model_name = model.model_name;
-    DELETE FROM pix.user_models u WHERE u.model_name = model.model_name;
-    DELETE FROM pix.common_taste t WHERE t.model_name = model.model_name;
-    PERFORM pix_internal.forget_neighbors(model.model_name);
-    PERFORM pix_internal.forget_clusterings_and_maps(model.model_name);
-    DELETE FROM pix.models m WHERE m.model_name = model.model_name;
+    PERFORM pix_internal.forget('model_name', model.model_name, '{
+        pix.extraction_failures, pix.features, pix.extraction_runs, pix.quantizations, pix.metadata_models,
+        pix.recommendations, pix.user_model_failures, pix.user_models, pix.common_taste
+    }');
+    PERFORM pix_internal.lock('packs', model.model_name);
+    PERFORM pix_internal.forget('model_name', model.model_name, '{pix_internal.feature_blocks, pix_internal.packs}');
+    FOR index IN SELECT i.* FROM pix.indexes i WHERE i.model_name = model.model_name LOOP
+        DELETE FROM pix.indexes i WHERE i.index_name = index.index_name;
+        PERFORM pix_internal.forget_index_files(index);
+    END LOOP;
+    PERFORM pix_internal.sweep_files();
+    PERFORM pix_internal.forget('model_name', model.model_name, '{pix.neighbors, pix.neighbor_graphs}');
+    FOR old IN SELECT c.clustering FROM pix.clusterings c WHERE c.model_name = model.model_name LOOP
+        PERFORM pix_internal.forget_clustering(old);
+    END LOOP;
+    FOR old IN SELECT m.map FROM pix.maps m WHERE m.model_name = model.model_name LOOP
+        PERFORM pix_internal.forget('map', old, '{pix.map_points, pix.maps}');
+    END LOOP;
+    PERFORM pix_internal.forget('model_name', model.model_name, '{pix_internal.projections, pix.models}');
     PERFORM pix_internal.remove_unused_parts();
     DELETE FROM pix.settings s WHERE s.key = 'default_model' AND s.value = model.model_name;
 END
@@ -319,6 +324,6 @@ COMMENT ON FUNCTION pix.drop_model IS
 features stay, but cannot be used.
 Arguments: model_name.
 Result: none.
-Errors: PX020 for an unknown model, PX061 a standby or a read-only transaction.
+Errors: PX020 unknown model, PX061 read-only.
 Runs: coordinator.
 Example: SELECT pix.drop_model(''mini_inception'');';

@@ -61,7 +61,7 @@ COMMENT ON FUNCTION pix.feature_maps IS
 Arguments: content, the bytes of an image file; model_name (NULL: the default model); layer, one of pix.model_layers with maps
 (four axes); k, how many channels: those with the largest mean activation.
 Result: rank (from 1), channel (from 0), strength: the mean activation, image: a PNG in gray, the brighter the more active.
-Errors: PX003 an argument that cannot be used, PX010 not an image, PX011 one that takes too much to decode, PX020 unknown
-model, PX022 a model that cannot run, PX029 unknown layer, or one without maps.
+Errors: PX003 invalid argument, PX010 not an image, PX011 one that takes too much to decode, PX020 unknown model, PX022
+a model that cannot run, PX029 unknown layer, or one without maps.
 Runs: coordinator.
 Example: SELECT m.rank, m.channel, m.strength, octet_length(m.image) FROM pix.feature_maps((SELECT content FROM pix.images LIMIT 1), ''mini_inception'', (SELECT max(layer) FROM pix.model_layers(''mini_inception'') WHERE operation = ''Concat''), k => 3) m;';

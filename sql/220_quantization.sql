@@ -165,8 +165,8 @@ Arguments: model_name; as_name, of the INT8 model; calibrate, on how many images
 whatever it costs.
 Result: the row of pix.quantizations: overlap of the ten nearest neighbors among at most 500 images, accuracy of the latest
 classifier on the model with either features, milliseconds per image on one core, memory.
-Errors: PX003 an argument that cannot be used, PX020 unknown model, PX022 a model without a graph or one that cannot be
-quantized, PX060 a call inside a larger query on segments, PX061 a standby or a read-only transaction, PX078 more than 500 MB
-of images to calibrate on, PX080 too small an overlap, PX081 too few images.
+Errors: PX003 invalid argument, PX020 unknown model, PX022 a model without a graph or one that cannot be quantized,
+PX060 call on segments, PX061 read-only, PX078 more than 500 MB of images to calibrate on, PX080 too small an overlap,
+PX081 too few images.
 Runs: coordinator; images are compared in parallel workers or on the segments.
 Example: SELECT * FROM pix.quantize_model(''mini_inception'', ''mini_int8'', calibrate => 20, force => true);';

@@ -94,7 +94,6 @@ DECLARE
     all_norms bytea;
     fitted record;
     number bigint;
-    result pix.metadata_models;
 BEGIN
     PERFORM pix_internal.check_call('pix.fit_metadata');
     PERFORM pix_internal.check_list('fields', fields);
@@ -146,8 +145,7 @@ BEGIN
         model.model_name, base.model_name, base.checksum, fit_metadata.fields, fit_metadata.weight, fit_metadata.terms,
         fitted.columns, number, fitted.fitted_state
     );
-    SELECT d.* INTO result FROM pix.metadata_models d WHERE d.model_name = model.model_name;
-    RETURN result;
+    RETURN (SELECT d FROM pix.metadata_models d WHERE d.model_name = model.model_name);
 END
 $$;
 COMMENT ON FUNCTION pix.fit_metadata IS
@@ -161,9 +159,8 @@ title; weight, of all metadata: 1 makes them as long as the base model''s vector
 values of each field have a number, the most frequent, and those of one item only never.
 Result: the row of pix.metadata_models: dimensions, how many numbers were appended; items, that have vectors; fitted_state,
 what each number stands for, and which fields have none because no item has them.
-Errors: PX003 an argument that cannot be used, PX020 unknown model, PX024 a cache folder that cannot be used, PX030 vectors
-that cannot be compared, PX060 a call inside a larger query on segments, PX061 a standby or a read-only transaction, PX095 a
-base model without features, PX152 a name that is taken or cannot be used, PX153 no metadata.
+Errors: PX003 invalid argument, PX020 unknown model, PX024 unusable cache folder, PX030 incomparable vectors, PX060 call
+on segments, PX061 read-only, PX095 no features, PX152 a name that is taken or cannot be used, PX153 no metadata.
 Runs: coordinator; vectors are made on the segments.
 Example: SELECT dimensions, items FROM pix.fit_metadata(''with_brand'', ''mini_inception'', ARRAY[''brand'', ''price'']);';
 
@@ -203,8 +200,7 @@ COMMENT ON FUNCTION pix.refresh_metadata IS
 metadata were loaded since, encoded as before; items that have no features any more leave it.
 Arguments: model_name.
 Result: how many vectors were made.
-Errors: PX020 unknown model, or base model, PX024 a cache folder that cannot be used, PX030 vectors that cannot be compared,
-PX060 a call inside a larger query on segments, PX061 a standby or a read-only transaction, PX152 a model without metadata,
-PX154 a base model that was imported again.
+Errors: PX020 unknown model, or base model, PX024 unusable cache folder, PX030 incomparable vectors, PX060 call on
+segments, PX061 read-only, PX152 a model without metadata, PX154 a base model that was imported again.
 Runs: coordinator; vectors are made on the segments.
 Example: SELECT pix.refresh_metadata(''with_brand'');';

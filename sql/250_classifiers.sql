@@ -321,8 +321,8 @@ COMMENT ON FUNCTION pix.classify_all IS
 left there of this classifier is brought up to date when all is done.
 Arguments: classifier.
 Result: the number of items.
-Errors: PX030 features of other dimensions or not finite, PX060 a call inside a larger query on segments, PX061 a standby or a
-read-only transaction, PX070 unknown classifier, or one that was dropped or trained again meanwhile, PX075 a classifier whose
-model is gone or was imported again.
+Errors: PX030 features of other dimensions or not finite, PX060 call on segments, PX061 read-only, PX070 unknown
+classifier, or one that was dropped or trained again meanwhile, PX075 a classifier whose model is gone or was imported
+again.
 Runs: coordinator; the work is done in parallel workers or on the segments.
 Example: SELECT pix.classify_all(''mini_inception'');';

@@ -134,18 +134,6 @@ CREATE OR REPLACE FUNCTION pix_internal.fit_classifier(
 LANGUAGE plpython3u STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'training.fit_classifier', item_labels, splits, vectors, algorithm, balanced, folds)$$;
 
--- Removes a classifier but for its predictions.
-CREATE OR REPLACE FUNCTION pix_internal.forget_classifier(classifier text) RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    DELETE FROM pix.classifier_confusion c WHERE c.classifier = forget_classifier.classifier;
-    DELETE FROM pix.classifier_class_metrics c WHERE c.classifier = forget_classifier.classifier;
-    DELETE FROM pix.classifier_metrics c WHERE c.classifier = forget_classifier.classifier;
-    DELETE FROM pix.classifier_classes c WHERE c.classifier = forget_classifier.classifier;
-    DELETE FROM pix.classifiers c WHERE c.classifier = forget_classifier.classifier;
-END
-$$;
-
 -- Refuses a name that cannot be used, or that belongs to a classifier of the other origin.
 CREATE OR REPLACE FUNCTION pix_internal.check_classifier_name(classifier text, is_imported boolean) RETURNS void
 LANGUAGE plpgsql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -179,7 +167,9 @@ DECLARE
     );
 BEGIN
     PERFORM pix_internal.keep_classifier(key, labels, weights, intercepts);  -- refuses what does not fit together
-    PERFORM pix_internal.forget_classifier(classifier);
+    PERFORM pix_internal.forget('classifier', classifier, '{
+        pix.classifier_confusion, pix.classifier_class_metrics, pix.classifier_metrics, pix.classifier_classes, pix.classifiers
+    }');
     INSERT INTO pix.classifiers
         (classifier, checksum, label_set, model_name, model_checksum, dimensions, algorithm, parameters)
     VALUES (classifier, key, label_set, model.model_name, model.checksum, model.dimensions, algorithm, parameters);
@@ -202,10 +192,9 @@ DECLARE
     fitted record;
     smallest bigint;
     left_out_count bigint;
-    trained pix.classifiers;
 BEGIN
     PERFORM pix_internal.check_call('pix.train_classifier');
-    PERFORM pix_internal.check_choice('algorithm', algorithm, '{softmax,lda}');
+    PERFORM pix_internal.check_choice('algorithm', algorithm, pix_internal.algorithms_with('classifier', '{}'));
     IF folds IS NULL OR folds < 0 OR folds = 1 OR folds > 100 THEN
         PERFORM pix_internal.refuse(
             format('folds is %s', coalesce(folds::text, 'NULL')),
@@ -258,8 +247,7 @@ BEGIN
     SELECT train_classifier.classifier, e.evaluation, c.actual, c.predicted, c.items
     FROM jsonb_to_recordset(fitted.evaluations) e (evaluation text, confusion jsonb),
         jsonb_to_recordset(e.confusion) c (actual text, predicted text, items integer);
-    SELECT c.* INTO trained FROM pix.classifiers c WHERE c.classifier = train_classifier.classifier;
-    RETURN trained;
+    RETURN (SELECT c FROM pix.classifiers c WHERE c.classifier = train_classifier.classifier);
 END
 $$;
 COMMENT ON FUNCTION pix.train_classifier IS
@@ -271,10 +259,9 @@ Arguments: classifier, its name; label_set, of pix.labels; model_name (NULL: the
 (multinomial logistic regression) or lda (linear discriminant analysis, quicker, good with few items); balanced: whether all
 classes weigh the same, however many items they have; folds of the cross-validation (0: none).
 Result: the row of pix.classifiers.
-Errors: PX003 an argument that cannot be used, PX020 unknown model, PX060 a call inside a larger query on segments, PX061 a
-standby or a read-only transaction, PX071 unknown label set, PX072 one class only, or a class of too few items, PX073 labels
-for items that are not in the catalogue, PX074 features that are missing, of an earlier model, or of other dimensions, PX078
-more than 1,000 MB of features.
+Errors: PX003 invalid argument, PX020 unknown model, PX060 call on segments, PX061 read-only, PX071 unknown label set,
+PX072 one class only, or a class of too few items, PX073 labels for items that are not in the catalogue, PX074 features
+that are missing, of an earlier model, or of other dimensions, PX078 more than 1,000 MB of features.
 Runs: coordinator.
 Example: SELECT * FROM pix.train_classifier(''heels'', ''heel'', balanced => true, folds => 3);';
 
@@ -315,8 +302,8 @@ name that was registered before is replaced.
 Arguments: classifier, its name; model_name, whose features it takes; labels; weights: a float32 vector per class, one after
 another; intercepts. Class probabilities are softmax(weights · features + intercepts).
 Result: none.
-Errors: PX003 an argument that cannot be used, PX020 unknown model, PX030 weights that do not fit, PX060 a call inside a
-larger query on segments, PX061 a standby or a read-only transaction.
+Errors: PX003 invalid argument, PX020 unknown model, PX030 weights that do not fit, PX060 call on segments, PX061
+read-only.
 Runs: coordinator.
 Example: SELECT pix.register_classifier(''halves'', ''mini_inception'', ARRAY[''a'', ''b''], decode(repeat(''00'', 2304), ''hex''), ARRAY[0, 1]);';
 
@@ -330,15 +317,17 @@ BEGIN
             MESSAGE = format('Classifier %s is not known', coalesce(quote_literal(classifier), 'NULL')),
             HINT = 'SELECT classifier FROM pix.classifiers lists the classifiers.';
     END IF;
-    PERFORM pix_internal.forget_classifier(classifier);
-    DELETE FROM pix.predictions p WHERE p.classifier = drop_classifier.classifier;
+    PERFORM pix_internal.forget('classifier', classifier, '{
+        pix.classifier_confusion, pix.classifier_class_metrics, pix.classifier_metrics, pix.classifier_classes,
+        pix.classifiers, pix.predictions
+    }');
 END
 $$;
 COMMENT ON FUNCTION pix.drop_classifier IS
 'Removes a classifier and its predictions.
 Arguments: classifier.
 Result: none.
-Errors: PX060 a call inside a larger query on segments, PX061 a standby or a read-only transaction, PX070 unknown classifier.
+Errors: PX060 call on segments, PX061 read-only, PX070 unknown classifier.
 Runs: coordinator.
 Example: SELECT pix.drop_classifier(''mini_inception'');';
 

@@ -245,9 +245,8 @@ found all the same, more slowly. A block whose vectors are not where they take t
 some, is made anew too.
 Arguments: model_name (NULL: the default model).
 Result: added and removed, vectors that went into blocks and out of them; items and blocks, what there is now.
-Errors: PX020 unknown model, PX024 a cache folder that cannot be used, PX030 a vector that cannot be compared, PX060 a call
-inside a larger query on segments, PX061 a standby or a read-only transaction, PX130 a transaction that is REPEATABLE READ or
-SERIALIZABLE.
+Errors: PX020 unknown model, PX024 unusable cache folder, PX030 incomparable vector, PX060 call on segments, PX061
+read-only, PX130 isolation above READ COMMITTED.
 Runs: coordinator; the work is done on the segments.
 Example: SELECT * FROM pix.pack_features(''mini_inception'');';
 

@@ -262,9 +262,8 @@ vectors at least; hnsw: m, ef_construction, ef_search, dtype (float32, float16, 
 many principal components the index holds instead of whole vectors (NULL: whole vectors; for the Euclidean distance they are
 those of pix.fit_pca, where there are as many).
 Result: the new row of pix.indexes, among it recall (at 10, of 100 items), build_seconds and size_bytes.
-Errors: PX003 an argument that cannot be used, PX020 unknown model, PX024 a cache folder that cannot be used, PX032 unknown
-metric, PX060 a call inside a larger query on segments, PX061 a standby or a read-only transaction, PX093 an index that
-another session is building, PX095 a model without features.
+Errors: PX003 invalid argument, PX020 unknown model, PX024 unusable cache folder, PX032 unknown metric, PX060 call on
+segments, PX061 read-only, PX093 an index that another session is building, PX095 no features.
 Runs: coordinator, on all its cores, in one transaction, which no packing of that model gets past; pix.builds shows how far it
 is. It cannot be canceled while the trees of annoy are grown.
 Example: SELECT recall, build_seconds FROM pix.build_index(''boots'', algorithm => ''hnsw'', parameters => ''{"ef_search": 100}'');';
@@ -324,7 +323,7 @@ hnsw index is changed in place unless a third of it is concerned; any other, and
 built anew. Queries go on with the old one until it is done.
 Arguments: index_name.
 Result: the row of pix.indexes, with its new recall.
-Errors: PX061 a standby or a read-only transaction, PX090 unknown index.
+Errors: PX061 read-only, PX090 unknown index.
 Runs: coordinator, on all its cores, in one transaction; pix.builds shows how far it is.
 Example: SELECT items, recall FROM pix.refresh_index(''boots'');';
 
@@ -344,8 +343,7 @@ COMMENT ON FUNCTION pix.drop_index IS
 'Removes an index; the features stay. A query that is using it ends as if it were there.
 Arguments: index_name.
 Result: none.
-Errors: PX060 a call inside a larger query on segments, PX061 a standby or a read-only transaction, PX090 unknown index, PX093
-an index that another session is building.
+Errors: PX060 call on segments, PX061 read-only, PX090 unknown index, PX093 an index that another session is building.
 Runs: coordinator.
 Example: SELECT pix.drop_index(''boots'');';
 
@@ -425,8 +423,8 @@ COMMENT ON FUNCTION pix.recall_check IS
 Arguments: index_name; queries, how many items; k, how many neighbors.
 Result: queries, k, recall: the share of the k nearest that are found, index_p50_ms and index_p95_ms: median and 95 % quantile
 of the milliseconds that a query takes, exact_p50_ms and exact_p95_ms: the same without the index.
-Errors: PX003 an argument that cannot be used, PX060 a call inside a larger query on segments, PX090 unknown index, PX092 an
-index of an earlier version of its model.
+Errors: PX003 invalid argument, PX060 call on segments, PX090 unknown index, PX092 an index of an earlier version of its
+model.
 Runs: coordinator.
 Example: SELECT recall, index_p50_ms, exact_p50_ms FROM pix.recall_check(''boots'', queries => 50);';
 

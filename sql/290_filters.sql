@@ -25,8 +25,8 @@ Example: SELECT * FROM pix.nearest(''B005IYS5ZA'', filter => pix.items_where(max
 CREATE OR REPLACE FUNCTION pix_internal.filter_conditions(filter pix.item_filter) RETURNS text
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    item text := '';
-    label text := '';
+    item text;
+    label text;
     sql text := '';
     ids text[];
 BEGIN
@@ -37,29 +37,19 @@ BEGIN
             'clustering and cluster must be given together', 'Give both: pix.items_where(clustering => ''boots'', cluster => 3).'
         );
     END IF;
-    IF filter.brand IS NOT NULL THEN
-        item := item || format(' AND i.brand = %L', filter.brand);
-    END IF;
-    IF filter.category IS NOT NULL THEN
-        item := item || format(
-            ' AND jsonb_path_exists(i.categories, ''$.** ? (@ == $category)'', %L)',
-            jsonb_build_object('category', filter.category)
-        );
-    END IF;
-    IF filter.min_price > '-Infinity' THEN
-        item := item || format(' AND i.price >= %L::numeric', filter.min_price);
-    END IF;
-    IF filter.max_price < 'Infinity' THEN
-        item := item || format(' AND i.price <= %L::numeric', filter.max_price);
-    END IF;
+    item := concat(
+        ' AND i.brand = ' || quote_literal(filter.brand),
+        CASE WHEN filter.category IS NOT NULL THEN format(
+            ' AND jsonb_path_exists(i.categories, ''$.** ? (@ == $category)'', %L)', jsonb_build_object('category', filter.category)
+        ) END,
+        CASE WHEN filter.min_price > '-Infinity' THEN format(' AND i.price >= %L::numeric', filter.min_price) END,
+        CASE WHEN filter.max_price < 'Infinity' THEN format(' AND i.price <= %L::numeric', filter.max_price) END
+    );
+    label := concat(
+        ' AND l.label = ' || quote_literal(filter.label), ' AND l.label_set = ' || quote_literal(filter.label_set)
+    );
     IF item <> '' THEN
         sql := sql || format(' AND EXISTS (SELECT FROM pix.items i WHERE i.item_id = f.item_id%s)', item);
-    END IF;
-    IF filter.label IS NOT NULL THEN
-        label := label || format(' AND l.label = %L', filter.label);
-    END IF;
-    IF filter.label_set IS NOT NULL THEN
-        label := label || format(' AND l.label_set = %L', filter.label_set);
     END IF;
     IF label <> '' THEN
         sql := sql || format(' AND EXISTS (SELECT FROM pix.labels l WHERE l.item_id = f.item_id%s)', label);

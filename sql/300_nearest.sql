@@ -16,22 +16,22 @@ AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'near
 
 -- Ranks candidates, and items that were compared already, by true distances; NULL if a query needs more candidates.
 CREATE OR REPLACE FUNCTION pix_internal.rank_neighbors(
-    blocks_key text, queries bytea, query_count bigint, names text[], candidate_ids text[], item_ids text[], blocks integer[],
-    positions integer[], scanned_queries integer[], scanned_ids text[], scanned_distances double precision[], k bigint,
-    metric text, is_all boolean
+    blocks_key text, queries bytea, names text[], candidate_ids text[], located pix_internal.located_items,
+    scanned pix.nearest_pair[], k bigint, metric text, is_all boolean
 ) RETURNS pix.nearest_pair[]
 LANGUAGE plpython3u STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'nearest.rank_neighbors', blocks_key, queries, query_count, names, candidate_ids, item_ids, blocks, positions, scanned_queries, scanned_ids, scanned_distances, k, metric, is_all)$$;
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'nearest.rank_neighbors', blocks_key, queries, names, candidate_ids, located, scanned, k, metric, is_all)$$;
 
--- Compares each query with every vector that passes, where it is stored.
+-- Compares each query with every vector that passes, where it is stored. The rank of a pair is the number of its query.
 CREATE OR REPLACE FUNCTION pix_internal.scan_features(
-    queries bytea, query_count bigint, names text[], model_name text, k bigint, metric text, conditions text,
-    OUT scanned_queries integer[], OUT scanned_ids text[], OUT scanned_distances double precision[]
-)
+    queries bytea, query_count bigint, names text[], model_name text, k bigint, metric text, conditions text
+) RETURNS pix.nearest_pair[]
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp SET enable_seqscan = on SET enable_hashjoin = on
 SET enable_mergejoin = on SET plan_cache_mode = auto AS $$
+DECLARE
+    scanned pix.nearest_pair[];
 BEGIN
-    EXECUTE 'SELECT array_agg(n.query), array_agg(n.item_id), array_agg(n.distance)
+    EXECUTE 'SELECT array_agg(ROW(NULL, n.query, n.item_id, n.distance)::pix.nearest_pair)
         FROM (
             SELECT d.query, d.item_id, d.distance,
                 row_number() OVER (PARTITION BY d.query ORDER BY d.distance, d.item_id) AS rank
@@ -42,7 +42,8 @@ BEGIN
             WHERE d.item_id IS DISTINCT FROM ($5)[d.query]
         ) n
         WHERE n.rank <= $6'
-    INTO scanned_queries, scanned_ids, scanned_distances USING queries, query_count, metric, model_name, names, k;
+    INTO scanned USING queries, query_count, metric, model_name, names, k;
+    RETURN scanned;
 END
 $$;
 
@@ -65,15 +66,10 @@ CREATE OR REPLACE FUNCTION pix_internal.compare_all_features(
     queries bytea, query_count bigint, names text[], model_name text, k bigint, metric text, conditions text
 ) RETURNS pix.nearest_pair[]
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    scanned record;
 BEGIN
     PERFORM pix_internal.check_queries(queries, query_count, metric);
-    scanned := pix_internal.scan_features(queries, query_count, names, model_name, k, metric, conditions);
-    RETURN pix_internal.rank_neighbors(
-        NULL, queries, query_count, names, NULL, NULL, NULL, NULL,
-        scanned.scanned_queries, scanned.scanned_ids, scanned.scanned_distances, k, metric, true
-    );
+    RETURN pix_internal.rank_neighbors(NULL, queries, names, NULL, NULL,
+        pix_internal.scan_features(queries, query_count, names, model_name, k, metric, conditions), k, metric, true);
 END
 $$;
 
@@ -101,12 +97,8 @@ DECLARE
     searched integer;
     scanned_after integer;
     candidate_ids text[];
-    item_ids text[];
-    blocks integer[];
-    positions integer[];
-    scanned_queries integer[];
-    scanned_ids text[];
-    scanned_distances double precision[];
+    located pix_internal.located_items;
+    scanned pix.nearest_pair[];
     answer pix.nearest_pair[];
 BEGIN
     IF NOT filter IS NULL THEN
@@ -125,7 +117,7 @@ BEGIN
     LOOP
         IF use_index AND wanted > 2000 THEN
             use_index := false;
-            scanned_queries := NULL;
+            scanned := NULL;
             wanted := k::bigint + 4 + coalesce(cardinality(filter.except_ids), 0);
         END IF;
         IF wanted * model.dimensions > 25000000 THEN  -- 100 MB of vectors
@@ -141,10 +133,8 @@ BEGIN
         END IF;
         searched := CASE WHEN use_index THEN index.packed_in ELSE pack.packed_in END;
         key := CASE WHEN use_index THEN index.state_checksum ELSE pack.checksum END;
-        candidate_ids := pix_internal.find_candidates(
-            key, pack.checksum,
-            queries, query_count, (CASE WHEN use_index THEN greatest(wanted, rerank) ELSE wanted END)::integer, metric
-        );
+        candidate_ids := pix_internal.find_candidates(key, pack.checksum, queries, query_count,
+            CASE WHEN use_index THEN greatest(wanted, rerank) ELSE wanted END, metric);
         IF candidate_ids IS NULL THEN  -- not mapped yet
             IF key_before IS NOT DISTINCT FROM key THEN
                 PERFORM pix_internal.raise_files_vanish();
@@ -158,31 +148,25 @@ BEGIN
         END IF;
         -- Which of them may be answers, and where in the blocks their vectors are.
         IF conditions = '' THEN
-            SELECT array_agg(f.item_id), array_agg(f.block), array_agg(f.position) INTO item_ids, blocks, positions
+            SELECT array_agg(f.item_id), array_agg(f.block), array_agg(f.position) INTO located
             FROM pix.current_features f
             WHERE f.item_id = ANY (candidate_ids) AND f.model_name = model.model_name AND f.packed_in <= searched;
         ELSE
             EXECUTE 'SELECT array_agg(f.item_id), array_agg(f.block), array_agg(f.position)
                 FROM pix.current_features f
                 WHERE f.item_id = ANY ($1) AND f.model_name = $2 AND f.packed_in <= $3' || conditions
-            INTO item_ids, blocks, positions USING candidate_ids, model.model_name, searched;
+            INTO located USING candidate_ids, model.model_name, searched;
         END IF;
         IF scanned_after IS DISTINCT FROM searched AND (
             EXISTS (SELECT FROM pix.features f WHERE f.model_name = model.model_name AND f.packed_in > searched)
             OR EXISTS (SELECT FROM pix.features f WHERE f.model_name = model.model_name AND f.packed_in IS NULL)
         ) THEN
-            SELECT s.scanned_queries, s.scanned_ids, s.scanned_distances
-            INTO scanned_queries, scanned_ids, scanned_distances
-            FROM pix_internal.scan_features(
-                queries, query_count, names, model.model_name, k, metric,
-                conditions || format(' AND (f.packed_in IS NULL OR f.packed_in > %s)', searched)
-            ) s;
+            scanned := pix_internal.scan_features(queries, query_count, names, model.model_name, k, metric,
+                conditions || format(' AND (f.packed_in IS NULL OR f.packed_in > %s)', searched));
             scanned_after := searched;
         END IF;
-        answer := pix_internal.rank_neighbors(
-            pack.checksum, queries, query_count, names, candidate_ids, item_ids, blocks, positions,
-            scanned_queries, scanned_ids, scanned_distances, k, metric, NOT use_index AND wanted >= pack.items
-        );
+        answer := pix_internal.rank_neighbors(pack.checksum, queries, names, candidate_ids, located, scanned, k, metric,
+            NOT use_index AND wanted >= pack.items);
         EXIT WHEN answer IS NOT NULL;
         wanted := 8 * wanted;
     END LOOP;
@@ -242,7 +226,6 @@ DECLARE
     index pix.indexes;
     model pix.models;
     query pix.feature_vector;
-    used_metric text;
 BEGIN
     PERFORM pix_internal.require_coordinator(
         'pix.nearest',
@@ -253,14 +236,14 @@ BEGIN
         index := pix_internal.find_index(index_name);
     END IF;
     model := pix_internal.searched_model(model_name, index, metric);
-    used_metric := coalesce(metric, index.metric, 'cosine');
     SELECT f.vector INTO query FROM pix.current_features f
     WHERE f.item_id = nearest.item_id AND f.model_name = model.model_name;
     IF NOT FOUND THEN
         PERFORM pix_internal.raise_no_features(item_id, model.model_name);
     END IF;
     PERFORM pix_internal.check_dimensions(octet_length(query), model);
-    RETURN pix_internal.search_neighbors(query, 1, ARRAY[item_id], model, k, used_metric, index, filter);
+    RETURN pix_internal.search_neighbors(
+        query, 1, ARRAY[item_id], model, k, coalesce(metric, index.metric, 'cosine'), index, filter);
 END
 $$;
 
@@ -277,41 +260,29 @@ Arguments: item_id; k; model_name (NULL: that of the index, or the default model
 that of the index, or cosine); index_name, one that pix.build_index has built (NULL: exact search); filter, which items may be
 neighbors, as pix.items_where makes it (NULL: all).
 Result: rank (from 1), item_id, distance (as pix.distance), by an index too; fewer than k rows only if no more items pass.
-Errors: PX003 an argument that cannot be used, PX020 unknown model, PX024 a cache folder that cannot be used, PX030 vectors
-that cannot be compared, PX031 a vector of zeros, PX032 unknown metric, PX040 unknown item, PX041 an item without features,
-PX060 a call inside a larger query on segments, PX090 unknown index, PX092 an index of another model or metric, PX094 a
-damaged index, PX100 unknown clustering, PX103 a clustering whose model has changed, PX105 unknown cluster.
+Errors: PX003 invalid argument, PX020 unknown model, PX024 unusable cache folder, PX030 incomparable vectors, PX031 a
+vector of zeros, PX032 unknown metric, PX040 unknown item, PX041 an item without features, PX060 call on segments, PX090
+unknown index, PX092 an index of another model or metric, PX094 a damaged index, PX100 unknown clustering, PX103
+clustering of a changed model, PX105 unknown cluster.
 Runs: coordinator; on Greenplum for one item at a time, given as a value where the result is joined or stored.
 Example: SELECT n.rank, n.distance, i.title FROM pix.nearest(''B005IYS5ZA'', k => 10) n JOIN pix.items i USING (item_id) ORDER BY n.rank;';
 
--- The nearest items to a vector of a model.
-CREATE OR REPLACE FUNCTION pix_internal.nearest_to_vector(
-    query pix.feature_vector, k bigint, model pix.models, metric text, index pix.indexes, filter pix.item_filter
-) RETURNS pix.nearest_pair[]
-LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    used_metric text := coalesce(metric, index.metric, 'cosine');
-BEGIN
-    PERFORM pix_internal.check_dimensions(octet_length(query), model);
-    RETURN pix_internal.search_neighbors(query, 1, ARRAY[NULL::text], model, k, used_metric, index, filter);
-END
-$$;
-
--- pix.nearest_to_image as an array.
-CREATE OR REPLACE FUNCTION pix_internal.nearest_to_image(
-    content bytea, k bigint, model_name text, metric text, index_name text, filter pix.item_filter
+-- pix.nearest_to_image and pix.nearest_to_vector as an array: near an image, or else numbers.
+CREATE OR REPLACE FUNCTION pix_internal.nearest_to(
+    kind text, content bytea, numbers double precision[], k bigint, model_name text, metric text, index_name text,
+    filter pix.item_filter
 ) RETURNS pix.nearest_pair[]
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED COST 1000000 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     index pix.indexes;
     model pix.models;
+    query pix.feature_vector;
 BEGIN
-    PERFORM pix_internal.require_coordinator(
-        'pix.nearest_to_image',
-        'Give it one image, where its result is joined or stored as a value or variable; or use pix.nearest_many.'
-    );
+    PERFORM pix_internal.require_coordinator('pix.nearest_to_' || kind,
+        format('Give it one %s, where its result is joined or stored as a value or variable%s', kind,
+            CASE kind WHEN 'image' THEN '; or use pix.nearest_many.' ELSE '.' END));
     PERFORM pix_internal.check_range('k', k, 1);
-    IF content IS NULL THEN
+    IF kind = 'image' AND content IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'PX010', MESSAGE = 'The image is NULL',
             HINT = 'Pass the bytes of an image file.';
     END IF;
@@ -319,7 +290,10 @@ BEGIN
         index := pix_internal.find_index(index_name);
     END IF;
     model := pix_internal.searched_model(model_name, index, metric);
-    RETURN pix_internal.nearest_to_vector(pix.embed(content, model.model_name), k, model, metric, index, filter);
+    query := CASE kind WHEN 'image' THEN pix.embed(content, model.model_name) ELSE pix.from_array(numbers) END;
+    PERFORM pix_internal.check_dimensions(octet_length(query), model);
+    RETURN pix_internal.search_neighbors(
+        query, 1, ARRAY[NULL::text], model, k, coalesce(metric, index.metric, 'cosine'), index, filter);
 END
 $$;
 
@@ -328,7 +302,8 @@ CREATE OR REPLACE FUNCTION pix.nearest_to_image(
     index_name text DEFAULT NULL, filter pix.item_filter DEFAULT NULL
 ) RETURNS SETOF pix.nearest_item
 LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 10 AS $$
-SELECT n.rank, n.neighbor_id, n.distance FROM pix_internal.unnest(pix_internal.nearest_to_image(content, k, model_name, metric, index_name, filter)) n
+SELECT n.rank, n.neighbor_id, n.distance
+FROM pix_internal.unnest(pix_internal.nearest_to('image', content, NULL, k, model_name, metric, index_name, filter)) n
 $$;
 COMMENT ON FUNCTION pix.nearest_to_image IS
 'Look-alikes of an image that need not be in the catalogue.
@@ -338,33 +313,13 @@ Errors: those of pix.embed and of pix.nearest.
 Runs: coordinator; on Greenplum for one image at a time, given as a value where the result is joined or stored.
 Example: SELECT * FROM pix.nearest_to_image((SELECT content FROM pix.images LIMIT 1), k => 5, filter => pix.items_where(max_price => 100));';
 
--- pix.nearest_to_vector as an array.
-CREATE OR REPLACE FUNCTION pix_internal.nearest_to_array(
-    numbers double precision[], k bigint, model_name text, metric text, index_name text, filter pix.item_filter
-) RETURNS pix.nearest_pair[]
-LANGUAGE plpgsql STABLE PARALLEL RESTRICTED COST 100000 SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    index pix.indexes;
-    model pix.models;
-BEGIN
-    PERFORM pix_internal.require_coordinator(
-        'pix.nearest_to_vector', 'Give it one vector, where its result is joined or stored as a value or variable.'
-    );
-    PERFORM pix_internal.check_range('k', k, 1);
-    IF index_name IS NOT NULL THEN
-        index := pix_internal.find_index(index_name);
-    END IF;
-    model := pix_internal.searched_model(model_name, index, metric);
-    RETURN pix_internal.nearest_to_vector(pix.from_array(numbers), k, model, metric, index, filter);
-END
-$$;
-
 CREATE OR REPLACE FUNCTION pix.nearest_to_vector(
     vector double precision[], k bigint DEFAULT 10, model_name text DEFAULT NULL, metric text DEFAULT NULL,
     index_name text DEFAULT NULL, filter pix.item_filter DEFAULT NULL
 ) RETURNS SETOF pix.nearest_item
 LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 10 AS $$
-SELECT n.rank, n.neighbor_id, n.distance FROM pix_internal.unnest(pix_internal.nearest_to_array(vector, k, model_name, metric, index_name, filter)) n
+SELECT n.rank, n.neighbor_id, n.distance
+FROM pix_internal.unnest(pix_internal.nearest_to('vector', NULL, vector, k, model_name, metric, index_name, filter)) n
 $$;
 COMMENT ON FUNCTION pix.nearest_to_vector IS
 'The items whose features are nearest to a vector, such as the mean of what somebody likes.

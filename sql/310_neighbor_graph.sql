@@ -45,21 +45,6 @@ SELECT format(
 )
 $$;
 
--- pix_internal.compare_blocks by this backend alone, without writing anything.
-CREATE OR REPLACE FUNCTION pix_internal.compare_blocks_now(
-    model_name text, query_blocks integer[], expression text, first_block bigint, OUT block_ids integer[], OUT parts bytea[]
-)
-LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    query_count integer;
-BEGIN
-    SELECT sum(b.items) INTO query_count
-    FROM pix_internal.feature_blocks b WHERE b.model_name = compare_blocks_now.model_name AND b.block = ANY (query_blocks);
-    EXECUTE format('SELECT array_agg(c.block ORDER BY c.block), array_agg(c.part ORDER BY c.block) FROM (%s) c', pix_internal.comparison_query(expression))
-    INTO block_ids, parts USING query_blocks, model_name, first_block, query_count;
-END
-$$;
-
 -- Compares the vectors of some blocks, $queries (and their number), with every block b from a number on; NULLs if more bytes
 -- were found than most.
 -- CREATE TABLE AS is planned in parallel, and what runs inside a function otherwise is not.
@@ -224,27 +209,8 @@ works on some blocks at a time and commits. It can be stopped at any moment and 
 Called when all is done, it does nothing; called after features have changed, it starts anew, and readers have the old
 neighbors of an item until its new ones are there. pix.neighbor_graphs and pix.builds tell how far it is.
 Arguments: model_name (NULL: the default model); k, how many neighbors; metric: cosine, euclidean, or dot.
-Errors: PX003 an argument that cannot be used, PX020 unknown model, PX024 a cache folder that cannot be used, PX030 a vector
-that cannot be compared, PX032 unknown metric, PX061 a standby or a read-only transaction, PX062 a call in a transaction,
-PX095 a model without features, PX097 features that change all the time.
+Errors: PX003 invalid argument, PX020 unknown model, PX024 unusable cache folder, PX030 incomparable vector, PX032
+unknown metric, PX061 read-only, PX062 call in a transaction, PX095 no features, PX097 features that change all the
+time.
 Runs: coordinator, outside a transaction block; the work is done in parallel workers or on the segments.
 Example: CALL pix.build_neighbor_graph(''mini_inception'', k => 10);';
-
--- Removes the blocks, indexes and neighbors of a model.
-CREATE OR REPLACE FUNCTION pix_internal.forget_neighbors(model_name text) RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    old pix.indexes;
-BEGIN
-    PERFORM pix_internal.lock('packs', model_name);
-    DELETE FROM pix_internal.feature_blocks b WHERE b.model_name = forget_neighbors.model_name;
-    DELETE FROM pix_internal.packs p WHERE p.model_name = forget_neighbors.model_name;
-    FOR old IN SELECT i.* FROM pix.indexes i WHERE i.model_name = forget_neighbors.model_name LOOP
-        DELETE FROM pix.indexes i WHERE i.index_name = old.index_name;
-        PERFORM pix_internal.forget_index_files(old);
-    END LOOP;
-    PERFORM pix_internal.sweep_files();
-    DELETE FROM pix.neighbors n WHERE n.model_name = forget_neighbors.model_name;
-    DELETE FROM pix.neighbor_graphs g WHERE g.model_name = forget_neighbors.model_name;
-END
-$$;

@@ -18,6 +18,7 @@ DECLARE
     pack pix_internal.packs;
     done integer[] := '{}';
     query_blocks integer[];
+    query_count integer;
     compared record;
     pairs record;
     answer pix.duplicate_pair[] := '{}';
@@ -37,7 +38,11 @@ BEGIN
         query_blocks := pix_internal.next_blocks(model, done, 4000);
         EXIT WHEN query_blocks IS NULL;
         done := done || query_blocks;
-        compared := pix_internal.compare_blocks_now(model.model_name, query_blocks, pix_internal.alike_expression(max_distance), query_blocks[1]);
+        SELECT sum(b.items) INTO query_count
+        FROM pix_internal.feature_blocks b WHERE b.model_name = model.model_name AND b.block = ANY (query_blocks);
+        EXECUTE format('SELECT array_agg(c.block ORDER BY c.block) AS block_ids, array_agg(c.part ORDER BY c.block) AS parts
+            FROM (%s) c', pix_internal.comparison_query(pix_internal.alike_expression(max_distance)))
+        INTO compared USING query_blocks, model.model_name, query_blocks[1], query_count;
         pairs := pix_internal.merge_pairs(pack.checksum, query_blocks, compared.block_ids, compared.parts, max_distance, cardinality(answer));
         SELECT answer || coalesce(array_agg(ROW(u.item_id, u.duplicate_id, u.distance)::pix.duplicate_pair), '{}') INTO answer
         FROM unnest(pairs.item_ids, pairs.duplicate_ids, pairs.distances) u (item_id, duplicate_id, distance);
@@ -92,9 +97,8 @@ COMMENT ON FUNCTION pix.duplicates IS
 'Pairs of items that look the same to a model: every item is compared with every other.
 Arguments: model_name (NULL: the default model); max_distance, cosine distance up to which two are the same.
 Result: item_id, duplicate_id, distance (as pix.distance); each pair once, item_id being the first by name.
-Errors: PX003 an argument that cannot be used, PX020 unknown model, PX024 a cache folder that cannot be used, PX030 a vector
-that cannot be compared, PX060 a call inside a larger query on segments, PX061 a standby or a read-only transaction, PX096
-more than a million pairs.
+Errors: PX003 invalid argument, PX020 unknown model, PX024 unusable cache folder, PX030 incomparable vector, PX060 call
+on segments, PX061 read-only, PX096 more than a million pairs.
 Runs: coordinator; the work is done in parallel workers or on the segments.
 Example: SELECT * FROM pix.duplicates(''mini_inception'', max_distance => 0.001) ORDER BY distance LIMIT 5;';
 

@@ -214,31 +214,6 @@ BEGIN
 END
 $$;
 
--- Refuses what no clustering can be fitted with.
-CREATE OR REPLACE FUNCTION pix_internal.check_fit_clusters(
-    clustering text, algorithm text, k bigint, n_init bigint, seed bigint, dimensions bigint[], max_k bigint,
-    model pix.models
-) RETURNS void
-LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    PERFORM pix_internal.check_name('clustering', clustering);
-    PERFORM pix_internal.check_choice('algorithm', algorithm, pix_internal.algorithms_with('clustering', '{}'));
-    PERFORM pix_internal.check_range('k', coalesce(k, 2), 2, 2000);
-    PERFORM pix_internal.check_range('max_k', CASE WHEN k IS NULL THEN max_k ELSE 2 END, 2, 200);
-    PERFORM pix_internal.check_range('n_init', n_init, 1, 100);
-    PERFORM pix_internal.check_range('seed', seed, 0, 1000000000);
-    PERFORM pix_internal.check_list('dimensions', dimensions);
-    IF cardinality(dimensions) = 0 OR EXISTS (SELECT FROM unnest(dimensions) d WHERE d IS NULL OR d < 1 OR d > model.dimensions)
-        OR cardinality(dimensions) > (SELECT count(DISTINCT d) FROM unnest(dimensions) d)
-    THEN
-        PERFORM pix_internal.refuse(
-            format('dimensions must be different numbers from 1 to %s, not %s', model.dimensions, left(dimensions::text, 200)),
-            'Leave it out to look at all of them.'
-        );
-    END IF;
-END
-$$;
-
 -- The number of clusters whose silhouette is largest, by k-means; stores the curve.
 CREATE OR REPLACE FUNCTION pix_internal.choose_k(
     clustering text, model pix.models, pack pix_internal.packs, sample bytea, sample_size bigint, dimensions integer[], max_k
@@ -454,11 +429,25 @@ DECLARE
     used_dimensions integer[];
     moved_count bigint;
     total_inertia double precision;
-    result pix.clusterings;
+    prior pix.arm_priors;
 BEGIN
     PERFORM pix_internal.check_call('pix.fit_clusters');
     model := pix.find_model(model_name);
-    PERFORM pix_internal.check_fit_clusters(clustering, algorithm, k, n_init, seed, dimensions, max_k, model);
+    PERFORM pix_internal.check_name('clustering', clustering);
+    PERFORM pix_internal.check_choice('algorithm', algorithm, pix_internal.algorithms_with('clustering', '{}'));
+    PERFORM pix_internal.check_range('k', coalesce(k, 2), 2, 2000);
+    PERFORM pix_internal.check_range('max_k', CASE WHEN k IS NULL THEN max_k ELSE 2 END, 2, 200);
+    PERFORM pix_internal.check_range('n_init', n_init, 1, 100);
+    PERFORM pix_internal.check_range('seed', seed, 0, 1000000000);
+    PERFORM pix_internal.check_list('dimensions', dimensions);
+    IF cardinality(dimensions) = 0 OR EXISTS (SELECT FROM unnest(dimensions) d WHERE d IS NULL OR d < 1 OR d > model.dimensions)
+        OR cardinality(dimensions) > (SELECT count(DISTINCT d) FROM unnest(dimensions) d)
+    THEN
+        PERFORM pix_internal.refuse(
+            format('dimensions must be different numbers from 1 to %s, not %s', model.dimensions, left(dimensions::text, 200)),
+            'Leave it out to look at all of them.'
+        );
+    END IF;
     used_k := k;
     used_dimensions := dimensions;
     PERFORM pix_internal.lock('clusterings', clustering);
@@ -530,10 +519,13 @@ BEGIN
         total_inertia, moved_count, taken
     );
     PERFORM pix_internal.add_up_arms(clustering, NULL);
-    PERFORM pix_internal.refresh_known_priors(clustering);
+    -- Pooled priors, if there are any, are fitted again as they were.
+    SELECT p.* INTO prior FROM pix.arm_priors p WHERE p.clustering = fit_clusters.clustering LIMIT 1;
+    IF FOUND THEN
+        PERFORM pix.refresh_priors(clustering, prior.algorithm, prior.strength_cap);
+    END IF;
     PERFORM set_config('application_name', name_before, true);
-    SELECT c.* INTO result FROM pix.clusterings c WHERE c.clustering = fit_clusters.clustering;
-    RETURN result;
+    RETURN pix.find_clustering(clustering);
 END
 $$;
 COMMENT ON FUNCTION pix.fit_clusters IS
@@ -548,10 +540,9 @@ the number from 2 to max_k with the largest silhouette; pix.cluster_curves has a
 being kept; seed of the random numbers; dimensions, numbers from 1 of those features that are looked at (NULL: all); max_k.
 Starts are drawn from 3,000 items at random, or 10 for each cluster.
 Result: the row of pix.clusterings; moved tells how many items are in another cluster than before.
-Errors: PX003 an argument that cannot be used, PX020 unknown model, PX024 a cache folder that cannot be used, PX030 vectors
-that cannot be compared, PX060 a call inside a larger query on segments, PX061 a standby or a read-only transaction, PX063 a
-transaction that has voted and does not end, PX095 a model without features, PX102 more clusters than items or than features
-that differ, PX112 features that are all the same.
+Errors: PX003 invalid argument, PX020 unknown model, PX024 unusable cache folder, PX030 incomparable vectors, PX060 call
+on segments, PX061 read-only, PX063 votes in a transaction that does not end, PX095 no features, PX102 more clusters
+than items or than features that differ, PX112 features all the same.
 Runs: coordinator; on Greenplum, k-means is computed on the segments, which send sums and no vectors.
 Example: SELECT * FROM pix.fit_clusters(''boots'', ''mini_inception'', k => 12);';
 
@@ -602,9 +593,9 @@ COMMENT ON FUNCTION pix.refresh_clusters IS
 without features leave it. Sizes, medoids, words and mean prices are brought up to date; centers stay.
 Arguments: clustering.
 Result: how many items were assigned.
-Errors: PX003 an argument that cannot be used, PX020 unknown model, PX030 vectors that cannot be compared, PX060 a call inside
-a larger query on segments, PX061 a standby or a read-only transaction, PX063 a transaction that has voted and does not end,
-PX095 a model without features, PX100 unknown clustering, PX103 a clustering whose model has changed.
+Errors: PX003 invalid argument, PX020 unknown model, PX030 incomparable vectors, PX060 call on segments, PX061
+read-only, PX063 votes in a transaction that does not end, PX095 no features, PX100 unknown clustering, PX103 clustering
+of a changed model.
 Runs: coordinator; the work is done on the segments.
 Example: SELECT pix.refresh_clusters(''boots'');';
 
@@ -613,14 +604,11 @@ CREATE OR REPLACE FUNCTION pix_internal.forget_clustering(clustering text) RETUR
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM pix_internal.lock_arms();
-    DELETE FROM pix.arms a WHERE a.clustering = forget_clustering.clustering;
-    DELETE FROM pix.arm_priors p WHERE p.clustering = forget_clustering.clustering;
+    PERFORM pix_internal.forget('clustering', clustering, '{pix.arms, pix.arm_priors}');
     DELETE FROM pix.settings s WHERE s.key = 'default_clustering' AND s.value = forget_clustering.clustering;
-    DELETE FROM pix.cluster_members m WHERE m.clustering = forget_clustering.clustering;
-    DELETE FROM pix.clusters c WHERE c.clustering = forget_clustering.clustering;
-    DELETE FROM pix.cluster_curves c WHERE c.clustering = forget_clustering.clustering;
-    DELETE FROM pix_internal.clustering_states d WHERE d.clustering = forget_clustering.clustering;
-    DELETE FROM pix.clusterings c WHERE c.clustering = forget_clustering.clustering;
+    PERFORM pix_internal.forget('clustering', clustering, '{
+        pix.cluster_members, pix.clusters, pix.cluster_curves, pix_internal.clustering_states, pix.clusterings
+    }');
 END
 $$;
 
@@ -638,8 +626,8 @@ COMMENT ON FUNCTION pix.drop_clustering IS
 'Removes a clustering, its clusters, members and arms; features and votes stay.
 Arguments: clustering.
 Result: none.
-Errors: PX060 a call inside a larger query on segments, PX061 a standby or a read-only transaction, PX063 a transaction that
-has voted and does not end, PX100 unknown clustering.
+Errors: PX060 call on segments, PX061 read-only, PX063 votes in a transaction that does not end, PX100 unknown
+clustering.
 Runs: coordinator.
 Example: SELECT pix.drop_clustering(''boots'');';
 
@@ -694,7 +682,7 @@ COMMENT ON FUNCTION pix.cut_clusters IS
 'Cuts the tree of a clustering by ward into k clusters.
 Arguments: clustering; k, from 1 to its number of clusters.
 Result: leaf, a cluster that items belong to, as pix.cluster_members has it; cluster, that which it is in at this level.
-Errors: PX003 an argument that cannot be used, PX060 a call inside a larger query on segments, PX100 unknown clustering.
+Errors: PX003 invalid argument, PX060 call on segments, PX100 unknown clustering.
 Runs: coordinator; on Greenplum with values for arguments.
 Example: SELECT m.item_id, c.cluster FROM pix.cluster_members m JOIN pix.cut_clusters(''shapes'', 4) c ON c.leaf = m.cluster WHERE m.clustering = ''shapes'';';
 

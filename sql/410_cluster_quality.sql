@@ -87,7 +87,6 @@ the larger the better (Rousseeuw 1987); davies_bouldin, how wide clusters are co
 the better (Davies and Bouldin 1979); adjusted_rand_index, 1 if clusters and labels are the same groups, about 0 if they have
 nothing to do with one another (Hubert and Arabie 1985); purity, the fraction of items that have the most frequent label of
 their cluster, which grows with the number of clusters. NULL where there is nothing to measure.
-Errors: PX060 a call inside a larger query on segments, PX071 unknown label set, PX100 unknown clustering, PX103 a clustering
-whose model has changed.
+Errors: PX060 call on segments, PX071 unknown label set, PX100 unknown clustering, PX103 clustering of a changed model.
 Runs: coordinator.
 Example: SELECT silhouette, purity FROM pix.clustering_quality(''boots'', ''heel'');';

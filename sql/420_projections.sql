@@ -75,9 +75,8 @@ of everything and indexes by Euclidean distance use them, if they have as many a
 Arguments: model_name (NULL: the default model); components, how many.
 Result: model_name, components, mean and axes as feature vectors (pix.to_array reads them), explained_variance and
 explained_variance_ratio, an element for each component, items that it was fitted on, fitted_at. pix.projections lists them.
-Errors: PX003 an argument that cannot be used, PX020 unknown model, PX030 vectors that cannot be compared, PX060 a call inside
-a larger query on segments, PX061 a standby or a read-only transaction, PX095 a model without features, PX112 features that
-are all the same.
+Errors: PX003 invalid argument, PX020 unknown model, PX030 incomparable vectors, PX060 call on segments, PX061
+read-only, PX095 no features, PX112 features all the same.
 Runs: coordinator.
 Example: SELECT components, explained_variance_ratio[1] FROM pix.fit_pca(''mini_inception'', 20);';
 

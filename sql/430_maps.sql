@@ -108,16 +108,10 @@ DECLARE
     used_perplexity double precision;
     components record;
     laid_out record;
-    result pix.maps;
 BEGIN
     PERFORM pix_internal.check_call('pix.fit_map');
     PERFORM pix_internal.check_name('map', map);
-    IF algorithm IS NULL OR algorithm NOT IN ('tsne', 'umap', 'pca') THEN
-        PERFORM pix_internal.refuse(
-            format('The algorithm %s is not known', coalesce(quote_literal(algorithm), 'NULL')),
-            'Use one of: tsne, umap, pca.'
-        );
-    END IF;
+    PERFORM pix_internal.check_choice('algorithm', algorithm, pix_internal.algorithms_with('map', '{}'));
     PERFORM pix_internal.check_range('seed', seed, 0);
     IF (clustering IS NULL) <> (cluster IS NULL) THEN
         PERFORM pix_internal.refuse(
@@ -167,8 +161,7 @@ BEGIN
         used_perplexity, fit_map.seed, pack.packed_in, cardinality(components.item_ids), laid_out.trustworthiness, taken
     );
     PERFORM set_config('application_name', name_before, true);
-    SELECT m.* INTO result FROM pix.maps m WHERE m.map = fit_map.map;
-    RETURN result;
+    RETURN pix.find_map(map);
 END
 $$;
 COMMENT ON FUNCTION pix.fit_map IS
@@ -180,10 +173,9 @@ components); clustering and cluster, for a map of one cluster (NULL: of everythi
 roughly, of UMAP exactly (NULL: 30, or a third of the items where they are fewer); seed of the random numbers.
 Result: the row of pix.maps; trustworthiness tells how far the five neighbors of an item on the map are its neighbors among
 the components: 1 if all are. It is measured on 2,000 items at random where there are more.
-Errors: PX003 an argument that cannot be used, PX020 unknown model, PX030 vectors that cannot be compared, PX060 a call inside
-a larger query on segments, PX061 a standby or a read-only transaction, PX095 a model without features, PX100 unknown
-clustering, PX103 a clustering whose model has changed, PX105 unknown cluster, PX112 fewer than four items or features that
-are all the same, PX114 no UMAP.
+Errors: PX003 invalid argument, PX020 unknown model, PX030 incomparable vectors, PX060 call on segments, PX061
+read-only, PX095 no features, PX100 unknown clustering, PX103 clustering of a changed model, PX105 unknown cluster,
+PX112 fewer than four items or features that are all the same, PX114 no UMAP.
 Runs: coordinator; vectors are projected on the segments.
 Example: SELECT * FROM pix.fit_map(''boots'', ''mini_inception'');';
 
@@ -255,20 +247,11 @@ COMMENT ON FUNCTION pix.refresh_map IS
 no longer in the cluster that is shown, leave it. (On a map by t-SNE, openTSNE finds their places.)
 Arguments: map.
 Result: how many items were placed.
-Errors: PX020 unknown model, PX030 vectors that cannot be compared, PX060 a call inside a larger query on segments, PX061 a
-standby or a read-only transaction, PX095 a model without features, PX100, PX103 and PX105 a cluster that is not there any
-more, PX110 unknown map, PX112 a map that few of its items are left of, PX113 a map whose model has changed.
+Errors: PX020 unknown model, PX030 incomparable vectors, PX060 call on segments, PX061 read-only, PX095 no features,
+PX100, PX103 and PX105 a cluster that is not there any more, PX110 unknown map, PX112 a map that few of its items are
+left of, PX113 a map whose model has changed.
 Runs: coordinator; vectors are projected on the segments.
 Example: SELECT pix.refresh_map(''boots'');';
-
--- Removes a map.
-CREATE OR REPLACE FUNCTION pix_internal.forget_map(map text) RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    DELETE FROM pix.map_points p WHERE p.map = forget_map.map;
-    DELETE FROM pix.maps m WHERE m.map = forget_map.map;
-END
-$$;
 
 CREATE OR REPLACE FUNCTION pix.drop_map(map text) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -276,14 +259,14 @@ BEGIN
     PERFORM pix_internal.check_call('pix.drop_map');
     PERFORM pix_internal.lock('maps', map);
     PERFORM pix.find_map(map);
-    PERFORM pix_internal.forget_map(map);
+    PERFORM pix_internal.forget('map', map, '{pix.map_points, pix.maps}');
 END
 $$;
 COMMENT ON FUNCTION pix.drop_map IS
 'Removes a map and its points.
 Arguments: map.
 Result: none.
-Errors: PX060 a call inside a larger query on segments, PX061 a standby or a read-only transaction, PX110 unknown map.
+Errors: PX060 call on segments, PX061 read-only, PX110 unknown map.
 Runs: coordinator.
 Example: SELECT pix.drop_map(''boots'');';
 
@@ -303,19 +286,3 @@ LEFT JOIN (
 COMMENT ON VIEW pix.map_status IS
 'Maps and how far they are behind. items: points; added: items that came or changed since, which pix.refresh_map places (0 for
 maps of one cluster); usable: whether the model is still the one that the map shows.';
-
--- Removes the clusterings, maps and principal components of a model.
-CREATE OR REPLACE FUNCTION pix_internal.forget_clusterings_and_maps(model_name text) RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    old text;
-BEGIN
-    FOR old IN SELECT c.clustering FROM pix.clusterings c WHERE c.model_name = forget_clusterings_and_maps.model_name LOOP
-        PERFORM pix_internal.forget_clustering(old);
-    END LOOP;
-    FOR old IN SELECT m.map FROM pix.maps m WHERE m.model_name = forget_clusterings_and_maps.model_name LOOP
-        PERFORM pix_internal.forget_map(old);
-    END LOOP;
-    DELETE FROM pix_internal.projections p WHERE p.model_name = forget_clusterings_and_maps.model_name;
-END
-$$;

@@ -378,10 +378,9 @@ Arguments: user_id; item_id; liked, true or false, or else signal, a row of pix.
 clustering, cluster and propensity, where something else than pix.next_item has suggested the item (all NULL: those of its
 latest suggestion to this user).
 Result: vote_id.
-Errors: PX003 an argument that cannot be used, PX028 a setting that is no number, PX040 unknown item, PX060 a call inside a
-larger query on segments, PX061 a standby or a read-only transaction, PX063 a transaction that has voted and does not end,
-PX121 a vote that says nothing or names an unknown signal, PX123 an idempotency key that was used for another vote, PX124 a
-vote in the future, PX130 a transaction that is REPEATABLE READ or SERIALIZABLE.
+Errors: PX003 invalid argument, PX028 unusable setting, PX040 unknown item, PX060 call on segments, PX061 read-only,
+PX063 votes in a transaction that does not end, PX121 a vote that says nothing or names an unknown signal, PX123 an
+idempotency key that was used for another vote, PX124 a vote in the future, PX130 isolation above READ COMMITTED.
 Runs: coordinator. On Greenplum votes take turns, table by table: log many at once with pix.vote_batch.
 Example: SELECT pix.vote(''ann'', (SELECT min(item_id) FROM pix.items), true);';
 
@@ -411,8 +410,8 @@ COMMENT ON FUNCTION pix.undo_vote IS
 keeps it, and that it was taken back.
 Arguments: user_id; item_id.
 Result: whether there was anything to take back.
-Errors: PX003 an argument that cannot be used, PX060 a call inside a larger query on segments, PX061 a standby or a read-only
-transaction, PX063 a transaction that has voted and does not end, PX130 a transaction that is REPEATABLE READ or SERIALIZABLE.
+Errors: PX003 invalid argument, PX060 call on segments, PX061 read-only, PX063 votes in a transaction that does not end,
+PX130 isolation above READ COMMITTED.
 Runs: coordinator.
 Example: SELECT pix.undo_vote(''ann'', (SELECT min(item_id) FROM pix.items));';
 
@@ -459,9 +458,8 @@ only after pix.interactions or pix.cluster_members was changed by hand; pix.fit_
 Votes wait meanwhile.
 Arguments: clustering (NULL: all).
 Result: how many arms there are.
-Errors: PX028 a setting that is no number, PX060 a call inside a larger query on segments, PX061 a standby or a read-only
-transaction, PX063 a transaction that has voted and does not end, PX100 unknown clustering, PX130 a transaction that is
-REPEATABLE READ or SERIALIZABLE.
+Errors: PX028 unusable setting, PX060 call on segments, PX061 read-only, PX063 votes in a transaction that does not end,
+PX100 unknown clustering, PX130 isolation above READ COMMITTED.
 Runs: coordinator; the work is done on the segments.
 Example: SELECT pix.rebuild_arms(''boots'');';
 
@@ -487,8 +485,8 @@ COMMENT ON FUNCTION pix.set_half_life IS
 'Lets old votes count for less, as tastes change: one of so many days ago counts half. All arms are added up anew.
 Arguments: days, 0.001 to 100,000 (NULL: votes do not age).
 Result: none.
-Errors: PX003 an argument that cannot be used, PX060 a call inside a larger query on segments, PX061 a standby or a read-only
-transaction, PX063 a transaction that has voted and does not end, PX130 a transaction that is REPEATABLE READ or SERIALIZABLE.
+Errors: PX003 invalid argument, PX060 call on segments, PX061 read-only, PX063 votes in a transaction that does not end,
+PX130 isolation above READ COMMITTED.
 Runs: coordinator; the work is done on the segments.
 Example: SELECT pix.set_half_life(90);';
 
@@ -636,9 +634,8 @@ Arguments: votes, a JSON array of objects: user_id, item_id, and either liked or
 idempotency_key, policy, clustering, cluster, propensity may be left out.
 Result: for each vote, place (from 1), status: logged, unchanged (its idempotency key is known) or rejected, and then the
 reason.
-Errors: PX028 a setting that is no number, PX060 a call inside a larger query on segments, PX061 a standby or a read-only
-transaction, PX063 a transaction that has voted and does not end, PX121 what is no array, PX130 a transaction that is
-REPEATABLE READ or SERIALIZABLE.
+Errors: PX028 unusable setting, PX060 call on segments, PX061 read-only, PX063 votes in a transaction that does not end,
+PX121 what is no array, PX130 isolation above READ COMMITTED.
 Runs: coordinator; the work is done on the segments.
 Example: SELECT * FROM pix.vote_batch(''[{"user_id": "ann", "item_id": "B005IYS5ZA", "liked": true}]'');';
 
@@ -711,8 +708,7 @@ COMMENT ON FUNCTION pix.count_skips IS
 little of a dislike. To be called by a job, once a day. Any other signal for the item outweighs it.
 Arguments: older_than, how long people have to answer.
 Result: how many were logged.
-Errors: PX003 an argument that cannot be used, PX060 a call inside a larger query on segments, PX061 a standby or a read-only
-transaction, PX063 a transaction that has voted and does not end, PX121 no signal skip, PX130 a transaction that is REPEATABLE
-READ or SERIALIZABLE.
+Errors: PX003 invalid argument, PX060 call on segments, PX061 read-only, PX063 votes in a transaction that does not end,
+PX121 no signal skip, PX130 isolation above READ COMMITTED.
 Runs: coordinator; the work is done on the segments.
 Example: SELECT pix.count_skips(''1 day'');';

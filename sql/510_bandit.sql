@@ -15,7 +15,7 @@ COMMENT ON FUNCTION pix.set_default_clustering IS
 'Chooses the clustering whose clusters are suggested from where none is named. With a single clustering there is no need to.
 Arguments: clustering.
 Result: none.
-Errors: PX060 a call inside a larger query on segments, PX061 a standby or a read-only transaction, PX100 unknown clustering.
+Errors: PX060 call on segments, PX061 read-only, PX100 unknown clustering.
 Runs: coordinator.
 Example: SELECT pix.set_default_clustering(''boots'');';
 
@@ -34,7 +34,7 @@ BEGIN
     IF prior IS NOT NULL THEN
         PERFORM pix_internal.check_choice('prior', prior, ARRAY['flat', 'pooled', 'tree']);
     END IF;
-    IF prior = 'tree' AND clustering.algorithm <> 'ward' THEN
+    IF prior = 'tree' AND clustering.algorithm <> ALL (pix_internal.algorithms_with('clustering', '{is_tree}')) THEN
         PERFORM pix_internal.refuse(
             format('Clustering %L is flat', clustering.clustering),
             'Fit it with algorithm => ''ward'' to choose the branch before the leaf, or use prior => ''pooled''.'
@@ -87,12 +87,12 @@ $$;
 -- The items of some clusters that a user may like best, and which liked item each is most like; NULL if this backend has not
 -- mapped what is to be searched.
 CREATE OR REPLACE FUNCTION pix_internal.best_in_clusters(
-    key text, blocks_key text, sketch_key text, wanted integer[], counts integer[], centers bytea, dimensions integer[], voted_ids text[],
-    voted_blocks integer[], voted_rows integer[], weights double precision[], excluded text[], described text, content bytea,
+    key text, sketch_key text, wanted integer[], counts integer[], centers bytea, dimensions integer[],
+    voted pix_internal.user_votes, excluded text[], described text, content bytea,
     OUT clusters integer[], OUT item_ids text[], OUT scores double precision[], OUT nearest text[]
 )
 LANGUAGE plpython3u STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'bandit.best_in_clusters', key, blocks_key, sketch_key, wanted, counts, centers, dimensions, voted_ids, voted_blocks, voted_rows, weights, excluded, described, content)$$;
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'bandit.best_in_clusters', key, sketch_key, wanted, counts, centers, dimensions, voted, excluded, described, content)$$;
 
 -- What pix.next_items shows, and which clusters have nothing left to show; and the user's model, which may be a new one.
 -- Being stable, it sees clusters, votes, models and blocks of the same moment.
@@ -118,7 +118,7 @@ DECLARE
     free integer[];
     chosen record;
     wanted record;
-    voted record;
+    voted pix_internal.user_votes;
     candidate record;
     passed record;
     short record;
@@ -170,8 +170,7 @@ BEGIN
     trained := fitted.current;
     known_at := fitted.known_at;
     is_new := fitted.is_new;
-    SELECT coalesce(votes.item_ids[1:200], '{}') AS item_ids, coalesce(votes.blocks[1:200], '{}') AS blocks,
-        coalesce(votes.positions[1:200], '{}') AS positions, coalesce(votes.vals[1:200], '{}') AS weights
+    SELECT votes.item_ids[1:200], votes.blocks[1:200], votes.positions[1:200], votes.vals[1:200], NULL, NULL, NULL, pack.checksum, NULL
     INTO voted;
     used.described := trained.described::text;
     used.content := trained.content;
@@ -197,9 +196,8 @@ BEGIN
         JOIN pix.clusters c ON c.clustering = chosen_clustering.clustering AND c.cluster = w.cluster;
         -- A few more than are wanted: some may be gone, or look different now.
         SELECT b.* INTO candidate FROM pix_internal.best_in_clusters(
-            key, pack.checksum, sketch.state_checksum, wanted.clusters, ARRAY(SELECT t + more FROM unnest(wanted.times) t), wanted.centers,
-            chosen_clustering.dimensions, voted.item_ids, voted.blocks, voted.positions, voted.weights, seen,
-            used.described, used.content
+            key, sketch.state_checksum, wanted.clusters, ARRAY(SELECT t + more FROM unnest(wanted.times) t),
+            wanted.centers, chosen_clustering.dimensions, voted, seen, used.described, used.content
         ) b;
         IF candidate.item_ids IS NULL THEN
             IF was_opened THEN
@@ -328,11 +326,10 @@ Result: rank, item_id, clustering, cluster, policy, propensity (how probable the
 page) and its standard error (0 but for thompson, which is simulated with 1,000 draws), score (by the model, as in
 pix.recommend; without votes, the cosine to the cluster''s center), reason in words, impression_id. Fewer rows if fewer items
 are left.
-Errors: PX003 an argument that cannot be used, PX024 a cache folder that cannot be used, PX028 a setting that is no number,
-PX060 a call inside a larger query on segments, PX061 a standby or a read-only transaction, PX063 a transaction that has voted
-and does not end, PX094 a damaged block, PX095 a model without packed features, PX100 unknown clustering, or none, PX103 a
-clustering whose model has changed, PX122 unknown policy, PX126 no default clustering, PX130 a transaction that is REPEATABLE
-READ or SERIALIZABLE, PX132 a model of features that were imported again since.
+Errors: PX003 invalid argument, PX024 unusable cache folder, PX028 unusable setting, PX060 call on segments, PX061
+read-only, PX063 votes in a transaction that does not end, PX094 a damaged block, PX095 no packed features, PX100
+unknown clustering, or none, PX103 clustering of a changed model, PX122 unknown policy, PX126 no default clustering,
+PX130 isolation above READ COMMITTED, PX132 model of earlier features.
 Runs: coordinator.
 Example: SELECT * FROM pix.next_items(''ann'', 6, clustering => ''boots'');';
 

@@ -68,23 +68,10 @@ spread of all.
 Arguments: clustering (NULL: the default one, or the only one); algorithm: moments (Kleinman) or likelihood (of the
 beta-binomial); strength_cap, how many votes a prior is at most worth.
 Result: the rows of pix.arm_priors: alpha, beta, and likes, dislikes and users that they come from.
-Errors: PX003 an argument that cannot be used, PX028 a setting that is no number, PX060 a call inside a larger query on
-segments, PX061 a standby or a read-only transaction, PX100 unknown clustering, PX126 no default clustering.
+Errors: PX003 invalid argument, PX028 unusable setting, PX060 call on segments, PX061 read-only, PX100 unknown
+clustering, PX126 no default clustering.
 Runs: coordinator; the work is done on the segments.
 Example: SELECT cluster, alpha / (alpha + beta) AS mean, users FROM pix.refresh_priors(''boots'');';
-
--- Fits the pooled priors of a clustering anew, if it has any, as they were fitted before.
-CREATE OR REPLACE FUNCTION pix_internal.refresh_known_priors(clustering text) RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    fitted_prior pix.arm_priors;
-BEGIN
-    SELECT p.* INTO fitted_prior FROM pix.arm_priors p WHERE p.clustering = refresh_known_priors.clustering LIMIT 1;
-    IF FOUND THEN
-        PERFORM pix.refresh_priors(clustering, fitted_prior.algorithm, fitted_prior.strength_cap);
-    END IF;
-END
-$$;
 
 CREATE OR REPLACE FUNCTION pix.beta_quantile(alpha double precision, beta double precision, probability double precision)
 RETURNS double precision
@@ -94,7 +81,7 @@ COMMENT ON FUNCTION pix.beta_quantile IS
 'The share of likes that a Beta(alpha, beta) distribution stays below with some probability.
 Arguments: alpha and beta, above 0; probability, 0 to 1.
 Result: a number from 0 to 1; NULL for NULLs.
-Errors: PX003 an argument that cannot be used.
+Errors: PX003 invalid argument.
 Runs: either.
 Example: SELECT pix.beta_quantile(4, 2, 0.025) AS low, pix.beta_quantile(4, 2, 0.975) AS high;';
 

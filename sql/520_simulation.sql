@@ -64,7 +64,6 @@ DECLARE
     win_squares double precision[];
     miss_sums double precision[];
     miss_squares double precision[];
-    result pix.simulations;
 BEGIN
     PERFORM pix_internal.check_call('pix.simulate');
     PERFORM pix_internal.check_policy(policy);
@@ -159,8 +158,7 @@ BEGIN
     UPDATE pix.simulations s
     SET likes = won, likes_error = missed, seconds = EXTRACT(EPOCH FROM begun_until - begun)
     FROM (SELECT clock_timestamp() AS begun_until) t WHERE s.simulation_id = id;
-    SELECT s.* INTO result FROM pix.simulations s WHERE s.simulation_id = id;
-    RETURN result;
+    RETURN (SELECT s FROM pix.simulations s WHERE s.simulation_id = id);
 END
 $$;
 COMMENT ON FUNCTION pix.simulate IS
@@ -171,8 +169,7 @@ Arguments: policy; synthetic_users, as pix.users_who_like makes them; votes of e
 only one); prior, as for pix.next_items; seed, which decides on users and votes; keep: users, named sim-…, their votes and
 what was shown to them stay.
 Result: the row of pix.simulations: likes is the mean number per user, likes_error its standard error.
-Errors: PX003 an argument that cannot be used, PX061 a standby or a read-only transaction, PX122 unknown policy, PX129 a truth
-that does not tell items apart.
+Errors: PX003 invalid argument, PX061 read-only, PX122 unknown policy, PX129 a truth that does not tell items apart.
 Runs: coordinator; a vote and its suggestion take some 5 ms, on Greenplum 100 ms. Fits and batches of votes wait meanwhile.
 Example: SELECT likes, likes_error FROM pix.simulate(''thompson'', pix.users_who_like(''heel'', users => 3, liked_labels => 1), votes => 5, clustering => ''boots'');';
 

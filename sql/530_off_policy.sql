@@ -125,9 +125,8 @@ how many votes by the policy itself would tell as much; mean_weight, which is 1 
 everything that the policy would do: if it is far below, the estimates are of no use; events and users that they come from. Of
 a page only the first item counts, because the others'' clusters were not chosen freely; suggestions from before the
 clustering was last fitted, and from clusters that are not there any more, are left out.
-Errors: PX003 an argument that cannot be used, PX060 a call inside a larger query on segments, PX100 unknown clustering, PX122
-unknown policy, PX126 no default clustering, PX127 a log without suggestions, or with propensities that are missing or below a
-millionth.
+Errors: PX003 invalid argument, PX060 call on segments, PX100 unknown clustering, PX122 unknown policy, PX126 no default
+clustering, PX127 a log without suggestions, or with propensities that are missing or below a millionth.
 Runs: coordinator; on Greenplum with values for arguments. A vote takes some 10 µs, for thompson 300 µs, and it cannot be
 canceled.
 Example: SELECT policy, value, low, high FROM pix.compare_policies(clustering => ''boots'') WHERE estimator = ''dr'' ORDER BY value DESC;';

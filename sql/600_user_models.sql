@@ -102,22 +102,6 @@ $$;
 CREATE OR REPLACE FUNCTION pix_internal.half_of(user_id text) RETURNS integer
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$SELECT abs(hashtext(user_id) % 2)$$;
 
--- Reads what users have in common into this backend.
-CREATE OR REPLACE FUNCTION pix_internal.open_common_taste(model_name text, version text) RETURNS void
-LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    taste pix.common_taste;
-BEGIN
-    SELECT t.* INTO taste FROM pix.common_taste t WHERE t.model_name = open_common_taste.model_name AND t.version = open_common_taste.version;
-    IF NOT FOUND THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX137',
-            MESSAGE = format('What users have in common has not been learned for model %L', model_name),
-            HINT = format('SELECT * FROM pix.fit_common_taste(%L); or use another algorithm than hierarchical.', model_name);
-    END IF;
-    PERFORM pix_internal.keep_common_taste(version, taste.described::text, taste.content);
-END
-$$;
-
 -- Trains a model from votes, and opens first what it takes.
 CREATE OR REPLACE FUNCTION pix_internal.train_on_votes(
     model_name text, common_taste_version text, algorithm text, parameters text, votes pix_internal.user_votes, vectors bytea, half bigint
@@ -125,6 +109,7 @@ CREATE OR REPLACE FUNCTION pix_internal.train_on_votes(
 LANGUAGE plpgsql STABLE PARALLEL SAFE COST 1000000 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     fitted pix_internal.fitted_model;
+    taste pix.common_taste;
 BEGIN
     FOR attempt IN 1 .. 2 LOOP
         SELECT algorithm, parameters, NULL, NULL, NULL, NULL, f.* INTO fitted FROM pix_internal.fit_user_model(
@@ -140,8 +125,15 @@ BEGIN
         IF vectors IS NULL THEN
             PERFORM pix_internal.open_blocks(model_name);
         END IF;
-        IF algorithm = 'hierarchical' THEN
-            PERFORM pix_internal.open_common_taste(model_name, common_taste_version);
+        IF algorithm = ANY (pix_internal.algorithms_with('user model', '{needs_common_taste}')) THEN
+            SELECT t.* INTO taste FROM pix.common_taste t
+            WHERE t.model_name = train_on_votes.model_name AND t.version = common_taste_version;
+            IF NOT FOUND THEN
+                RAISE EXCEPTION USING ERRCODE = 'PX137',
+                    MESSAGE = format('What users have in common has not been learned for model %L', model_name),
+                    HINT = format('SELECT * FROM pix.fit_common_taste(%L); or use another algorithm than %s.', model_name, algorithm);
+            END IF;
+            PERFORM pix_internal.keep_common_taste(taste.version, taste.described::text, taste.content);
         END IF;
     END LOOP;
     PERFORM pix_internal.raise_files_vanish();
@@ -176,6 +168,7 @@ DECLARE
     fitted pix_internal.fitted_model;
     taste text := pix_internal.common_taste_version(model);
     used text;
+    used_taste text;
     used_parameters text;
     counts record;
     newer record;
@@ -189,6 +182,7 @@ BEGIN
     IF used IS NULL OR counts.likes + counts.dislikes = 0 THEN
         RETURN;
     END IF;
+    used_taste := CASE WHEN used = ANY (pix_internal.algorithms_with('user model', '{needs_common_taste}')) THEN taste END;
     SELECT m.* INTO current FROM pix.user_models m
     WHERE m.user_id = current_user_model.user_id AND m.model_name = model.model_name AND m.algorithm = used;
     known_at := current.updated_at;
@@ -199,7 +193,7 @@ BEGIN
         used, coalesce(parameters, (current.parameters - 'loss')::text, '{}'), model.dimensions
     );
     IF NOT is_forced AND current.parameters = used_parameters::jsonb
-        AND (used <> 'hierarchical' OR current.common_taste_version = taste)
+        AND current.common_taste_version IS NOT DISTINCT FROM used_taste
     THEN
         IF current.votes_hash = counts.hash THEN
             RETURN;
@@ -255,7 +249,7 @@ BEGIN
     current.algorithm := used;
     current.model_checksum := model.checksum;
     current.parameters := fitted.parameters::jsonb;
-    current.common_taste_version := CASE WHEN used = 'hierarchical' THEN taste END;
+    current.common_taste_version := used_taste;
     current.likes := fitted.likes;
     current.dislikes := fitted.dislikes;
     current.watermark := fitted.watermark;
@@ -365,9 +359,8 @@ features (NULL: the default model); parameters of the algorithm (NULL: those of 
 example {"alpha": 0.01, "dimensions": [3, 17]} for sgd_log, {"members": ["logistic", "svm"]} for an ensemble.
 Result: user_id, model_name, algorithm, likes and dislikes that it has seen; auc on these, each scored without having been
 seen; is_calibrated, whether its scores can be turned into probabilities; seconds.
-Errors: PX003 an argument that cannot be used, PX020 unknown model, PX060 a call inside a larger query on segments, PX061 a
-standby or a read-only transaction, PX095 a model without packed features, PX130 a transaction that is REPEATABLE READ or
-SERIALIZABLE, PX133 unknown algorithm, PX134 too few votes for it, PX136 numbers that it cannot be trained on, PX137
-hierarchical without pix.fit_common_taste, PX138 unknown user.
+Errors: PX003 invalid argument, PX020 unknown model, PX060 call on segments, PX061 read-only, PX095 no packed features,
+PX130 isolation above READ COMMITTED, PX133 unknown algorithm, PX134 too few votes for it, PX136 numbers that it cannot
+be trained on, PX137 hierarchical without pix.fit_common_taste, PX138 unknown user.
 Runs: coordinator.
 Example: SELECT * FROM pix.train_user_model(''ann'', ''nearest'');';

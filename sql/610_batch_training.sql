@@ -84,8 +84,8 @@ latest 200 votes of up to 2,000 users. Models with algorithm hierarchical are sh
 somebody new already tell much. pix.train_user_models calls it.
 Arguments: model_name, whose features (NULL: the default model).
 Result: model_name, users and votes that were looked at, seconds.
-Errors: PX020 unknown model, PX060 a call inside a larger query on segments, PX061 a standby or a read-only transaction, PX095
-a model without packed features, PX112 features that are all the same, PX134 fewer than two users.
+Errors: PX020 unknown model, PX060 call on segments, PX061 read-only, PX095 no packed features, PX112 features all the
+same, PX134 fewer than two users.
 Runs: coordinator.
 Example: SELECT * FROM pix.fit_common_taste();';
 
@@ -106,23 +106,6 @@ EXCEPTION WHEN SQLSTATE 'PX112' OR SQLSTATE 'PX134' THEN
 END
 $$;
 
--- Whether a user's model was trained on these votes.
-CREATE OR REPLACE FUNCTION pix_internal.is_trained(
-    user_id text, model pix.models, algorithm text, parameters text, taste text, votes_hash text
-) RETURNS boolean
-LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_indexscan = on
-SET plan_cache_mode = force_generic_plan AS $$
-BEGIN
-    RETURN EXISTS (
-        SELECT FROM pix.user_models m
-        WHERE m.user_id = is_trained.user_id AND m.model_name = model.model_name AND m.algorithm = is_trained.algorithm
-            AND m.model_checksum IS NOT DISTINCT FROM model.checksum AND m.parameters = is_trained.parameters::jsonb
-            AND (m.algorithm <> 'hierarchical' OR m.common_taste_version = taste) AND m.votes_hash = is_trained.votes_hash
-            AND m.since_training = 0
-    );
-END
-$$;
-
 -- How many users have voted on items with packed features.
 CREATE OR REPLACE FUNCTION pix_internal.count_voters(model pix.models, pack pix_internal.packs) RETURNS bigint
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $$
@@ -140,7 +123,8 @@ $$;
 CREATE OR REPLACE FUNCTION pix_internal.train_voter(
     user_id text, model pix.models, algorithm text, parameters jsonb, taste text
 ) RETURNS pix_internal.fitted_model
-LANGUAGE plpgsql STABLE PARALLEL SAFE COST 1000000 SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql STABLE PARALLEL SAFE COST 1000000 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+SET enable_indexscan = on SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     votes pix_internal.user_votes := pix_internal.votes_of_user(user_id, model);
     counts record;
@@ -150,9 +134,14 @@ BEGIN
         coalesce(sum(u.hash), 0)::text AS hash INTO counts
     FROM unnest(votes.vals, votes.hashes) u (val, hash);
     used := coalesce(used, pix_internal.choose_algorithm(counts.likes, counts.dislikes, taste IS NOT NULL));
-    IF used IS NULL OR counts.likes + counts.dislikes = 0
-        OR pix_internal.is_trained(user_id, model, used, parameters ->> used, taste, counts.hash)
-    THEN
+    IF used IS NULL OR counts.likes + counts.dislikes = 0 OR EXISTS (
+        SELECT FROM pix.user_models m
+        WHERE m.user_id = train_voter.user_id AND m.model_name = model.model_name AND m.algorithm = used
+            AND m.model_checksum IS NOT DISTINCT FROM model.checksum AND m.parameters = (parameters ->> used)::jsonb
+            AND m.common_taste_version IS NOT DISTINCT FROM
+                CASE WHEN used = ANY (pix_internal.algorithms_with('user model', '{needs_common_taste}')) THEN taste END
+            AND m.votes_hash = counts.hash AND m.since_training = 0
+    ) THEN
         RETURN NULL;
     END IF;
     RETURN pix_internal.train_on_votes(model.model_name, taste, used, parameters ->> used, votes, NULL, pix_internal.half_of(user_id));
@@ -168,6 +157,7 @@ DECLARE
     model pix.models := pix.find_model(model_name);
     pack pix_internal.packs := pix_internal.find_pack(model);
     complete_parameters jsonb;
+    tasteful text[] := pix_internal.algorithms_with('user model', '{needs_common_taste}');
     done bigint;
 BEGIN
     SELECT jsonb_object_agg(g.key, pix_internal.check_algorithm(g.key, (g.value::jsonb - 'loss')::text, model.dimensions)) INTO complete_parameters
@@ -207,11 +197,11 @@ BEGIN
                 SELECT FROM pix.user_models m
                 WHERE m.user_id = g.user_id AND m.model_name = $1 AND m.algorithm = g.used
                     AND m.model_checksum IS NOT DISTINCT FROM $7 AND m.parameters = ($3 ->> g.used)::jsonb
-                    AND (m.algorithm <> ''hierarchical'' OR m.common_taste_version = g.taste) AND m.votes_hash = g.hash
-                    AND m.since_training = 0
+                    AND m.common_taste_version IS NOT DISTINCT FROM CASE WHEN g.used = ANY ($8) THEN g.taste END
+                    AND m.votes_hash = g.hash AND m.since_training = 0
              )
              DISTRIBUTED BY (user_id)'
-        USING model.model_name, algorithm, complete_parameters, low, high, users, model.checksum;
+        USING model.model_name, algorithm, complete_parameters, low, high, users, model.checksum, tasteful;
     ELSE
         CREATE TEMP TABLE pix_trained ON COMMIT DROP AS
         SELECT u.user_id, t.taste, pix_internal.train_voter(u.user_id, model, algorithm, complete_parameters, t.taste) AS fitted
@@ -232,7 +222,7 @@ BEGIN
         since_training, described, content, slope, intercept, auc, contradictions, seconds
     )
     SELECT t.user_id, model.model_name, f.algorithm, model.checksum, f.parameters::jsonb,
-        CASE WHEN f.algorithm = 'hierarchical' THEN t.taste END, f.likes, f.dislikes, f.watermark, f.votes_hash, 0,
+        CASE WHEN f.algorithm = ANY (tasteful) THEN t.taste END, f.likes, f.dislikes, f.watermark, f.votes_hash, 0,
         f.described::jsonb, f.content, f.slope, f.intercept, f.auc, f.contradictions, f.seconds
     FROM pg_temp.pix_trained t CROSS JOIN LATERAL unnest(ARRAY[t.fitted]) f
     WHERE f.described IS NOT NULL
@@ -276,7 +266,7 @@ BEGIN
     ) a;
     pack := pix_internal.find_pack(model);
     PERFORM pix_internal.use_planner();
-    IF algorithm = 'hierarchical' OR (
+    IF algorithm = ANY (pix_internal.algorithms_with('user model', '{needs_common_taste}')) OR (
         algorithm IS NULL AND EXISTS (SELECT FROM pix.algorithm_rules p WHERE p.needs_common_taste) AND pix_internal.count_voters(model, pack) >= 10
     ) THEN
         PERFORM pix_internal.try_common_taste(model.model_name, algorithm IS NOT NULL);
@@ -315,8 +305,7 @@ learns something else, all hierarchical models are trained anew, a millisecond e
 Arguments: algorithm (NULL: for each user what pix.algorithm_rules chooses); users (NULL: all); model_name, whose features
 (NULL: the default model); parameters of the algorithm (NULL: its defaults), as for pix.train_user_model; chunk_size, users
 per commit.
-Errors: PX003 an argument that cannot be used, PX020 unknown model, PX061 a standby or a read-only transaction, PX062 a call
-in a transaction, PX095 a model without packed features, PX133 unknown algorithm, PX134 hierarchical with fewer than two users
-who have voted.
+Errors: PX003 invalid argument, PX020 unknown model, PX061 read-only, PX062 call in a transaction, PX095 no packed
+features, PX133 unknown algorithm, PX134 hierarchical with fewer than two users who have voted.
 Runs: coordinator, outside a transaction block; the work is done in parallel workers or on the segments.
 Example: CALL pix.train_user_models(''centroid'');';

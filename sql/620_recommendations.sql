@@ -29,12 +29,12 @@ $$;
 
 -- The best of some items, and which likes each is close to.
 CREATE OR REPLACE FUNCTION pix_internal.choose_items(
-    blocks_key text, described text, content bytea, ids text[], blocks integer[], positions integer[], other_ids text[],
-    others bytea, voted_ids text[], voted_blocks integer[], voted_rows integer[], k bigint, diversity double precision,
+    blocks_key text, described text, content bytea, passed pix_internal.located_items, other_ids text[], others bytea,
+    liked pix_internal.located_items, k bigint, diversity double precision,
     OUT item_ids text[], OUT scores double precision[], OUT liked_ids text[]
 )
 LANGUAGE plpython3u STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'recommendations.choose_items', blocks_key, described, content, ids, blocks, positions, other_ids, others, voted_ids, voted_blocks, voted_rows, k, diversity)$$;
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'recommendations.choose_items', blocks_key, described, content, passed, other_ids, others, liked, k, diversity)$$;
 
 -- A model that likes what is near some clusters.
 CREATE OR REPLACE FUNCTION pix_internal.model_of_medoids(centers bytea, weights double precision[], OUT described text, OUT content bytea)
@@ -132,19 +132,22 @@ BEGIN
 END
 $$;
 
--- The best of all items by a model.
--- Being stable, it sees votes, blocks and features of the same moment.
-CREATE OR REPLACE FUNCTION pix_internal.rank_items(
-    user_id text, k bigint, model pix.models, index pix.indexes, trained pix.user_models, votes pix_internal.user_votes,
-    diversity double precision, filter pix.item_filter
-) RETURNS SETOF pix.recommended_item
-LANGUAGE plpgsql STABLE PARALLEL RESTRICTED ROWS 10 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+-- pix.recommend as an array, and the model that it took, which may be a new one.
+-- Being stable, it sees votes, models, blocks and features of the same moment.
+CREATE OR REPLACE FUNCTION pix_internal.recommend_now(
+    user_id text, k bigint, algorithm text, model pix.models, index pix.indexes, diversity double precision,
+    filter pix.item_filter,
+    OUT trained pix.user_models, OUT known_at timestamptz, OUT is_new boolean, OUT answers pix.recommended_item[]
+)
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
+    votes pix_internal.user_votes := pix_internal.votes_of_user(user_id, model);
+    fitted record;
     used pix_internal.fitted_model;
     opinions record;
     seen record;
-    liked record;
+    liked pix_internal.located_items;
     allowed record;
     filtered text;
     conditions text;
@@ -152,12 +155,16 @@ DECLARE
     wanted bigint;
     candidate_ids text[];
     was_opened boolean := false;
-    passed record;
+    passed pix_internal.located_items;
     scanned record;
     scanned_after integer;
     searched integer;
     chosen record;
 BEGIN
+    fitted := pix_internal.current_user_model(user_id, model, algorithm, NULL, false, votes);
+    trained := fitted.current;
+    known_at := fitted.known_at;
+    is_new := fitted.is_new;
     IF trained.user_id IS NULL THEN
         used := pix_internal.pooled_model(model, pix_internal.find_pack(model));
     ELSE
@@ -166,12 +173,11 @@ BEGIN
         used.algorithm := trained.algorithm;
     END IF;
     SELECT coalesce(array_agg(o.item_id), '{}') AS item_ids INTO opinions
-    FROM pix.opinions o WHERE o.user_id = rank_items.user_id AND o.signal <> 'skip';
+    FROM pix.opinions o WHERE o.user_id = recommend_now.user_id AND o.signal <> 'skip';
     SELECT coalesce(array_agg(f.block), '{}') AS blocks, coalesce(array_agg(f.position), '{}') AS positions INTO seen
     FROM pix.features f
     WHERE f.item_id = ANY (opinions.item_ids) AND f.model_name = model.model_name AND f.packed_in <= votes.packed_in;
-    SELECT coalesce(array_agg(l.item_id ORDER BY l.ordinal), '{}') AS item_ids, coalesce(array_agg(l.block ORDER BY l.ordinal), '{}') AS blocks,
-        coalesce(array_agg(l.position ORDER BY l.ordinal), '{}') AS positions
+    SELECT array_agg(l.item_id ORDER BY l.ordinal), array_agg(l.block ORDER BY l.ordinal), array_agg(l.position ORDER BY l.ordinal)
     INTO liked
     FROM (
         SELECT u.* FROM unnest(votes.item_ids, votes.blocks, votes.positions, votes.vals)
@@ -210,8 +216,7 @@ BEGIN
             END IF;
             CONTINUE;
         END IF;
-        EXECUTE 'SELECT coalesce(array_agg(f.item_id), ''{}'') AS item_ids, coalesce(array_agg(f.block), ''{}'') AS blocks,
-                coalesce(array_agg(f.position), ''{}'') AS positions
+        EXECUTE 'SELECT array_agg(f.item_id), array_agg(f.block), array_agg(f.position)
             FROM pix.current_features f
             WHERE f.item_id = ANY ($1) AND f.model_name = $2 AND f.packed_in <= $3' || conditions
         INTO passed USING candidate_ids, model.model_name, searched;
@@ -227,7 +232,7 @@ BEGIN
             END IF;
             scanned_after := searched;
         END IF;
-        EXIT WHEN cardinality(passed.item_ids) >= least(wanted, k)
+        EXIT WHEN coalesce(cardinality(passed.item_ids), 0) >= least(wanted, k)
             OR wanted >= coalesce(cardinality(allowed.blocks), votes.packed_items);
         IF use_index AND wanted > 2000 THEN
             use_index := false;
@@ -235,44 +240,21 @@ BEGIN
             wanted := 8 * wanted;
         END IF;
     END LOOP;
-    SELECT c.* INTO chosen FROM pix_internal.choose_items(
-        votes.blocks_key, used.described, used.content, passed.item_ids, passed.blocks, passed.positions, scanned.item_ids,
-        scanned.vectors, liked.item_ids, liked.blocks, liked.positions, k, diversity
-    ) c;
-    RETURN QUERY
-    SELECT c.ordinal::integer, c.item_id, c.score, pix_internal.probability(c.score, trained.slope, trained.intercept), used.algorithm,
+    chosen := pix_internal.choose_items(
+        votes.blocks_key, used.described, used.content, passed, scanned.item_ids, scanned.vectors, liked, k, diversity);
+    SELECT array_agg(ROW(
+        c.ordinal::integer, c.item_id, c.score, pix_internal.probability(c.score, trained.slope, trained.intercept), used.algorithm,
         CASE WHEN trained.user_id IS NULL THEN used.reason
-            WHEN cardinality(c.likes) = 1 THEN format('close to %s, which %s liked', c.likes[1], rank_items.user_id)
-            WHEN cardinality(c.likes) > 1 THEN format('close to %s items that %s liked', cardinality(c.likes), rank_items.user_id)
-            WHEN trained.dislikes > 0 THEN format('unlike what %s disliked', rank_items.user_id)
-            ELSE format('unlike what %s liked, but the best there is', rank_items.user_id) END,
+            WHEN cardinality(c.likes) = 1 THEN format('close to %s, which %s liked', c.likes[1], recommend_now.user_id)
+            WHEN cardinality(c.likes) > 1 THEN format('close to %s items that %s liked', cardinality(c.likes), recommend_now.user_id)
+            WHEN trained.dislikes > 0 THEN format('unlike what %s disliked', recommend_now.user_id)
+            ELSE format('unlike what %s liked, but the best there is', recommend_now.user_id) END,
         c.likes
+    )::pix.recommended_item ORDER BY c.ordinal) INTO answers
     FROM (
         SELECT u.ordinal, u.item_id, u.score, ARRAY(SELECT jsonb_array_elements_text(u.liked::jsonb)) AS likes
         FROM unnest(chosen.item_ids, chosen.scores, chosen.liked_ids) WITH ORDINALITY u (item_id, score, liked, ordinal)
-    ) c
-    ORDER BY c.ordinal;
-END
-$$;
-
--- pix.recommend as an array, and the model that it took, which may be a new one.
--- Being stable, it sees votes, models, blocks and features of the same moment.
-CREATE OR REPLACE FUNCTION pix_internal.recommend_now(
-    user_id text, k bigint, algorithm text, model pix.models, index pix.indexes, diversity double precision,
-    filter pix.item_filter,
-    OUT trained pix.user_models, OUT known_at timestamptz, OUT is_new boolean, OUT answers pix.recommended_item[]
-)
-LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    votes pix_internal.user_votes := pix_internal.votes_of_user(user_id, model);
-    fitted record;
-BEGIN
-    SELECT c.* INTO fitted FROM pix_internal.current_user_model(user_id, model, algorithm, NULL, false, votes) c;
-    trained := fitted.current;
-    known_at := fitted.known_at;
-    is_new := fitted.is_new;
-    SELECT array_agg(r ORDER BY r.rank) INTO answers
-    FROM pix_internal.rank_items(user_id, k, model, index, trained, votes, diversity, filter) r;
+    ) c;
 END
 $$;
 
@@ -324,21 +306,20 @@ chooses); model_name, whose features (NULL: the index''s, or the default model);
 good they are (maximal marginal relevance); filter, which items may be recommended, as pix.items_where makes it (NULL: all).
 Result: rank, item_id, score (comparable between items of one user), probability of a like (NULL: too few votes to tell),
 algorithm, reason in words, liked_ids: up to three items that the user liked and this one is close to.
-Errors: PX003 an argument that cannot be used, PX020 unknown model, PX024 a cache folder that cannot be used, PX060 a call
-inside a larger query on segments, PX090 unknown index, PX092 an index of another model or metric, PX094 a damaged block,
-PX095 a model without packed features, PX100 unknown clustering, PX132 a model of features that were imported again since,
-PX133 unknown algorithm, PX134 too few votes for it, PX137 hierarchical without pix.fit_common_taste.
+Errors: PX003 invalid argument, PX020 unknown model, PX024 unusable cache folder, PX060 call on segments, PX090 unknown
+index, PX092 an index of another model or metric, PX094 a damaged block, PX095 no packed features, PX100 unknown
+clustering, PX132 model of earlier features, PX133 unknown algorithm, PX134 too few votes for it, PX137 hierarchical
+without pix.fit_common_taste.
 Runs: coordinator.
 Example: SELECT rank, item_id, score, reason FROM pix.recommend(''ann'', 5);';
 
 -- The score of an item, and how like it is to what its user has voted on; NULL if this backend has not opened the blocks.
 CREATE OR REPLACE FUNCTION pix_internal.explain_score(
-    blocks_key text, described text, content bytea, vector bytea, voted_ids text[], voted_blocks integer[],
-    voted_rows integer[], given double precision[], OUT score double precision, OUT item_ids text[],
-    OUT likeness double precision[], OUT vals double precision[]
+    described text, content bytea, vector bytea, votes pix_internal.user_votes, OUT score double precision,
+    OUT item_ids text[], OUT likeness double precision[], OUT vals double precision[]
 )
 LANGUAGE plpython3u STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'recommendations.explain_score', blocks_key, described, content, vector, voted_ids, voted_blocks, voted_rows, given)$$;
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'recommendations.explain_score', described, content, vector, votes)$$;
 
 -- A user's model of an algorithm; NULL: the one that was used last.
 CREATE OR REPLACE FUNCTION pix_internal.find_user_model(user_id text, algorithm text, model pix.models) RETURNS pix.user_models
@@ -392,10 +373,8 @@ BEGIN
     END IF;
     PERFORM pix_internal.check_dimensions(octet_length(query), model);
     FOR attempt IN 1 .. 2 LOOP
-        SELECT e.* INTO told FROM pix_internal.explain_score(
-            votes.blocks_key, user_model.described::text, user_model.content, query, coalesce(votes.item_ids, '{}'),
-            coalesce(votes.blocks, '{}'), coalesce(votes.positions, '{}'), coalesce(votes.vals, '{}')
-        ) e;
+        SELECT e.* INTO told
+        FROM pix_internal.explain_score(user_model.described::text, user_model.content, query, votes) e;
         EXIT WHEN told.score IS NOT NULL;
         IF attempt = 2 THEN
             PERFORM pix_internal.raise_files_vanish();
@@ -426,9 +405,9 @@ Arguments: user_id; item_id, any with features; algorithm (NULL: what pix.algori
 default model); k, how many likes and dislikes.
 Result: aspect: score, probability (where it is known), like, dislike; item_id of a like or dislike; value: the score, the
 probability, or the cosine; note in words.
-Errors: PX003 an argument that cannot be used, PX020 unknown model, PX024 a cache folder that cannot be used, PX030 features
-of other dimensions, PX040 unknown item, PX041 an item without features, PX060 a call inside a larger query on segments, PX095
-a model without packed features, PX132 a model of features that were imported again since, PX139 a user without a model.
+Errors: PX003 invalid argument, PX020 unknown model, PX024 unusable cache folder, PX030 features of other dimensions,
+PX040 unknown item, PX041 an item without features, PX060 call on segments, PX095 no packed features, PX132 model of
+earlier features, PX139 a user without a model.
 Runs: coordinator.
 Example: SELECT aspect, item_id, value FROM pix.explain(''ann'', ''B005IYS5ZA'');';
 
@@ -457,7 +436,7 @@ COMMENT ON FUNCTION pix.selected_dimensions IS
 They can be used again: pix.fit_clusters takes dimensions, and so do the parameters of sgd_log and sgd_hinge.
 Arguments: user_id, algorithm, model_name (NULL: the default model).
 Result: dimension, from 1; weight, the largest first; no rows for models that are not linear.
-Errors: PX020 unknown model, PX060 a call inside a larger query on segments, PX131 a damaged model, PX132 a model of features
-that were imported again since, PX139 a user without such a model.
+Errors: PX020 unknown model, PX060 call on segments, PX131 a damaged model, PX132 model of earlier features, PX139 a
+user without such a model.
 Runs: coordinator.
 Example: SELECT * FROM pix.selected_dimensions(''ann'', ''sgd_log'');';

@@ -2,12 +2,12 @@
 
 -- The best items for many users; NULL if this backend has not opened the blocks.
 CREATE OR REPLACE FUNCTION pix_internal.choose_items_of_users(
-    blocks_key text, described text[], contents bytea[], seen_users integer[], seen_blocks integer[], seen_rows integer[],
-    voted_users integer[], voted_ids text[], voted_blocks integer[], voted_rows integer[], k bigint,
+    blocks_key text, described text[], contents bytea[], seen_users integer[], seen pix_internal.located_items,
+    liked_users integer[], liked pix_internal.located_items, k bigint,
     OUT users integer[], OUT item_ids text[], OUT scores double precision[], OUT liked_ids text[]
 )
 LANGUAGE plpython3u STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'recommendations.choose_items_of_users', blocks_key, described, contents, seen_users, seen_blocks, seen_rows, voted_users, voted_ids, voted_blocks, voted_rows, k)$$;
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'recommendations.choose_items_of_users', blocks_key, described, contents, seen_users, seen, liked_users, liked, k)$$;
 
 -- The recommendations of some users, and those among them whose model has not seen all votes, or other vectors.
 -- Being stable, it sees votes, models, blocks and features of the same moment.
@@ -66,16 +66,17 @@ BEGIN
     IF user_models.users IS NULL THEN
         RETURN;
     END IF;
-    SELECT coalesce(array_agg(array_position(user_models.users, o.user_id)), '{}') AS users, coalesce(array_agg(f.block), '{}') AS blocks,
-        coalesce(array_agg(f.position), '{}') AS positions
+    SELECT coalesce(array_agg(array_position(user_models.users, o.user_id)), '{}') AS users,
+        ROW(NULL, coalesce(array_agg(f.block), '{}'), coalesce(array_agg(f.position), '{}'))::pix_internal.located_items AS items
     INTO seen
     FROM pix.opinions o JOIN pix.features f ON f.item_id = o.item_id
     WHERE o.user_id = ANY (user_models.users) AND o.signal <> 'skip' AND f.model_name = model.model_name
         AND f.packed_in <= pack.packed_in;
     SELECT coalesce(array_agg(array_position(user_models.users, v.user_id) ORDER BY v.user_id, v.rank), '{}') AS users,
-        coalesce(array_agg(v.item_id ORDER BY v.user_id, v.rank), '{}') AS item_ids,
-        coalesce(array_agg(v.block ORDER BY v.user_id, v.rank), '{}') AS blocks,
-        coalesce(array_agg(v.position ORDER BY v.user_id, v.rank), '{}') AS positions
+        ROW(
+            coalesce(array_agg(v.item_id ORDER BY v.user_id, v.rank), '{}'),
+            array_agg(v.block ORDER BY v.user_id, v.rank), array_agg(v.position ORDER BY v.user_id, v.rank)
+        )::pix_internal.located_items AS items
     INTO liked
     FROM (
         SELECT o.user_id, o.item_id, f.block, f.position,
@@ -87,8 +88,8 @@ BEGIN
     WHERE v.rank <= 200;
     LOOP
         SELECT c.* INTO chosen FROM pix_internal.choose_items_of_users(
-            pack.checksum, user_models.described, user_models.contents, seen.users, seen.blocks, seen.positions, liked.users,
-            liked.item_ids, liked.blocks, liked.positions, wanted
+            pack.checksum, user_models.described, user_models.contents, seen.users, seen.items, liked.users, liked.items,
+            wanted
         ) c;
         IF chosen.users IS NULL THEN
             IF was_opened THEN
@@ -187,7 +188,6 @@ COMMENT ON PROCEDURE pix.recommend_all IS
 place of what was there of them; commits after each few users. Users without votes get none: pix.recommend has some for them.
 Arguments: k, how many for each user, up to 1,000; users (NULL: all); algorithm (NULL: what pix.algorithm_rules chooses);
 model_name, whose features (NULL: the default model).
-Errors: those of pix.train_user_models, PX003 an argument that cannot be used, PX061 a standby or a read-only transaction,
-PX062 a call in a transaction.
+Errors: those of pix.train_user_models, PX003 invalid argument, PX061 read-only, PX062 call in a transaction.
 Runs: coordinator, outside a transaction block.
 Example: CALL pix.recommend_all(5, algorithm => ''centroid'');';

@@ -198,9 +198,9 @@ Arguments: run, its name; users (NULL: all who have votes enough); sizes, votes 
 oversample (the rarer kind is repeated), class_weight; algorithms, as for pix.train_user_model but hierarchical and ensemble;
 repeats, how many splits; model_name, whose features (NULL: the default model); search: grid, or random (three of the grid);
 seed; chunk_size, tasks per commit.
-Errors: PX003 an argument that cannot be used, PX020 unknown model, PX061 a standby or a read-only transaction, PX062 a call
-in a transaction, PX095 a model without packed features, PX133 unknown algorithm, PX134 nobody has so many votes, PX140 a run
-of this name that asked for something else.
+Errors: PX003 invalid argument, PX020 unknown model, PX061 read-only, PX062 call in a transaction, PX095 no packed
+features, PX133 unknown algorithm, PX134 nobody has so many votes, PX140 a run of this name that asked for something
+else.
 Runs: coordinator, outside a transaction block; the work is done in parallel workers or on the segments.
 Example: CALL pix.select_algorithms(''first'', sizes => ''{20}'', algorithms => ''{logistic,nearest}'', repeats => 2);';
 
@@ -209,9 +209,8 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_
 BEGIN
     PERFORM pix_internal.check_call('pix.drop_algorithm_selection');
     PERFORM pix_internal.lock('algorithm_selections', run);
-    DELETE FROM pix_internal.algorithm_selection_tasks t WHERE t.run = drop_algorithm_selection.run;
-    DELETE FROM pix.algorithm_selection_results r WHERE r.run = drop_algorithm_selection.run;
-    DELETE FROM pix.algorithm_rules p WHERE p.run = drop_algorithm_selection.run;
+    PERFORM pix_internal.forget('run', run,
+        '{pix_internal.algorithm_selection_tasks, pix.algorithm_selection_results, pix.algorithm_rules}');
     DELETE FROM pix.algorithm_selections s WHERE s.run = drop_algorithm_selection.run;
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'PX140', MESSAGE = format('Run %L is not known', left(run, 200)),
@@ -223,7 +222,7 @@ COMMENT ON FUNCTION pix.drop_algorithm_selection IS
 'Forgets a run of pix.select_algorithms, its results, and the rules that pix.fit_algorithm_rules has made of them.
 Arguments: run.
 Result: none.
-Errors: PX060 a call inside a larger query on segments, PX061 a standby or a read-only transaction, PX140 unknown run.
+Errors: PX060 call on segments, PX061 read-only, PX140 unknown run.
 Runs: coordinator.
 Example: SELECT pix.drop_algorithm_selection(''first'');';
 
@@ -257,6 +256,8 @@ seconds to train and to predict; without_result, splits that had no AUC.';
 
 CREATE OR REPLACE FUNCTION pix.fit_algorithm_rules(run text, min_users bigint DEFAULT 3) RETURNS SETOF pix.algorithm_rules
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    weighted text[] := pix_internal.algorithms_with('user model', '{has_class_weight}');
 BEGIN
     PERFORM pix_internal.check_call('pix.fit_algorithm_rules');
     IF NOT EXISTS (SELECT FROM pix.algorithm_selections s WHERE s.run = fit_algorithm_rules.run) THEN
@@ -284,7 +285,7 @@ BEGIN
                     CASE WHEN avg(r.likes) < 0.2 * r.size THEN 0 WHEN avg(r.likes) < 0.5 * r.size THEN 1 ELSE 2 END AS bucket
                 FROM pix.algorithm_selection_results r
                 WHERE r.run = fit_algorithm_rules.run AND r.test_auc IS NOT NULL AND r.balance = CASE
-                    WHEN r.algorithm IN ('naive_bayes', 'nearest', 'centroid', 'one_class') THEN 'none' ELSE 'class_weight' END
+                    WHEN r.algorithm = ANY (weighted) THEN 'class_weight' ELSE 'none' END
                 GROUP BY r.size, r.algorithm, r.balance, r.user_id
             ) u
             GROUP BY u.size, u.bucket, u.algorithm, u.balance
@@ -303,7 +304,6 @@ hierarchical and for likes alone, before the others that come along: rows of the
 priority.
 Arguments: run; min_users, how many a rule must have been tried on.
 Result: the new rows of pix.algorithm_rules.
-Errors: PX003 an argument that cannot be used, PX060 a call inside a larger query on segments, PX061 a standby or a read-only
-transaction, PX140 unknown run.
+Errors: PX003 invalid argument, PX060 call on segments, PX061 read-only, PX140 unknown run.
 Runs: coordinator.
 Example: SELECT priority, algorithm, min_votes, max_votes, reason FROM pix.fit_algorithm_rules(''first'', 1);';

@@ -2,11 +2,11 @@
 
 -- Metrics of a recommender, as JSON; NULL if this backend has not opened what is needed.
 CREATE OR REPLACE FUNCTION pix_internal.evaluate_recommender(
-    blocks_key text, taste_key text, recommender text, algorithms text[], users integer[], blocks integer[], positions integer[],
-    vals double precision[], held_out boolean[], k bigint, seed bigint
+    taste_key text, recommender text, algorithms text[], users integer[], votes pix_internal.user_votes,
+    held_out boolean[], k bigint, seed bigint
 ) RETURNS text
 LANGUAGE plpython3u STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'evaluation.evaluate_recommender', blocks_key, taste_key, recommender, algorithms, users, blocks, positions, vals, held_out, k, seed)$$;
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'evaluation.evaluate_recommender', taste_key, recommender, algorithms, users, votes, held_out, k, seed)$$;
 
 -- The metrics of recommenders, a JSON array of each.
 -- Being stable, it sees votes, blocks and rules of the same moment.
@@ -16,8 +16,10 @@ CREATE OR REPLACE FUNCTION pix_internal.evaluate_recommenders_now(
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $$
 DECLARE
     pack pix_internal.packs := pix_internal.find_pack(model);
+    tasteful text[] := pix_internal.algorithms_with('user model', '{needs_common_taste}');
     recommender text;
     voters record;
+    votes pix_internal.user_votes;
     people record;
     earlier record;
     learned record;
@@ -67,9 +69,13 @@ BEGIN
             count(*) FILTER (WHERE n.val < 0 AND NOT n.later)::integer AS dislikes
         FROM unnest(voters.users, voters.vals, voters.held_out) n (user_count, val, later) GROUP BY n.user_count
     ) u;
+    votes.blocks := voters.blocks;
+    votes.positions := voters.positions;
+    votes.vals := voters.vals;
+    votes.blocks_key := pack.checksum;
     PERFORM pix_internal.open_blocks(model.model_name);
     -- What users have in common, as their earlier votes alone tell.
-    IF people.user_count >= 10 AND recommenders && '{rules,hierarchical}' THEN
+    IF people.user_count >= 10 AND recommenders && ('rules'::text || tasteful) THEN
         SELECT array_agg(n.user_count ORDER BY n.ordinal) AS users, array_agg(n.user_count % 2 ORDER BY n.ordinal) AS halves, array_agg(n.block ORDER BY n.ordinal) AS blocks,
             array_agg(n.position ORDER BY n.ordinal) AS positions, array_agg(n.val ORDER BY n.ordinal) AS vals
         INTO earlier
@@ -83,8 +89,8 @@ BEGIN
         PERFORM pix_internal.keep_common_taste(taste_key, learned.described, learned.content);
     END IF;
     FOREACH recommender IN ARRAY ARRAY(SELECT DISTINCT r FROM unnest(recommenders) r) LOOP
-        IF recommender = 'hierarchical' AND taste_key IS NULL THEN
-            RAISE EXCEPTION USING ERRCODE = 'PX134', MESSAGE = 'hierarchical needs ten users whose votes can be split',
+        IF recommender = ANY (tasteful) AND taste_key IS NULL THEN
+            RAISE EXCEPTION USING ERRCODE = 'PX134', MESSAGE = format('%s needs ten users whose votes can be split', recommender),
                 HINT = 'Leave it out.';
         END IF;
         SELECT array_agg(
@@ -93,8 +99,7 @@ BEGIN
         ) INTO algorithms
         FROM unnest(people.likes, people.dislikes) WITH ORDINALITY u (likes, dislikes, ordinal);
         reason := pix_internal.evaluate_recommender(
-            pack.checksum, taste_key, recommender, algorithms, voters.users, voters.blocks, voters.positions, voters.vals, voters.held_out, k, seed
-        );
+            taste_key, recommender, algorithms, voters.users, votes, voters.held_out, k, seed);
         IF reason IS NULL THEN
             PERFORM pix_internal.raise_files_vanish();
         END IF;
@@ -157,8 +162,7 @@ votes, that split time holds out; max_users, a random sample; seed. Of each user
 Result: for each recommender and metric, value and 95 % interval over users from low to high: auc (how probably an item that
 was liked is ranked before any other that was not known), precision and ndcg of the first k, diversity (mean of 1 - cosine
 between these), coverage (share of all items that somebody is recommended); users: on how many it was measured.
-Errors: PX003 an argument that cannot be used, PX020 unknown model, PX024 a cache folder that cannot be used, PX060 a call
-inside a larger query on segments, PX061 a standby or a read-only transaction, PX095 a model without packed features, PX133
-unknown algorithm, PX134 too few votes, PX140 a run that cannot be named so.
+Errors: PX003 invalid argument, PX020 unknown model, PX024 unusable cache folder, PX060 call on segments, PX061
+read-only, PX095 no packed features, PX133 unknown algorithm, PX134 too few votes, PX140 a run that cannot be named so.
 Runs: coordinator.
 Example: SELECT recommender, metric, value FROM pix.evaluate_recommenders(''first'', ''{rules,random}'', k => 5);';

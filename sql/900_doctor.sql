@@ -77,7 +77,7 @@ host), cache folder, memory for as many models as run there at once, cores.
 Arguments: none.
 Result: a row a check: host, segment (NULL: the coordinator, or a server without segments), check, ok, found, remedy (NULL
 where nothing is wrong).
-Errors: PX060 a call inside a larger query on segments.
+Errors: PX060 call on segments.
 Runs: coordinator, alone in its query.
 Example: SELECT * FROM pix.doctor();';
 

@@ -200,7 +200,6 @@ features, indexes and clusterings with the blocks they were made of, arms with t
 predictions with items. It reads all of it, and so it takes its time; pix doctor --deep shows it.
 Arguments: none.
 Result: a row a check: check, ok, found, remedy (NULL where nothing is wrong).
-Errors: PX024 a cache folder that cannot be used, PX028 a setting that is no number, PX060 a call inside a larger query on
-segments.
+Errors: PX024 unusable cache folder, PX028 unusable setting, PX060 call on segments.
 Runs: coordinator; much of the work is done on the segments.
 Example: SELECT * FROM pix.check_derived() WHERE NOT ok;';

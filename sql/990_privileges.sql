@@ -84,7 +84,7 @@ GRANT EXECUTE ON ROUTINE
     pix_internal.inspect_model, pix_internal.is_distributed, pix_internal.is_read_only, pix_internal.kept_best_class,
     pix_internal.kept_probabilities, pix_internal.list_algorithms, pix_internal.list_layers, pix_internal.load_classifier, pix_internal.measure_quality,
     pix_internal.measure_recall, pix_internal.model_checksum, pix_internal.model_layers, pix_internal.nearest,
-    pix_internal.nearest_many, pix_internal.nearest_to_array, pix_internal.nearest_to_image, pix_internal.nearest_to_vector,
+    pix_internal.nearest_many, pix_internal.nearest_to,
     pix_internal.off_policy_values, pix_internal.open_blocks, pix_internal.open_index, pix_internal.probabilities,
     pix_internal.probability, pix_internal.project_vectors, pix_internal.pseudo_random,
     pix_internal.raise_classifier_changed, pix_internal.raise_files_vanish, pix_internal.raise_no_features,

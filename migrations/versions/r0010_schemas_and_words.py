@@ -2,33 +2,12 @@
 
 from alembic import op
 
+from pixload.migration import ALL_REPLAYED
+
 revision = "0010"
 down_revision = "0009"
 
 # Functions and views are replayed after the last revision: here they would only be in the way.
-DROP_REPLAYED = """
-DO $$
-DECLARE
-    old record;
-BEGIN
-    FOR old IN
-        SELECT format('DROP TRIGGER %I ON %s', t.tgname, t.tgrelid::regclass) AS command, 0 AS step, t.oid
-        FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
-        WHERE NOT t.tgisinternal AND c.relnamespace = 'pix'::regnamespace
-        UNION ALL
-        SELECT format('DROP VIEW %s', c.oid::regclass), 1, c.oid FROM pg_class c
-        WHERE c.relnamespace = 'pix'::regnamespace AND c.relkind = 'v'
-        UNION ALL
-        SELECT format('DROP ROUTINE %s', p.oid::regprocedure), 2, p.oid FROM pg_proc p
-        WHERE p.pronamespace = 'pix'::regnamespace
-        ORDER BY step, oid DESC  -- what was made later may use what was made earlier
-    LOOP
-        EXECUTE old.command;
-    END LOOP;
-END
-$$
-"""
-
 INTERNAL_TABLES = {
     "model_parts": "model_parts",
     "index_parts": "index_parts",
@@ -123,6 +102,7 @@ CREATE TYPE pix.projection_summary AS (
 CREATE TYPE pix.synthetic_users AS (
     truth text, users bigint, liked_labels bigint, taste_groups bigint, flipped double precision
 );
+CREATE TYPE pix_internal.located_items AS (item_ids text[], blocks integer[], positions integer[]);
 """
 OLD_FILTER = """
 CREATE TYPE pix.item_filter AS (
@@ -138,7 +118,7 @@ ALGORITHM_CHECK = (
 
 
 def upgrade() -> None:
-    op.execute(DROP_REPLAYED)
+    op.execute(ALL_REPLAYED)
     op.execute("CREATE SCHEMA pix_internal")
     for old, new in INTERNAL_TABLES.items():
         op.execute(f"ALTER TABLE pix.{old} SET SCHEMA pix_internal")
@@ -186,6 +166,7 @@ def downgrade() -> None:
     op.execute(
         f"ALTER TABLE pix.algorithm_rules ADD CONSTRAINT user_model_policy_algorithm_known CHECK ({ALGORITHM_CHECK})"
     )
+    op.execute("DROP TYPE pix_internal.located_items")
     op.execute("DROP TYPE pix.synthetic_users")
     op.execute("DROP TYPE pix.projection_summary")
     op.execute("DROP TYPE pix.item_filter")

@@ -139,7 +139,7 @@ WRITERS = (
     "update_user_model('x', 'svm', '{}', 'x', '{1}', '{1}', '{1}')",
     "selected_weights('{}', 'x')",
     "lay_out('x', 'x', 1, 'tsne', 0.1, 1)",
-    "choose_items_of_users('x', '{x}', '{x}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', 1)",
+    "choose_items_of_users('x', '{x}', '{x}', '{}', NULL, '{}', NULL, 1)",
     "write_index('x', 'x', 'hnsw', 'cosine', '{}', 1, 'x', 'x')",
 )
 

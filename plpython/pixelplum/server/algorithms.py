@@ -7,7 +7,9 @@ from typing import Any
 
 from pixelplum.core.bandit.off_policy import ESTIMATORS
 from pixelplum.core.bandit.policies import POLICIES
+from pixelplum.core.classifiers.training import ALGORITHMS as CLASSIFIERS
 from pixelplum.core.clustering.algorithms import ALGORITHMS as CLUSTERINGS
+from pixelplum.core.clustering.maps import MAPS
 from pixelplum.core.search.indexes import INDEXES
 from pixelplum.core.search.metrics import METRICS
 from pixelplum.core.users.algorithms import ALGORITHMS as USER_MODELS
@@ -15,7 +17,9 @@ from pixelplum.core.users.algorithms import ALGORITHMS as USER_MODELS
 KINDS: dict[str, dict[str, Any]] = {
     "metric": METRICS,
     "index": INDEXES,
+    "classifier": CLASSIFIERS,
     "clustering": CLUSTERINGS,
+    "map": MAPS,
     "policy": POLICIES,
     "estimator": ESTIMATORS,
     "user model": USER_MODELS,

@@ -8,7 +8,7 @@ from pixelplum.core.bandit import policies
 from pixelplum.core.bandit.trees import Tree
 from pixelplum.core.search import vectors
 from pixelplum.core.users import candidates
-from pixelplum.server.blocks import keep, kept
+from pixelplum.server.blocks import keep, kept, locations
 from pixelplum.server.recommendations import opened
 
 FEW = 8
@@ -74,16 +74,15 @@ def keep_members(plpy, cache: dict, key: str, clusters: list[int], blocks: list[
 
 
 def best_in_clusters(
-    plpy, cache: dict, key: str, blocks_key: str, sketch_key: str | None, clusters: list[int], counts: list[int],
-    centers: bytes, dimensions: list[int] | None, voted_ids: list[str], voted_blocks: list[int],
-    voted_rows: list[int], weights: list[float], excluded: list[str], described: str | None, content: bytes | None,
+    plpy, cache: dict, key: str, sketch_key: str | None, clusters: list[int], counts: list[int], centers: bytes,
+    dimensions: list[int] | None, votes: dict, excluded: list[str], described: str | None, content: bytes | None,
 ) -> dict | None:  # fmt: skip
     """Find the items of clusters that a user may like best.
 
     Parameters
     ----------
-    key, blocks_key : str
-        Members and blocks, as they were mapped.
+    key : str
+        Members, as they were mapped.
     sketch_key : str or None
         An index that holds principal components of the very same blocks, as it was mapped.
     clusters, counts : list of int
@@ -92,8 +91,8 @@ def best_in_clusters(
         Their centers, one after another.
     dimensions : list of int or None
         Which dimensions, from 1, the centers are of.
-    voted_ids, voted_blocks, voted_rows, weights : list
-        Items that the user has an opinion of, where their vectors are, and how much they like them.
+    votes : dict
+        Items that the user has an opinion of, where their vectors are, how much they like them; and in which blocks.
     excluded : list of str
         Items that are not wanted.
     described, content
@@ -105,7 +104,7 @@ def best_in_clusters(
         clusters, item_ids, scores, and nearest: the liked item that is most alike, or None. None if this backend has
         not mapped what is to be searched.
     """
-    stored, members = kept(cache, blocks_key), kept(cache, key)
+    stored, members = kept(cache, votes["blocks_key"]), kept(cache, key)
     sketched = kept(cache, sketch_key) if sketch_key is not None else None
     if stored is None or members is None or (sketched is None) != (sketch_key is None):
         return None
@@ -116,9 +115,10 @@ def best_in_clusters(
         sketch = candidates.Sketch(index.vectors, projection.mean, projection.components, stored.starts)
     size = stored.blocks[0].vectors.shape[1]
     voted = np.empty((0, size), np.float32)
+    voted_ids = votes["item_ids"] or []
     if voted_ids:
-        voted = candidates.unit(stored.vectors(list(zip(voted_blocks, voted_rows, strict=True))))
-    strengths = np.array(weights, np.float32)
+        voted = candidates.unit(stored.vectors(locations(votes)))
+    strengths = np.array(votes["vals"] or [], np.float32)
     liked = np.flatnonzero(strengths > 0)
     likes = voted[liked]
     refused = set(excluded)

@@ -103,3 +103,8 @@ def kept(cache: dict, key: str):
     if key in searchables:
         searchables.move_to_end(key)
     return searchables.get(key)
+
+
+def locations(located: dict) -> list[tuple[int, int]]:
+    """Return where the vectors of located items are: block, and position in it from 1, of each."""
+    return list(zip(located["blocks"] or (), located["positions"] or (), strict=True))

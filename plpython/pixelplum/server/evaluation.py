@@ -21,23 +21,23 @@ AT_ONCE = 50
 
 @cancellable
 def evaluate_recommender(
-    plpy, cache: dict, blocks_key: str, taste_key: str | None, recommender: str, algorithms: list[str],
-    users: list[int], blocks: list[int], rows: list[int], values: list[float], held_out: list[bool], k: int, seed: int,
+    plpy, cache: dict, taste_key: str | None, recommender: str, algorithms: list[str], users: list[int], votes: dict,
+    held_out: list[bool], k: int, seed: int,
 ) -> str | None:  # fmt: skip
     """Judge one recommender.
 
     Parameters
     ----------
-    blocks_key, taste_key : str
-        Blocks, and what users have in common as their earlier votes tell, as they were opened.
+    taste_key : str or None
+        What users have in common as their earlier votes tell, as it was opened.
     recommender : str
         popularity, random, or anything else: models.
     algorithms : list of str
         Of each user's model.
     users : list of int
         Of each vote, the number of its user, from 1; votes of a user follow one another, the latest first.
-    blocks, rows, values : list
-        Where the item's vector is, and what the user thinks of it.
+    votes : dict
+        Where the item's vector is, what the user thinks of it; and in which blocks, as they were opened.
     held_out : list of bool
         Whether the vote is not to be learned from.
     k : int
@@ -49,12 +49,12 @@ def evaluate_recommender(
     str or None
         As JSON, what `evaluation.summary` returns; None if this backend has not opened what is needed.
     """
-    stored = kept(cache, blocks_key)
+    stored = kept(cache, votes["blocks_key"])
     taste = kept(cache, taste_key) if taste_key is not None else None
     if stored is None or (taste_key is not None and taste is None):
         return None
-    positions = stored.starts[np.array(blocks, int)] + np.array(rows, int) - 1
-    strengths, later, who = np.array(values), np.array(held_out), np.array(users)
+    positions = stored.starts[np.array(votes["blocks"], int)] + np.array(votes["positions"], int) - 1
+    strengths, later, who = np.array(votes["vals"]), np.array(held_out), np.array(users)
     total = sum(len(block.norms) for block in stored.blocks)
     random = np.random.default_rng(seed)
     popular = np.bincount(positions[~later], weights=strengths[~later], minlength=total)
@@ -67,17 +67,17 @@ def evaluate_recommender(
             scores = noise if recommender == "random" else popular + 1e-6 * noise
         else:
             kept_users, models = [], []
-            for user, votes in zip(chosen, own, strict=True):
-                model = _model(stored, votes[~later[votes]], positions, strengths, algorithms[user - 1], taste)
+            for user, cast in zip(chosen, own, strict=True):
+                model = _model(stored, cast[~later[cast]], positions, strengths, algorithms[user - 1], taste)
                 if model is not None:
-                    kept_users.append(votes)
+                    kept_users.append(cast)
                     models.append(model)
             if not models:
                 continue
             scores = recommendations.scores(stored.blocks, models)
-        for votes, row in zip(kept_users, scores, strict=True):
-            row[positions[votes[~later[votes]]]] = -np.inf
-            liked = positions[votes[later[votes] & (strengths[votes] > 0)]]
+        for cast, row in zip(kept_users, scores, strict=True):
+            row[positions[cast[~later[cast]]]] = -np.inf
+            liked = positions[cast[later[cast] & (strengths[cast] > 0)]]
             first = recommendations.best(row, k)
             directions = unit(np.stack([stored.vector(position) for position in first.tolist()]))
             outcomes.append(evaluation.judge(row, liked, first, directions, k))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pixelplum.core.search import exact, vectors
-from pixelplum.server.blocks import kept
+from pixelplum.server.blocks import kept, locations
 
 MOST_AT_ONCE = 1_000_000
 """Candidates for several queries together."""
@@ -48,10 +48,8 @@ def find_candidates(
 
 
 def rank_neighbors(
-    plpy, cache: dict, blocks_key: str | None, queries: bytes, number: int, names: list[str | None],
-    found: list[str | None] | None, item_ids: list[str] | None, blocks: list[int] | None, rows: list[int] | None,
-    scanned_queries: list[int] | None, scanned_ids: list[str] | None, scanned_distances: list[float] | None,
-    k: int, metric: str, is_all: bool,
+    plpy, cache: dict, blocks_key: str | None, queries: bytes, names: list[str | None], found: list[str | None] | None,
+    located: dict | None, scanned: list[dict] | None, k: int, metric: str, is_all: bool,
 ) -> list[tuple] | None:  # fmt: skip
     """Rank what was found by true distances.
 
@@ -61,18 +59,14 @@ def rank_neighbors(
         The blocks that hold the candidates' vectors, as they were opened.
     queries : bytes
         Packed vectors, one after another.
-    number : int
-        How many.
     names : list of str or None
-        The items that the queries belong to, which are not their own neighbors.
+        The items that the queries belong to, which are not their own neighbors; of each query one.
     found : list of str or None
         As `find_candidates` returns them, or None where nothing was searched.
-    item_ids : list of str or None
-        Those of them that may be answers.
-    blocks, rows : list of int or None
-        Where their vectors are: numbers of blocks, and rows in them from 1.
-    scanned_queries, scanned_ids, scanned_distances : list or None
-        Items that were compared already: with which query (from 1), which item, at what distance.
+    located : dict or None
+        Those of them that may be answers, and where their vectors are.
+    scanned : list of dict or None
+        Items that were compared already: rank is the query (from 1), neighbor_id the item, at what distance.
     k : int
         How many are wanted for each.
     metric : str
@@ -85,13 +79,12 @@ def rank_neighbors(
     list of (str or None, int, str, float) or None
         Name, rank, item_id, distance, by query and rank; None if a query needs more candidates.
     """
-    matrix = vectors.matrix(queries, len(queries) // 4 // number)
-    others: list[list[tuple[float, str]]] = [[] for _ in range(number)]
-    if scanned_queries:
-        for query, item_id, distance in zip(scanned_queries, scanned_ids, scanned_distances, strict=True):
-            others[query - 1].append((distance, item_id))
-    width = len(found or ()) // number
-    place_of = dict(zip(item_ids, zip(blocks, rows, strict=True), strict=True)) if item_ids else {}
+    matrix = vectors.matrix(queries, len(queries) // 4 // len(names))
+    others: list[list[tuple[float, str]]] = [[] for _ in names]
+    for pair in scanned or ():
+        others[pair["rank"] - 1].append((pair["distance"], pair["neighbor_id"]))
+    width = len(found or ()) // len(names)
+    place_of = dict(zip(located["item_ids"] or (), locations(located), strict=True)) if located else {}
     stored = kept(cache, blocks_key) if place_of else None
     answer = []
     for query, name in enumerate(names):

@@ -9,7 +9,7 @@ import numpy as np
 from pixelplum.core.search import vectors
 from pixelplum.core.users import models, recommendations
 from pixelplum.core.users.candidates import best, unit
-from pixelplum.server.blocks import Packed, kept
+from pixelplum.server.blocks import Packed, kept, locations
 
 
 def opened(cache: dict, described: str, content: bytes) -> models.Model:
@@ -72,9 +72,8 @@ def score_vector(plpy, cache: dict, vector: bytes, described: str, content: byte
 
 
 def choose_items(
-    plpy, cache: dict, blocks_key: str, described: str, content: bytes, item_ids: list[str], blocks: list[int],
-    rows: list[int], other_ids: list[str], others: bytes, liked_ids: list[str], liked_blocks: list[int],
-    liked_rows: list[int], k: int, diversity: float,
+    plpy, cache: dict, blocks_key: str, described: str, content: bytes, located: dict, other_ids: list[str],
+    others: bytes, liked: dict, k: int, diversity: float,
 ) -> dict:  # fmt: skip
     """Choose the best of the items that may be shown.
 
@@ -84,11 +83,11 @@ def choose_items(
         Blocks, as they were opened.
     described, content
         The user's model, packed.
-    item_ids, blocks, rows : list
+    located : dict
         Items, and where their vectors are.
     other_ids, others : list of str, bytes
         Items that are in no block, and their vectors, one after another.
-    liked_ids, liked_blocks, liked_rows : list
+    liked : dict
         What the user liked, and where their vectors are.
     k : int
     diversity : float
@@ -100,7 +99,8 @@ def choose_items(
         item_ids, scores, and liked_ids: for each item, those that it is close to, as a JSON array.
     """
     stored, model = kept(cache, blocks_key), opened(cache, described, content)
-    parts = [stored.vectors(list(zip(blocks, rows, strict=True)))] if item_ids else []
+    item_ids = located["item_ids"] or []
+    parts = [stored.vectors(locations(located))] if item_ids else []
     if other_ids:
         parts.append(vectors.matrix(others, len(others) // 4 // len(other_ids)))
     if not parts:
@@ -114,21 +114,18 @@ def choose_items(
     return {
         "item_ids": [names[position] for position in chosen],
         "scores": scores[chosen].tolist(),
-        "liked_ids": _liked(stored, directions[chosen], liked_ids, liked_blocks, liked_rows),
+        "liked_ids": _liked(stored, directions[chosen], liked["item_ids"], locations(liked)),
     }
 
 
-def _liked(
-    stored: Packed, directions: np.ndarray, liked_ids: list[str], blocks: list[int], rows: list[int]
-) -> list[str]:
-    likes = unit(stored.vectors(list(zip(blocks, rows, strict=True)))) if liked_ids else directions[:0]
+def _liked(stored: Packed, directions: np.ndarray, liked_ids: list[str], where: list[tuple[int, int]]) -> list[str]:
+    likes = unit(stored.vectors(where)) if liked_ids else directions[:0]
     return [json.dumps([liked_ids[n] for n in own]) for own in recommendations.close_likes(directions, likes)]
 
 
 def choose_items_of_users(
     plpy, cache: dict, blocks_key: str, described: list[str], contents: list[bytes], seen_users: list[int],
-    seen_blocks: list[int], seen_rows: list[int], liked_users: list[int], liked_ids: list[str], liked_blocks: list[int],
-    liked_rows: list[int], k: int,
+    seen: dict, liked_users: list[int], liked: dict, k: int,
 ) -> dict | None:  # fmt: skip
     """Choose the best items for many users.
 
@@ -138,9 +135,9 @@ def choose_items_of_users(
         Blocks, as they were opened.
     described, contents : list
         The users' models, packed.
-    seen_users, seen_blocks, seen_rows : list of int
+    seen_users, seen : list of int, dict
         What is not wanted: by whom, from 1, and where its vector is.
-    liked_users, liked_ids, liked_blocks, liked_rows : list
+    liked_users, liked : list of int, dict
         What users liked.
     k : int
 
@@ -154,10 +151,10 @@ def choose_items_of_users(
         return None
     user_models = [models.unpack(json.loads(own), content) for own, content in zip(described, contents, strict=True)]
     scores = recommendations.scores(stored.blocks, user_models)
-    scores[np.array(seen_users, int) - 1, _positions(stored, seen_blocks, seen_rows)] = -np.inf
-    liked = [([], [], []) for _ in user_models]
-    for user, item_id, block, row in zip(liked_users, liked_ids, liked_blocks, liked_rows, strict=True):
-        for column, value in zip(liked[user - 1], (item_id, block, row), strict=True):
+    scores[np.array(seen_users, int) - 1, _positions(stored, seen["blocks"], seen["positions"])] = -np.inf
+    likes: list[tuple[list, list]] = [([], []) for _ in user_models]
+    for user, item_id, location in zip(liked_users, liked["item_ids"], locations(liked), strict=True):
+        for column, value in zip(likes[user - 1], (item_id, location), strict=True):
             column.append(value)
     choices: dict[str, list] = {"users": [], "item_ids": [], "scores": [], "liked_ids": []}
     for user, own in enumerate(scores):
@@ -168,20 +165,18 @@ def choose_items_of_users(
         choices["users"] += [user + 1] * len(positions)
         choices["item_ids"] += [stored.item_id(position) for position in positions.tolist()]
         choices["scores"] += own[positions].astype(float).tolist()
-        choices["liked_ids"] += _liked(stored, directions, *liked[user])
+        choices["liked_ids"] += _liked(stored, directions, *likes[user])
     return choices
 
 
-def explain_score(
-    plpy, cache: dict, blocks_key: str, described: str, content: bytes, vector: bytes, voted_ids: list[str],
-    voted_blocks: list[int], voted_rows: list[int], values: list[float],
-) -> dict | None:  # fmt: skip
+def explain_score(plpy, cache: dict, described: str, content: bytes, vector: bytes, votes: dict) -> dict | None:
     """Score an item, and tell how like it is to what the user has voted on; None if the blocks are not opened."""
-    stored = kept(cache, blocks_key)
+    stored = kept(cache, votes["blocks_key"])
     if stored is None:
         return None
     direction = unit(vectors.from_bytes(vector)[np.newaxis])
-    voted = unit(stored.vectors(list(zip(voted_blocks, voted_rows, strict=True)))) if voted_ids else direction[:0]
+    voted_ids, values = votes["item_ids"] or [], votes["vals"] or []
+    voted = unit(stored.vectors(locations(votes))) if voted_ids else direction[:0]
     likeness = (voted @ direction[0]).astype(float)
     order = np.argsort(-likeness, kind="stable").tolist()
     return {

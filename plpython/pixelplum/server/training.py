@@ -61,13 +61,14 @@ def fit_classifier(
     parts = {split: np.array(splits) == split for split in ("train", "validation", "test")}
     train, validation = parts["train"], parts["validation"]
     smallest = min(train.sum(), len(labels) - -(-len(labels) // folds) if folds else len(labels))
-    if algorithm == "lda" and smallest <= len(names):
+    record = training.ALGORITHMS[algorithm]
+    if not record.fits_few and smallest <= len(names):
         raise TooFewItems(
             f"Discriminant analysis of {len(names)} classes needs more than the {smallest} items to train on"
         )
     parameters = {"balanced": balanced, "folds": folds}
     penalty = training.USUAL_PENALTY
-    if algorithm == "softmax":
+    if record.has_penalty:
         penalty, layer = training.choose_penalty(
             matrix[train], classes[train], matrix[validation], classes[validation], balanced
         )

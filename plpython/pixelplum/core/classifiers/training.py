@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import StratifiedKFold
 
 from pixelplum.core.classifiers.final_layers import softmax
 
-ALGORITHMS = ("softmax", "lda")
 PENALTIES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 """Strengths of the L2 penalty that are tried, per item, on features of unit variance."""
 
@@ -24,6 +20,62 @@ SMALLEST_DEVIATION = 1e-30
 
 MAX_ITERATIONS = 300
 SEED = 7
+
+
+@dataclass(frozen=True)
+class ClassifierAlgorithm:
+    """How a softmax layer is trained.
+
+    Parameters
+    ----------
+    name : str
+        What it is called in SQL.
+    summary : str
+        What it is good for.
+    model : callable
+        Takes items, classes, whether they are balanced, and the penalty: returns a linear model of scikit-learn, which
+        is slow to import.
+    has_penalty : bool
+        Whether the strength of its penalty is chosen.
+    fits_few : bool
+        Whether it can be trained on no more items than there are classes.
+    """
+
+    name: str
+    summary: str
+    model: Callable[[int, int, bool, float], Any]
+    has_penalty: bool = False
+    fits_few: bool = False
+
+
+def _logistic(items: int, classes: int, balanced: bool, penalty: float) -> Any:
+    from sklearn.linear_model import LogisticRegression
+
+    weight = "balanced" if balanced else None
+    return LogisticRegression(C=1 / (penalty * items), class_weight=weight, max_iter=MAX_ITERATIONS)
+
+
+def _discriminant(items: int, classes: int, balanced: bool, penalty: float) -> Any:
+    """Shrunk as Ledoit and Wolf do [1]_; its posterior is a softmax too.
+
+    References
+    ----------
+    .. [1] O. Ledoit and M. Wolf, "Honey, I Shrunk the Sample Covariance
+       Matrix", The Journal of Portfolio Management 30(4), 2004.
+    """
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+    priors = np.full(classes, 1 / classes) if balanced else None
+    return LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto", priors=priors)
+
+
+ALGORITHMS: dict[str, ClassifierAlgorithm] = {
+    algorithm.name: algorithm
+    for algorithm in (
+        ClassifierAlgorithm("softmax", "multinomial logistic regression", _logistic, has_penalty=True, fits_few=True),
+        ClassifierAlgorithm("lda", "linear discriminant analysis, good with few items", _discriminant),
+    )
+}
 
 
 @dataclass(frozen=True)
@@ -57,35 +109,23 @@ def fit(
         float32, shape (items, dimensions).
     classes : numpy.ndarray
         int, shape (items,): 0 to the number of classes - 1, each at least once.
-    algorithm : {'softmax', 'lda'}
-        Multinomial logistic regression with an L2 penalty, or linear
-        discriminant analysis, whose covariance is shrunk as Ledoit and Wolf
-        do [1]_; its posterior is a softmax too.
+    algorithm : str, a key of `ALGORITHMS`
     balanced : bool
         Whether all classes weigh the same, however many items they have.
     penalty : float
-        Strength of the penalty per item; softmax only.
+        Strength of the penalty per item, if the algorithm has one.
 
     Returns
     -------
     Layer
-
-    References
-    ----------
-    .. [1] O. Ledoit and M. Wolf, "Honey, I Shrunk the Sample Covariance
-       Matrix", The Journal of Portfolio Management 30(4), 2004.
     """
     mean, deviation = vectors.mean(axis=0, dtype=np.float64), vectors.std(axis=0, dtype=np.float64)
     deviation[deviation < SMALLEST_DEVIATION] = 1
     standard = ((vectors - mean) / deviation).astype(np.float32)
     number = int(classes.max()) + 1
-    if algorithm == "softmax":
-        model = LogisticRegression(
-            C=1 / (penalty * len(vectors)), class_weight="balanced" if balanced else None, max_iter=MAX_ITERATIONS
-        )
-    else:
-        priors = np.full(number, 1 / number) if balanced else None
-        model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto", priors=priors)
+    model = ALGORITHMS[algorithm].model(len(vectors), number, balanced, penalty)
+    from sklearn.exceptions import ConvergenceWarning
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # weak penalties need not win
         model.fit(standard, classes)
@@ -153,6 +193,8 @@ def evaluate(probabilities: np.ndarray, classes: np.ndarray, labels: list[str]) 
         ``confusion``, a list of ``actual``, ``predicted``, ``items``. What
         is not defined is None: see the tables of these names.
     """
+    from sklearn.metrics import roc_auc_score
+
     predicted = probabilities.argmax(axis=1)
     confusion = np.zeros((len(labels), len(labels)), int)
     np.add.at(confusion, (classes, predicted), 1)
@@ -201,6 +243,8 @@ def cross_validate(
     list of dict
         As `evaluate` returns, one per fold.
     """
+    from sklearn.model_selection import StratifiedKFold
+
     splits = StratifiedKFold(folds, shuffle=True, random_state=SEED).split(vectors, classes)
     folds_scores = []
     for train, test in splits:

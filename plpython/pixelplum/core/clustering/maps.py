@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from sklearn.manifold import TSNE, trustworthiness
-from sklearn.neighbors import NearestNeighbors
 
 from pixelplum.core.threads import CORES, all_cores
 from pixelplum.errors import TooFewPoints, UmapMissing, UnusableArgument
@@ -37,10 +37,10 @@ def check(algorithm: str, perplexity: float | None, items: int) -> float | None:
     """
     if items < FEWEST:
         raise TooFewPoints(f"A map of {items} item{'' if items == 1 else 's'} says nothing: it needs {FEWEST}")
-    if algorithm == "pca":
+    record = MAPS[algorithm]
+    if record.least is None:
         return None
-    most = (items - 1) / 3 if algorithm == "tsne" else items - 1
-    least = 1 if algorithm == "tsne" else 2
+    least, most = record.least, (items - 1) / record.of_items
     if perplexity is None:
         return min(USUAL_PERPLEXITY, most)
     if not least <= perplexity <= most:
@@ -60,9 +60,7 @@ def fit(
     ----------
     coordinates : numpy.ndarray
         float32, shape (items, components): their principal components.
-    algorithm : {'tsne', 'umap', 'pca'}
-        t-SNE (van der Maaten and Hinton 2008), by scikit-learn, or openTSNE where items are many; UMAP (McInnes and
-        others 2018), by umap-learn; or the first two principal components.
+    algorithm : str, a key of `MAPS`
     perplexity : float or None
         As `check` returns it; for UMAP, the number of neighbors.
     seed : int
@@ -80,24 +78,13 @@ def fit(
     UmapMissing
         If umap-learn is not installed.
     """
-    if algorithm == "pca":
-        plane = coordinates[:, :2]
-        return np.column_stack((plane, np.zeros((len(plane), 2 - plane.shape[1])))).astype(np.float64)
-    if algorithm == "umap":
-        return _umap(coordinates, round(perplexity), seed)
-    if len(coordinates) < MANY:
-        with all_cores():
-            return TSNE(perplexity=perplexity, random_state=seed).fit_transform(coordinates).astype(np.float64)
-    return _open_tsne(coordinates, perplexity, seed, on_progress)
+    return MAPS[algorithm].fit(coordinates, perplexity, seed, on_progress)
 
 
 def extend(
     coordinates: np.ndarray, mapped: np.ndarray, points: np.ndarray, algorithm: str, perplexity: float | None, seed: int
 ) -> np.ndarray:
     """Lay out further items on a map without moving those that are there.
-
-    t-SNE optimizes where they are, among the others (Poličar and others 2019, "openTSNE"); with UMAP they are at the
-    weighted mean of their neighbors; principal components are as they are.
 
     Parameters
     ----------
@@ -113,20 +100,7 @@ def extend(
     numpy.ndarray
         float64, shape (further items, 2).
     """
-    if algorithm == "pca":
-        linear, *_ = np.linalg.lstsq(np.column_stack((mapped, np.ones(len(mapped)))), points, rcond=None)
-        return np.column_stack((coordinates, np.ones(len(coordinates)))) @ linear
-    if algorithm == "umap":
-        near = NearestNeighbors(n_neighbors=min(round(perplexity), len(mapped))).fit(mapped)
-        distances, rows = near.kneighbors(coordinates)
-        weights = 1 / (distances + 1e-12)
-        return np.einsum("ij,ijk->ik", weights / weights.sum(axis=1, keepdims=True), points[rows])
-    import openTSNE  # slow to import
-
-    with all_cores():
-        affinities = openTSNE.affinity.PerplexityBasedNN(mapped, perplexity, n_jobs=CORES, random_state=seed)
-        embedding = openTSNE.TSNEEmbedding(points, affinities, n_jobs=CORES, random_state=seed)
-        return np.asarray(embedding.transform(coordinates, perplexity=min(NEAR, perplexity)))
+    return MAPS[algorithm].extend(coordinates, mapped, points, perplexity, seed)
 
 
 def measure(coordinates: np.ndarray, points: np.ndarray, seed: int) -> float:
@@ -136,13 +110,27 @@ def measure(coordinates: np.ndarray, points: np.ndarray, seed: int) -> float:
     ----------
     Venna and Kaski 2001, "Neighborhood preservation in nonlinear projection methods".
     """
+    from sklearn.manifold import trustworthiness  # slow to import
+
     rows = np.random.default_rng(seed).permutation(len(coordinates))[:MEASURED]
     neighbors = min(NEAR, (len(rows) - 1) // 2)
     with all_cores():
         return float(trustworthiness(coordinates[rows], points[rows], n_neighbors=neighbors))
 
 
-def _umap(coordinates: np.ndarray, neighbors: int, seed: int) -> np.ndarray:
+def _pca(coordinates: np.ndarray, perplexity: None, seed: int, on_progress: Callable) -> np.ndarray:
+    plane = coordinates[:, :2]
+    return np.column_stack((plane, np.zeros((len(plane), 2 - plane.shape[1])))).astype(np.float64)
+
+
+def _extend_pca(coordinates: np.ndarray, mapped: np.ndarray, points: np.ndarray, perplexity: None, seed: int):
+    """Principal components are as they are."""
+    linear, *_ = np.linalg.lstsq(np.column_stack((mapped, np.ones(len(mapped)))), points, rcond=None)
+    return np.column_stack((coordinates, np.ones(len(coordinates)))) @ linear
+
+
+def _umap(coordinates: np.ndarray, perplexity: float, seed: int, on_progress: Callable) -> np.ndarray:
+    """UMAP (McInnes and others 2018), by umap-learn."""
     # It imports TensorFlow for its neural variant, if it can: half a gigabyte, and not as tensorflow_networks does.
     sys.modules["umap.parametric_umap"] = None
     try:
@@ -151,15 +139,29 @@ def _umap(coordinates: np.ndarray, neighbors: int, seed: int) -> np.ndarray:
         raise UmapMissing from error
     init = "spectral" if len(coordinates) > 20 else "random"
     return (
-        UMAP(n_neighbors=neighbors, random_state=seed, n_jobs=1, init=init)
+        UMAP(n_neighbors=round(perplexity), random_state=seed, n_jobs=1, init=init)
         .fit_transform(coordinates)
         .astype(np.float64)
     )
 
 
-def _open_tsne(
-    coordinates: np.ndarray, perplexity: float, seed: int, on_progress: Callable[[float], None]
-) -> np.ndarray:
+def _extend_umap(coordinates: np.ndarray, mapped: np.ndarray, points: np.ndarray, perplexity: float, seed: int):
+    """Further items are at the weighted mean of their neighbors."""
+    from sklearn.neighbors import NearestNeighbors  # slow to import
+
+    near = NearestNeighbors(n_neighbors=min(round(perplexity), len(mapped))).fit(mapped)
+    distances, rows = near.kneighbors(coordinates)
+    weights = 1 / (distances + 1e-12)
+    return np.einsum("ij,ijk->ik", weights / weights.sum(axis=1, keepdims=True), points[rows])
+
+
+def _tsne(coordinates: np.ndarray, perplexity: float, seed: int, on_progress: Callable[[float], None]) -> np.ndarray:
+    """t-SNE (van der Maaten and Hinton 2008), by scikit-learn, or openTSNE where items are many."""
+    if len(coordinates) < MANY:
+        from sklearn.manifold import TSNE  # slow to import
+
+        with all_cores():
+            return TSNE(perplexity=perplexity, random_state=seed).fit_transform(coordinates).astype(np.float64)
     import openTSNE  # slow to import
 
     done = 0
@@ -175,3 +177,49 @@ def _open_tsne(
             callbacks_every_iters=ROUNDS_BETWEEN,
         )  # fmt: skip
         return np.asarray(layout.fit(coordinates))
+
+
+def _extend_tsne(coordinates: np.ndarray, mapped: np.ndarray, points: np.ndarray, perplexity: float, seed: int):
+    """Where further items are is optimized, among the others (Poličar and others 2019, "openTSNE")."""
+    import openTSNE  # slow to import
+
+    with all_cores():
+        affinities = openTSNE.affinity.PerplexityBasedNN(mapped, perplexity, n_jobs=CORES, random_state=seed)
+        embedding = openTSNE.TSNEEmbedding(points, affinities, n_jobs=CORES, random_state=seed)
+        return np.asarray(embedding.transform(coordinates, perplexity=min(NEAR, perplexity)))
+
+
+@dataclass(frozen=True)
+class MapAlgorithm:
+    """How items are laid out.
+
+    Parameters
+    ----------
+    name : str
+        What it is called in SQL.
+    summary : str
+        What it is good for.
+    fit, extend : callable
+        As `fit` and `extend`, without the algorithm's name.
+    least : int or None
+        The smallest perplexity; None: it has none.
+    of_items : int
+        The largest perplexity is so many times smaller than the other items.
+    """
+
+    name: str
+    summary: str
+    fit: Callable[..., np.ndarray]
+    extend: Callable[..., Any]
+    least: int | None = None
+    of_items: int = 1
+
+
+MAPS: dict[str, MapAlgorithm] = {
+    algorithm.name: algorithm
+    for algorithm in (
+        MapAlgorithm("tsne", "t-SNE, which keeps neighbors together", _tsne, _extend_tsne, least=1, of_items=3),
+        MapAlgorithm("umap", "UMAP, which keeps more of the large", _umap, _extend_umap, least=2),
+        MapAlgorithm("pca", "the first two principal components", _pca, _extend_pca),
+    )
+}

@@ -113,12 +113,10 @@ def rank(query: np.ndarray, item_ids: list[str], vectors: np.ndarray, k: int, me
 
     Parameters
     ----------
-    query : numpy.ndarray
-        float32, shape (dimensions,).
+    query, vectors : numpy.ndarray
+        float32, shapes (dimensions,) and (items, dimensions).
     item_ids : list of str
         One for each vector.
-    vectors : numpy.ndarray
-        float32, shape (items, dimensions).
     k : int
         How many are wanted.
     metric : str, a key of `METRICS`

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import ClassVar
@@ -38,7 +39,7 @@ def sigmoid(scores: np.ndarray) -> np.ndarray:
     return 0.5 * (1 + np.tanh(0.5 * np.asarray(scores, np.float64)))
 
 
-class Model:
+class Model(ABC):
     """What all models can do; their fields are numbers, texts, arrays, and other models."""
 
     kinds: ClassVar[dict[str, type[Model]]] = {}
@@ -46,22 +47,22 @@ class Model:
     def __init_subclass__(cls) -> None:
         cls.kinds[cls.__name__] = cls
 
+    @abstractmethod
     def scores(self, directions: np.ndarray) -> np.ndarray:
         """Score items, float32, shape (items, dimensions): float64, shape (items,); the higher, the better liked."""
-        raise NotImplementedError
 
 
 class Anchored(Model):
     """A model whose score follows from products of the item with a few directions."""
 
     @property
+    @abstractmethod
     def anchors(self) -> np.ndarray:
         """float32, shape (anchors, dimensions)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def of_products(self, products: np.ndarray) -> np.ndarray:
         """Score items by their products with the anchors, shape (items, anchors)."""
-        raise NotImplementedError
 
     def scores(self, directions: np.ndarray) -> np.ndarray:
         return self.of_products(directions @ self.anchors.T)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -43,7 +44,7 @@ class Trained:
     auc: float | None
 
 
-class Algorithm:
+class Algorithm(ABC):
     """How to learn a user's taste from their votes.
 
     Attributes
@@ -76,6 +77,11 @@ class Algorithm:
     is_slow: ClassVar[bool] = False
     is_simple: ClassVar[bool] = True
 
+    @property
+    def has_class_weight(self) -> bool:
+        """Whether likes and dislikes can count as much as one another, however many there are of each."""
+        return "class_weight" in self.parameters
+
     def check(self, parameters: dict, dimensions: int | None = None) -> dict:
         """Return parameters, with defaults where none are given.
 
@@ -85,14 +91,11 @@ class Algorithm:
         """
         return complete(self.name, self.parameters, parameters)
 
-    def fit(self, votes: Votes, parameters: dict) -> Model:
-        """Train a model on votes of the kinds that it needs."""
-        raise NotImplementedError
-
     def update(self, model: Model, votes: Votes) -> Model:
-        """Return a model that has seen some votes more, each once, the latest first."""
+        """Return a model that has seen some votes more, each once, the latest first; if it `can_update`."""
         raise NotImplementedError
 
+    @abstractmethod
     def train(self, votes: Votes, parameters: dict, taste: CommonTaste | None = None, half: int = 0) -> Trained:
         """Train a model, and measure it on votes that it has not seen.
 
@@ -112,6 +115,16 @@ class Algorithm:
         TooFewVotes
             If there are none of a kind that the algorithm needs.
         """
+
+
+class SimpleAlgorithm(Algorithm):
+    """An algorithm that trains a model on votes alone."""
+
+    @abstractmethod
+    def fit(self, votes: Votes, parameters: dict) -> Model:
+        """Train a model on votes of the kinds that it needs."""
+
+    def train(self, votes: Votes, parameters: dict, taste: CommonTaste | None = None, half: int = 0) -> Trained:
         if self.needs_likes and self.needs_dislikes and not 0 < votes.liked.sum() < len(votes.values):
             raise TooFewVotes(
                 f"{self.name} needs likes and dislikes",

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from pixelplum.core.parameters import Range
-from pixelplum.core.users.algorithms.base import Algorithm
+from pixelplum.core.users.algorithms.base import SimpleAlgorithm
 from pixelplum.core.users.models import Centroid, NaiveBayes, Nearest
 from pixelplum.core.users.votes import Votes
 
@@ -16,7 +16,15 @@ NEAREST_VOTES = 200
 """Of each kind, the latest, that `nearest` looks at."""
 
 
-class BernoulliNaiveBayes(Algorithm):
+class OfEitherKind(SimpleAlgorithm):
+    """An algorithm that can do with likes or dislikes alone, and takes new votes one by one."""
+
+    needs_likes = False
+    needs_dislikes = False
+    can_update = True
+
+
+class BernoulliNaiveBayes(SimpleAlgorithm):
     """Bernoulli naive Bayes on whether each number is above its mean among the votes."""
 
     name = "naive_bayes"
@@ -36,13 +44,10 @@ class BernoulliNaiveBayes(Algorithm):
         return replace(model, above=model.above + kinds @ above, counts=model.counts + kinds.sum(axis=1))
 
 
-class CentroidOfVotes(Algorithm):
+class CentroidOfVotes(OfEitherKind):
     """The mean of likes, less that of dislikes."""
 
     name = "centroid"
-    needs_likes = False
-    needs_dislikes = False
-    can_update = True
 
     def fit(self, votes: Votes, parameters: dict) -> Centroid:
         nothing = np.zeros(votes.directions.shape[1], np.float32)
@@ -58,13 +63,10 @@ class CentroidOfVotes(Algorithm):
         )  # fmt: skip
 
 
-class NearestVotes(Algorithm):
+class NearestVotes(OfEitherKind):
     """Similarity to the nearest votes."""
 
     name = "nearest"
-    needs_likes = False
-    needs_dislikes = False
-    can_update = True
 
     def fit(self, votes: Votes, parameters: dict) -> Nearest:
         positions = np.concatenate([np.flatnonzero(kind)[:NEAREST_VOTES] for kind in (votes.liked, ~votes.liked)])

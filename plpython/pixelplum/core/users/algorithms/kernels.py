@@ -7,13 +7,13 @@ from typing import ClassVar
 import numpy as np
 
 from pixelplum.core.parameters import Range
-from pixelplum.core.users.algorithms.base import CLASS_WEIGHT, Algorithm
+from pixelplum.core.users.algorithms.base import CLASS_WEIGHT, SimpleAlgorithm
 from pixelplum.core.users.models import Kernel
 from pixelplum.core.users.votes import Scaling, Votes, weights_of
 from pixelplum.errors import TooFewVotes
 
 
-class Svm(Algorithm):
+class Svm(SimpleAlgorithm):
     """A support vector machine with a Gaussian kernel."""
 
     name = "svm"
@@ -33,7 +33,7 @@ class Svm(Algorithm):
         return _kernel(machine)
 
 
-class OneClass(Algorithm):
+class OneClass(SimpleAlgorithm):
     """What likes look like, by a one-class support vector machine; dislikes do not count."""
 
     name = "one_class"

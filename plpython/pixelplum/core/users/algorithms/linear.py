@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from pixelplum.core.parameters import Choice, Range, complete
-from pixelplum.core.users.algorithms.base import CLASS_WEIGHT, SEED, Algorithm, Trained
+from pixelplum.core.users.algorithms.base import CLASS_WEIGHT, SEED, SimpleAlgorithm, Trained
 from pixelplum.core.users.elastic_net import elastic_net
 from pixelplum.core.users.left_out import calibrate, without_each
 from pixelplum.core.users.models import Linear, SteppedLinear
@@ -31,7 +31,7 @@ class Dimensions(Choice):
             )
 
 
-class Sgd(Algorithm):
+class Sgd(SimpleAlgorithm):
     """A linear model with an elastic net, which goes on vote by vote; each kind of vote counts as much as the other."""
 
     parameters: ClassVar = {
@@ -131,7 +131,7 @@ class SgdLog(Sgd):
         return Trained(model, calibrate(left_out, votes.liked), left_out, pairs)
 
 
-class Logistic(Algorithm):
+class Logistic(SimpleAlgorithm):
     """Logistic regression with an L2 penalty, in the space that the votes span."""
 
     name = "logistic"

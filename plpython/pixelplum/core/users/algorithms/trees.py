@@ -7,12 +7,12 @@ from typing import ClassVar
 import numpy as np
 
 from pixelplum.core.parameters import Range
-from pixelplum.core.users.algorithms.base import CLASS_WEIGHT, SEED, Algorithm
+from pixelplum.core.users.algorithms.base import CLASS_WEIGHT, SEED, SimpleAlgorithm
 from pixelplum.core.users.models import Boosted, Forest
 from pixelplum.core.users.votes import Votes, weights_of
 
 
-class RandomForest(Algorithm):
+class RandomForest(SimpleAlgorithm):
     """A random forest."""
 
     name = "random_forest"
@@ -51,7 +51,7 @@ class RandomForest(Algorithm):
         )  # fmt: skip
 
 
-class Xgboost(Algorithm):
+class Xgboost(SimpleAlgorithm):
     """Boosted trees."""
 
     name = "xgboost"
