@@ -1,4 +1,4 @@
--- Roles and what they may do with tables, in each database anew. The roles belong to the whole server, and to people
+-- Roles and what they may do with tables, in each database. The roles belong to the whole server, and to people
 -- who were granted them: they are never dropped here.
 
 DO $$

@@ -28,7 +28,7 @@ LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE COST 1000 SET search_path = p
 AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'vectors.distance', a, b, metric)$$;
 COMMENT ON FUNCTION pix.distance IS
 'Distance between two feature vectors; the smaller, the more alike.
-Arguments: a, b (of one model); metric: cosine (0 to 2), euclidean, or dot (the negative inner product).
+Arguments: a, b (of one model); metric, one of pix.algorithms(''metric'').
 Result: double precision; NULL for NULL.
 Errors: PX030 for different dimensions, PX032 unknown metric.
 Runs: either (coordinator or segments).

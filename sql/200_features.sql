@@ -123,7 +123,7 @@ BEGIN
         begun := clock_timestamp();
         model_now := pix.find_model(model.model_name);
         IF model_now.checksum IS DISTINCT FROM model.checksum THEN
-            low := '';  -- it was imported again meanwhile: what is done already is stale
+            low := '';  -- it was imported again during the run: what is done already is stale
         END IF;
         model := model_now;
         -- Statistics lag behind a table that grows this fast: nested loops over it would be chosen wrongly.
@@ -175,7 +175,7 @@ $$;
 COMMENT ON PROCEDURE pix.extract_features IS
 'Computes the features of every image that has none yet, or stale ones, on all CPU cores or segments, and commits after each
 chunk. It can be stopped at any moment and called again: at most one chunk is lost. An image that cannot be read becomes a row
-of pix.extraction_failures; pix.extraction_progress tells how far it is. In the end it calls pix.pack_features, unless an
+of pix.extraction_failures; pix.extraction_progress shows its progress. In the end it calls pix.pack_features, unless an
 index of the model is being built.
 Arguments: model_name (NULL: the default model); chunk_size, images per commit; retry_failed, whether to try again the images
 that failed before (they are tried again anyway when the image or the model changes); engine, as for pix.embed.

@@ -150,7 +150,7 @@ END
 $$;
 COMMENT ON FUNCTION pix.fit_metadata IS
 'Makes a model whose vectors are those of another with metadata appended; whatever takes a model takes it. Called again, it
-learns anew how metadata are encoded, from 50,000 items at random where there are more; what was made of the earlier vectors,
+learns again how metadata are encoded, from 50,000 items at random where there are more; what was made of the earlier vectors,
 clusterings, indexes, classifiers, is out of date then, unless the vectors are the same. Price: its logarithm, standardized,
 and whether it is missing. Brand, categories, related items (and the item itself, so that items which name each other overlap)
 and words of the title: TF-IDF, of length 1 for each field; 0 where an item has none.
@@ -169,7 +169,7 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_
 DECLARE
     model pix.models;
     base pix.models;
-    known pix.metadata_models;
+    fitted pix.metadata_models;
     appended bigint;
     number bigint;
 BEGIN
@@ -177,19 +177,19 @@ BEGIN
     model := pix.find_model(model_name);
     PERFORM pix_internal.lock('extraction_runs', model.model_name);
     model := pix.find_model(model.model_name);
-    SELECT d.* INTO known FROM pix.metadata_models d WHERE d.model_name = model.model_name;
+    SELECT d.* INTO fitted FROM pix.metadata_models d WHERE d.model_name = model.model_name;
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'PX152', MESSAGE = format('Model %L has no metadata', model.model_name),
             HINT = 'Name one of: SELECT model_name FROM pix.metadata_models; pix.fit_metadata makes one.';
     END IF;
-    base := pix.find_model(known.base_model);
-    IF base.checksum IS DISTINCT FROM known.base_checksum OR base.dimensions <> model.dimensions - known.dimensions THEN
+    base := pix.find_model(fitted.base_model);
+    IF base.checksum IS DISTINCT FROM fitted.base_checksum OR base.dimensions <> model.dimensions - fitted.dimensions THEN
         RAISE EXCEPTION USING ERRCODE = 'PX154',
             MESSAGE = format('Model %L was imported again since %L was made of it', base.model_name, model.model_name),
-            HINT = format('Make it anew: SELECT pix.fit_metadata(%L, %L, …)', model.model_name, base.model_name);
+            HINT = format('Make it again: SELECT pix.fit_metadata(%L, %L, …)', model.model_name, base.model_name);
     END IF;
     PERFORM pix.pack_features(base.model_name);
-    appended := pix_internal.append_metadata(model, base.model_name, known.fitted_state);
+    appended := pix_internal.append_metadata(model, base.model_name, fitted.fitted_state);
     SELECT count(*) INTO number FROM pix.features f WHERE f.model_name = model.model_name;
     UPDATE pix.metadata_models d SET items = number WHERE d.model_name = model.model_name;
     RETURN appended;

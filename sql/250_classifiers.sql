@@ -35,7 +35,7 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'PX075',
             MESSAGE = format('Model %L, whose features classifier %L takes, is gone', named_classifier.model_name, classifier),
             HINT = format(
-                'Import the model again and train anew, or remove the classifier: SELECT pix.drop_classifier(%L);', classifier
+                'Import the model again and train again, or remove the classifier: SELECT pix.drop_classifier(%L);', classifier
             );
     ELSIF model.checksum IS DISTINCT FROM named_classifier.model_checksum
         OR model.dimensions <> named_classifier.dimensions
@@ -322,7 +322,7 @@ left there of this classifier is brought up to date when all is done.
 Arguments: classifier.
 Result: the number of items.
 Errors: PX030 features of other dimensions or not finite, PX060 call on segments, PX061 read-only, PX070 unknown
-classifier, or one that was dropped or trained again meanwhile, PX075 a classifier whose model is gone or was imported
+classifier, or one that was dropped or trained again during the call, PX075 a classifier whose model is gone or was imported
 again.
 Runs: coordinator; the work is done in parallel workers or on the segments.
 Example: SELECT pix.classify_all(''mini_inception'');';

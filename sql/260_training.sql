@@ -1,4 +1,4 @@
--- Training classifiers, and taking in those that come with a model.
+-- Training classifiers, and taking in the ones that come with a model.
 
 -- Says that a label set does not exist.
 CREATE OR REPLACE FUNCTION pix_internal.raise_no_label_set(label_set text) RETURNS void
@@ -251,7 +251,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pix.train_classifier IS
-'Trains the final layer of a model anew, on the stored features of labeled items; nothing is extracted again. The items are
+'Trains the final layer of a model again, on the stored features of labeled items; nothing is extracted again. The items are
 split by a hash of their item_id (pix.split_of): 80 % are trained on, 10 % choose the strength of the penalty, 10 % are for
 the test. Metrics of the last two are in pix.classifier_metrics, pix.classifier_class_metrics and pix.classifier_confusion,
 and those of each fold, if cross-validation is asked for. A classifier of this name is replaced.

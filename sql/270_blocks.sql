@@ -1,7 +1,7 @@
 -- Blocks: feature vectors packed into matrices of about a thousand rows. They are stored here, spread over segments, and
 -- kept as files in the cache of whatever host searches them.
 
--- Trigger of pix.features, for a vector that was written anew.
+-- Trigger of pix.features, for a vector that was written again.
 -- A vector that changes leaves its block: this alone tells which of a block's entries are still true.
 CREATE OR REPLACE FUNCTION pix_internal.vector_changed() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -31,7 +31,7 @@ CREATE OR REPLACE FUNCTION pix_internal.restore_block(checksum text, item_ids te
 LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'blocks.restore_block', checksum, item_ids, vectors, norms)$$;
 
--- Maps the files of blocks, to be searched under a key; false if one was removed meanwhile.
+-- Maps the files of blocks, to be searched under a key; false if one was removed.
 CREATE OR REPLACE FUNCTION pix_internal.open_block_files(
     key text, block_ids integer[], checksums text[], items integer[], dimensions bigint
 ) RETURNS boolean
@@ -160,7 +160,7 @@ BEGIN
             HINT = 'Extract or load them again; vectors of different models need different model names.';
     END IF;
 
-    -- Blocks with an entry that is not true any more are made anew; and so are small ones, if there is reason to. Version
+    -- Blocks with an entry that is not true any more are made again; and so are small ones, if there is reason to. Version
     -- 0.7.0 could leave blocks whose vectors were misplaced: whatever was learned from those is learned again.
     SELECT coalesce(array_agg(b.block) FILTER (WHERE b.live < b.items OR b.misplaced > 0), '{}'),
         coalesce(array_agg(b.block) FILTER (WHERE b.misplaced > 0), '{}'),
@@ -242,7 +242,7 @@ COMMENT ON FUNCTION pix.pack_features IS
 'Packs the features of a model into blocks, which is what searches are fast on: vectors that are in none yet, and the rest of
 blocks that hold some which are gone, changed or out of date. pix.extract_features calls it in the end. What is not packed is
 found all the same, more slowly. A block whose vectors are not where they take themselves to be, as version 0.7.0 could leave
-some, is made anew too.
+some, is made again too.
 Arguments: model_name (NULL: the default model).
 Result: added and removed, vectors that went into blocks and out of them; items and blocks, what there is now.
 Errors: PX020 unknown model, PX024 unusable cache folder, PX030 incomparable vector, PX060 call on segments, PX061

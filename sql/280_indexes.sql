@@ -70,7 +70,7 @@ BEGIN
 END
 $$;
 
--- Maps the files of an index, to be searched under the checksum of its state; false if one was removed meanwhile.
+-- Maps the files of an index, to be searched under the checksum of its state; false if one was removed.
 CREATE OR REPLACE FUNCTION pix_internal.open_index_files(checksum text, state_checksum text) RETURNS boolean
 LANGUAGE plpython3u STABLE STRICT PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
 AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'indexes.open_index_files', checksum, state_checksum)$$;
@@ -159,13 +159,13 @@ BEGIN
     IF NOT pix_internal.try_lock('indexes', index_name) THEN
         RAISE EXCEPTION USING ERRCODE = 'PX093',
             MESSAGE = format('Index %L is being built, refreshed or dropped by another session', index_name),
-            HINT = 'SELECT * FROM pix.builds shows how far it is; call again when it is done.';
+            HINT = 'SELECT * FROM pix.builds shows its progress; call again when it is done.';
     END IF;
 END
 $$;
 
 -- Stores a finished index, measured, in the place of the one before.
--- Puts a finished index in the place of the one before, and measures it. Whoever reads meanwhile sees the one before until
+-- Puts a finished index in the place of the one before, and measures it. Readers see the one before until
 -- this transaction is committed, and its files can be restored as long.
 CREATE OR REPLACE FUNCTION pix_internal.replace_index(index pix.indexes, model pix.models, begun timestamptz) RETURNS pix.indexes
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -256,16 +256,15 @@ COMMENT ON FUNCTION pix.build_index IS
 'Builds an index for approximate nearest neighbors, which pix.nearest then uses by name. What it finds is compared with the
 query by full vectors, so distances are exact, and what may be missing is a neighbor: recall says how often. An index of the
 same name is replaced when the new one is finished; queries go on with the old one until then.
-Arguments: index_name; model_name (NULL: the default model); algorithm: hnsw (a graph), annoy (trees), or exact (all vectors,
-for project_to); metric: cosine, euclidean, or dot; parameters, some of: rerank, how many candidates are compared by full
-vectors at least; hnsw: m, ef_construction, ef_search, dtype (float32, float16, int8); annoy: trees, search_k; project_to, how
+Arguments: index_name; model_name (NULL: the default model); algorithm, one of
+pix.algorithms(''index''), which lists their parameters; metric, one of pix.algorithms(''metric''); parameters; project_to, how
 many principal components the index holds instead of whole vectors (NULL: whole vectors; for the Euclidean distance they are
 those of pix.fit_pca, where there are as many).
 Result: the new row of pix.indexes, among it recall (at 10, of 100 items), build_seconds and size_bytes.
 Errors: PX003 invalid argument, PX020 unknown model, PX024 unusable cache folder, PX032 unknown metric, PX060 call on
 segments, PX061 read-only, PX093 an index that another session is building, PX095 no features.
-Runs: coordinator, on all its cores, in one transaction, which no packing of that model gets past; pix.builds shows how far it
-is. It cannot be canceled while the trees of annoy are grown.
+Runs: coordinator, on all its cores, in one transaction, which no packing of that model gets past; pix.builds shows its
+progress. It cannot be canceled while the trees of annoy are grown.
 Example: SELECT recall, build_seconds FROM pix.build_index(''boots'', algorithm => ''hnsw'', parameters => ''{"ef_search": 100}'');';
 
 CREATE OR REPLACE FUNCTION pix.refresh_index(index_name text) RETURNS pix.indexes
@@ -294,7 +293,7 @@ BEGIN
         IF cardinality(kept) = index.items AND added IS NULL THEN
             RETURN index;
         END IF;
-        -- A graph that has lost or gained much is better made anew; and inner products depend on the longest vector.
+        -- A graph that has lost or gained much is better made again; and inner products depend on the longest vector.
         IF index.algorithm = ANY (pix_internal.algorithms_with('index', '{can_update}'))
             AND index.metric = ANY (pix_internal.algorithms_with('metric', '{not added_dimensions}'))
             AND 3 * (index.items - coalesce(cardinality(kept), 0) + coalesce(cardinality(added), 0)) < index.items
@@ -320,11 +319,11 @@ $$;
 COMMENT ON FUNCTION pix.refresh_index IS
 'Brings an index up to date with the features: items that came are put in, items that are gone or changed are taken out. An
 hnsw index is changed in place unless a third of it is concerned; any other, and one of a model that was imported again, is
-built anew. Queries go on with the old one until it is done.
+built again. Queries go on with the old one until it is done.
 Arguments: index_name.
 Result: the row of pix.indexes, with its new recall.
 Errors: PX061 read-only, PX090 unknown index.
-Runs: coordinator, on all its cores, in one transaction; pix.builds shows how far it is.
+Runs: coordinator, on all its cores, in one transaction; pix.builds shows its progress.
 Example: SELECT items, recall FROM pix.refresh_index(''boots'');';
 
 CREATE OR REPLACE FUNCTION pix.drop_index(index_name text) RETURNS void
@@ -348,7 +347,7 @@ Runs: coordinator.
 Example: SELECT pix.drop_index(''boots'');';
 
 -- pix.recall_check of an index that need not be stored yet.
--- The share of found neighbors that are no farther than the last of the true ones: of two at the same distance, either is right.
+-- The share of found neighbors that are not farther than the last of the true ones: of two at the same distance, either is right.
 -- STABLE: all of it sees the catalogue as of one moment.
 CREATE OR REPLACE FUNCTION pix_internal.measure_recall(index pix.indexes, model pix.models, queries bigint, k bigint) RETURNS pix.recall
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
@@ -443,7 +442,7 @@ LEFT JOIN (
     GROUP BY x.index_name
 ) c ON c.index_name = i.index_name;
 COMMENT ON VIEW pix.index_status IS
-'Indexes and how far they are behind. items: those it finds; added: items that came or changed since, which are compared one
+'Indexes, and how many items they lack. items: those it finds; added: items that came or changed since, which are compared one
 by one until pix.refresh_index; removed: items that are gone or changed, which are left out of answers; usable: whether the
 model is still the one it was built for.';
 

@@ -1,5 +1,5 @@
 -- Look-alikes: exact, or with an index. Candidates come from mapped files, blocks or an index; whether they may be answers,
--- and how far they are, is told by pix.features at this moment. Vectors that are in no file yet are compared one by one.
+-- and at what distance, follows from pix.features at this moment. Vectors that are in no file yet are compared one by one.
 --
 -- What returns rows is a plain SQL function around one that returns an array. It is inlined into the query that calls
 -- it, and on Greenplum the array is then computed before the query starts: so it can be joined and stored like a
@@ -256,7 +256,7 @@ SELECT n.rank, n.neighbor_id, n.distance FROM pix_internal.unnest(pix_internal.n
 $$;
 COMMENT ON FUNCTION pix.nearest IS
 'Look-alikes of an item: the k items with the nearest features, itself left out.
-Arguments: item_id; k; model_name (NULL: that of the index, or the default model); metric: cosine, euclidean, or dot (NULL:
+Arguments: item_id; k; model_name (NULL: that of the index, or the default model); metric, one of pix.algorithms(''metric'') (NULL:
 that of the index, or cosine); index_name, one that pix.build_index has built (NULL: exact search); filter, which items may be
 neighbors, as pix.items_where makes it (NULL: all).
 Result: rank (from 1), item_id, distance (as pix.distance), by an index too; fewer than k rows only if no more items pass.

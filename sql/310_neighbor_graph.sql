@@ -25,11 +25,11 @@ AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'neig
 
 -- Pairs of items that are that near, each once.
 CREATE OR REPLACE FUNCTION pix_internal.merge_pairs(
-    key text, query_blocks integer[], block_ids integer[], parts bytea[], max_distance double precision, known bigint,
+    key text, query_blocks integer[], block_ids integer[], parts bytea[], max_distance double precision, existing bigint,
     OUT item_ids text[], OUT duplicate_ids text[], OUT distances double precision[]
 )
 LANGUAGE plpython3u STABLE STRICT PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'neighbor_graph.merge_pairs', key, query_blocks, block_ids, parts, max_distance, known)$$;
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'neighbor_graph.merge_pairs', key, query_blocks, block_ids, parts, max_distance, existing)$$;
 
 -- The query that compares the vectors of some blocks, $queries (and their number), with every block b.
 -- The queries are selected in the statement: a constant of megabytes would be sent to workers as text.
@@ -174,7 +174,7 @@ BEGIN
             starts := starts + 1;
             IF starts > 3 THEN
                 RAISE EXCEPTION USING ERRCODE = 'PX097',
-                    MESSAGE = format('The features of model %L are packed anew before the graph is finished', model.model_name),
+                    MESSAGE = format('The features of model %L are packed again before the graph is finished', model.model_name),
                     HINT = 'Call it again when loading and extracting are done.';
             END IF;
         END IF;
@@ -206,9 +206,9 @@ $$;
 COMMENT ON PROCEDURE pix.build_neighbor_graph IS
 'Fills pix.neighbors with the k nearest neighbors of every item: BI tools join it, and hot queries are answered from it. It
 works on some blocks at a time and commits. It can be stopped at any moment and called again: at most the last part is lost.
-Called when all is done, it does nothing; called after features have changed, it starts anew, and readers have the old
-neighbors of an item until its new ones are there. pix.neighbor_graphs and pix.builds tell how far it is.
-Arguments: model_name (NULL: the default model); k, how many neighbors; metric: cosine, euclidean, or dot.
+Called when all is done, it does nothing; called after features have changed, it starts again, and readers have the old
+neighbors of an item until its new ones are there. pix.neighbor_graphs and pix.builds show its progress.
+Arguments: model_name (NULL: the default model); k, how many neighbors; metric, one of pix.algorithms(''metric'').
 Errors: PX003 invalid argument, PX020 unknown model, PX024 unusable cache folder, PX030 incomparable vector, PX032
 unknown metric, PX061 read-only, PX062 call in a transaction, PX095 no features, PX097 features that change all the
 time.

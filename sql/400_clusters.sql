@@ -254,7 +254,7 @@ $$;
 -- Fits a clustering, and tells what its algorithm says of that.
 CREATE OR REPLACE FUNCTION pix_internal.fit_state(
     clustering text, model pix.models, pack pix_internal.packs, algorithm text, k bigint, n_init bigint, seed bigint,
-    dimensions integer[], sample bytea, item_ids text[], OUT state bytea, OUT said jsonb
+    dimensions integer[], sample bytea, item_ids text[], OUT state bytea, OUT notes jsonb
 )
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -267,14 +267,14 @@ BEGIN
         PERFORM pix_internal.start_kmeans(sample, sample_size, dimensions, array_fill(k::integer, ARRAY[n_init::integer]), seed);
         PERFORM pix_internal.run_kmeans('clustering ' || clustering, model, pack.checksum, dimensions);
         fitted := pix_internal.kmeans_result(k);
-        said := jsonb_build_object(
+        notes := jsonb_build_object(
             'n_init', n_init, 'rounds', fitted.rounds, 'converged', fitted.has_converged,
             'seeds', (SELECT jsonb_agg(item_ids[s]) FROM unnest(fitted.seeds) s)
         );
     ELSIF algorithm = ANY (pix_internal.algorithms_with('clustering', '{by_batches}')) THEN
         PERFORM pix_internal.open_blocks(model.model_name);
         fitted := pix_internal.fit_minibatches(pack.checksum, sample, sample_size, dimensions, k, n_init, seed);
-        said := jsonb_build_object('n_init', n_init, 'rounds', fitted.rounds);
+        notes := jsonb_build_object('n_init', n_init, 'rounds', fitted.rounds);
     ELSE
         components := pix_internal.fit_projection(
             sample, sample_size, dimensions, least(10, greatest(2, pack.items / 60))::integer, seed
@@ -287,7 +287,7 @@ BEGIN
         fitted := pix_internal.fit_mixture(
             coordinates, pack.items::integer, dimensions, components.mean, components.axes, k, n_init, seed
         );
-        said := jsonb_build_object('n_init', n_init, 'rounds', fitted.rounds, 'converged', fitted.has_converged);
+        notes := jsonb_build_object('n_init', n_init, 'rounds', fitted.rounds, 'converged', fitted.has_converged);
     END IF;
     state := fitted.state;
 END
@@ -515,7 +515,7 @@ BEGIN
         seconds
     ) VALUES (
         fit_clusters.clustering, model.model_name, model.checksum, fit_clusters.algorithm, used_k,
-        used_dimensions, fitted.said || jsonb_build_object('k', k, 'seed', seed), pack.packed_in, pack.items,
+        used_dimensions, fitted.notes || jsonb_build_object('k', k, 'seed', seed), pack.packed_in, pack.items,
         total_inertia, moved_count, taken
     );
     PERFORM pix_internal.add_up_arms(clustering, NULL);
@@ -701,6 +701,6 @@ LEFT JOIN (
     GROUP BY x.clustering
 ) a ON a.clustering = c.clustering;
 COMMENT ON VIEW pix.clustering_status IS
-'Clusterings and how far they are behind. items: those in their clusters; added: items that came or changed since, which
+'Clusterings, and how many items they lack. items: those in their clusters; added: items that came or changed since, which
 pix.refresh_clusters puts into clusters; moved: items that the last refit put elsewhere; usable: whether the model is still the
 one they were fitted on.';

@@ -83,7 +83,7 @@ COMMENT ON FUNCTION pix.clustering_quality IS
 more, the same ones each time, in the dimensions that the clustering looks at; of a tree, the lowest level counts.
 Arguments: clustering; label_set, of pix.labels (NULL: no comparison).
 Result: one row: silhouette, how much nearer items are to others of their cluster than to those of the next one, from -1 to 1,
-the larger the better (Rousseeuw 1987); davies_bouldin, how wide clusters are compared to how far they are apart, the smaller
+the larger the better (Rousseeuw 1987); davies_bouldin, how wide clusters are compared to the distances between them, the smaller
 the better (Davies and Bouldin 1979); adjusted_rand_index, 1 if clusters and labels are the same groups, about 0 if they have
 nothing to do with one another (Hubert and Arabie 1985); purity, the fraction of items that have the most frequent label of
 their cluster, which grows with the number of clusters. NULL where there is nothing to measure.

@@ -284,5 +284,5 @@ LEFT JOIN (
     GROUP BY x.map
 ) a ON a.map = m.map;
 COMMENT ON VIEW pix.map_status IS
-'Maps and how far they are behind. items: points; added: items that came or changed since, which pix.refresh_map places (0 for
+'Maps, and how many items they lack. items: points; added: items that came or changed since, which pix.refresh_map places (0 for
 maps of one cluster); usable: whether the model is still the one that the map shows.';

@@ -86,7 +86,7 @@ BEGIN
 END
 $$;
 
--- Refuses what is no name of a user.
+-- Refuses what is not the name of a user.
 CREATE OR REPLACE FUNCTION pix_internal.check_user(user_id text) RETURNS void
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -254,7 +254,7 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp 
 SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     used_time timestamptz := coalesce(voted_at, clock_timestamp());
-    is_cluster boolean := pix_internal.is_distributed();
+    is_distributed boolean := pix_internal.is_distributed();
     voter text := current_setting('pix.voters', true);
     earlier record;
     shown record;
@@ -263,7 +263,7 @@ BEGIN
     PERFORM pix_internal.require_read_committed();
     PERFORM pix_internal.use_planner();
     PERFORM pix_internal.half_life();  -- a setting that cannot be used is told now, not at the end of the transaction
-    IF is_cluster THEN
+    IF is_distributed THEN
         LOCK TABLE pix.arms IN EXCLUSIVE MODE;  -- which counting the vote would do anyway: so there is one order of locks
     END IF;
     LOOP
@@ -302,13 +302,13 @@ BEGIN
         ) VALUES (
             log_vote.user_id, log_vote.item_id, log_vote.signal, log_vote.value, used_time, shown.impression_id,
             shown.policy, shown.clustering, shown.cluster, shown.propensity, log_vote.idempotency_key,
-            CASE WHEN NOT is_cluster THEN txid_current() END
+            CASE WHEN NOT is_distributed THEN txid_current() END
         )
         ON CONFLICT DO NOTHING
         RETURNING n.* INTO logged;
         EXIT WHEN FOUND;  -- else another session has just logged the same key
     END LOOP;
-    IF is_cluster THEN
+    IF is_distributed THEN
         PERFORM pix_internal.lock_user(user_id);
         PERFORM pix_internal.count_vote(logged);
     ELSIF voter IS DISTINCT FROM user_id AND voter IS DISTINCT FROM 'several' THEN
@@ -354,7 +354,7 @@ BEGIN
     PERFORM pix_internal.check_range('cluster', coalesce(cluster, 0), 0);
     IF NOT propensity BETWEEN 0 AND 1 THEN
         PERFORM pix_internal.refuse(
-            format('The propensity %s is no probability', propensity),
+            format('propensity must be between 0 and 1, not %s', propensity),
             'Give the probability with which the policy chose the cluster, or leave it out.'
         );
     END IF;
@@ -453,9 +453,9 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pix.rebuild_arms IS
-'Derives the arms anew from the log of votes, by the clusters that items are in now. pix.vote leaves the same, so it is needed
+'Derives the arms again from the log of votes, by the clusters that items are in now. pix.vote leaves the same, so it is needed
 only after pix.interactions or pix.cluster_members was changed by hand; pix.fit_clusters and pix.refresh_clusters call it.
-Votes wait meanwhile.
+Votes wait until it is done.
 Arguments: clustering (NULL: all).
 Result: how many arms there are.
 Errors: PX028 unusable setting, PX060 call on segments, PX061 read-only, PX063 votes in a transaction that does not end,
@@ -482,7 +482,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pix.set_half_life IS
-'Lets old votes count for less, as tastes change: one of so many days ago counts half. All arms are added up anew.
+'Lets old votes count for less, as tastes change: one of so many days ago counts half. All arms are added up again.
 Arguments: days, 0.001 to 100,000 (NULL: votes do not age).
 Result: none.
 Errors: PX003 invalid argument, PX060 call on segments, PX061 read-only, PX063 votes in a transaction that does not end,
@@ -490,7 +490,7 @@ PX130 isolation above READ COMMITTED.
 Runs: coordinator; the work is done on the segments.
 Example: SELECT pix.set_half_life(90);';
 
--- Many votes in a few statements: what is wrong with a vote is told of it, and the others are logged.
+-- Many votes in a few statements: what is wrong with a vote is reported, and the others are logged.
 CREATE OR REPLACE FUNCTION pix.vote_batch(votes jsonb) RETURNS SETOF pix.vote_result
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '10s' AS $$
 DECLARE
@@ -502,7 +502,7 @@ DECLARE
 BEGIN
     PERFORM pix_internal.check_call('pix.vote_batch');
     IF jsonb_typeof(votes) IS DISTINCT FROM 'array' THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX121', MESSAGE = 'The votes are no JSON array',
+        RAISE EXCEPTION USING ERRCODE = 'PX121', MESSAGE = 'votes must be a JSON array',
             HINT = 'Give an array of objects: [{"user_id": "ann", "item_id": "B005IYS5ZA", "liked": true}]';
     END IF;
     PERFORM pix_internal.use_planner();
@@ -629,13 +629,13 @@ END
 $$;
 COMMENT ON FUNCTION pix.vote_batch(jsonb) IS
 'Logs many votes at once, in a few statements, as pix.vote would one by one: the way to sustain thousands a second, on a
-cluster above all. A vote that cannot be logged is told of, and does not keep the others from it. Single votes wait meanwhile.
+cluster above all. A vote that cannot be logged is reported, and does not keep the others from it. Single votes wait until it is done.
 Arguments: votes, a JSON array of objects: user_id, item_id, and either liked or signal; voted_at (with its time zone),
 idempotency_key, policy, clustering, cluster, propensity may be left out.
 Result: for each vote, place (from 1), status: logged, unchanged (its idempotency key is known) or rejected, and then the
 reason.
 Errors: PX028 unusable setting, PX060 call on segments, PX061 read-only, PX063 votes in a transaction that does not end,
-PX121 what is no array, PX130 isolation above READ COMMITTED.
+PX121 what is not an array, PX130 isolation above READ COMMITTED.
 Runs: coordinator; the work is done on the segments.
 Example: SELECT * FROM pix.vote_batch(''[{"user_id": "ann", "item_id": "B005IYS5ZA", "liked": true}]'');';
 

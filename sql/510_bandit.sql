@@ -317,8 +317,8 @@ COMMENT ON FUNCTION pix.next_items IS
 and in the cluster it is the item that the user''s model likes best, which has seen all their votes; for somebody without
 votes, the one that users like on the whole (where pix.fit_common_taste was called), or one that is typical of the cluster.
 All are logged in pix.impressions.
-Arguments: user_id, created if it is new; k, how many, up to 1,000; policy (NULL: thompson): thompson, posterior_mean (in
-proportion to the posterior means), ucb1, greedy, epsilon_greedy (one time in ten any), random; clustering (NULL: the default
+Arguments: user_id, created if it is new; k, how many, up to 1,000; policy, one of pix.algorithms(''policy'') (NULL:
+thompson); clustering (NULL: the default
 one, or the only one); prior: flat, pooled (as pix.refresh_priors left it) or tree (the branch of a tree of clusters, then the
 leaf); NULL: pooled where there is such a one, else flat; again_after, when an item that was shown and not answered may be
 shown again; seed of the random numbers (NULL: others each time).

@@ -1,9 +1,9 @@
 -- Synthetic users whose taste is known, voting through the same functions as real ones.
 
 -- A number from 0 to 1 that looks random, the same for the same text.
-CREATE OR REPLACE FUNCTION pix_internal.pseudo_random(said text) RETURNS double precision
+CREATE OR REPLACE FUNCTION pix_internal.pseudo_random(seed_text text) RETURNS double precision
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-AS $$SELECT ('x' || substr(md5(said), 1, 8))::bit(32)::bigint / 4294967296.0::double precision$$;
+AS $$SELECT ('x' || substr(md5(seed_text), 1, 8))::bit(32)::bigint / 4294967296.0::double precision$$;
 
 -- The labels of a label set, or values of an attribute, that items of a clustering have.
 CREATE OR REPLACE FUNCTION pix_internal.true_labels(truth text, clustering text) RETURNS text[]
@@ -82,7 +82,7 @@ BEGIN
     labels := pix_internal.true_labels(truth, chosen_clustering.clustering);
     IF coalesce(cardinality(labels), 0) < 2 THEN
         RAISE EXCEPTION USING ERRCODE = 'PX129',
-            MESSAGE = format('%s is no label set, and no attribute, with two values in clustering %L',
+            MESSAGE = format('%s is not a label set or an attribute with two values in clustering %L',
                 coalesce(quote_literal(truth), 'NULL'), chosen_clustering.clustering),
             HINT = 'Name a label set of pix.labels, brand, or a key of the attributes of pix.items.';
     END IF;
@@ -170,7 +170,7 @@ only one); prior, as for pix.next_items; seed, which decides on users and votes;
 what was shown to them stay.
 Result: the row of pix.simulations: likes is the mean number per user, likes_error its standard error.
 Errors: PX003 invalid argument, PX061 read-only, PX122 unknown policy, PX129 a truth that does not tell items apart.
-Runs: coordinator; a vote and its suggestion take some 5 ms, on Greenplum 100 ms. Fits and batches of votes wait meanwhile.
+Runs: coordinator; a vote and its suggestion take some 5 ms, on Greenplum 100 ms. Fits and batches of votes wait until it is done.
 Example: SELECT likes, likes_error FROM pix.simulate(''thompson'', pix.users_who_like(''heel'', users => 3, liked_labels => 1), votes => 5, clustering => ''boots'');';
 
 CREATE OR REPLACE VIEW pix.regret_curves AS

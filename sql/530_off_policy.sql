@@ -23,10 +23,8 @@ DECLARE
     one text;
 BEGIN
     PERFORM pix_internal.require_coordinator('pix.compare_policies', 'Give it values where its result is joined or stored.');
-    IF policies IS NULL THEN
-        PERFORM pix_internal.refuse('policies must be a list of policies, not NULL', 'Leave it out to compare all.');
-    END IF;
     PERFORM pix_internal.check_range('seed', seed, 0);
+    policies := coalesce(policies, pix_internal.algorithms_with('policy', '{}'));
     PERFORM pix_internal.check_list('policies', policies);
     FOREACH one IN ARRAY policies LOOP
         PERFORM pix_internal.check_policy(one);
@@ -104,7 +102,7 @@ END
 $$;
 
 CREATE OR REPLACE FUNCTION pix.compare_policies(
-    policies text[] DEFAULT '{posterior_mean,thompson,ucb1,epsilon_greedy,greedy,random}', from_log text DEFAULT NULL,
+    policies text[] DEFAULT NULL, from_log text DEFAULT NULL,
     clustering text DEFAULT NULL, prior text DEFAULT 'flat', seed bigint DEFAULT 7
 ) RETURNS SETOF pix.policy_value
 LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 24 AS $$
@@ -115,7 +113,7 @@ COMMENT ON FUNCTION pix.compare_policies IS
 'Estimates what a policy would be worth, from votes on suggestions of others: for every such vote, it is asked how probable the
 cluster would have been to it, knowing the votes that the user had cast by then. The value is the mean of likes (1; other
 signals by their value, dislikes 0) per suggestion.
-Arguments: policies, one or many, as for pix.next_items; from_log, the policy whose suggestions are looked at (NULL: all);
+Arguments: policies, one or many of pix.algorithms(''policy'') (NULL: all); from_log, the policy whose suggestions are looked at (NULL: all);
 clustering (NULL: the default one, or the only one); prior: flat or pooled (which comes from the same votes: values are then
 somewhat too high); seed of the random numbers.
 Result: a row for each policy and estimator: replay (votes are kept in proportion to how much more probable they would have

@@ -1,5 +1,5 @@
 -- One model per user. Models are derived from the log of votes and know which votes they have seen: whoever asks for one
--- has new votes folded in first, and after ten, or when an older vote was changed or taken back, it is trained anew.
+-- has new votes folded in first, and after ten, or when an older vote was changed or taken back, it is trained again.
 
 -- The parameters of an algorithm, with defaults where none are given.
 CREATE OR REPLACE FUNCTION pix_internal.check_algorithm(algorithm text, parameters text, dimensions bigint) RETURNS text
@@ -18,11 +18,11 @@ AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'user
 
 -- Lets a model see some votes more; NULL if this backend has not opened the blocks.
 CREATE OR REPLACE FUNCTION pix_internal.update_user_model(
-    blocks_key text, algorithm text, known text, arrays bytea, blocks integer[], positions integer[], vals double precision[],
+    blocks_key text, algorithm text, described text, arrays bytea, blocks integer[], positions integer[], vals double precision[],
     OUT described text, OUT content bytea
 )
 LANGUAGE plpython3u STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'user_models.update_user_model', blocks_key, algorithm, known, arrays, blocks, positions, vals)$$;
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'user_models.update_user_model', blocks_key, algorithm, described, arrays, blocks, positions, vals)$$;
 
 -- Keeps in this backend what users have in common.
 CREATE OR REPLACE FUNCTION pix_internal.keep_common_taste(key text, described text, content bytea) RETURNS void
@@ -141,15 +141,15 @@ END
 $$;
 
 -- Refuses a model that was trained on other features.
-CREATE OR REPLACE FUNCTION pix_internal.check_user_model(known pix.user_models, model pix.models) RETURNS void
+CREATE OR REPLACE FUNCTION pix_internal.check_user_model(stored pix.user_models, model pix.models) RETURNS void
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF known.user_id IS NOT NULL AND known.model_checksum IS DISTINCT FROM model.checksum THEN
+    IF stored.user_id IS NOT NULL AND stored.model_checksum IS DISTINCT FROM model.checksum THEN
         RAISE EXCEPTION USING ERRCODE = 'PX132',
-            MESSAGE = format('Model %L was imported again since the %s model of user %L was trained', model.model_name, known.algorithm, known.user_id),
+            MESSAGE = format('Model %L was imported again since the %s model of user %L was trained', model.model_name, stored.algorithm, stored.user_id),
             HINT = format(
                 'SELECT * FROM pix.train_user_model(%L, %L, %L); or, for all: CALL pix.train_user_models(model_name => %L);',
-                known.user_id, known.algorithm, model.model_name, model.model_name
+                stored.user_id, stored.algorithm, model.model_name, model.model_name
             );
     END IF;
 END
@@ -312,7 +312,7 @@ BEGIN
         AND NOT EXISTS (SELECT FROM pix.interactions n WHERE n.user_id = check_known_user.user_id)
     THEN
         RAISE EXCEPTION USING ERRCODE = 'PX138', MESSAGE = format('User %L is not known', user_id),
-            HINT = 'SELECT user_id FROM pix.users lists them; a first vote makes a user known.';
+            HINT = 'SELECT user_id FROM pix.users lists them; a first vote makes a user stored.';
     END IF;
 END
 $$;
@@ -351,11 +351,10 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pix.train_user_model IS
-'Trains the model of one user anew, from the latest 2,000 of their opinions. There is no need to: whoever asks for
+'Trains the model of one user again, from the latest 2,000 of their opinions. There is no need to: whoever asks for
 recommendations gets a model that has seen all votes.
-Arguments: user_id; algorithm (NULL: what pix.algorithm_rules chooses for so many likes and dislikes): sgd_hinge, sgd_log,
-logistic, svm, naive_bayes, random_forest, xgboost, nearest, centroid, one_class, hierarchical, ensemble; model_name, whose
-features (NULL: the default model); parameters of the algorithm (NULL: those of its last training, or its defaults), for
+Arguments: user_id; algorithm (NULL: what pix.algorithm_rules chooses for so many likes and dislikes), one of
+pix.algorithms(''user model''); model_name, whose features (NULL: the default model); parameters of the algorithm (NULL: those of its last training, or its defaults), for
 example {"alpha": 0.01, "dimensions": [3, 17]} for sgd_log, {"members": ["logistic", "svm"]} for an ensemble.
 Result: user_id, model_name, algorithm, likes and dislikes that it has seen; auc on these, each scored without having been
 seen; is_calibrated, whether its scores can be turned into probabilities; seconds.

@@ -301,7 +301,7 @@ COMMENT ON PROCEDURE pix.train_user_models IS
 'Trains the models of all users whose votes have changed since, on all CPU cores or segments, and commits after each chunk. It
 can be stopped at any moment and called again. A user whose model cannot be trained is a row of pix.user_model_failures and
 stops nobody. Where algorithm is hierarchical, or NULL and ten users have voted, pix.fit_common_taste is called first: when it
-learns something else, all hierarchical models are trained anew, a millisecond each.
+learns something else, all hierarchical models are trained again, a millisecond each.
 Arguments: algorithm (NULL: for each user what pix.algorithm_rules chooses); users (NULL: all); model_name, whose features
 (NULL: the default model); parameters of the algorithm (NULL: its defaults), as for pix.train_user_model; chunk_size, users
 per commit.

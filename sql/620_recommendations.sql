@@ -70,7 +70,7 @@ BEGIN
         RETURN pooled;
     END IF;
     SELECT string_agg(c.center, ''::bytea ORDER BY c.cluster) AS centers,
-        array_agg(coalesce(a.mean, p.alpha / (p.alpha + p.beta), 0.5) ORDER BY c.cluster) AS means, count(a.mean) + count(p.alpha) AS known
+        array_agg(coalesce(a.mean, p.alpha / (p.alpha + p.beta), 0.5) ORDER BY c.cluster) AS means, count(a.mean) + count(p.alpha) AS informed
     INTO liked
     FROM pix.clusters c
     JOIN (
@@ -85,7 +85,7 @@ BEGIN
         FROM pix.arms r WHERE r.votes > 0 GROUP BY r.clustering, r.cluster
     ) a ON a.clustering = c.clustering AND a.cluster = c.cluster
     WHERE c.height IS NULL AND c.items > 0;
-    IF liked.known > 0 THEN
+    IF liked.informed > 0 THEN
         SELECT m.described, m.content INTO pooled.described, pooled.content
         FROM pix_internal.model_of_medoids(
             liked.centers, ARRAY(SELECT u - (SELECT avg(v) FROM unnest(liked.means) v) FROM unnest(liked.means) u)
@@ -351,7 +351,7 @@ DECLARE
     votes pix_internal.user_votes;
     fitted record;
     query pix.feature_vector;
-    told record;
+    explained record;
 BEGIN
     PERFORM pix_internal.require_coordinator('pix.explain', 'Call it alone: SELECT * FROM pix.explain(…)');
     PERFORM pix_internal.check_range('k', k, 1);
@@ -373,18 +373,18 @@ BEGIN
     END IF;
     PERFORM pix_internal.check_dimensions(octet_length(query), model);
     FOR attempt IN 1 .. 2 LOOP
-        SELECT e.* INTO told
+        SELECT e.* INTO explained
         FROM pix_internal.explain_score(user_model.described::text, user_model.content, query, votes) e;
-        EXIT WHEN told.score IS NOT NULL;
+        EXIT WHEN explained.score IS NOT NULL;
         IF attempt = 2 THEN
             PERFORM pix_internal.raise_files_vanish();
         END IF;
         PERFORM pix_internal.open_blocks(model.model_name);
     END LOOP;
     RETURN QUERY
-    SELECT 'score', NULL::text, told.score, format('by %s, trained on %s likes and %s dislikes', user_model.algorithm, user_model.likes, user_model.dislikes)
+    SELECT 'score', NULL::text, explained.score, format('by %s, trained on %s likes and %s dislikes', user_model.algorithm, user_model.likes, user_model.dislikes)
     UNION ALL
-    SELECT 'probability', NULL, pix_internal.probability(told.score, user_model.slope, user_model.intercept), 'of a like'
+    SELECT 'probability', NULL, pix_internal.probability(explained.score, user_model.slope, user_model.intercept), 'of a like'
     WHERE user_model.slope IS NOT NULL;
     RETURN QUERY
     SELECT CASE WHEN r.is_like THEN 'like' ELSE 'dislike' END, r.item_id, r.likeness,
@@ -392,7 +392,7 @@ BEGIN
     FROM (
         SELECT u.item_id, u.likeness, u.val > 0 AS is_like,
             row_number() OVER (PARTITION BY u.val > 0 ORDER BY u.ordinal) AS rank
-        FROM unnest(told.item_ids, told.likeness, told.vals) WITH ORDINALITY u (item_id, likeness, val, ordinal)
+        FROM unnest(explained.item_ids, explained.likeness, explained.vals) WITH ORDINALITY u (item_id, likeness, val, ordinal)
         WHERE u.item_id <> explain.item_id
     ) r, (SELECT explain.user_id AS name) _user
     WHERE r.rank <= k ORDER BY r.is_like DESC, r.rank;

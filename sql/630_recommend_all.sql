@@ -172,7 +172,7 @@ BEGIN
         ) c;
         EXIT WHEN names IS NULL;
         low := names[cardinality(names)];
-        -- Somebody who has voted meanwhile, or whose items have other vectors now, is trained again.
+        -- Somebody who has voted since, or whose items have other vectors now, is trained again.
         FOR attempt IN 1 .. 3 LOOP
             PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
             names := pix_internal.recommend_some(names, k, model.model_name, algorithm, begun);

@@ -75,7 +75,7 @@ END
 $$;
 
 -- What is wrong with a clustering, compared with its packing; NULL: nothing.
-CREATE OR REPLACE FUNCTION pix_internal.wrong_in_clustering(known pix.clusterings) RETURNS text
+CREATE OR REPLACE FUNCTION pix_internal.wrong_in_clustering(fitted pix.clusterings) RETURNS text
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $$
 DECLARE
     stored bytea;
@@ -83,13 +83,13 @@ DECLARE
 BEGIN
     SELECT count(*) INTO wrong
     FROM pix.clusters c
-    LEFT JOIN (SELECT m.cluster, count(*) AS items FROM pix.cluster_members m WHERE m.clustering = known.clustering GROUP BY m.cluster) m
+    LEFT JOIN (SELECT m.cluster, count(*) AS items FROM pix.cluster_members m WHERE m.clustering = fitted.clustering GROUP BY m.cluster) m
         ON m.cluster = c.cluster
-    WHERE c.clustering = known.clustering AND c.height IS NULL AND c.items <> coalesce(m.items, 0);
+    WHERE c.clustering = fitted.clustering AND c.height IS NULL AND c.items <> coalesce(m.items, 0);
     IF wrong > 0 THEN
         RETURN format('%s clusters have other members than they count', wrong);
     END IF;
-    SELECT d.content INTO stored FROM pix_internal.clustering_states d WHERE d.clustering = known.clustering;
+    SELECT d.content INTO stored FROM pix_internal.clustering_states d WHERE d.clustering = fitted.clustering;
     IF stored IS NULL THEN
         RETURN NULL;  -- made by hand
     END IF;
@@ -99,12 +99,12 @@ BEGIN
         FROM pix.current_features f
         JOIN (
             SELECT b.block, pix_internal.assign_to_clusters(b.vectors, b.items, stored) AS assigned
-            FROM pix_internal.feature_blocks b WHERE b.model_name = known.model_name
+            FROM pix_internal.feature_blocks b WHERE b.model_name = fitted.model_name
             OFFSET 0
         ) a ON a.block = f.block
-        WHERE f.model_name = known.model_name AND f.packed_in <= known.packed_in
+        WHERE f.model_name = fitted.model_name AND f.packed_in <= fitted.packed_in
     ) s
-    LEFT JOIN pix.cluster_members m ON m.clustering = known.clustering AND m.item_id = s.item_id
+    LEFT JOIN pix.cluster_members m ON m.clustering = fitted.clustering AND m.item_id = s.item_id
     -- Of two centers at the same distance either is right, but for rounding.
     WHERE m.item_id IS NULL OR abs(m.distance - s.distance) > 1e-4 * (1 + s.distance);
     RETURN CASE WHEN wrong > 0 THEN format('%s items are missing, or at another distance from their cluster', wrong) END;

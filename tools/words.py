@@ -85,9 +85,6 @@ PLAIN = {"asked", "design", "found", "given", "known", "place", "places", "said"
 TOKEN = re.compile(r"--[a-z][a-z-]*|[a-z_]+")
 """What may be a name, in text: an option of the command, or a word."""
 
-FOUND = re.compile(r"\b(?:IF|WHEN|NOT|AND|OR) found\b")
-"""The variable of PL/pgSQL, which stands in conditions."""
-
 
 class Found(NamedTuple):
     """A word that was given up, and where."""
@@ -138,9 +135,7 @@ def sql_names(path: str, text: str) -> Iterator[Found]:
     text = blank.sub(lambda match: "\n" * match[0].count("\n"), text)
     for number, line in enumerate(text.splitlines(), 1):
         for name in re.findall(r"\b[a-z_]+\b", line):
-            if name in NAMES and not (
-                name == "found" and re.search(r"\b(?:IF|WHILE|EXIT WHEN|NOT) found\b|found (?:THEN|AND|OR)", line)
-            ):
+            if name in NAMES and name != "found":  # a variable of PL/pgSQL, and a column of pix.doctor
                 yield Found(path, number, name, NAMES[name])
 
 

@@ -69,7 +69,9 @@ algorithm_rules = Table(
     Column("max_dislikes", Integer),
     Column("min_fraction", DOUBLE_PRECISION, comment="Of likes among the votes."),
     Column("max_fraction", DOUBLE_PRECISION, comment="Which it is below."),
-    Column("run", Text, comment="The model selection that says so; NULL: it is one of the rules that come along."),
+    Column(
+        "run", Text, comment="The comparison of algorithms that says so; NULL: it is one of the rules that come along."
+    ),
     Column("reason", Text, nullable=False),
     info=REPLICATED,
     comment="Which algorithm suits how many likes and dislikes.",

@@ -98,7 +98,7 @@ def test_a_killed_build_leaves_nothing_behind(catalogue, cache_folder):
     os.kill(pid, signal.SIGKILL)
     thread.join()
     assert ended
-    db.server.wait_for_recovery()
+    db.server.wait_for_recovery(pid)
     db.forget_sessions()
     catalogue.db.query("UPDATE pix.features SET vector = vector WHERE item_id = 'c0001'")
     db.query("SELECT pix.pack_features('clouds')")

@@ -73,7 +73,7 @@ def test_killed_while_it_writes(groups, barrier):
         with pytest.raises(psycopg2.Error):
             running.result(120)
     held.release()
-    db.server.wait_for_recovery()
+    db.server.wait_for_recovery(pid)
     db.forget_sessions()
     assert (members(db, "groups"), db.ask("SELECT * FROM pix.clusters ORDER BY cluster")) == before
     assert db.ask("SELECT k FROM pix.fit_clusters('groups', 'clouds', k => 5)") == [(5,)]

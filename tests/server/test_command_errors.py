@@ -20,6 +20,9 @@ from tests.fixtures.servers import Clone
 NEVER_CONNECTS = {"sample", "psql"}
 """The first draws files, the second becomes psql."""
 
+READS_NO_TABLE = {"algorithms", "doctor"}
+"""They have nothing to wait for."""
+
 
 def error_of(db: Clone, sql: str, role: str = "ada") -> PixError:
     with pytest.raises(PixError) as failure, db.database(role).connect() as connection, connection.cursor() as cursor:
@@ -221,7 +224,7 @@ def test_session_that_is_ended_meanwhile(failing, commands, trained):
         try:
             for words in commands:
                 output = pix.run(words, exits=(0, 1))
-                assert "what was committed stays" in output or words == ["doctor"], (words, output)
+                assert "what was committed stays" in output or words[0] in READS_NO_TABLE, (words, output)
         finally:
             over.set()
-    assert ended.result() >= len(commands) - 1
+    assert ended.result() >= len(commands) - len(READS_NO_TABLE)

@@ -187,7 +187,7 @@ def test_killed_process_loses_one_chunk_at_most(loaded, third_chunk, server, whi
         result = extraction.result()
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
-    server.wait_for_recovery()
+    server.wait_for_recovery(pid)
     assert loaded.query(PROGRESS) == [(60, 20, 0, 0, 40)]
     assert loaded.pix("extract").stdout.startswith("60 extracted, 0 failed, 0 pending")
 

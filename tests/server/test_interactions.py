@@ -272,7 +272,7 @@ def test_a_session_killed_between_log_and_arm_leaves_neither(shop, barrier, same
         with pytest.raises(psycopg2.Error):
             voting.result()
     held.release()
-    shop.server.wait_for_recovery()
+    shop.server.wait_for_recovery(pid)
     shop.forget_sessions()
     assert shop.ask("SELECT count(*) FROM pix.interactions") == [(0,)]
     vote(shop, "ann", "s0-00", True)

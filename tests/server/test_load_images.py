@@ -242,12 +242,13 @@ def test_killed_backend_has_lost_nothing_that_was_committed(db, barrier, server,
     held = barrier(db, "pix.images", "item02300")
     with ThreadPoolExecutor(1) as pool:
         load = pool.submit(lambda: db.pix("load", "images", folder, check=False))
-        os.kill(held.wait(), signal.SIGKILL)
+        pid = held.wait()
+        os.kill(pid, signal.SIGKILL)
         held.release()
         result = load.result()
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
-    server.wait_for_recovery()
+    server.wait_for_recovery(pid)
     assert db.value("SELECT count(*) FROM pix.images") == 2000
     assert db.pix("load", "images", folder).stdout == "500 new, 0 changed, 2,000 unchanged, 0 rejected\n"
 

@@ -110,9 +110,10 @@ def test_killed_it_goes_on_where_it_was(db, same_host, until):
     thread = threading.Thread(target=work)
     thread.start()
     until(db, "SELECT count(*) = 1 FROM pix.neighbor_graphs WHERE done <> '{}'")
-    os.kill(worker.info.backend_pid, signal.SIGKILL)
+    pid = worker.info.backend_pid
+    os.kill(pid, signal.SIGKILL)
     thread.join()
-    db.server.wait_for_recovery()
+    db.server.wait_for_recovery(pid)
     done = db.value("SELECT cardinality(done) FROM pix.neighbor_graphs")
     assert 0 < done <= db.value("SELECT blocks FROM pix.neighbor_graphs")
     kept = db.value("SELECT count(DISTINCT item_id) FROM pix.neighbors")

@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from pixelplum.core.bandit.policies import POLICIES
 from tests.helpers import ARMS, arms_agree, fails_with, refuses, vote
 
 
@@ -185,13 +186,15 @@ class TestEvaluation:
         vote(logged, "eve", "s1-00", True, policy="never", clustering="shelves", cluster=1, propensity=0)
         refuses(logged, "PX127", "SELECT * FROM pix.compare_policies('{greedy}', 'never')", "1 of 1 votes")
 
+    def test_all_policies_are_compared_where_none_is_named(self, logged):
+        assert set(logged.ask("SELECT DISTINCT policy FROM pix.compare_policies()")) == {(name,) for name in POLICIES}
+
     def test_questions_that_have_no_answer(self, logged):
         error = fails_with(logged, "PX127", "SELECT * FROM pix.compare_policies('{greedy}', 'ucb1')")
         assert "no votes on suggestions of policy 'ucb1'" in str(error)
         assert "It has some of: random" in error.diag.message_hint
         refuses(logged, "PX122", "SELECT * FROM pix.compare_policies('{best}')", "not 'best'")
         refuses(logged, "PX122", "SELECT * FROM pix.compare_policies('{greedy,NULL}')", "NULL")
-        refuses(logged, "PX003", "SELECT * FROM pix.compare_policies(NULL)", "policies must be")
         refuses(logged, "PX003", "SELECT * FROM pix.compare_policies('{greedy}', seed => -1)", "seed must be 0 or more")
         refuses(
             logged,

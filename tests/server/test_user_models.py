@@ -133,7 +133,7 @@ def test_a_process_that_is_killed_has_folded_in_all_or_nothing(voters, same_host
     os.kill(pid, signal.SIGKILL)
     with pytest.raises(psycopg2.Error):  # the server ends all sessions
         voters.ask("SELECT pg_sleep(60)")
-    voters.server.wait_for_recovery()
+    voters.server.wait_for_recovery(pid)
     voters.forget_sessions()
     assert model_state(voters, "u5", "sgd_log") == begun
     recommended(voters, "u5", "sgd_log")

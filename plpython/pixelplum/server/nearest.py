@@ -48,7 +48,8 @@ def find_candidates(
 
 
 def rank_neighbors(
-    plpy, cache: dict, blocks_key: str | None, queries: bytes, names: list[str | None], found: list[str | None] | None,
+    plpy, cache: dict, blocks_key: str | None, queries: bytes, names: list[str | None],
+    candidate_ids: list[str | None] | None,
     located: dict | None, scanned: list[dict] | None, k: int, metric: str, is_all: bool,
 ) -> list[tuple] | None:  # fmt: skip
     """Rank what was found by true distances.
@@ -61,7 +62,7 @@ def rank_neighbors(
         Packed vectors, one after another.
     names : list of str or None
         The items that the queries belong to, which are not their own neighbors; of each query one.
-    found : list of str or None
+    candidate_ids : list of str or None
         As `find_candidates` returns them, or None where nothing was searched.
     located : dict or None
         Those of them that may be answers, and where their vectors are.
@@ -83,12 +84,12 @@ def rank_neighbors(
     others: list[list[tuple[float, str]]] = [[] for _ in names]
     for pair in scanned or ():
         others[pair["rank"] - 1].append((pair["distance"], pair["neighbor_id"]))
-    width = len(found or ()) // len(names)
+    width = len(candidate_ids or ()) // len(names)
     place_of = dict(zip(located["item_ids"] or (), locations(located), strict=True)) if located else {}
     stored = kept(cache, blocks_key) if place_of else None
     answer = []
     for query, name in enumerate(names):
-        own = [i for i in (found or ())[query * width : (query + 1) * width] if i in place_of and i != name]
+        own = [i for i in (candidate_ids or ())[query * width : (query + 1) * width] if i in place_of and i != name]
         if not is_all and len(own) < k:
             return None
         ranked = others[query]

@@ -4,7 +4,7 @@
 -- Refuses what cannot be compared.
 CREATE OR REPLACE FUNCTION pix_internal.check_selection(algorithms text[], balances text[], search text) RETURNS void
 LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'model_selection.check_selection', algorithms, balances, search)$$;
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'algorithm_selection.check_selection', algorithms, balances, search)$$;
 
 -- How algorithms do on a user's votes, as JSON; NULL if this backend has not opened the blocks.
 CREATE OR REPLACE FUNCTION pix_internal.compare_algorithms(
@@ -12,7 +12,7 @@ CREATE OR REPLACE FUNCTION pix_internal.compare_algorithms(
     algorithms text[], balances text[], search text, seed bigint
 ) RETURNS text
 LANGUAGE plpython3u STABLE PARALLEL SAFE COST 100000000 SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'model_selection.compare_algorithms', blocks_key, blocks, positions, vals, vectors, size, algorithms, balances, search, seed)$$;
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'algorithm_selection.compare_algorithms', blocks_key, blocks, positions, vals, vectors, size, algorithms, balances, search, seed)$$;
 
 -- pix_internal.compare_algorithms for a user.
 CREATE OR REPLACE FUNCTION pix_internal.compare_algorithms_of_user(
@@ -24,7 +24,7 @@ DECLARE
     compared text;
 BEGIN
     IF coalesce(cardinality(votes.vals), 0) <= size THEN
-        RETURN '[]';  -- votes were taken back meanwhile
+        RETURN '[]';  -- votes were taken back since
     END IF;
     FOR attempt IN 1 .. 2 LOOP
         compared := pix_internal.compare_algorithms(

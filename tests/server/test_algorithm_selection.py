@@ -31,7 +31,7 @@ def with_selection(stage, with_voters) -> str:
 
 @pytest.fixture
 def selected(clone, with_selection):
-    """The voters, and a run `first` of model selection."""
+    """The voters, and a run `first` of a comparison of algorithms."""
     return clone(with_selection)
 
 
