@@ -137,7 +137,7 @@ BEGIN
     IF used IS NULL OR counts.likes + counts.dislikes = 0 OR EXISTS (
         SELECT FROM pix.user_models m
         WHERE m.user_id = train_voter.user_id AND m.model_name = model.model_name AND m.algorithm = used
-            AND m.model_checksum IS NOT DISTINCT FROM model.checksum AND m.parameters = (parameters ->> used)::jsonb
+            AND m.model_checksum IS NOT DISTINCT FROM model.checksum AND m.parameters = (train_voter.parameters ->> used)::jsonb
             AND m.common_taste_version IS NOT DISTINCT FROM
                 CASE WHEN used = ANY (pix_internal.algorithms_with('user model', '{needs_common_taste}')) THEN taste END
             AND m.votes_hash = counts.hash AND m.since_training = 0
