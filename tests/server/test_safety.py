@@ -184,7 +184,7 @@ SENTENCES = {
     "`pix_admin` is a colleague": admins_write_nothing_that_is_opened,
     "None of the three reads": no_files,
     "None of the three calls": no_openers,
-    "Nobody can hold up": no_locks,
+    "Nobody can lock out": no_locks,
     "A right that this version": rights_are_taken_back,
 }
 

@@ -25,7 +25,7 @@ def migrate(database: Database, revision: str, yes: bool) -> None:
     from pixload.migration import migrate as migrate_database
 
     if revision == "base" and not yes:
-        click.confirm("Delete the schemas pix and pix_internal, with all images, features and models?", abort=True)
+        click.confirm("Delete everything: all images, features, models and votes?", abort=True)
     before, after = migrate_database(database.dsn, revision)
     click.echo(f"revision {before or 'none'} -> {after or 'none'}, functions of version {VERSION}")
     if revision == "head":
