@@ -13,7 +13,7 @@ from pixload.tables import Table
 @click.argument("kind", required=False)
 @click.pass_obj
 def algorithms(database: Database, kind: str | None) -> None:
-    """List what can be chosen as a metric, index, clustering, policy, estimator, or user model.
+    """List what can be chosen as a metric, index, classifier, clustering, map, policy, estimator, or user model.
 
     KIND is one of these; without it, all are listed.
 

@@ -25,7 +25,7 @@ def classifier() -> None:
 @click.argument("name")
 @click.option("--label-set", required=True, help="The labels to learn.")
 @click.option("--model", "model_name", help="Model; default: the database's default model.")
-@click.option("--algorithm", default="softmax", show_default=True, help="Algorithm: softmax or lda.")
+@click.option("--algorithm", default="softmax", show_default=True, help="Algorithm, as pix algorithms lists it.")
 @click.option("--balanced", is_flag=True, help="Weigh all classes the same, however many items they have.")
 @click.option(
     "--folds", default=0, type=click.IntRange(0), help="Number of folds of a cross-validation; default: none."

@@ -27,7 +27,7 @@ def map_() -> None:
 @map_.command("fit")
 @click.argument("name")
 @click.option("--model", "model_name", help="Model; default: that of the clustering, or the database's default model.")
-@click.option("--algorithm", default="tsne", show_default=True, help="Algorithm: tsne, umap, or pca.")
+@click.option("--algorithm", default="tsne", show_default=True, help="Algorithm, as pix algorithms lists it.")
 @click.option("--clustering", help="Map one cluster of this clustering; default: everything.")
 @click.option("--cluster", type=click.IntRange(1, INT_MAX), help="Cluster, by its number.")
 @click.option("--perplexity", type=click.FloatRange(1), help="Number of neighbors that count; default: 30, or fewer.")
