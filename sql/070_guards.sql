@@ -15,8 +15,7 @@ BEGIN
     IF array_ndims(elements) > 1 THEN
         PERFORM pix_internal.refuse(
             format('%s must be a list of one dimension, not an array of %s', argument, array_ndims(elements)),
-            format('Write %s => ''{a,b}'', without braces inside the braces.', argument)
-        );
+            format('Write %s => ''{a,b}'', without braces inside the braces.', argument));
     END IF;
 END
 $$;
@@ -167,9 +166,8 @@ CREATE OR REPLACE FUNCTION pix_internal.lock(subject text, name text) RETURNS vo
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF pix_internal.is_distributed() THEN
-        EXECUTE format(
-            'LOCK TABLE %s IN SHARE UPDATE EXCLUSIVE MODE', coalesce(to_regclass('pix.' || subject), to_regclass('pix_internal.' || subject))
-        );
+        EXECUTE format('LOCK TABLE %s IN SHARE UPDATE EXCLUSIVE MODE',
+            coalesce(to_regclass('pix.' || subject), to_regclass('pix_internal.' || subject)));
     ELSE
         INSERT INTO pix_internal.locks (subject, name) VALUES (lock.subject, coalesce(lock.name, '')) ON CONFLICT DO NOTHING;
         PERFORM FROM pix_internal.locks l WHERE l.subject = lock.subject AND l.name = coalesce(lock.name, '') FOR UPDATE;

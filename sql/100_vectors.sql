@@ -21,9 +21,8 @@ Errors: PX030.
 Runs: either (coordinator or segments).
 Example: SELECT pix.from_array(ARRAY[0.5, 1.5]::real[]);';
 
-CREATE OR REPLACE FUNCTION pix.distance(
-    a pix.feature_vector, b pix.feature_vector, metric text DEFAULT 'cosine'
-) RETURNS double precision
+CREATE OR REPLACE FUNCTION pix.distance(a pix.feature_vector, b pix.feature_vector, metric text DEFAULT 'cosine')
+RETURNS double precision
 LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE COST 1000 SET search_path = pg_catalog, pg_temp
 AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'vectors.distance', a, b, metric)$$;
 COMMENT ON FUNCTION pix.distance IS

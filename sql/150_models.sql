@@ -235,10 +235,9 @@ BEGIN
     PERFORM pix_internal.check_sight(checksum);
     INSERT INTO pix.models AS m
         (model_name, checksum, dimensions, size_bytes, spec, source, agreement, tensorflow_checksum)
-    VALUES (
-        register_model.model_name, register_model.checksum, description.dimensions, description.size_bytes,
-        description.spec, register_model.source, round(register_model.agreement::numeric, 9), register_model.tensorflow_checksum
-    )
+    VALUES (register_model.model_name, register_model.checksum, description.dimensions, description.size_bytes,
+        description.spec, register_model.source, round(register_model.agreement::numeric, 9),
+        register_model.tensorflow_checksum)
     ON CONFLICT ON CONSTRAINT models_pkey DO UPDATE SET
         checksum = excluded.checksum, dimensions = excluded.dimensions, size_bytes = excluded.size_bytes,
         spec = excluded.spec, source = excluded.source, agreement = excluded.agreement,

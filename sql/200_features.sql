@@ -14,9 +14,8 @@ BEGIN
 END
 $$;
 
-CREATE OR REPLACE FUNCTION pix.embed(
-    content bytea, model_name text DEFAULT NULL, engine text DEFAULT 'onnxruntime'
-) RETURNS pix.feature_vector
+CREATE OR REPLACE FUNCTION pix.embed(content bytea, model_name text DEFAULT NULL, engine text DEFAULT 'onnxruntime')
+RETURNS pix.feature_vector
 LANGUAGE plpgsql STABLE PARALLEL SAFE COST 1000000 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     embedding pix_internal.embedding := pix_internal.try_embed(content, pix_internal.model_checksum(model_name, engine), engine);
@@ -51,18 +50,15 @@ SELECT set_config('max_parallel_workers_per_gather', CASE WHEN pix_internal.is_d
 $$;
 
 CREATE OR REPLACE VIEW pix.pending_images AS
-SELECT m.model_name, i.item_id
-FROM pix.models m
+SELECT m.model_name, i.item_id FROM pix.models m
 CROSS JOIN pix.images i
 WHERE m.size_bytes IS NOT NULL
     AND NOT EXISTS (
-        SELECT FROM pix.features f
-        WHERE f.item_id = i.item_id AND f.model_name = m.model_name
+        SELECT FROM pix.features f WHERE f.item_id = i.item_id AND f.model_name = m.model_name
             AND f.model_checksum = m.checksum AND f.image_sha256 = i.sha256
     )
     AND NOT EXISTS (
-        SELECT FROM pix.extraction_failures x
-        WHERE x.item_id = i.item_id AND x.model_name = m.model_name
+        SELECT FROM pix.extraction_failures x WHERE x.item_id = i.item_id AND x.model_name = m.model_name
             AND x.model_checksum = m.checksum AND x.image_sha256 = i.sha256
     );
 COMMENT ON VIEW pix.pending_images IS
@@ -109,11 +105,9 @@ BEGIN
     -- failures, features, runs: Greenplum locks whole tables, and another order would be a deadlock.
     PERFORM pix_internal.lock('extraction_runs', model.model_name);
     PERFORM pix_internal.use_planner();
-    DELETE FROM pix.extraction_failures x
-    WHERE x.model_name = model.model_name
+    DELETE FROM pix.extraction_failures x WHERE x.model_name = model.model_name
         AND (retry_failed OR NOT EXISTS (SELECT FROM pix.images i WHERE i.item_id = x.item_id));
-    DELETE FROM pix.features f
-    WHERE f.model_name = model.model_name
+    DELETE FROM pix.features f WHERE f.model_name = model.model_name
         AND NOT EXISTS (SELECT FROM pix.images i WHERE i.item_id = f.item_id);
     COMMIT;
     LOOP
@@ -128,10 +122,8 @@ BEGIN
         model := model_now;
         -- Statistics lag behind a table that grows this fast: nested loops over it would be chosen wrongly.
         PERFORM set_config('enable_nestloop', 'off', true);
-        SELECT array_agg(p.item_id ORDER BY p.item_id) INTO item_ids
-        FROM (
-            SELECT item_id FROM pix.pending_images
-            WHERE pending_images.model_name = model.model_name AND item_id > low
+        SELECT array_agg(p.item_id ORDER BY p.item_id) INTO item_ids FROM (
+            SELECT item_id FROM pix.pending_images WHERE pending_images.model_name = model.model_name AND item_id > low
             ORDER BY item_id LIMIT chunk_size
         ) p;
         EXIT WHEN item_ids IS NULL;
@@ -142,8 +134,7 @@ BEGIN
             (item_id, model_name, model_checksum, image_sha256, sqlstate, reason)
         SELECT c.item_id, model.model_name, model.checksum, c.sha256, (c.embedding).sqlstate, (c.embedding).reason
         FROM pg_temp.pix_chunk c WHERE (c.embedding).sqlstate IS NOT NULL;
-        DELETE FROM pix.features f
-        WHERE f.model_name = model.model_name AND f.item_id = ANY (
+        DELETE FROM pix.features f WHERE f.model_name = model.model_name AND f.item_id = ANY (
             ARRAY(SELECT c.item_id FROM pg_temp.pix_chunk c WHERE (c.embedding).sqlstate IS NOT NULL)
         );
         INSERT INTO pix.features AS f (item_id, model_name, model_checksum, image_sha256, vector)
@@ -208,16 +199,14 @@ LEFT JOIN pix.extraction_failures x
 WHERE m.size_bytes IS NOT NULL
 GROUP BY m.model_name;
 COMMENT ON VIEW pix.extraction_progress IS
-'Exact counts per model: images = extracted + failed + pending. stale: those of the pending (or failed) ones that
-still have features of an earlier image or model. images_per_second: of the latest run, its finished chunks.';
+'Exact counts per model: images = extracted + failed + pending.';
 
 CREATE OR REPLACE VIEW pix.feature_arrays AS
 SELECT f.item_id, f.model_name, pix.to_array(f.vector) AS features, f.extracted_at FROM pix.features f;
 COMMENT ON VIEW pix.feature_arrays IS 'Features as real[], for BI tools and other extensions.';
 
 CREATE OR REPLACE VIEW pix.current_features AS
-SELECT f.item_id, f.model_name, f.vector, f.packed_in, f.block, f.position
-FROM pix.features f
+SELECT f.item_id, f.model_name, f.vector, f.packed_in, f.block, f.position FROM pix.features f
 JOIN pix.models m ON m.model_name = f.model_name AND f.model_checksum IS NOT DISTINCT FROM m.checksum
 LEFT JOIN pix.images i ON i.item_id = f.item_id
 WHERE f.image_sha256 IS NULL OR f.image_sha256 = i.sha256;

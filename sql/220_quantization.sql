@@ -63,24 +63,18 @@ BEGIN
     PERFORM pix_internal.use_planner();
     model := pix.find_model(model_name);
     IF coalesce(octet_length(as_name), 0) NOT BETWEEN 1 AND 200 OR as_name = model.model_name THEN
-        PERFORM pix_internal.refuse(
-            format('%s cannot name the INT8 model', coalesce(quote_literal(as_name), 'NULL')),
-            format('Use another name than the model''s own, such as %L.', left(model.model_name, 190) || '_int8')
-        );
+        PERFORM pix_internal.refuse(format('%s cannot name the INT8 model', coalesce(quote_literal(as_name), 'NULL')),
+            format('Use another name than the model''s own, such as %L.', left(model.model_name, 190) || '_int8'));
     END IF;
     IF EXISTS (SELECT FROM pix.quantizations q WHERE q.model_name = model.model_name) THEN
-        PERFORM pix_internal.refuse(
-            format('Model %L is quantized already', model.model_name),
-            'Quantize the model that it was made from.'
-        );
+        PERFORM pix_internal.refuse(format('Model %L is quantized already', model.model_name),
+            'Quantize the model that it was made from.');
     END IF;
     IF EXISTS (SELECT FROM pix.models m WHERE m.model_name = as_name)
         AND NOT EXISTS (SELECT FROM pix.quantizations q WHERE q.model_name = as_name)
     THEN
-        PERFORM pix_internal.refuse(
-            format('Model %L is not an INT8 model, and is not replaced', as_name),
-            format('Choose another name, or remove it first: SELECT pix.drop_model(%L);', as_name)
-        );
+        PERFORM pix_internal.refuse(format('Model %L is not an INT8 model, and is not replaced', as_name),
+            format('Choose another name, or remove it first: SELECT pix.drop_model(%L);', as_name));
     END IF;
     PERFORM pix_internal.check_range('calibrate', calibrate, 1, 1000);
     PERFORM pix_internal.ensure_model(pix_internal.model_checksum(model.model_name), verify => true);
@@ -110,11 +104,8 @@ BEGIN
     key := encode(sha256(file), 'hex');
     INSERT INTO pix_internal.model_parts (checksum, part, content)
     SELECT key, n, substr(file, n * part_bytes + 1, part_bytes)
-    FROM generate_series(0, (octet_length(file) - 1) / part_bytes) n
-    ON CONFLICT DO NOTHING;
-    PERFORM pix.register_model(
-        as_name, key, format('INT8 of %s, calibrated on %s images', model.model_name, used)
-    );
+    FROM generate_series(0, (octet_length(file) - 1) / part_bytes) n ON CONFLICT DO NOTHING;
+    PERFORM pix.register_model(as_name, key, format('INT8 of %s, calibrated on %s images', model.model_name, used));
 
     SELECT c.* INTO trained FROM pix.classifiers c
     WHERE c.model_name = model.model_name AND c.model_checksum = model.checksum AND c.label_set IS NOT NULL
@@ -135,10 +126,8 @@ BEGIN
     SELECT * INTO costs FROM pix_internal.measure_models(model.checksum, key, contents);
 
     DELETE FROM pix.quantizations q WHERE q.model_name = as_name;
-    INSERT INTO pix.quantizations (
-        model_name, quantized_from, model_checksum, float_checksum, calibrated_on, compared_on, overlap, classifier,
-        float_accuracy, int8_accuracy, float_ms, int8_ms, float_mb, int8_mb
-    )
+    INSERT INTO pix.quantizations (model_name, quantized_from, model_checksum, float_checksum, calibrated_on,
+        compared_on, overlap, classifier, float_accuracy, int8_accuracy, float_ms, int8_ms, float_mb, int8_mb)
     VALUES (
         as_name, model.model_name, key, model.checksum, used, float_side.image_count,
         pix_internal.neighbor_overlap(float_side.vectors, int8_side.vectors, float_side.image_count::integer, 10),

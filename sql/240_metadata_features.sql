@@ -41,16 +41,14 @@ DECLARE
     appended bigint := 0;
 BEGIN
     PERFORM pix_internal.use_planner();
-    DELETE FROM pix.features f
-    WHERE f.model_name = model.model_name AND NOT EXISTS (
+    DELETE FROM pix.features f WHERE f.model_name = model.model_name AND NOT EXISTS (
         SELECT FROM pix.features b
         WHERE b.item_id = f.item_id AND b.model_name = append_metadata.base_model AND b.packed_in IS NOT NULL
     );
     LOOP
         SELECT array_agg(c.item_id ORDER BY c.item_id) AS item_ids, array_agg(c.moment ORDER BY c.item_id) AS moments,
             array_agg(c.metadata ORDER BY c.item_id) AS metadata
-        INTO chunk
-        FROM (
+        INTO chunk FROM (
             SELECT b.item_id, greatest(b.extracted_at, i.loaded_at) AS moment, pix_internal.item_metadata(b.item_id, i) AS metadata
             FROM pix.features b
             LEFT JOIN pix.items i ON i.item_id = b.item_id
@@ -113,13 +111,10 @@ BEGIN
     END IF;
     PERFORM pix_internal.lock('extraction_runs', model_name);
     PERFORM pix.pack_features(base.model_name);
-    SELECT p.* INTO pack FROM pix_internal.packs p WHERE p.model_name = base.model_name;
-    PERFORM pix_internal.check_pack(pack, base);
+    pack := pix_internal.find_pack(base);
 
-    SELECT array_agg(pix_internal.item_metadata(s.item_id, i) ORDER BY s.item_id) INTO sample
-    FROM (
-        SELECT f.item_id FROM pix.features f
-        WHERE f.model_name = base.model_name AND f.packed_in IS NOT NULL
+    SELECT array_agg(pix_internal.item_metadata(s.item_id, i) ORDER BY s.item_id) INTO sample FROM (
+        SELECT f.item_id FROM pix.features f WHERE f.model_name = base.model_name AND f.packed_in IS NOT NULL
         ORDER BY md5('7' || f.item_id), f.item_id LIMIT 50000
     ) s
     LEFT JOIN pix.items i ON i.item_id = s.item_id;
@@ -127,12 +122,9 @@ BEGIN
     FROM pix_internal.feature_blocks b WHERE b.model_name = base.model_name;
     fitted := pix_internal.fit_metadata(sample, fields, weight, terms, all_norms);
 
-    INSERT INTO pix.models AS m (model_name, checksum, dimensions, source) VALUES (
-        fit_metadata.model_name,
+    INSERT INTO pix.models AS m (model_name, checksum, dimensions, source) VALUES (fit_metadata.model_name,
         encode(sha256(convert_to(concat_ws(' ', base.model_name, base.checksum, fitted.fitted_state), 'UTF8')), 'hex'),
-        base.dimensions + fitted.columns,
-        format('%s with %s', base.model_name, array_to_string(fields, ', '))
-    )
+        base.dimensions + fitted.columns, format('%s with %s', base.model_name, array_to_string(fields, ', ')))
     ON CONFLICT ON CONSTRAINT models_pkey DO UPDATE SET
         checksum = excluded.checksum, dimensions = excluded.dimensions, source = excluded.source, imported_at = now();
     SELECT m.* INTO model FROM pix.models m WHERE m.model_name = fit_metadata.model_name;
@@ -141,10 +133,8 @@ BEGIN
     DELETE FROM pix.metadata_models d WHERE d.model_name = model.model_name;
     INSERT INTO pix.metadata_models
         (model_name, base_model, base_checksum, fields, weight, terms, dimensions, items, fitted_state)
-    VALUES (
-        model.model_name, base.model_name, base.checksum, fit_metadata.fields, fit_metadata.weight, fit_metadata.terms,
-        fitted.columns, number, fitted.fitted_state
-    );
+    VALUES (model.model_name, base.model_name, base.checksum, fit_metadata.fields, fit_metadata.weight,
+        fit_metadata.terms, fitted.columns, number, fitted.fitted_state);
     RETURN (SELECT d FROM pix.metadata_models d WHERE d.model_name = model.model_name);
 END
 $$;

@@ -3,8 +3,7 @@
 
 CREATE OR REPLACE FUNCTION pix.split_of(item_id text) RETURNS text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-SELECT CASE WHEN h.ordinal < 0.1 THEN 'test' WHEN h.ordinal < 0.2 THEN 'validation' ELSE 'train' END
-FROM (
+SELECT CASE WHEN h.ordinal < 0.1 THEN 'test' WHEN h.ordinal < 0.2 THEN 'validation' ELSE 'train' END FROM (
     SELECT (get_byte(d.digest, 0) * 65536 + get_byte(d.digest, 1) * 256 + get_byte(d.digest, 2)) / 16777216.0 AS ordinal
     FROM (SELECT sha256(convert_to(item_id, 'UTF8')) AS digest) d
 ) h
@@ -41,17 +40,14 @@ BEGIN
         OR model.dimensions <> named_classifier.dimensions
     THEN
         RAISE EXCEPTION USING ERRCODE = 'PX075',
-            MESSAGE = format(
-                'Model %L was imported again since classifier %L was trained: their features do not match',
-                model.model_name, classifier
-            ),
+            MESSAGE = format('Model %L was imported again since classifier %L was trained: their features do not match',
+                model.model_name, classifier),
             HINT = CASE named_classifier.algorithm
                 WHEN 'imported' THEN
                     'Import the model once more with the labels of its classes: pix model import … --labels FILE'
-                ELSE format(
-                    'CALL pix.extract_features(%L); SELECT pix.train_classifier(%L, %L, %L, %L);', model.model_name,
-                    classifier, named_classifier.label_set, model.model_name, named_classifier.algorithm
-                )
+                ELSE format('CALL pix.extract_features(%L); SELECT pix.train_classifier(%L, %L, %L, %L);',
+                    model.model_name, classifier, named_classifier.label_set, model.model_name,
+                    named_classifier.algorithm)
             END;
     END IF;
     RETURN named_classifier;
@@ -85,8 +81,7 @@ DECLARE
 BEGIN
     SELECT array_agg(c.label ORDER BY c.class) AS labels, string_agg(c.weights, ''::bytea ORDER BY c.class) AS weights,
         array_agg(c.intercept ORDER BY c.class) AS intercepts
-    INTO layer
-    FROM pix.classifier_classes c JOIN pix.classifiers d ON d.classifier = c.classifier
+    INTO layer FROM pix.classifier_classes c JOIN pix.classifiers d ON d.classifier = c.classifier
     WHERE d.classifier = load_classifier.classifier AND d.checksum = load_classifier.checksum;
     IF layer.labels IS NULL THEN
         PERFORM pix_internal.raise_classifier_changed(classifier);
@@ -149,8 +144,7 @@ BEGIN
     END IF;
     PERFORM pix_internal.check_range('k', k, 1);
     IF cardinality(classifiers) > 1 THEN
-        SELECT count(DISTINCT s.labels) INTO set_count
-        FROM (
+        SELECT count(DISTINCT s.labels) INTO set_count FROM (
             SELECT array_agg(c.label ORDER BY c.label) AS labels FROM pix.classifier_classes c
             WHERE c.classifier IN (SELECT unnest(classifiers)) GROUP BY c.classifier
         ) s;
@@ -180,8 +174,7 @@ BEGIN
             SELECT array_agg(c.label ORDER BY c.class) FROM pix.classifier_classes c WHERE c.classifier = classifiers[i]
         );
     END LOOP;
-    SELECT array_agg((r.rank, r.label, r.score)::pix.class_score ORDER BY r.rank) INTO best
-    FROM (
+    SELECT array_agg((r.rank, r.label, r.score)::pix.class_score ORDER BY r.rank) INTO best FROM (
         SELECT (row_number() OVER (ORDER BY s.score DESC, s.label))::integer AS rank, s.label,
             -- What real cannot hold is an error of PostgreSQL's, and nothing to a reader.
             CASE WHEN s.score < 1e-30 THEN 0 ELSE s.score / cardinality(classifiers) END::real AS score
@@ -297,15 +290,12 @@ BEGIN
     ) THEN
         PERFORM pix_internal.raise_classifier_changed(chosen.classifier);
     END IF;
-    DELETE FROM pix.predictions p
-    WHERE p.classifier = chosen.classifier
+    DELETE FROM pix.predictions p WHERE p.classifier = chosen.classifier
         AND NOT EXISTS (SELECT FROM pg_temp.pix_classified c WHERE c.item_id = p.item_id);
     INSERT INTO pix.predictions (item_id, classifier, label, score, classifier_checksum)
-    SELECT c.item_id, chosen.classifier, (c.best).label, (c.best).score, chosen.checksum
-    FROM pg_temp.pix_classified c
+    SELECT c.item_id, chosen.classifier, (c.best).label, (c.best).score, chosen.checksum FROM pg_temp.pix_classified c
     WHERE NOT EXISTS (
-        SELECT FROM pix.predictions p
-        WHERE p.item_id = c.item_id AND p.classifier = chosen.classifier
+        SELECT FROM pix.predictions p WHERE p.item_id = c.item_id AND p.classifier = chosen.classifier
             AND p.label = (c.best).label AND p.score = (c.best).score AND p.classifier_checksum = chosen.checksum
     )
     ORDER BY c.item_id

@@ -37,47 +37,40 @@ BEGIN
             MESSAGE = format('The label of item %L in label set %L is longer than 500 bytes', named, label_set),
             HINT = 'Name classes shortly; what describes an item belongs into pix.items.';
     END IF;
-    SELECT count(*), min(l.item_id) INTO item_count, named
-    FROM pix.labels l
+    SELECT count(*), min(l.item_id) INTO item_count, named FROM pix.labels l
     LEFT JOIN pix.items i ON i.item_id = l.item_id
     LEFT JOIN pix.images p ON p.item_id = l.item_id
     WHERE l.label_set = check_labels.label_set AND i.item_id IS NULL AND p.item_id IS NULL;
     IF item_count > 0 THEN
         RAISE EXCEPTION USING ERRCODE = 'PX073',
-            MESSAGE = format(
-                'Label set %L labels %s of %s items that are not in the catalogue, such as %L', label_set, item_count, total, named
-            ),
+            MESSAGE = format('Label set %L labels %s of %s items that are not in the catalogue, such as %L', label_set,
+                item_count, total, named),
             HINT = format(
                 'Load them, or remove their labels: DELETE FROM pix.labels l WHERE l.label_set = %L AND NOT EXISTS '
                 '(SELECT FROM pix.items i WHERE i.item_id = l.item_id) AND NOT EXISTS '
                 '(SELECT FROM pix.images i WHERE i.item_id = l.item_id)', label_set
             );
     END IF;
-    SELECT count(*), min(l.item_id) INTO item_count, named
-    FROM pix.labels l
+    SELECT count(*), min(l.item_id) INTO item_count, named FROM pix.labels l
     JOIN pix.features f ON f.item_id = l.item_id AND f.model_name = model.model_name
     WHERE l.label_set = check_labels.label_set AND f.model_checksum IS DISTINCT FROM model.checksum;
     IF item_count > 0 THEN
         RAISE EXCEPTION USING ERRCODE = 'PX074',
-            MESSAGE = format(
-                '%s labeled items have features of an earlier version of model %L, such as %L', item_count, model.model_name, named
-            ),
+            MESSAGE = format('%s labeled items have features of an earlier version of model %L, such as %L', item_count,
+                model.model_name, named),
             HINT = format('CALL pix.extract_features(%L);', model.model_name);
     END IF;
-    SELECT count(*), min(l.item_id) INTO item_count, named
-    FROM pix.labels l
+    SELECT count(*), min(l.item_id) INTO item_count, named FROM pix.labels l
     JOIN pix.pending_images p ON p.item_id = l.item_id AND p.model_name = model.model_name
     WHERE l.label_set = check_labels.label_set;
     IF item_count > 0 THEN
         RAISE EXCEPTION USING ERRCODE = 'PX074',
-            MESSAGE = format(
-                '%s labeled images have no up-to-date features of model %L, such as %L', item_count, model.model_name, named
-            ),
+            MESSAGE = format('%s labeled images have no up-to-date features of model %L, such as %L', item_count,
+                model.model_name, named),
             HINT = format('CALL pix.extract_features(%L);', model.model_name);
     END IF;
     SELECT min(l.item_id) FILTER (WHERE octet_length(f.vector) <> 4 * model.dimensions), sum(octet_length(f.vector)::bigint)
-    INTO named, vector_bytes
-    FROM pix.labels l
+    INTO named, vector_bytes FROM pix.labels l
     JOIN pix.features f ON f.item_id = l.item_id AND f.model_name = model.model_name
     WHERE l.label_set = check_labels.label_set;
     IF named IS NOT NULL THEN
@@ -95,8 +88,7 @@ BEGIN
             MESSAGE = format('No item of label set %L has features of model %L', label_set, model.model_name),
             HINT = 'Load images and extract their features, or name another model.';
     END IF;
-    SELECT c.label INTO named
-    FROM (
+    SELECT c.label INTO named FROM (
         SELECT l.label, count(f.item_id) AS item_count FROM pix.labels l
         LEFT JOIN pix.features f ON f.item_id = l.item_id AND f.model_name = model.model_name
         WHERE l.label_set = check_labels.label_set GROUP BY l.label
@@ -110,10 +102,8 @@ BEGIN
                 label_set, named
             );
     END IF;
-    SELECT c.label INTO named
-    FROM (
-        SELECT l.label, count(*) FILTER (WHERE pix.split_of(l.item_id) = 'train') AS item_count
-        FROM pix.labels l
+    SELECT c.label INTO named FROM (
+        SELECT l.label, count(*) FILTER (WHERE pix.split_of(l.item_id) = 'train') AS item_count FROM pix.labels l
         JOIN pix.features f ON f.item_id = l.item_id AND f.model_name = model.model_name
         WHERE l.label_set = check_labels.label_set GROUP BY l.label
     ) c
@@ -162,9 +152,7 @@ CREATE OR REPLACE FUNCTION pix_internal.store_classifier(
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     step integer := 4 * model.dimensions;
-    key text := encode(
-        sha256(convert_to(jsonb_build_array(labels, intercepts)::text, 'UTF8') || weights), 'hex'
-    );
+    key text := encode(sha256(convert_to(jsonb_build_array(labels, intercepts)::text, 'UTF8') || weights), 'hex');
 BEGIN
     PERFORM pix_internal.keep_classifier(key, labels, weights, intercepts);  -- refuses what does not fit together
     PERFORM pix_internal.forget('classifier', classifier, '{
@@ -196,10 +184,8 @@ BEGIN
     PERFORM pix_internal.check_call('pix.train_classifier');
     PERFORM pix_internal.check_choice('algorithm', algorithm, pix_internal.algorithms_with('classifier', '{}'));
     IF folds IS NULL OR folds < 0 OR folds = 1 OR folds > 100 THEN
-        PERFORM pix_internal.refuse(
-            format('folds is %s', coalesce(folds::text, 'NULL')),
-            'Use 2 to 100 folds for cross-validation (5 or 10 are usual), or 0 for none.'
-        );
+        PERFORM pix_internal.refuse(format('folds is %s', coalesce(folds::text, 'NULL')),
+            'Use 2 to 100 folds for cross-validation (5 or 10 are usual), or 0 for none.');
     END IF;
     model := pix.find_model(model_name);
     PERFORM pix_internal.check_classifier_name(classifier, is_imported => false);
@@ -209,8 +195,7 @@ BEGIN
         encode(sha256(convert_to(string_agg(
             jsonb_build_array(l.item_id, l.label, f.model_checksum, f.image_sha256)::text, E'\n' ORDER BY l.item_id
         ), 'UTF8')), 'hex') AS fingerprint
-    INTO labeled
-    FROM pix.labels l JOIN pix.features f ON f.item_id = l.item_id AND f.model_name = model.model_name
+    INTO labeled FROM pix.labels l JOIN pix.features f ON f.item_id = l.item_id AND f.model_name = model.model_name
     WHERE l.label_set = train_classifier.label_set;
     SELECT min(c.item_count) INTO smallest
     FROM (SELECT count(*) AS item_count FROM unnest(labeled.labels) u (label) GROUP BY u.label) c;
@@ -221,14 +206,12 @@ BEGIN
     END IF;
     SELECT count(*) - cardinality(labeled.labels) INTO left_out_count
     FROM pix.labels l WHERE l.label_set = train_classifier.label_set;
-    fitted := pix_internal.fit_classifier(
-        labeled.labels, labeled.splits, labeled.vectors, algorithm, coalesce(balanced, false), folds
-    );
+    fitted := pix_internal.fit_classifier(labeled.labels, labeled.splits, labeled.vectors, algorithm,
+        coalesce(balanced, false), folds);
     PERFORM pix_internal.lock('classifiers', 'all');  -- not before: others need not wait for the training
     PERFORM pix_internal.check_classifier_name(classifier, is_imported => false);
-    PERFORM pix_internal.store_classifier(
-        classifier, model, label_set, algorithm, fitted.parameters, fitted.labels, fitted.weights, fitted.intercepts
-    );
+    PERFORM pix_internal.store_classifier(classifier, model, label_set, algorithm, fitted.parameters, fitted.labels,
+        fitted.weights, fitted.intercepts);
     taken := EXTRACT(EPOCH FROM clock_timestamp() - begun);  -- not in the UPDATE: Greenplum wants nothing volatile there
     UPDATE pix.classifiers c
     SET fingerprint = labeled.fingerprint, items = cardinality(labeled.labels), left_out = left_out_count,
@@ -287,10 +270,9 @@ BEGIN
     END IF;
     IF coalesce(octet_length(weights), 0) IS DISTINCT FROM 4 * model.dimensions * cardinality(labels) THEN
         RAISE EXCEPTION USING ERRCODE = 'PX030',
-            MESSAGE = format(
-                '%s classes on the %s dimensions of model %L need %s bytes of weights, not %s', cardinality(labels),
-                model.dimensions, model.model_name, 4 * model.dimensions * cardinality(labels), octet_length(weights)
-            ),
+            MESSAGE = format('%s classes on the %s dimensions of model %L need %s bytes of weights, not %s',
+                cardinality(labels), model.dimensions, model.model_name, 4 * model.dimensions * cardinality(labels),
+                octet_length(weights)),
             HINT = 'Give one float32 vector per class, one after another.';
     END IF;
     PERFORM pix_internal.store_classifier(classifier, model, NULL, 'imported', '{}', labels[:], weights, intercepts[:]);

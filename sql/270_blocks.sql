@@ -62,8 +62,7 @@ BEGIN
     SELECT coalesce(array_agg(b.block ORDER BY b.block), '{}') AS block_ids,
         coalesce(array_agg(b.checksum ORDER BY b.block), '{}') AS checksums,
         coalesce(array_agg(b.items ORDER BY b.block), '{}') AS items
-    INTO listed
-    FROM pix_internal.feature_blocks b WHERE b.model_name = open_blocks.model_name;
+    INTO listed FROM pix_internal.feature_blocks b WHERE b.model_name = open_blocks.model_name;
     -- Another session may remove a file that it has no use for, between one line and the next.
     FOR attempt IN 1 .. 10 LOOP
         missing := pix_internal.missing_blocks(listed.checksums);
@@ -166,8 +165,7 @@ BEGIN
         coalesce(array_agg(b.block) FILTER (WHERE b.misplaced > 0), '{}'),
         coalesce(array_agg(b.block) FILTER (WHERE b.live = b.items AND b.misplaced = 0 AND b.items < rows_per_block / 2), '{}'),
         coalesce(sum(b.items - b.live), 0), coalesce(sum(b.misplaced), 0)
-    INTO changed, misplaced, small, result.removed, result.added
-    FROM pix_internal.block_entries(model.model_name) b;
+    INTO changed, misplaced, small, result.removed, result.added FROM pix_internal.block_entries(model.model_name) b;
     result.added := result.added + (
         SELECT count(*) FROM pix.current_features f WHERE f.model_name = model.model_name AND f.packed_in IS NULL
     );
@@ -187,18 +185,15 @@ BEGIN
         block = first_block + p.ordinal / rows_per_block * buckets + p.bucket,
         position = p.ordinal % rows_per_block + 1
     FROM (
-        SELECT n.item_id, n.bucket, row_number() OVER (PARTITION BY n.bucket ORDER BY n.item_id) - 1 AS ordinal
-        FROM (
-            SELECT c.item_id, abs(hashtext(c.item_id)::bigint) % buckets AS bucket
-            FROM pix.current_features c
+        SELECT n.item_id, n.bucket, row_number() OVER (PARTITION BY n.bucket ORDER BY n.item_id) - 1 AS ordinal FROM (
+            SELECT c.item_id, abs(hashtext(c.item_id)::bigint) % buckets AS bucket FROM pix.current_features c
             WHERE c.model_name = model.model_name AND (c.packed_in IS NULL OR c.block = ANY (changed))
         ) n
     ) p
     WHERE f.item_id = p.item_id AND f.model_name = model.model_name;
     -- Rows that others deleted while this waited for them were numbered too. What is left is this transaction's own: nobody can
     -- delete it any more, so numbers without gaps are right.
-    UPDATE pix.features f SET position = p.ordinal
-    FROM (
+    UPDATE pix.features f SET position = p.ordinal FROM (
         SELECT c.item_id, row_number() OVER (PARTITION BY c.block ORDER BY c.position) AS ordinal
         FROM pix.features c WHERE c.model_name = model.model_name AND c.block >= first_block AND c.packed_in IS NOT NULL
     ) p
@@ -206,8 +201,7 @@ BEGIN
     INSERT INTO pix_internal.feature_blocks (model_name, block, items, item_ids, vectors, norms, checksum)
     SELECT model.model_name, d.block, cardinality(d.item_ids), d.item_ids, d.vectors, (d.described).norms, (d.described).checksum
     FROM (
-        SELECT g.block, g.item_ids, g.vectors, pix_internal.describe_block(g.item_ids, g.vectors) AS described
-        FROM (
+        SELECT g.block, g.item_ids, g.vectors, pix_internal.describe_block(g.item_ids, g.vectors) AS described FROM (
             SELECT f.block, array_agg(f.item_id ORDER BY f.position) AS item_ids,
                 string_agg(f.vector, ''::bytea ORDER BY f.position) AS vectors
             FROM pix.features f
@@ -229,8 +223,7 @@ BEGIN
     END IF;
     SELECT coalesce(sum(b.items), 0), count(*),
         encode(sha256(convert_to(coalesce(string_agg(b.block || ' ' || b.checksum, ' ' ORDER BY b.block), ''), 'UTF8')), 'hex')
-    INTO result.items, result.blocks, key
-    FROM pix_internal.feature_blocks b WHERE b.model_name = model.model_name;
+    INTO result.items, result.blocks, key FROM pix_internal.feature_blocks b WHERE b.model_name = model.model_name;
     DELETE FROM pix_internal.packs p WHERE p.model_name = model.model_name;
     INSERT INTO pix_internal.packs (model_name, model_checksum, packed_in, items, blocks, checksum)
     VALUES (model.model_name, model.checksum, last_packing + 1, result.items, result.blocks, key);

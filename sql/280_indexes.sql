@@ -164,7 +164,6 @@ BEGIN
 END
 $$;
 
--- Stores a finished index, measured, in the place of the one before.
 -- Puts a finished index in the place of the one before, and measures it. Readers see the one before until
 -- this transaction is committed, and its files can be restored as long.
 CREATE OR REPLACE FUNCTION pix_internal.replace_index(index pix.indexes, model pix.models, begun timestamptz) RETURNS pix.indexes
@@ -203,35 +202,28 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp 
 DECLARE
     pack pix_internal.packs;
     projection record;
-    written record;
     index pix.indexes;
     begun timestamptz := clock_timestamp();
     name_before text := current_setting('application_name');
 BEGIN
     PERFORM set_config('application_name', 'pix: 0 % of index ' || index_name, true);
     PERFORM pix.pack_features(model.model_name);
-    SELECT p.* INTO pack FROM pix_internal.packs p WHERE p.model_name = model.model_name;
-    PERFORM pix_internal.check_pack(pack, model);
+    pack := pix_internal.find_pack(model);
     PERFORM pix_internal.open_blocks(model.model_name);
     -- Principal components of vectors as they are suit the Euclidean distance; other metrics compare other vectors.
     SELECT p.mean::bytea AS mean, substr(p.axes, 1, 4 * model.dimensions * least(greatest(project_to, 0), p.components)::integer) AS axes INTO projection FROM pix_internal.projections p
     WHERE metric = 'euclidean' AND p.model_name = model.model_name
         AND p.model_checksum IS NOT DISTINCT FROM model.checksum AND p.components >= project_to;
-    SELECT * INTO written FROM pix_internal.write_index(
-        'index ' || index_name, pack.checksum, algorithm, metric, parameters, project_to, projection.mean, projection.axes
-    );
     index.index_name := index_name;
     index.model_name := model.model_name;
     index.model_checksum := model.checksum;
     index.algorithm := algorithm;
     index.metric := metric;
-    index.parameters := written.used_parameters;
     index.project_to := project_to;
-    index.packed_in := pack.packed_in;
-    index.items := pack.items;
-    index.checksum := written.checksum;
-    index.state_checksum := written.state_checksum;
-    index.size_bytes := written.size_bytes;
+    SELECT w.used_parameters, w.checksum, w.state_checksum, w.size_bytes, pack.packed_in, pack.items
+    INTO index.parameters, index.checksum, index.state_checksum, index.size_bytes, index.packed_in, index.items
+    FROM pix_internal.write_index('index ' || index_name, pack.checksum, algorithm, metric, parameters, project_to,
+        projection.mean, projection.axes) w;
     index := pix_internal.replace_index(index, model, begun);
     PERFORM set_config('application_name', name_before, true);
     RETURN index;
@@ -247,9 +239,8 @@ BEGIN
     PERFORM pix_internal.check_call('pix.build_index');
     PERFORM pix_internal.lock_index(index_name);
     PERFORM pix_internal.check_index_parameters(algorithm, metric, coalesce(parameters, '{}'), project_to);
-    RETURN pix_internal.build_index(
-        index_name, pix.find_model(model_name), algorithm, metric, coalesce(parameters, '{}'), project_to
-    );
+    RETURN pix_internal.build_index(index_name, pix.find_model(model_name), algorithm, metric,
+        coalesce(parameters, '{}'), project_to);
 END
 $$;
 COMMENT ON FUNCTION pix.build_index IS
@@ -273,7 +264,6 @@ DECLARE
     index pix.indexes;
     model pix.models;
     pack pix_internal.packs;
-    written record;
     kept text[];
     added text[];
     begun timestamptz := clock_timestamp();
@@ -287,8 +277,7 @@ BEGIN
     SELECT p.* INTO pack FROM pix_internal.packs p WHERE p.model_name = model.model_name;
     SELECT array_agg(f.item_id) FILTER (WHERE f.packed_in <= index.packed_in),
         array_agg(f.item_id) FILTER (WHERE f.packed_in > index.packed_in)
-    INTO kept, added
-    FROM pix.current_features f WHERE f.model_name = model.model_name;
+    INTO kept, added FROM pix.current_features f WHERE f.model_name = model.model_name;
     IF index.model_checksum IS NOT DISTINCT FROM model.checksum THEN
         IF cardinality(kept) = index.items AND added IS NULL THEN
             RETURN index;
@@ -300,14 +289,10 @@ BEGIN
         THEN
             PERFORM pix_internal.open_blocks(model.model_name);
             PERFORM pix_internal.open_index(index_name);
-            SELECT * INTO written FROM pix_internal.rewrite_index(
-                'index ' || index_name, index.checksum, index.state_checksum, pack.checksum, kept, coalesce(added, '{}')
-            );
-            index.packed_in := pack.packed_in;
-            index.items := pack.items;
-            index.checksum := written.checksum;
-            index.state_checksum := written.state_checksum;
-            index.size_bytes := written.size_bytes;
+            SELECT w.checksum, w.state_checksum, w.size_bytes, pack.packed_in, pack.items
+            INTO index.checksum, index.state_checksum, index.size_bytes, index.packed_in, index.items
+            FROM pix_internal.rewrite_index('index ' || index_name, index.checksum, index.state_checksum, pack.checksum,
+                kept, coalesce(added, '{}')) w;
             index := pix_internal.replace_index(index, model, begun);
             PERFORM set_config('application_name', name_before, true);
             RETURN index;
@@ -367,8 +352,7 @@ BEGIN
     -- Exact search first, then the index alone: so each finds memory as its own queries leave it.
     FOREACH with_index IN ARRAY ARRAY[false, true] LOOP
         FOR query IN
-            SELECT f.item_id, f.vector FROM pix.current_features f
-            WHERE f.model_name = model.model_name
+            SELECT f.item_id, f.vector FROM pix.current_features f WHERE f.model_name = model.model_name
             ORDER BY hashtext('recall of ' || f.item_id), f.item_id LIMIT queries
         LOOP
             -- A vector of zeros is at no angle to any other.
@@ -442,15 +426,12 @@ LEFT JOIN (
     GROUP BY x.index_name
 ) c ON c.index_name = i.index_name;
 COMMENT ON VIEW pix.index_status IS
-'Indexes, and how many items they lack. items: those it finds; added: items that came or changed since, which are compared one
-by one until pix.refresh_index; removed: items that are gone or changed, which are left out of answers; usable: whether the
-model is still the one it was built for.';
+'Indexes, and how many items they lack until pix.refresh_index.';
 
 CREATE OR REPLACE VIEW pix.builds AS
 SELECT a.pid, (regexp_match(a.application_name, '^pix: ([0-9]+) % of '))[1]::integer AS percent,
     regexp_replace(a.application_name, '^pix: [0-9]+ % of ', '') AS building
-FROM pg_catalog.pg_stat_activity a
-WHERE a.datname = current_database() AND a.application_name ~ '^pix: [0-9]+ % of ';
+FROM pg_catalog.pg_stat_activity a WHERE a.datname = current_database() AND a.application_name ~ '^pix: [0-9]+ % of ';
 COMMENT ON VIEW pix.builds IS
 'Indexes and neighbor graphs that are being built in this database: by which process, how much of it is done, and what it
 is (its name is cut after about 40 bytes).';

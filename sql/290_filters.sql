@@ -33,9 +33,8 @@ BEGIN
     IF filter.min_price = 'NaN' OR filter.max_price = 'NaN' THEN
         PERFORM pix_internal.refuse('min_price and max_price must be numbers, not NaN', 'Leave out the one that is not known.');
     ELSIF (filter.clustering IS NULL) <> (filter.cluster IS NULL) THEN
-        PERFORM pix_internal.refuse(
-            'clustering and cluster must be given together', 'Give both: pix.items_where(clustering => ''boots'', cluster => 3).'
-        );
+        PERFORM pix_internal.refuse('clustering and cluster must be given together',
+            'Give both: pix.items_where(clustering => ''boots'', cluster => 3).');
     END IF;
     item := concat(
         ' AND i.brand = ' || quote_literal(filter.brand),
@@ -45,9 +44,8 @@ BEGIN
         CASE WHEN filter.min_price > '-Infinity' THEN format(' AND i.price >= %L::numeric', filter.min_price) END,
         CASE WHEN filter.max_price < 'Infinity' THEN format(' AND i.price <= %L::numeric', filter.max_price) END
     );
-    label := concat(
-        ' AND l.label = ' || quote_literal(filter.label), ' AND l.label_set = ' || quote_literal(filter.label_set)
-    );
+    label := concat(' AND l.label = ' || quote_literal(filter.label),
+        ' AND l.label_set = ' || quote_literal(filter.label_set));
     IF item <> '' THEN
         sql := sql || format(' AND EXISTS (SELECT FROM pix.items i WHERE i.item_id = f.item_id%s)', item);
     END IF;

@@ -125,9 +125,8 @@ BEGIN
         ELSIF query_count > 1 AND query_count * greatest(wanted, rerank) > 1000000 THEN
             FOR i IN 1 .. query_count LOOP
                 answer := answer || pix_internal.search_neighbors(
-                    substr(queries, 4 * model.dimensions * (i - 1) + 1, 4 * model.dimensions), 1, names[i:i],
-                    model, k, metric, index, filter
-                );
+                    substr(queries, 4 * model.dimensions * (i - 1) + 1, 4 * model.dimensions), 1, names[i:i], model, k,
+                    metric, index, filter);
             END LOOP;
             RETURN answer;
         END IF;

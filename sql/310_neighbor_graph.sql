@@ -95,14 +95,11 @@ DECLARE
     merged record;
     stored bigint;
 BEGIN
-    compared := pix_internal.compare_blocks(
-        model.model_name, query_blocks, format('pix_internal.nearest_in_block($queries, b.vectors, b.norms, %s, %L)', k, metric), 1,
-        1000000000
-    );
+    compared := pix_internal.compare_blocks(model.model_name, query_blocks,
+        format('pix_internal.nearest_in_block($queries, b.vectors, b.norms, %s, %L)', k, metric), 1, 1000000000);
     -- Not in the INSERT: on Greenplum another process would run it, which has not mapped the blocks.
     merged := pix_internal.merge_neighbors(key, query_blocks, compared.block_ids, compared.parts, k, metric);
-    DELETE FROM pix.neighbors n
-    WHERE n.model_name = model.model_name AND n.item_id IN (
+    DELETE FROM pix.neighbors n WHERE n.model_name = model.model_name AND n.item_id IN (
         SELECT unnest(b.item_ids) FROM pix_internal.feature_blocks b
         WHERE b.model_name = model.model_name AND b.block = ANY (query_blocks)
     );
@@ -138,8 +135,7 @@ BEGIN
     PERFORM pix_internal.check_range('k', k, 1);
     PERFORM pix_internal.check_metric(metric);
     PERFORM pix.pack_features(model.model_name);
-    SELECT p.* INTO pack FROM pix_internal.packs p WHERE p.model_name = model.model_name;
-    PERFORM pix_internal.check_pack(pack, model);
+    pack := pix_internal.find_pack(model);
     COMMIT;
     LOOP
         PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
@@ -157,10 +153,8 @@ BEGIN
         -- What is found for a vector in every block, 6 bytes each, comes together in one value.
         most := 250000000 / (6 * (least(k, 996) + 4) * pack.blocks::bigint);
         IF 1000 * (6 * (least(k, 996) + 4) * pack.blocks::bigint) > 1000000000 THEN
-            PERFORM pix_internal.refuse(
-                format('k is %s, too large for a graph of %s items', k, pack.items),
-                'Use a smaller k; pix.nearest has no such limit.'
-            );
+            PERFORM pix_internal.refuse(format('k is %s, too large for a graph of %s items', k, pack.items),
+                'Use a smaller k; pix.nearest has no such limit.');
         END IF;
         SELECT g.* INTO graph FROM pix.neighbor_graphs g WHERE g.model_name = model.model_name;
         IF graph.model_name IS NULL OR graph.k <> k OR graph.metric <> metric OR graph.packed_in <> pack.packed_in
@@ -180,17 +174,15 @@ BEGIN
         END IF;
         query_blocks := pix_internal.next_blocks(model, graph.done, most);
         EXIT WHEN query_blocks IS NULL;
-        PERFORM set_config('application_name', format(
-            'pix: %s %% of neighbor graph of %s', 100 * cardinality(graph.done) / pack.blocks, model.model_name
-        ), true);
+        PERFORM set_config('application_name', format('pix: %s %% of neighbor graph of %s',
+            100 * cardinality(graph.done) / pack.blocks, model.model_name), true);
         PERFORM pix_internal.open_blocks(model.model_name);
         PERFORM pix_internal.store_neighbors_of_blocks(model, pack.checksum, query_blocks, k, metric);
         now_done := graph.done || query_blocks;
         taken := graph.seconds + EXTRACT(EPOCH FROM clock_timestamp() - begun);
         moment := NULL;
         IF pix_internal.next_blocks(model, now_done, most) IS NULL THEN
-            DELETE FROM pix.neighbors n
-            WHERE n.model_name = model.model_name AND NOT EXISTS (
+            DELETE FROM pix.neighbors n WHERE n.model_name = model.model_name AND NOT EXISTS (
                 SELECT FROM pix.features f
                 WHERE f.item_id = n.item_id AND f.model_name = model.model_name AND f.packed_in <= pack.packed_in
             );

@@ -79,9 +79,8 @@ BEGIN
         query_blocks := pix_internal.next_blocks(model, done, 4000);
         EXIT WHEN query_blocks IS NULL;
         done := done || query_blocks;
-        compared := pix_internal.compare_blocks(
-            model.model_name, query_blocks, pix_internal.alike_expression(max_distance), query_blocks[1], 100000000
-        );
+        compared := pix_internal.compare_blocks(model.model_name, query_blocks,
+            pix_internal.alike_expression(max_distance), query_blocks[1], 100000000);
         IF compared.parts IS NULL THEN
             PERFORM pix_internal.raise_too_many_pairs();
         END IF;

@@ -49,14 +49,12 @@ BEGIN
         WHERE m.model_name = clustering.model_name AND m.checksum IS NOT DISTINCT FROM clustering.model_checksum
     ) THEN
         RAISE EXCEPTION USING ERRCODE = 'PX103',
-            MESSAGE = format(
-                'Clustering %L is of an earlier version of model %L', clustering.clustering, clustering.model_name
-            ),
+            MESSAGE = format('Clustering %L is of an earlier version of model %L', clustering.clustering,
+                clustering.model_name),
             HINT = format(
                 'Fit it again when its features are extracted: SELECT * FROM pix.fit_clusters(%L, %L, %L, k => %s%s);',
                 clustering.clustering, clustering.model_name, clustering.algorithm, clustering.k,
-                ', dimensions => ' || quote_literal(clustering.dimensions::text)
-            );
+                ', dimensions => ' || quote_literal(clustering.dimensions::text));
     END IF;
 END
 $$;
@@ -276,17 +274,14 @@ BEGIN
         fitted := pix_internal.fit_minibatches(pack.checksum, sample, sample_size, dimensions, k, n_init, seed);
         notes := jsonb_build_object('n_init', n_init, 'rounds', fitted.rounds);
     ELSE
-        components := pix_internal.fit_projection(
-            sample, sample_size, dimensions, least(10, greatest(2, pack.items / 60))::integer, seed
-        );
-        SELECT string_agg(p.coordinates, ''::bytea ORDER BY p.block) INTO coordinates
-        FROM (
+        components := pix_internal.fit_projection(sample, sample_size, dimensions,
+            least(10, greatest(2, pack.items / 60))::integer, seed);
+        SELECT string_agg(p.coordinates, ''::bytea ORDER BY p.block) INTO coordinates FROM (
             SELECT b.block, pix_internal.project_vectors(b.vectors, b.items, dimensions, components.mean, components.axes) AS coordinates
             FROM pix_internal.feature_blocks b WHERE b.model_name = model.model_name
         ) p;
-        fitted := pix_internal.fit_mixture(
-            coordinates, pack.items::integer, dimensions, components.mean, components.axes, k, n_init, seed
-        );
+        fitted := pix_internal.fit_mixture(coordinates, pack.items::integer, dimensions, components.mean,
+            components.axes, k, n_init, seed);
         notes := jsonb_build_object('n_init', n_init, 'rounds', fitted.rounds, 'converged', fitted.has_converged);
     END IF;
     state := fitted.state;
@@ -313,8 +308,7 @@ BEGIN
         ) d' || pix_internal.distributed_by('item_id')
     USING model_name, packed_after, state;
     IF packed_after > 0 THEN
-        DELETE FROM pg_temp.pix_assigned a
-        USING pix.features f
+        DELETE FROM pg_temp.pix_assigned a USING pix.features f
         WHERE f.item_id = a.item_id AND f.model_name = assign_blocks.model_name AND f.packed_in <= packed_after;
     END IF;
     ANALYZE pg_temp.pix_assigned;
@@ -349,8 +343,7 @@ BEGIN
         WHERE m.clustering = describe_clusters.clustering
     ), leaf AS (
         -- NaN is a price to numeric.
-        SELECT m.leaf, count(*) AS items, sum(i.price) AS price, count(i.price) AS priced
-        FROM member m LEFT JOIN (
+        SELECT m.leaf, count(*) AS items, sum(i.price) AS price, count(i.price) AS priced FROM member m LEFT JOIN (
             SELECT p.item_id, p.price FROM pix.items p WHERE p.price::text ~ '^-?[0-9.]+$'
         ) i ON i.item_id = m.item_id
         GROUP BY m.leaf
@@ -364,8 +357,7 @@ BEGIN
         SELECT b.cluster, sum(l.items) AS items, sum(l.price) / nullif(sum(l.priced), 0) AS mean_price
         FROM below b JOIN leaf l ON l.leaf = b.leaf GROUP BY b.cluster
     ), spoken AS (
-        SELECT DISTINCT m.item_id, m.leaf, w.word
-        FROM member m JOIN pix.items i ON i.item_id = m.item_id,
+        SELECT DISTINCT m.item_id, m.leaf, w.word FROM member m JOIN pix.items i ON i.item_id = m.item_id,
             regexp_split_to_table(lower(i.title), '[^[:alnum:]]+') w (word)
         WHERE length(w.word) > 1 AND w.word !~ '^[0-9]+$'
     ), spoken_leaf AS (
@@ -391,8 +383,7 @@ BEGIN
     SELECT array_agg(n.cluster ORDER BY n.cluster) AS clusters, array_agg(z.items ORDER BY n.cluster) AS items,
         array_agg(z.mean_price ORDER BY n.cluster) AS prices, array_agg(d.item_id ORDER BY n.cluster) AS medoids,
         jsonb_agg(coalesce(to_jsonb(w.words), '[]') ORDER BY n.cluster) AS words
-    INTO described
-    FROM node n
+    INTO described FROM node n
     LEFT JOIN node_size z ON z.cluster = n.cluster
     LEFT JOIN medoid d ON d.leaf = n.nearest
     LEFT JOIN words w ON w.cluster = n.cluster;
@@ -453,8 +444,7 @@ BEGIN
     PERFORM pix_internal.lock('clusterings', clustering);
     PERFORM set_config('application_name', 'pix: 0 % of clustering ' || clustering, true);
     PERFORM pix.pack_features(model.model_name);
-    SELECT p.* INTO pack FROM pix_internal.packs p WHERE p.model_name = model.model_name;
-    PERFORM pix_internal.check_pack(pack, model);
+    pack := pix_internal.find_pack(model);
     IF k > pack.items THEN
         RAISE EXCEPTION USING ERRCODE = 'PX102',
             MESSAGE = format('%s clusters are more than the %s items with features of model %L', k, pack.items, model.model_name),
@@ -465,15 +455,13 @@ BEGIN
     END IF;
     drawn := pix_internal.sample_features(model.model_name, NULL, NULL, greatest(3000, 10 * coalesce(k, max_k)), seed);
     IF k IS NULL THEN
-        used_k := pix_internal.choose_k(
-            clustering, model, pack, drawn.vectors, cardinality(drawn.item_ids), used_dimensions, max_k, seed
-        );
+        used_k := pix_internal.choose_k(clustering, model, pack, drawn.vectors, cardinality(drawn.item_ids),
+            used_dimensions, max_k, seed);
     ELSE
         DELETE FROM pix.cluster_curves c WHERE c.clustering = fit_clusters.clustering;
     END IF;
-    fitted := pix_internal.fit_state(
-        clustering, model, pack, algorithm, used_k, n_init, seed, used_dimensions, drawn.vectors, drawn.item_ids
-    );
+    fitted := pix_internal.fit_state(clustering, model, pack, algorithm, used_k, n_init, seed, used_dimensions,
+        drawn.vectors, drawn.item_ids);
 
     -- Clusters keep their numbers, if those before looked at the same.
     SELECT c.* INTO old FROM pix.clusterings c WHERE c.clustering = fit_clusters.clustering;
@@ -481,20 +469,16 @@ BEGIN
         coalesce(string_agg(c.center, ''::bytea ORDER BY c.cluster) FILTER (WHERE c.height IS NULL), '') AS centers,
         coalesce(array_agg(c.cluster ORDER BY c.cluster) FILTER (WHERE c.height IS NOT NULL), '{}') AS upper_ids,
         coalesce(string_agg(c.center, ''::bytea ORDER BY c.cluster) FILTER (WHERE c.height IS NOT NULL), '') AS upper_centers
-    INTO before
-    FROM pix.clusters c
-    WHERE c.clustering = old.clustering AND old.model_name = model.model_name
+    INTO before FROM pix.clusters c WHERE c.clustering = old.clustering AND old.model_name = model.model_name
         AND old.model_checksum IS NOT DISTINCT FROM model.checksum
         AND old.dimensions IS NOT DISTINCT FROM used_dimensions;
-    numbered := pix_internal.identify_clusters(
-        fitted.state, algorithm = ANY (pix_internal.algorithms_with('clustering', '{is_tree}')), before.cluster_ids, before.centers,
-        before.upper_ids, before.upper_centers
-    );
+    numbered := pix_internal.identify_clusters(fitted.state,
+        algorithm = ANY (pix_internal.algorithms_with('clustering', '{is_tree}')), before.cluster_ids, before.centers,
+        before.upper_ids, before.upper_centers);
     PERFORM pix_internal.assign_blocks(model.model_name, 0, numbered.numbered);
     SELECT sum(a.distance ^ 2) INTO total_inertia FROM pg_temp.pix_assigned a;
     IF old.clustering IS NOT NULL THEN
-        SELECT count(*) INTO moved_count
-        FROM pg_temp.pix_assigned a
+        SELECT count(*) INTO moved_count FROM pg_temp.pix_assigned a
         JOIN pix.cluster_members m ON m.item_id = a.item_id AND m.clustering = old.clustering
         WHERE m.cluster <> a.cluster;
     END IF;
@@ -504,16 +488,13 @@ BEGIN
     SELECT a.item_id, fit_clusters.clustering, a.cluster, a.distance FROM pg_temp.pix_assigned a;
     DELETE FROM pix_internal.clustering_states d WHERE d.clustering = fit_clusters.clustering;
     INSERT INTO pix_internal.clustering_states (clustering, content) VALUES (fit_clusters.clustering, numbered.numbered);
-    PERFORM pix_internal.describe_clusters(
-        clustering, numbered.cluster_ids, numbered.parents, numbered.heights, numbered.centers
-    );
+    PERFORM pix_internal.describe_clusters(clustering, numbered.cluster_ids, numbered.parents, numbered.heights,
+        numbered.centers);
     SELECT count(*) INTO used_k FROM unnest(numbered.heights) h WHERE h IS NULL;
     taken := EXTRACT(EPOCH FROM clock_timestamp() - begun);
     DELETE FROM pix.clusterings c WHERE c.clustering = fit_clusters.clustering;
-    INSERT INTO pix.clusterings (
-        clustering, model_name, model_checksum, algorithm, k, dimensions, parameters, packed_in, items, inertia, moved,
-        seconds
-    ) VALUES (
+    INSERT INTO pix.clusterings (clustering, model_name, model_checksum, algorithm, k, dimensions, parameters,
+        packed_in, items, inertia, moved, seconds) VALUES (
         fit_clusters.clustering, model.model_name, model.checksum, fit_clusters.algorithm, used_k,
         used_dimensions, fitted.notes || jsonb_build_object('k', k, 'seed', seed), pack.packed_in, pack.items,
         total_inertia, moved_count, taken
@@ -568,8 +549,7 @@ BEGIN
     SELECT d.content INTO stored FROM pix_internal.clustering_states d WHERE d.clustering = refresh_clusters.clustering;
     PERFORM pix_internal.assign_blocks(model.model_name, chosen_clustering.packed_in, stored);
     PERFORM pix_internal.lock_arms();
-    DELETE FROM pix.cluster_members m
-    WHERE m.clustering = refresh_clusters.clustering AND (
+    DELETE FROM pix.cluster_members m WHERE m.clustering = refresh_clusters.clustering AND (
         NOT EXISTS (
             SELECT FROM pix.features f
             WHERE f.item_id = m.item_id AND f.model_name = model.model_name AND f.packed_in IS NOT NULL
@@ -580,8 +560,7 @@ BEGIN
     GET DIAGNOSTICS assigned = ROW_COUNT;
     SELECT array_agg(c.cluster ORDER BY c.cluster) AS cluster_ids, array_agg(c.parent ORDER BY c.cluster) AS parents,
         array_agg(c.height ORDER BY c.cluster) AS heights, string_agg(c.center, ''::bytea ORDER BY c.cluster) AS centers
-    INTO tree
-    FROM pix.clusters c WHERE c.clustering = refresh_clusters.clustering;
+    INTO tree FROM pix.clusters c WHERE c.clustering = refresh_clusters.clustering;
     PERFORM pix_internal.describe_clusters(clustering, tree.cluster_ids, tree.parents, tree.heights, tree.centers);
     UPDATE pix.clusterings c SET packed_in = pack.packed_in WHERE c.clustering = refresh_clusters.clustering;
     PERFORM pix_internal.add_up_arms(clustering, NULL);
@@ -653,10 +632,8 @@ BEGIN
     SELECT array_agg(c.cluster) INTO shown
     FROM pix.clusters c WHERE c.clustering = chosen_clustering.clustering AND c.parent IS NULL;
     IF cardinality(shown) > 1 AND k < cardinality(shown) THEN
-        PERFORM pix_internal.refuse(
-            format('Clustering %L is flat', chosen_clustering.clustering),
-            'Fit it with algorithm => ''ward'' to have levels.'
-        );
+        PERFORM pix_internal.refuse(format('Clustering %L is flat', chosen_clustering.clustering),
+            'Fit it with algorithm => ''ward'' to have levels.');
     END IF;
     WHILE cardinality(shown) < k LOOP
         SELECT c.cluster INTO widest FROM pix.clusters c
@@ -701,6 +678,4 @@ LEFT JOIN (
     GROUP BY x.clustering
 ) a ON a.clustering = c.clustering;
 COMMENT ON VIEW pix.clustering_status IS
-'Clusterings, and how many items they lack. items: those in their clusters; added: items that came or changed since, which
-pix.refresh_clusters puts into clusters; moved: items that the last refit put elsewhere; usable: whether the model is still the
-one they were fitted on.';
+'Clusterings, and how many items they lack until pix.refresh_clusters.';

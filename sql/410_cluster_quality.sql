@@ -55,14 +55,12 @@ DECLARE
     measured pix.clusterings;
     sample record;
 BEGIN
-    PERFORM pix_internal.require_coordinator(
-        'pix.clustering_quality', 'Call it alone: SELECT * FROM pix.clustering_quality(…);'
-    );
+    PERFORM pix_internal.require_coordinator('pix.clustering_quality',
+        'Call it alone: SELECT * FROM pix.clustering_quality(…);');
     measured := pix.find_clustering(clustering);
     PERFORM pix_internal.check_clustering(measured);
     SELECT string_agg(s.vector, ''::bytea ORDER BY s.item_id) AS vectors, array_agg(s.cluster ORDER BY s.item_id) AS labels
-    INTO sample
-    FROM (
+    INTO sample FROM (
         SELECT m.item_id, m.cluster, f.vector
         FROM pix.cluster_members m JOIN pix.features f ON f.item_id = m.item_id AND f.model_name = measured.model_name
         WHERE m.clustering = measured.clustering

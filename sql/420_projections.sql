@@ -8,8 +8,7 @@ CREATE OR REPLACE FUNCTION pix_internal.sample_features(
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $$
 BEGIN
     SELECT array_agg(s.item_id ORDER BY s.item_id), string_agg(s.vector, ''::bytea ORDER BY s.item_id)
-    INTO item_ids, vectors
-    FROM (
+    INTO item_ids, vectors FROM (
         SELECT f.item_id, f.vector FROM pix.features f
         WHERE f.model_name = sample_features.model_name AND f.packed_in IS NOT NULL AND (
             sample_features.clustering IS NULL OR f.item_id IN (
@@ -38,9 +37,8 @@ CREATE OR REPLACE FUNCTION pix_internal.project_vectors(
 LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE COST 100000 SET search_path = pg_catalog, pg_temp
 AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'projections.project_vectors', vectors, items, dimensions, mean, axes)$$;
 
-CREATE OR REPLACE FUNCTION pix.fit_pca(
-    model_name text DEFAULT NULL, components bigint DEFAULT 50
-) RETURNS pix.projection_summary
+CREATE OR REPLACE FUNCTION pix.fit_pca(model_name text DEFAULT NULL, components bigint DEFAULT 50)
+RETURNS pix.projection_summary
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     model pix.models;
@@ -52,15 +50,13 @@ BEGIN
     PERFORM pix_internal.check_call('pix.fit_pca');
     model := pix.find_model(model_name);
     PERFORM pix.pack_features(model.model_name);
-    SELECT p.* INTO pack FROM pix_internal.packs p WHERE p.model_name = model.model_name;
-    PERFORM pix_internal.check_pack(pack, model);
+    pack := pix_internal.find_pack(model);
     PERFORM pix_internal.check_range('components', components, 1, least(model.dimensions, pack.items, 10000));
     drawn := pix_internal.sample_features(model.model_name, NULL, NULL, 10000, 7);
     fitted := pix_internal.fit_projection(drawn.vectors, cardinality(drawn.item_ids), NULL, components, 7);
     DELETE FROM pix_internal.projections p WHERE p.model_name = model.model_name;
-    INSERT INTO pix_internal.projections (
-        model_name, model_checksum, components, mean, axes, explained_variance, explained_variance_ratio, items
-    ) VALUES (
+    INSERT INTO pix_internal.projections (model_name, model_checksum, components, mean, axes, explained_variance,
+        explained_variance_ratio, items) VALUES (
         model.model_name, model.checksum, cardinality(fitted.variances), fitted.mean, fitted.axes, fitted.variances,
         fitted.ratios, cardinality(drawn.item_ids)
     );
@@ -86,9 +82,8 @@ SELECT p.model_name, p.components, p.explained_variance, p.explained_variance_ra
 FROM pix_internal.projections p JOIN pix.models m ON m.model_name = p.model_name;
 COMMENT ON VIEW pix.projections IS 'Principal components that pix.fit_pca has found, of which models, and how much they explain.';
 
-CREATE OR REPLACE FUNCTION pix.principal_components(
-    vector pix.feature_vector, model_name text DEFAULT NULL
-) RETURNS real[]
+CREATE OR REPLACE FUNCTION pix.principal_components(vector pix.feature_vector, model_name text DEFAULT NULL)
+RETURNS real[]
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     model pix.models := pix.find_model(model_name);

@@ -25,9 +25,8 @@ Runs: coordinator.
 Example: SELECT map, algorithm, items FROM pix.find_map(''boots'');';
 
 -- The perplexity to use for a map of so many items.
-CREATE OR REPLACE FUNCTION pix_internal.usual_perplexity(
-    algorithm text, perplexity double precision, items bigint
-) RETURNS double precision
+CREATE OR REPLACE FUNCTION pix_internal.usual_perplexity(algorithm text, perplexity double precision, items bigint)
+RETURNS double precision
 LANGUAGE plpython3u STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
 AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'maps.usual_perplexity', algorithm, perplexity, items)$$;
 
@@ -73,16 +72,14 @@ BEGIN
         FROM (
             SELECT f.block, array_agg(f.item_id ORDER BY f.position) AS item_ids,
                 string_agg(f.vector, ''''::bytea ORDER BY f.position) AS vectors
-            FROM pix.features f
-            WHERE f.model_name = $1 AND f.packed_in IS NOT NULL AND ($2 IS NULL OR f.item_id IN (
+            FROM pix.features f WHERE f.model_name = $1 AND f.packed_in IS NOT NULL AND ($2 IS NULL OR f.item_id IN (
                 SELECT m.item_id FROM pix.cluster_members m WHERE m.clustering = $2 AND m.cluster = ANY ($3)
             ))
             GROUP BY f.block
             OFFSET 0
         ) g' || pix_internal.distributed_by('block')
     USING model.model_name, clustering, leaves, axes.mean, axes.axes;
-    SELECT array_agg(u.item_id ORDER BY u.block, u.item_count) INTO item_ids
-    FROM (
+    SELECT array_agg(u.item_id ORDER BY u.block, u.item_count) INTO item_ids FROM (
         SELECT p.block, e.item_id, e.item_count
         FROM pg_temp.pix_coordinates p, unnest(p.item_ids) WITH ORDINALITY e (item_id, item_count)
     ) u;
@@ -114,10 +111,8 @@ BEGIN
     PERFORM pix_internal.check_choice('algorithm', algorithm, pix_internal.algorithms_with('map', '{}'));
     PERFORM pix_internal.check_range('seed', seed, 0);
     IF (clustering IS NULL) <> (cluster IS NULL) THEN
-        PERFORM pix_internal.refuse(
-            'A clustering without a cluster, or the other way round',
-            'Give both for a map of one cluster, or none for a map of everything.'
-        );
+        PERFORM pix_internal.refuse('A clustering without a cluster, or the other way round',
+            'Give both for a map of one cluster, or none for a map of everything.');
     END IF;
     IF clustering IS NOT NULL THEN
         grouped := pix.find_clustering(clustering);
@@ -128,35 +123,29 @@ BEGIN
     IF grouped.model_name <> model.model_name THEN
         PERFORM pix_internal.refuse(
             format('Clustering %L is of model %L, not of %L', clustering, grouped.model_name, model.model_name),
-            'Leave model_name out.'
-        );
+            'Leave model_name out.');
     END IF;
     PERFORM pix_internal.lock('maps', map);
     PERFORM set_config('application_name', 'pix: 0 % of map ' || map, true);
     PERFORM pix.pack_features(model.model_name);
-    SELECT p.* INTO pack FROM pix_internal.packs p WHERE p.model_name = model.model_name;
-    PERFORM pix_internal.check_pack(pack, model);
+    pack := pix_internal.find_pack(model);
     item_count := pack.items;
     IF leaves IS NOT NULL THEN
-        SELECT count(*) INTO item_count
-        FROM pix.cluster_members m JOIN pix.features f ON f.item_id = m.item_id
+        SELECT count(*) INTO item_count FROM pix.cluster_members m JOIN pix.features f ON f.item_id = m.item_id
         WHERE m.clustering = fit_map.clustering AND m.cluster = ANY (leaves)
             AND f.model_name = model.model_name AND f.packed_in IS NOT NULL;
     END IF;
     used_perplexity := pix_internal.usual_perplexity(algorithm, perplexity, item_count);
     components := pix_internal.map_components(model, clustering, leaves, seed);
-    laid_out := pix_internal.lay_out(
-        'map ' || map, components.coordinates, cardinality(components.item_ids), algorithm, used_perplexity, seed
-    );
+    laid_out := pix_internal.lay_out('map ' || map, components.coordinates, cardinality(components.item_ids), algorithm,
+        used_perplexity, seed);
     DELETE FROM pix.map_points p WHERE p.map = fit_map.map;
     INSERT INTO pix.map_points (item_id, map, x, y)
     SELECT u.item_id, fit_map.map, u.x, u.y FROM unnest(components.item_ids, laid_out.xs, laid_out.ys) u (item_id, x, y);
     taken := EXTRACT(EPOCH FROM clock_timestamp() - begun);
     DELETE FROM pix.maps m WHERE m.map = fit_map.map;
-    INSERT INTO pix.maps (
-        map, model_name, model_checksum, algorithm, clustering, cluster, perplexity, seed, packed_in, items,
-        trustworthiness, seconds
-    ) VALUES (
+    INSERT INTO pix.maps (map, model_name, model_checksum, algorithm, clustering, cluster, perplexity, seed, packed_in,
+        items, trustworthiness, seconds) VALUES (
         fit_map.map, model.model_name, model.checksum, fit_map.algorithm, fit_map.clustering, fit_map.cluster,
         used_perplexity, fit_map.seed, pack.packed_in, cardinality(components.item_ids), laid_out.trustworthiness, taken
     );
@@ -207,16 +196,13 @@ BEGIN
             HINT = format('Make it again: SELECT * FROM pix.fit_map(%L, %L, %L);', map, fitted_map.model_name, fitted_map.algorithm);
     END IF;
     PERFORM pix.pack_features(fitted_map.model_name);
-    SELECT p.* INTO pack FROM pix_internal.packs p WHERE p.model_name = fitted_map.model_name;
-    PERFORM pix_internal.check_pack(pack, model);
+    pack := pix_internal.find_pack(model);
     components := pix_internal.map_components(model, fitted_map.clustering, leaves, fitted_map.seed);
     SELECT array_agg(p.x ORDER BY u.item_count) AS xs, array_agg(p.y ORDER BY u.item_count) AS ys,
         count(*) FILTER (WHERE p.x IS NULL) AS further, count(p.x) AS stay
-    INTO points
-    FROM unnest(components.item_ids) WITH ORDINALITY u (item_id, item_count)
+    INTO points FROM unnest(components.item_ids) WITH ORDINALITY u (item_id, item_count)
     LEFT JOIN (
-        SELECT o.item_id, o.x, o.y
-        FROM pix.map_points o JOIN pix.features f ON f.item_id = o.item_id
+        SELECT o.item_id, o.x, o.y FROM pix.map_points o JOIN pix.features f ON f.item_id = o.item_id
         WHERE o.map = refresh_map.map AND f.model_name = fitted_map.model_name AND f.packed_in <= fitted_map.packed_in
     ) p ON p.item_id = u.item_id;
     IF points.further > 0 THEN
@@ -225,9 +211,8 @@ BEGIN
                 MESSAGE = format('Of the items of map %L, %s are left: too few to place others among them', map, points.stay),
                 HINT = format('Make it again: SELECT * FROM pix.fit_map(%L, %L, %L);', map, fitted_map.model_name, fitted_map.algorithm);
         END IF;
-        laid_out := pix_internal.lay_out_further(
-            components.coordinates, points.xs, points.ys, fitted_map.algorithm, fitted_map.perplexity, fitted_map.seed
-        );
+        laid_out := pix_internal.lay_out_further(components.coordinates, points.xs, points.ys, fitted_map.algorithm,
+            fitted_map.perplexity, fitted_map.seed);
     END IF;
     DELETE FROM pix.map_points p WHERE p.map = refresh_map.map AND p.item_id NOT IN (
         SELECT u.item_id FROM unnest(components.item_ids, points.xs) u (item_id, x) WHERE u.x IS NOT NULL
@@ -279,10 +264,8 @@ LEFT JOIN pix.models o ON o.model_name = m.model_name
 LEFT JOIN (SELECT map, count(*) AS points FROM pix.map_points GROUP BY map) n ON n.map = m.map
 LEFT JOIN (
     SELECT x.map, count(*) FILTER (WHERE f.packed_in IS NULL OR f.packed_in > x.packed_in) AS added
-    FROM pix.maps x JOIN pix.current_features f ON f.model_name = x.model_name
-    WHERE x.clustering IS NULL
+    FROM pix.maps x JOIN pix.current_features f ON f.model_name = x.model_name WHERE x.clustering IS NULL
     GROUP BY x.map
 ) a ON a.map = m.map;
 COMMENT ON VIEW pix.map_status IS
-'Maps, and how many items they lack. items: points; added: items that came or changed since, which pix.refresh_map places (0 for
-maps of one cluster); usable: whether the model is still the one that the map shows.';
+'Maps, and how many items they lack until pix.refresh_map (0 for maps of one cluster).';

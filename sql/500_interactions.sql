@@ -2,8 +2,7 @@
 -- added up by cluster. pix.vote moves the arms by what it changes, pix.rebuild_arms adds everything up: both come to the same.
 
 CREATE OR REPLACE VIEW pix.opinions AS
-SELECT DISTINCT ON (i.user_id, i.item_id) i.user_id, i.item_id, i.signal, i.value, i.voted_at, i.vote_id
-FROM (
+SELECT DISTINCT ON (i.user_id, i.item_id) i.user_id, i.item_id, i.signal, i.value, i.voted_at, i.vote_id FROM (
     SELECT n.user_id, n.item_id, n.signal, n.value, n.voted_at, n.vote_id,
         n.signal IN ('like', 'dislike') AS is_said,
         max(n.voted_at) FILTER (WHERE n.signal = 'undo') OVER (PARTITION BY n.user_id, n.item_id) AS undone_at
@@ -49,8 +48,7 @@ DECLARE
 BEGIN
     SELECT string_agg(DISTINCT format('session %s of %s, %s since %s', a.pid, a.usename, a.state,
             to_char(a.state_change, 'HH24:MI:SS')), '; ') AS sessions, bool_and(a.state = 'active') AS do_work
-    INTO holders
-    FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+    INTO holders FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
     WHERE l.granted AND l.pid <> pg_backend_pid() AND CASE WHEN holder IS NULL
         THEN l.relation = 'pix.arms'::regclass AND l.mode <> 'AccessShareLock' AND a.datname = current_database()
         ELSE l.transactionid = holder END;
@@ -151,12 +149,10 @@ CREATE OR REPLACE FUNCTION pix_internal.opinion_at(
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
-    SELECT i.value, i.voted_at, i.vote_id INTO value, voted_at, vote_id
-    FROM (
+    SELECT i.value, i.voted_at, i.vote_id INTO value, voted_at, vote_id FROM (
         SELECT n.signal, n.value, n.voted_at, n.vote_id, n.signal IN ('like', 'dislike') AS is_said,
             max(n.voted_at) FILTER (WHERE n.signal = 'undo') OVER () AS undone_at
-        FROM pix.interactions n
-        WHERE n.user_id = vote.user_id AND n.item_id = vote.item_id AND CASE
+        FROM pix.interactions n WHERE n.user_id = vote.user_id AND n.item_id = vote.item_id AND CASE
             WHEN n.vote_id = vote.vote_id THEN is_included
             WHEN n.vote_id < vote.vote_id OR vote.transaction_id IS NULL THEN true
             ELSE n.transaction_id IS DISTINCT FROM vote.transaction_id END
@@ -273,10 +269,8 @@ BEGIN
             IF FOUND THEN
                 IF earlier.item_id IS DISTINCT FROM item_id OR earlier.signal <> signal OR earlier.voted_at <> coalesce(voted_at, earlier.voted_at) THEN
                     RAISE EXCEPTION USING ERRCODE = 'PX123',
-                        MESSAGE = format(
-                            'The idempotency key %L of user %L was used for another vote: %s of item %L',
-                            idempotency_key, user_id, earlier.signal, earlier.item_id
-                        ),
+                        MESSAGE = format('The idempotency key %L of user %L was used for another vote: %s of item %L',
+                            idempotency_key, user_id, earlier.signal, earlier.item_id),
                         HINT = 'Give each vote a key of its own, and the same one only when it is sent again.';
                 END IF;
                 RETURN earlier.vote_id;
@@ -296,10 +290,8 @@ BEGIN
             SELECT NULL::bigint AS impression_id, policy AS policy, clustering AS clustering, cluster::integer AS cluster,
                 propensity AS propensity INTO shown;
         END IF;
-        INSERT INTO pix.interactions AS n (
-            user_id, item_id, signal, value, voted_at, impression_id, policy, clustering, cluster, propensity, idempotency_key,
-            transaction_id
-        ) VALUES (
+        INSERT INTO pix.interactions AS n (user_id, item_id, signal, value, voted_at, impression_id, policy, clustering,
+            cluster, propensity, idempotency_key, transaction_id) VALUES (
             log_vote.user_id, log_vote.item_id, log_vote.signal, log_vote.value, used_time, shown.impression_id,
             shown.policy, shown.clustering, shown.cluster, shown.propensity, log_vote.idempotency_key,
             CASE WHEN NOT is_distributed THEN txid_current() END
@@ -353,19 +345,16 @@ BEGIN
     END IF;
     PERFORM pix_internal.check_range('cluster', coalesce(cluster, 0), 0);
     IF NOT propensity BETWEEN 0 AND 1 THEN
-        PERFORM pix_internal.refuse(
-            format('propensity must be between 0 and 1, not %s', propensity),
-            'Give the probability with which the policy chose the cluster, or leave it out.'
-        );
+        PERFORM pix_internal.refuse(format('propensity must be between 0 and 1, not %s', propensity),
+            'Give the probability with which the policy chose the cluster, or leave it out.');
     END IF;
     IF octet_length(idempotency_key) NOT BETWEEN 1 AND 200 THEN
         RAISE EXCEPTION USING ERRCODE = 'PX123',
             MESSAGE = format('The idempotency key has %s bytes', octet_length(idempotency_key)),
             HINT = 'Use 1 to 200 bytes, such as a UUID.';
     END IF;
-    RETURN pix_internal.log_vote(
-        user_id, item_id, used_signal, used_value, voted_at, policy, clustering, cluster, propensity, idempotency_key
-    );
+    RETURN pix_internal.log_vote(user_id, item_id, used_signal, used_value, voted_at, policy, clustering, cluster,
+        propensity, idempotency_key);
 END
 $$;
 COMMENT ON FUNCTION pix.vote IS
@@ -422,8 +411,7 @@ DECLARE
     half_life double precision := pix_internal.half_life();
     number bigint;
 BEGIN
-    DELETE FROM pix.arms a
-    WHERE (add_up_arms.clustering IS NULL OR a.clustering = add_up_arms.clustering)
+    DELETE FROM pix.arms a WHERE (add_up_arms.clustering IS NULL OR a.clustering = add_up_arms.clustering)
         AND (users IS NULL OR a.user_id = ANY (users));
     INSERT INTO pix.arms (user_id, clustering, cluster, likes, dislikes, votes, as_of)
     SELECT d.user_id, d.clustering, d.cluster, sum(greatest(d.value, 0) * pix_internal.decay(half_life, d.latest - d.voted_at)),
@@ -468,10 +456,8 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_
 BEGIN
     PERFORM pix_internal.check_call('pix.set_half_life');
     IF NOT days BETWEEN 0.001 AND 100000 THEN
-        PERFORM pix_internal.refuse(
-            format('A half-life of %s days cannot be used', days),
-            'Use 0.001 to 100,000 days, or NULL, so that votes do not age.'
-        );
+        PERFORM pix_internal.refuse(format('A half-life of %s days cannot be used', days),
+            'Use 0.001 to 100,000 days, or NULL, so that votes do not age.');
     END IF;
     PERFORM pix_internal.lock_arms();
     DELETE FROM pix.settings s WHERE s.key = 'half_life_days';
@@ -527,8 +513,7 @@ BEGIN
             WHEN v.propensity NOT BETWEEN 0 AND 1 OR v.bad_number THEN 'the propensity or the cluster cannot be used'
             WHEN octet_length(v.key) NOT BETWEEN 1 AND 200 THEN 'the idempotency key is empty or longer than 200 bytes'
         END ORDER BY v.ordinal) AS reasons
-    INTO parsed
-    FROM (
+    INTO parsed FROM (
         SELECT e.ordinal, e.vote ->> 'user_id' AS user_id, e.vote ->> 'item_id' AS item_id,
             coalesce(e.vote ->> 'signal', CASE e.vote ->> 'liked' WHEN 'true' THEN 'like' WHEN '1' THEN 'like'
                 WHEN 'false' THEN 'dislike' WHEN '0' THEN 'dislike' END) AS signal,
@@ -567,18 +552,16 @@ BEGIN
             array_agg(CASE WHEN s.ordinal IS NULL THEN v.clustering ELSE s.clustering END ORDER BY v.ordinal) AS clusterings,
             array_agg(CASE WHEN s.ordinal IS NULL THEN v.cluster ELSE s.cluster END ORDER BY v.ordinal) AS clusters,
             array_agg(CASE WHEN s.ordinal IS NULL THEN v.propensity ELSE s.propensity END ORDER BY v.ordinal) AS propensities
-        INTO checked
-        FROM (
+        INTO checked FROM (
             SELECT u.*,
                 CASE WHEN u.key IS NOT NULL THEN first_value(u.ordinal) OVER w END AS first_ordinal,
                 u.key IS NOT NULL AND (
                     first_value(u.item_id) OVER w <> u.item_id OR first_value(u.signal) OVER w <> u.signal
                     OR (u.said_when AND first_value(u.voted_at) OVER w <> u.voted_at)
                 ) AS is_other
-            FROM unnest(
-                parsed.users, parsed.items, parsed.signals, parsed.times, parsed.said_when, parsed.policies, parsed.clusterings, parsed.clusters,
-                parsed.propensities, parsed.keys, parsed.reasons
-            ) WITH ORDINALITY u (
+            FROM unnest(parsed.users, parsed.items, parsed.signals, parsed.times, parsed.said_when, parsed.policies,
+                parsed.clusterings, parsed.clusters, parsed.propensities, parsed.keys,
+                parsed.reasons) WITH ORDINALITY u (
                 user_id, item_id, signal, voted_at, said_when, policy, clustering, cluster, propensity, key, reason, ordinal
             )
             WINDOW w AS (PARTITION BY u.user_id, u.key, u.reason IS NULL ORDER BY u.ordinal)
@@ -599,15 +582,13 @@ BEGIN
         EXIT WHEN voters IS NULL;
         BEGIN
             INSERT INTO pix.users (user_id) SELECT n.user_id FROM unnest(voters) n (user_id) ON CONFLICT DO NOTHING;
-            INSERT INTO pix.interactions (
-                user_id, item_id, signal, value, voted_at, impression_id, policy, clustering, cluster, propensity, idempotency_key
-            )
+            INSERT INTO pix.interactions (user_id, item_id, signal, value, voted_at, impression_id, policy, clustering,
+                cluster, propensity, idempotency_key)
             SELECT u.user_id, u.item_id, u.signal, u.value, u.voted_at, u.impression_id, u.policy, u.clustering, u.cluster,
                 u.propensity, u.key
-            FROM unnest(
-                parsed.users, parsed.items, parsed.signals, parsed.values, parsed.times, parsed.keys, checked.impressions, checked.policies,
-                checked.clusterings, checked.clusters, checked.propensities, checked.reasons, checked.is_known
-            ) WITH ORDINALITY u (
+            FROM unnest(parsed.users, parsed.items, parsed.signals, parsed.values, parsed.times, parsed.keys,
+                checked.impressions, checked.policies, checked.clusterings, checked.clusters, checked.propensities,
+                checked.reasons, checked.is_known) WITH ORDINALITY u (
                 user_id, item_id, signal, value, voted_at, key, impression_id, policy, clustering, cluster, propensity, reason,
                 is_known, ordinal
             )
@@ -671,10 +652,8 @@ DECLARE
 BEGIN
     PERFORM pix_internal.check_call('pix.count_skips');
     IF older_than IS NULL OR NOT older_than BETWEEN interval '0' AND interval '1000 years' THEN
-        PERFORM pix_internal.refuse(
-            format('older_than is %s', coalesce(older_than::text, 'NULL')),
-            'Give the time that people have to answer: older_than => ''1 day''.'
-        );
+        PERFORM pix_internal.refuse(format('older_than is %s', coalesce(older_than::text, 'NULL')),
+            'Give the time that people have to answer: older_than => ''1 day''.');
     END IF;
     SELECT s.value INTO worth FROM pix.signals s WHERE s.signal = 'skip';
     IF NOT FOUND THEN
@@ -684,8 +663,7 @@ BEGIN
     PERFORM pix_internal.use_planner();
     PERFORM pix_internal.lock_arms();
     limit_time := clock_timestamp() - older_than;
-    SELECT array_agg(s.user_id) AS users, array_agg(s.impression_id) AS impressions INTO skipped
-    FROM pix.impressions s
+    SELECT array_agg(s.user_id) AS users, array_agg(s.impression_id) AS impressions INTO skipped FROM pix.impressions s
     WHERE s.shown_at <= limit_time AND NOT EXISTS (
         SELECT FROM pix.interactions n
         WHERE n.user_id = s.user_id AND n.item_id = s.item_id AND n.impression_id = s.impression_id
@@ -693,9 +671,8 @@ BEGIN
     IF skipped.users IS NULL THEN
         RETURN 0;
     END IF;
-    INSERT INTO pix.interactions (
-        user_id, item_id, signal, value, voted_at, impression_id, policy, clustering, cluster, propensity
-    )
+    INSERT INTO pix.interactions (user_id, item_id, signal, value, voted_at, impression_id, policy, clustering, cluster,
+        propensity)
     SELECT s.user_id, s.item_id, 'skip', worth, s.shown_at, s.impression_id, s.policy, s.clustering, s.cluster, s.propensity
     FROM unnest(skipped.users, skipped.impressions) u (user_id, impression_id)
     JOIN pix.impressions s ON s.user_id = u.user_id AND s.impression_id = u.impression_id;

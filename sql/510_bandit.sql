@@ -35,20 +35,16 @@ BEGIN
         PERFORM pix_internal.check_choice('prior', prior, ARRAY['flat', 'pooled', 'tree']);
     END IF;
     IF prior = 'tree' AND clustering.algorithm <> ALL (pix_internal.algorithms_with('clustering', '{is_tree}')) THEN
-        PERFORM pix_internal.refuse(
-            format('Clustering %L is flat', clustering.clustering),
-            'Fit it with algorithm => ''ward'' to choose the branch before the leaf, or use prior => ''pooled''.'
-        );
+        PERFORM pix_internal.refuse(format('Clustering %L is flat', clustering.clustering),
+            'Fit it with algorithm => ''ward'' to choose the branch before the leaf, or use prior => ''pooled''.');
     END IF;
     IF prior IN ('flat', 'tree') THEN
         RETURN prior;
     END IF;
     SELECT EXISTS (SELECT FROM pix.arm_priors p WHERE p.clustering = check_prior.clustering.clustering) INTO is_pooled;
     IF prior = 'pooled' AND NOT is_pooled THEN
-        PERFORM pix_internal.refuse(
-            format('Clustering %L has no pooled priors', clustering.clustering),
-            format('SELECT * FROM pix.refresh_priors(%L); or use prior => ''flat''.', clustering.clustering)
-        );
+        PERFORM pix_internal.refuse(format('Clustering %L has no pooled priors', clustering.clustering),
+            format('SELECT * FROM pix.refresh_priors(%L); or use prior => ''flat''.', clustering.clustering));
     END IF;
     RETURN CASE WHEN is_pooled THEN 'pooled' ELSE 'flat' END;
 END
@@ -77,8 +73,7 @@ BEGIN
     PERFORM pix_internal.open_blocks(pack.model_name);
     SELECT coalesce(array_agg(m.cluster), '{}') AS clusters, coalesce(array_agg(f.block), '{}') AS blocks,
         coalesce(array_agg(f.position), '{}') AS positions
-    INTO listed
-    FROM pix.cluster_members m JOIN pix.features f ON f.item_id = m.item_id
+    INTO listed FROM pix.cluster_members m JOIN pix.features f ON f.item_id = m.item_id
     WHERE m.clustering = open_members.clustering AND f.model_name = pack.model_name AND f.packed_in <= pack.packed_in;
     PERFORM pix_internal.keep_members(key, listed.clusters, listed.blocks, listed.positions);
 END
@@ -151,8 +146,7 @@ BEGIN
         array_agg(coalesce(a.dislikes * pix_internal.decay(half_life, clock_timestamp() - a.as_of), 0) ORDER BY c.cluster) AS dislikes,
         array_agg(c.items::integer ORDER BY c.cluster) AS free,
         coalesce(min(c.items) FILTER (WHERE c.height IS NULL), 0) AS smallest
-    INTO nodes
-    FROM pix.clusters c
+    INTO nodes FROM pix.clusters c
     LEFT JOIN pix.arm_priors p ON p.clustering = c.clustering AND p.cluster = c.cluster AND used_prior <> 'flat'
     LEFT JOIN pix.arms a ON a.user_id = suggestions_now.user_id AND a.clustering = c.clustering AND a.cluster = c.cluster
     WHERE c.clustering = chosen_clustering.clustering AND (c.height IS NULL OR used_prior = 'tree');
@@ -180,10 +174,8 @@ BEGIN
 
     LOOP
         IF NOT is_chosen THEN
-            chosen := pix_internal.choose_clusters(
-                policy, nodes.clusters, nodes.parents, nodes.alpha, nodes.beta, nodes.likes, nodes.dislikes, free, k,
-                seed
-            );
+            chosen := pix_internal.choose_clusters(policy, nodes.clusters, nodes.parents, nodes.alpha, nodes.beta,
+                nodes.likes, nodes.dislikes, free, k, seed);
             IF cardinality(chosen.clusters) = 0 THEN
                 RETURN;
             END IF;
@@ -212,8 +204,7 @@ BEGIN
         END IF;
         SELECT array_agg(p.cluster ORDER BY p.ordinal) AS clusters, array_agg(p.item_id ORDER BY p.ordinal) AS item_ids,
             array_agg(p.score ORDER BY p.ordinal) AS scores, array_agg(p.nearest ORDER BY p.ordinal) AS nearest
-        INTO passed
-        FROM unnest(candidate.clusters, candidate.item_ids, candidate.scores, candidate.nearest)
+        INTO passed FROM unnest(candidate.clusters, candidate.item_ids, candidate.scores, candidate.nearest)
             WITH ORDINALITY p (cluster, item_id, score, nearest, ordinal)
         JOIN pix.cluster_members m
             ON m.item_id = p.item_id AND m.clustering = chosen_clustering.clustering AND m.cluster = p.cluster
@@ -221,8 +212,7 @@ BEGIN
         JOIN pix.current_features f ON f.item_id = p.item_id AND f.model_name = chosen_clustering.model_name;
         SELECT array_agg(w.cluster) AS clusters, array_agg(coalesce(g.got, 0)::integer) AS got,
             bool_or(coalesce(c.found, 0) = w.times + more) AS has_more
-        INTO short
-        FROM unnest(wanted.clusters, wanted.times) w (cluster, times)
+        INTO short FROM unnest(wanted.clusters, wanted.times) w (cluster, times)
         LEFT JOIN (SELECT u.cluster, count(*) AS got FROM unnest(passed.clusters) u (cluster) GROUP BY u.cluster) g
             ON g.cluster = w.cluster
         LEFT JOIN (SELECT u.cluster, count(*) AS found FROM unnest(candidate.clusters) u (cluster) GROUP BY u.cluster) c
@@ -281,10 +271,8 @@ BEGIN
     PERFORM pix_internal.check_range('k', k, 1, 1000);
     PERFORM pix_internal.check_range('seed', coalesce(seed, 0), 0);
     IF again_after IS NULL OR NOT again_after BETWEEN interval '0' AND interval '1000 years' THEN
-        PERFORM pix_internal.refuse(
-            format('again_after is %s', coalesce(again_after::text, 'NULL')),
-            'Give the time before an item may be shown again: again_after => ''1 day''.'
-        );
+        PERFORM pix_internal.refuse(format('again_after is %s', coalesce(again_after::text, 'NULL')),
+            'Give the time before an item may be shown again: again_after => ''1 day''.');
     END IF;
     PERFORM pix_internal.check_policy(used_policy);
     PERFORM pix_internal.use_planner();
@@ -295,9 +283,8 @@ BEGIN
         PERFORM pix_internal.keep_user_model(suggested.trained, suggested.known_at);
     END IF;
     FOR shown IN SELECT u.* FROM unnest(suggested.page) u LOOP
-        INSERT INTO pix.impressions (
-            user_id, item_id, shown_at, policy, prior, clustering, cluster, exhausted, propensity, rank, score
-        ) VALUES (
+        INSERT INTO pix.impressions (user_id, item_id, shown_at, policy, prior, clustering, cluster, exhausted,
+            propensity, rank, score) VALUES (
             suggest_items.user_id, shown.item_id, clock_timestamp(), shown.policy, suggested.used_prior, shown.clustering, shown.cluster,
             suggested.exhausted, shown.propensity, shown.rank, shown.score
         ) RETURNING impression_id INTO shown.impression_id;

@@ -45,9 +45,8 @@ BEGIN
     SELECT coalesce(array_agg(array_position(nodes, k.cluster)), '{}') AS arms, coalesce(array_agg(k.likes), '{}') AS likes,
         coalesce(array_agg(k.votes), '{}') AS votes, coalesce(array_agg(k.users), '{}') AS users
     INTO kinds FROM kind k;
-    fitted := pix_internal.pooled_priors(
-        kinds.arms, kinds.likes, kinds.votes, kinds.users, cardinality(nodes), algorithm, strength_cap
-    );
+    fitted := pix_internal.pooled_priors(kinds.arms, kinds.likes, kinds.votes, kinds.users, cardinality(nodes),
+        algorithm, strength_cap);
     DELETE FROM pix.arm_priors p WHERE p.clustering = chosen_clustering.clustering;
     INSERT INTO pix.arm_priors (clustering, cluster, alpha, beta, likes, dislikes, users, algorithm, strength_cap)
     SELECT chosen_clustering.clustering, f.cluster, f.alpha, f.beta, coalesce(t.likes, 0), coalesce(t.votes - t.likes, 0),
@@ -101,9 +100,8 @@ FROM (
     LEFT JOIN pix.arm_priors p ON p.clustering = w.clustering AND p.cluster = w.cluster
 ) d;
 COMMENT ON VIEW pix.arm_posteriors IS
-'What is believed of each user''s taste for each cluster that they have voted in, for BI tools: votes, likes and dislikes (as
-they count today), the posterior mean of the share of likes, and the 95 % credible interval from low to high. The prior is the
-pooled one where pix.refresh_priors has made one, else flat.';
+'What is believed of each user''s taste for each cluster that they have voted in, for BI tools: the posterior mean of the
+share of likes, after the pooled prior where pix.refresh_priors has made one, else a flat one, and its 95 % interval.';
 
 CREATE OR REPLACE VIEW pix.pooled_arms AS
 SELECT d.clustering, d.cluster, d.words, d.items, d.users, d.votes, d.likes, d.dislikes,
@@ -124,8 +122,8 @@ FROM (
     WHERE c.height IS NULL
 ) d;
 COMMENT ON VIEW pix.pooled_arms IS
-'What all users together think of each cluster, for BI tools: users, votes, likes and dislikes (as they count today), the
-posterior mean of the share of likes after a flat prior, and the 95 % credible interval from low to high.';
+'What all users together think of each cluster, for BI tools: the posterior mean of the share of likes, after a flat
+prior, and its 95 % interval.';
 
 CREATE OR REPLACE VIEW pix.taste_trend AS
 SELECT date_trunc('week', o.voted_at) AS week, m.clustering, m.cluster, i.brand, count(*) AS votes,

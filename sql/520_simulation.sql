@@ -96,9 +96,8 @@ BEGIN
         );
     END IF;
     SELECT EXISTS (SELECT FROM pix.labels l WHERE l.label_set = truth) INTO is_label_set;
-    INSERT INTO pix.simulations (
-        policy, prior, clustering, label_set, users, votes, liked_labels, taste_groups, flipped, seed, likes, likes_error, seconds
-    ) VALUES (
+    INSERT INTO pix.simulations (policy, prior, clustering, label_set, users, votes, liked_labels, taste_groups,
+        flipped, seed, likes, likes_error, seconds) VALUES (
         simulate.policy, used_prior, chosen_clustering.clustering, truth, users, simulate.votes, liked_labels,
         synthetic_users.taste_groups, flipped, simulate.seed, 0, 0, 0
     ) RETURNING simulation_id INTO id;
@@ -155,8 +154,7 @@ BEGIN
         u.miss / users, sqrt(greatest(0, u.miss_square / users - (u.miss / users) ^ 2) / (users - 1))
     FROM unnest(win_sums, win_squares, miss_sums, miss_squares) WITH ORDINALITY u (win, win_square, miss, miss_square, ordinal);
     SELECT c.likes, c.likes_error INTO won, missed FROM pix.simulation_curves c WHERE c.simulation_id = id AND c.vote = votes;
-    UPDATE pix.simulations s
-    SET likes = won, likes_error = missed, seconds = EXTRACT(EPOCH FROM begun_until - begun)
+    UPDATE pix.simulations s SET likes = won, likes_error = missed, seconds = EXTRACT(EPOCH FROM begun_until - begun)
     FROM (SELECT clock_timestamp() AS begun_until) t WHERE s.simulation_id = id;
     RETURN (SELECT s FROM pix.simulations s WHERE s.simulation_id = id);
 END

@@ -34,8 +34,7 @@ BEGIN
     used_prior := pix_internal.check_prior(prior, chosen_clustering);
     SELECT array_agg(c.cluster ORDER BY c.cluster) AS clusters, array_agg(coalesce(p.alpha, 1) ORDER BY c.cluster) AS alpha,
         array_agg(coalesce(p.beta, 1) ORDER BY c.cluster) AS beta
-    INTO leaves
-    FROM pix.clusters c
+    INTO leaves FROM pix.clusters c
     LEFT JOIN pix.arm_priors p ON p.clustering = c.clustering AND p.cluster = c.cluster AND used_prior = 'pooled'
     WHERE c.clustering = chosen_clustering.clustering AND c.height IS NULL;
     -- What was said of each suggestion; and, for what is known of the user by then, of items that were found otherwise.
@@ -47,8 +46,7 @@ BEGIN
         count(*) FILTER (WHERE d.is_event) AS events,
         count(*) FILTER (WHERE d.is_event AND coalesce(d.propensity, 0) < 1e-6) AS bad,
         min(d.item_id) FILTER (WHERE d.is_event AND coalesce(d.propensity, 0) < 1e-6) AS bad_item
-    INTO logged
-    FROM (
+    INTO logged FROM (
         SELECT dense_rank() OVER (ORDER BY s.user_id)::integer AS person, s.voted_at, s.vote_id, s.item_id, s.value,
             array_position(leaves.clusters, CASE WHEN e.is_event THEN s.cluster ELSE m.cluster END) AS arm,
             e.is_event, s.propensity, ARRAY(
@@ -93,9 +91,8 @@ BEGIN
             HINT = 'Nothing can be said without: name a policy whose propensities were logged, such as from_log => ''thompson''.';
     END IF;
     FOREACH one IN ARRAY policies LOOP
-        answer := answer || pix_internal.off_policy_values(
-            one, logged.users, logged.arms, logged.values, logged.propensities, logged.exhausted, leaves.alpha, leaves.beta, seed
-        );
+        answer := answer || pix_internal.off_policy_values(one, logged.users, logged.arms, logged.values,
+            logged.propensities, logged.exhausted, leaves.alpha, leaves.beta, seed);
     END LOOP;
     RETURN answer;
 END

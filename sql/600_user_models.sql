@@ -45,8 +45,7 @@ CREATE OR REPLACE FUNCTION pix_internal.choose_algorithm(likes bigint, dislikes 
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RETURN (
-        SELECT p.algorithm FROM pix.algorithm_rules p
-        WHERE (has_taste OR NOT p.needs_common_taste)
+        SELECT p.algorithm FROM pix.algorithm_rules p WHERE (has_taste OR NOT p.needs_common_taste)
             AND (likes > 0 OR p.algorithm = ANY (pix_internal.algorithms_with('user model', '{not needs_likes}')))
             AND (dislikes > 0 OR p.algorithm = ANY (pix_internal.algorithms_with('user model', '{not needs_dislikes}')))
             AND likes + dislikes BETWEEN coalesce(p.min_votes, 0) AND coalesce(p.max_votes, likes + dislikes)
@@ -86,8 +85,7 @@ BEGIN
         array_agg(v.vote_id ORDER BY v.voted_at DESC, v.vote_id DESC),
         array_agg(hashint8extended(v.vote_id, v.packed_in) ORDER BY v.voted_at DESC, v.vote_id DESC),
         pack.packed_in, pack.checksum, pack.items
-    INTO votes
-    FROM (
+    INTO votes FROM (
         SELECT o.item_id, o.value, o.voted_at, o.vote_id, f.block, f.position, f.packed_in
         FROM pix.opinions o JOIN pix.features f ON f.item_id = o.item_id
         WHERE o.user_id = votes_of_user.user_id AND o.value <> 0 AND o.signal <> 'skip'
@@ -113,9 +111,8 @@ DECLARE
 BEGIN
     FOR attempt IN 1 .. 2 LOOP
         SELECT algorithm, parameters, NULL, NULL, NULL, NULL, f.* INTO fitted FROM pix_internal.fit_user_model(
-            votes.blocks_key, common_taste_version, algorithm, parameters, votes.item_ids, votes.blocks, votes.positions, votes.vals,
-            vectors, half
-        ) f;
+            votes.blocks_key, common_taste_version, algorithm, parameters, votes.item_ids, votes.blocks,
+            votes.positions, votes.vals, vectors, half) f;
         IF fitted.described IS NOT NULL OR fitted.reason IS NOT NULL THEN
             SELECT count(*) FILTER (WHERE u.val > 0), count(*) FILTER (WHERE u.val < 0), max(u.vote_id), coalesce(sum(u.hash), 0)::text
             INTO fitted.likes, fitted.dislikes, fitted.watermark, fitted.votes_hash
@@ -189,9 +186,8 @@ BEGIN
     IF NOT is_forced THEN
         PERFORM pix_internal.check_user_model(current, model);
     END IF;
-    used_parameters := pix_internal.check_algorithm(
-        used, coalesce(parameters, (current.parameters - 'loss')::text, '{}'), model.dimensions
-    );
+    used_parameters := pix_internal.check_algorithm(used,
+        coalesce(parameters, (current.parameters - 'loss')::text, '{}'), model.dimensions);
     IF NOT is_forced AND current.parameters = used_parameters::jsonb
         AND current.common_taste_version IS NOT DISTINCT FROM used_taste
     THEN
@@ -204,17 +200,15 @@ BEGIN
             array_agg(u.position ORDER BY u.ordinal) FILTER (WHERE u.vote_id > current.watermark) AS positions,
             array_agg(u.val ORDER BY u.ordinal) FILTER (WHERE u.vote_id > current.watermark) AS vals,
             max(u.vote_id) AS watermark
-        INTO newer
-        FROM unnest(votes.vote_ids, votes.hashes, votes.blocks, votes.positions, votes.vals)
+        INTO newer FROM unnest(votes.vote_ids, votes.hashes, votes.blocks, votes.positions, votes.vals)
             WITH ORDINALITY u (vote_id, hash, block, position, val, ordinal);
         IF newer.vote_count > 0 AND current.since_training + newer.vote_count < 10 THEN
             IF cardinality(votes.vals) = 2000 THEN
                 RETURN;  -- so many votes that a few more can wait
             ELSIF newer.old_hash = current.votes_hash AND used = ANY (pix_internal.algorithms_with('user model', '{can_update}')) THEN
                 FOR attempt IN 1 .. 2 LOOP
-                    SELECT u.* INTO updated FROM pix_internal.update_user_model(
-                        votes.blocks_key, used, current.described::text, current.content, newer.blocks, newer.positions, newer.vals
-                    ) u;
+                    SELECT u.* INTO updated FROM pix_internal.update_user_model(votes.blocks_key, used,
+                        current.described::text, current.content, newer.blocks, newer.positions, newer.vals) u;
                     EXIT WHEN updated.described IS NOT NULL;
                     IF attempt = 2 THEN
                         PERFORM pix_internal.raise_files_vanish();
@@ -274,11 +268,9 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp 
 BEGIN
     DELETE FROM pix.user_model_failures x
     WHERE x.user_id = current.user_id AND x.model_name = current.model_name AND x.algorithm = current.algorithm;
-    DELETE FROM pix.user_models m
-    WHERE m.user_id = current.user_id AND m.model_name = current.model_name
+    DELETE FROM pix.user_models m WHERE m.user_id = current.user_id AND m.model_name = current.model_name
         AND m.model_checksum IS DISTINCT FROM current.model_checksum;
-    INSERT INTO pix.user_models AS m SELECT (current).*
-    ON CONFLICT ON CONSTRAINT user_models_pkey DO UPDATE SET
+    INSERT INTO pix.user_models AS m SELECT (current).* ON CONFLICT ON CONSTRAINT user_models_pkey DO UPDATE SET
         model_checksum = excluded.model_checksum, parameters = excluded.parameters, common_taste_version = excluded.common_taste_version,
         likes = excluded.likes, dislikes = excluded.dislikes, watermark = excluded.watermark,
         votes_hash = excluded.votes_hash, since_training = excluded.since_training, described = excluded.described,
@@ -336,8 +328,7 @@ BEGIN
         PERFORM pix_internal.refuse('Parameters need the algorithm that they are of', 'Name it: algorithm => ''sgd_log''.');
     END IF;
     PERFORM pix_internal.use_planner();
-    SELECT c.* INTO fitted
-    FROM (SELECT pix_internal.votes_of_user(user_id, model) AS votes) v
+    SELECT c.* INTO fitted FROM (SELECT pix_internal.votes_of_user(user_id, model) AS votes) v
     CROSS JOIN LATERAL pix_internal.current_user_model(user_id, model, algorithm, parameters::text, true, v.votes) c;
     trained := fitted.current;
     IF trained.user_id IS NULL THEN

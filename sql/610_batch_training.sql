@@ -23,8 +23,7 @@ BEGIN
     SELECT array_agg(v.user_ordinal::integer ORDER BY v.user_ordinal, v.rank) AS user_ordinals, array_agg(v.half ORDER BY v.user_ordinal, v.rank) AS halves,
         array_agg(v.block ORDER BY v.user_ordinal, v.rank) AS blocks, array_agg(v.position ORDER BY v.user_ordinal, v.rank) AS positions, array_agg(v.value ORDER BY v.user_ordinal, v.rank) AS vals,
         max(v.user_ordinal)::integer AS users, count(*)::integer AS votes
-    INTO counts
-    FROM (
+    INTO counts FROM (
         SELECT r.block, r.position, r.value, r.rank, pix_internal.half_of(r.user_id) AS half, dense_rank() OVER (ORDER BY md5(r.user_id), r.user_id) AS user_ordinal
         FROM (
             SELECT o.user_id, f.block, f.position, o.value,
@@ -43,9 +42,8 @@ BEGIN
             HINT = 'What users have in common takes two of them, better twenty.';
     END IF;
     FOR attempt IN 1 .. 2 LOOP
-        SELECT t.described, t.content INTO described, content FROM pix_internal.fit_common_taste(
-            pack.checksum, counts.user_ordinals, counts.halves, counts.blocks, counts.positions, counts.vals
-        ) t;
+        SELECT t.described, t.content INTO described, content FROM pix_internal.fit_common_taste(pack.checksum,
+            counts.user_ordinals, counts.halves, counts.blocks, counts.positions, counts.vals) t;
         IF described IS NOT NULL THEN
             RETURN;
         END IF;
@@ -177,10 +175,9 @@ BEGIN
                     SELECT v.user_id, sum(v.hash)::text AS hash, count(*) FILTER (WHERE v.value > 0)::integer AS likes,
                         count(*) FILTER (WHERE v.value < 0)::integer AS dislikes,
                         string_agg(v.vector, ''''::bytea ORDER BY v.rank) AS vectors,
-                        ROW(
-                            array_agg(v.item_id ORDER BY v.rank), NULL, NULL, array_agg(v.value ORDER BY v.rank),
-                            array_agg(v.vote_id ORDER BY v.rank), array_agg(v.hash ORDER BY v.rank), NULL, NULL, NULL
-                        )::pix_internal.user_votes AS votes
+                        ROW(array_agg(v.item_id ORDER BY v.rank), NULL, NULL, array_agg(v.value ORDER BY v.rank),
+                            array_agg(v.vote_id ORDER BY v.rank), array_agg(v.hash ORDER BY v.rank), NULL, NULL,
+                            NULL)::pix_internal.user_votes AS votes
                     FROM (
                         SELECT o.user_id, o.item_id, o.value, o.vote_id, f.vector, hashint8extended(o.vote_id, f.packed_in) AS hash,
                             row_number() OVER (PARTITION BY o.user_id ORDER BY o.voted_at DESC, o.vote_id DESC) AS rank
@@ -194,8 +191,7 @@ BEGIN
                 LEFT JOIN pix.common_taste t ON t.model_name = $1 AND t.model_checksum IS NOT DISTINCT FROM $7
              ) g
              WHERE g.used IS NOT NULL AND NOT EXISTS (
-                SELECT FROM pix.user_models m
-                WHERE m.user_id = g.user_id AND m.model_name = $1 AND m.algorithm = g.used
+                SELECT FROM pix.user_models m WHERE m.user_id = g.user_id AND m.model_name = $1 AND m.algorithm = g.used
                     AND m.model_checksum IS NOT DISTINCT FROM $7 AND m.parameters = ($3 ->> g.used)::jsonb
                     AND m.common_taste_version IS NOT DISTINCT FROM CASE WHEN g.used = ANY ($8) THEN g.taste END
                     AND m.votes_hash = g.hash AND m.since_training = 0
@@ -208,8 +204,7 @@ BEGIN
         FROM pix.users u CROSS JOIN (SELECT pix_internal.common_taste_version(model) AS taste) t
         WHERE u.user_id > low AND u.user_id <= high AND (users IS NULL OR u.user_id = ANY (users));
     END IF;
-    DELETE FROM pix.user_model_failures x
-    WHERE x.model_name = model.model_name
+    DELETE FROM pix.user_model_failures x WHERE x.model_name = model.model_name
         AND EXISTS (SELECT FROM pg_temp.pix_trained t WHERE t.user_id = x.user_id AND (t.fitted).algorithm = x.algorithm);
     DELETE FROM pix.user_models m
     WHERE m.model_name = model.model_name AND m.model_checksum IS DISTINCT FROM model.checksum
@@ -217,15 +212,13 @@ BEGIN
     INSERT INTO pix.user_model_failures (user_id, model_name, algorithm, sqlstate, reason)
     SELECT t.user_id, model.model_name, (t.fitted).algorithm, (t.fitted).sqlstate, (t.fitted).reason
     FROM pg_temp.pix_trained t WHERE (t.fitted).reason IS NOT NULL;
-    INSERT INTO pix.user_models (
-        user_id, model_name, algorithm, model_checksum, parameters, common_taste_version, likes, dislikes, watermark, votes_hash,
-        since_training, described, content, slope, intercept, auc, contradictions, seconds
-    )
+    INSERT INTO pix.user_models (user_id, model_name, algorithm, model_checksum, parameters, common_taste_version,
+        likes, dislikes, watermark, votes_hash, since_training, described, content, slope, intercept, auc,
+        contradictions, seconds)
     SELECT t.user_id, model.model_name, f.algorithm, model.checksum, f.parameters::jsonb,
         CASE WHEN f.algorithm = ANY (tasteful) THEN t.taste END, f.likes, f.dislikes, f.watermark, f.votes_hash, 0,
         f.described::jsonb, f.content, f.slope, f.intercept, f.auc, f.contradictions, f.seconds
-    FROM pg_temp.pix_trained t CROSS JOIN LATERAL unnest(ARRAY[t.fitted]) f
-    WHERE f.described IS NOT NULL
+    FROM pg_temp.pix_trained t CROSS JOIN LATERAL unnest(ARRAY[t.fitted]) f WHERE f.described IS NOT NULL
     ORDER BY t.user_id
     ON CONFLICT ON CONSTRAINT user_models_pkey DO UPDATE SET
         model_checksum = excluded.model_checksum, parameters = excluded.parameters, common_taste_version = excluded.common_taste_version,

@@ -71,8 +71,7 @@ BEGIN
     END IF;
     SELECT string_agg(c.center, ''::bytea ORDER BY c.cluster) AS centers,
         array_agg(coalesce(a.mean, p.alpha / (p.alpha + p.beta), 0.5) ORDER BY c.cluster) AS means, count(a.mean) + count(p.alpha) AS informed
-    INTO liked
-    FROM pix.clusters c
+    INTO liked FROM pix.clusters c
     JOIN (
         SELECT g.clustering FROM pix.clusterings g
         LEFT JOIN pix.settings s ON s.key = 'default_clustering' AND s.value = g.clustering
@@ -86,8 +85,7 @@ BEGIN
     ) a ON a.clustering = c.clustering AND a.cluster = c.cluster
     WHERE c.height IS NULL AND c.items > 0;
     IF liked.informed > 0 THEN
-        SELECT m.described, m.content INTO pooled.described, pooled.content
-        FROM pix_internal.model_of_medoids(
+        SELECT m.described, m.content INTO pooled.described, pooled.content FROM pix_internal.model_of_medoids(
             liked.centers, ARRAY(SELECT u - (SELECT avg(v) FROM unnest(liked.means) v) FROM unnest(liked.means) u)
         ) m;
         pooled.algorithm := 'clusters';
@@ -178,8 +176,7 @@ BEGIN
     FROM pix.features f
     WHERE f.item_id = ANY (opinions.item_ids) AND f.model_name = model.model_name AND f.packed_in <= votes.packed_in;
     SELECT array_agg(l.item_id ORDER BY l.ordinal), array_agg(l.block ORDER BY l.ordinal), array_agg(l.position ORDER BY l.ordinal)
-    INTO liked
-    FROM (
+    INTO liked FROM (
         SELECT u.* FROM unnest(votes.item_ids, votes.blocks, votes.positions, votes.vals)
             WITH ORDINALITY u (item_id, block, position, val, ordinal)
         WHERE u.val > 0 ORDER BY u.ordinal LIMIT 200
@@ -225,10 +222,9 @@ BEGIN
             IF EXISTS (
                 SELECT FROM pix.features f WHERE f.model_name = model.model_name AND (f.packed_in IS NULL OR f.packed_in > searched)
             ) THEN
-                SELECT s.* INTO scanned FROM pix_internal.scan_scores(
-                    model.model_name, used.described, used.content, least(wanted, 1000000)::integer,
-                    format(' AND (f.packed_in IS NULL OR f.packed_in > %s)', searched) || conditions
-                ) s;
+                SELECT s.* INTO scanned FROM pix_internal.scan_scores(model.model_name, used.described, used.content,
+                    least(wanted, 1000000)::integer,
+                    format(' AND (f.packed_in IS NULL OR f.packed_in > %s)', searched) || conditions) s;
             END IF;
             scanned_after := searched;
         END IF;

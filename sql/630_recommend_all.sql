@@ -35,8 +35,7 @@ BEGIN
         array_agg(m.slope ORDER BY m.user_id) FILTER (WHERE m.is_current) AS slopes,
         array_agg(m.intercept ORDER BY m.user_id) FILTER (WHERE m.is_current) AS intercepts,
         array_agg(m.user_id ORDER BY m.user_id) FILTER (WHERE NOT m.is_current AND NOT m.has_failed) AS older
-    INTO user_models
-    FROM (
+    INTO user_models FROM (
         SELECT c.user_id, m.described, m.content, m.algorithm, m.slope, m.intercept,
             coalesce(m.votes_hash = c.hash OR m.updated_at >= since, false) AS is_current,
             EXISTS (
@@ -68,17 +67,14 @@ BEGIN
     END IF;
     SELECT coalesce(array_agg(array_position(user_models.users, o.user_id)), '{}') AS users,
         ROW(NULL, coalesce(array_agg(f.block), '{}'), coalesce(array_agg(f.position), '{}'))::pix_internal.located_items AS items
-    INTO seen
-    FROM pix.opinions o JOIN pix.features f ON f.item_id = o.item_id
+    INTO seen FROM pix.opinions o JOIN pix.features f ON f.item_id = o.item_id
     WHERE o.user_id = ANY (user_models.users) AND o.signal <> 'skip' AND f.model_name = model.model_name
         AND f.packed_in <= pack.packed_in;
     SELECT coalesce(array_agg(array_position(user_models.users, v.user_id) ORDER BY v.user_id, v.rank), '{}') AS users,
-        ROW(
-            coalesce(array_agg(v.item_id ORDER BY v.user_id, v.rank), '{}'),
-            array_agg(v.block ORDER BY v.user_id, v.rank), array_agg(v.position ORDER BY v.user_id, v.rank)
-        )::pix_internal.located_items AS items
-    INTO liked
-    FROM (
+        ROW(coalesce(array_agg(v.item_id ORDER BY v.user_id, v.rank), '{}'),
+            array_agg(v.block ORDER BY v.user_id, v.rank),
+            array_agg(v.position ORDER BY v.user_id, v.rank))::pix_internal.located_items AS items
+    INTO liked FROM (
         SELECT o.user_id, o.item_id, f.block, f.position,
             row_number() OVER (PARTITION BY o.user_id ORDER BY o.voted_at DESC, o.vote_id DESC) AS rank
         FROM pix.opinions o JOIN pix.features f ON f.item_id = o.item_id
@@ -87,10 +83,8 @@ BEGIN
     ) v
     WHERE v.rank <= 200;
     LOOP
-        SELECT c.* INTO chosen FROM pix_internal.choose_items_of_users(
-            pack.checksum, user_models.described, user_models.contents, seen.users, seen.items, liked.users, liked.items,
-            wanted
-        ) c;
+        SELECT c.* INTO chosen FROM pix_internal.choose_items_of_users(pack.checksum, user_models.described,
+            user_models.contents, seen.users, seen.items, liked.users, liked.items, wanted) c;
         IF chosen.users IS NULL THEN
             IF was_opened THEN
                 PERFORM pix_internal.raise_files_vanish();
@@ -105,8 +99,7 @@ BEGIN
                 ARRAY(SELECT jsonb_array_elements_text(p.liked::jsonb)), clock_timestamp()
             )::pix.recommendations) FILTER (WHERE p.rank <= k AND p.is_there),
             bool_or(p.has_few)
-        INTO answers, has_few
-        FROM (
+        INTO answers, has_few FROM (
             SELECT u.user_ordinal, u.item_id, u.score, u.liked, i.item_id IS NOT NULL AND f.item_id IS NOT NULL AS is_there,
                 row_number() OVER (PARTITION BY u.user_ordinal, i.item_id IS NOT NULL AND f.item_id IS NOT NULL ORDER BY u.ordinal) AS rank,
                 count(*) OVER w = wanted AND count(i.item_id) FILTER (WHERE f.item_id IS NOT NULL) OVER w < k AS has_few

@@ -27,9 +27,8 @@ BEGIN
         RETURN '[]';  -- votes were taken back since
     END IF;
     FOR attempt IN 1 .. 2 LOOP
-        compared := pix_internal.compare_algorithms(
-            votes.blocks_key, votes.blocks, votes.positions, votes.vals, NULL, size, algorithms, balances, search, seed
-        );
+        compared := pix_internal.compare_algorithms(votes.blocks_key, votes.blocks, votes.positions, votes.vals, NULL,
+            size, algorithms, balances, search, seed);
         IF compared IS NOT NULL THEN
             RETURN compared;
         END IF;
@@ -87,15 +86,12 @@ BEGIN
         USING run, last_ordinal, model.model_name, pack.packed_in, algorithms, balances, requested ->> 'search', seed;
     ELSE
         CREATE TEMP TABLE pix_compared ON COMMIT DROP AS
-        SELECT t.user_id, t.size, t.repeat, pix_internal.compare_algorithms_of_user(
-            t.user_id, model, t.size, algorithms, balances, requested ->> 'search',
-            ((seed::bigint + t.repeat) % 2147483647)::integer
-        ) AS compared
+        SELECT t.user_id, t.size, t.repeat, pix_internal.compare_algorithms_of_user(t.user_id, model, t.size,
+            algorithms, balances, requested ->> 'search', ((seed::bigint + t.repeat) % 2147483647)::integer) AS compared
         FROM pix_internal.algorithm_selection_tasks t WHERE t.run = compare_algorithms_of_chunk.run AND t.ordinal <= last_ordinal;
     END IF;
-    INSERT INTO pix.algorithm_selection_results (
-        run, user_id, size, repeat, balance, algorithm, likes, test_auc, cv_auc, fit_seconds, predict_seconds, parameters, reason
-    )
+    INSERT INTO pix.algorithm_selection_results (run, user_id, size, repeat, balance, algorithm, likes, test_auc,
+        cv_auc, fit_seconds, predict_seconds, parameters, reason)
     SELECT compare_algorithms_of_chunk.run, c.user_id, c.size, c.repeat, e.row ->> 'balance', e.row ->> 'algorithm', (e.row ->> 'likes')::integer,
         (e.row ->> 'test_auc')::double precision, (e.row ->> 'cv_auc')::double precision,
         (e.row ->> 'fit_seconds')::double precision, (e.row ->> 'predict_seconds')::double precision, e.row -> 'parameters',
@@ -135,10 +131,8 @@ BEGIN
     PERFORM pix_internal.check_range('seed', seed, 0, NULL);
     PERFORM pix_internal.check_range('chunk_size', chunk_size, 1, NULL);
     IF coalesce(cardinality(sizes), 0) = 0 OR EXISTS (SELECT FROM unnest(sizes) s WHERE s IS NULL OR s NOT BETWEEN 6 AND 1900) THEN
-        PERFORM pix_internal.refuse(
-            'sizes must be numbers of votes from 6 to 1,900, and at least one',
-            'For example sizes => ''{20,40}''.'
-        );
+        PERFORM pix_internal.refuse('sizes must be numbers of votes from 6 to 1,900, and at least one',
+            'For example sizes => ''{20,40}''.');
     END IF;
     algorithms := ARRAY(SELECT u.a FROM unnest(algorithms) WITH ORDINALITY u (a, vote_count) GROUP BY u.a ORDER BY min(u.vote_count));
     balance := ARRAY(SELECT u.b FROM unnest(balance) WITH ORDINALITY u (b, vote_count) GROUP BY u.b ORDER BY min(u.vote_count));
@@ -158,8 +152,7 @@ BEGIN
         INSERT INTO pix_internal.algorithm_selection_tasks (run, user_id, size, repeat, ordinal)
         SELECT select_algorithms.run, t.user_id, t.size, t.repeat, row_number() OVER (ORDER BY t.repeat, md5(t.user_id), t.size)
         FROM (
-            SELECT v.user_id, s.size, r.repeat
-            FROM (
+            SELECT v.user_id, s.size, r.repeat FROM (
                 SELECT o.user_id, count(*) AS votes FROM pix.opinions o JOIN pix.features f ON f.item_id = o.item_id
                 WHERE o.value <> 0 AND o.signal <> 'skip' AND f.model_name = model.model_name AND f.packed_in <= pack.packed_in
                     AND (users IS NULL OR o.user_id = ANY (users))
@@ -250,9 +243,8 @@ FROM (
     GROUP BY u.run, u.size, u.algorithm, u.balance
 ) m;
 COMMENT ON VIEW pix.algorithm_ranking IS
-'How algorithms did in runs of pix.select_algorithms, for BI tools: rank among those of a size; users; the mean over users of the AUC on
-votes that were not seen, and its 95 % interval from low to high; cv_auc, what cross-validation had promised, and the gap;
-seconds to train and to predict; without_result, splits that had no AUC.';
+'How algorithms did in runs of pix.select_algorithms, for BI tools, the best of each size first: the mean AUC on votes that
+were not seen, its 95 % interval, and what cross-validation had promised.';
 
 CREATE OR REPLACE FUNCTION pix.fit_algorithm_rules(run text, min_users bigint DEFAULT 3) RETURNS SETOF pix.algorithm_rules
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -267,9 +259,8 @@ BEGIN
     PERFORM pix_internal.check_range('min_users', min_users, 1);
     PERFORM pix_internal.lock('algorithm_rules', 'learned');
     DELETE FROM pix.algorithm_rules p WHERE p.run IS NOT NULL;
-    INSERT INTO pix.algorithm_rules (
-        priority, algorithm, needs_common_taste, min_votes, max_votes, min_likes, min_dislikes, min_fraction, max_fraction, run, reason
-    )
+    INSERT INTO pix.algorithm_rules (priority, algorithm, needs_common_taste, min_votes, max_votes, min_likes,
+        min_dislikes, min_fraction, max_fraction, run, reason)
     SELECT 1100 + row_number() OVER (ORDER BY b.size, b.bucket), b.algorithm, false,
         coalesce((b.size + b.smaller + 1) / 2, b.size), (b.size + b.larger + 1) / 2 - 1, 2, 2,
         CASE WHEN b.bucket > 0 THEN b.edges[b.bucket] END, CASE WHEN b.bucket < 2 THEN b.edges[b.bucket + 1] END, fit_algorithm_rules.run,
@@ -279,8 +270,7 @@ BEGIN
             (SELECT max(s.size) FROM pix.algorithm_selection_results s WHERE s.run = fit_algorithm_rules.run AND s.size < a.size) AS smaller,
             (SELECT min(s.size) FROM pix.algorithm_selection_results s WHERE s.run = fit_algorithm_rules.run AND s.size > a.size) AS larger
         FROM (
-            SELECT u.size, u.bucket, u.algorithm, u.balance, count(*) AS users, avg(u.auc) AS auc
-            FROM (
+            SELECT u.size, u.bucket, u.algorithm, u.balance, count(*) AS users, avg(u.auc) AS auc FROM (
                 SELECT r.size, r.algorithm, r.balance, r.user_id, avg(r.test_auc) AS auc,
                     CASE WHEN avg(r.likes) < 0.2 * r.size THEN 0 WHEN avg(r.likes) < 0.5 * r.size THEN 1 ELSE 2 END AS bucket
                 FROM pix.algorithm_selection_results r

@@ -32,10 +32,8 @@ BEGIN
     SELECT array_agg(v.user_count::integer ORDER BY v.user_count, v.rank) AS users, array_agg(v.block ORDER BY v.user_count, v.rank) AS blocks,
         array_agg(v.position ORDER BY v.user_count, v.rank) AS positions, array_agg(v.value ORDER BY v.user_count, v.rank) AS vals,
         array_agg(v.is_later ORDER BY v.user_count, v.rank) AS held_out
-    INTO voters
-    FROM (
-        SELECT s.*, dense_rank() OVER (ORDER BY md5(s.user_id), s.user_id) AS user_count
-        FROM (
+    INTO voters FROM (
+        SELECT s.*, dense_rank() OVER (ORDER BY md5(s.user_id), s.user_id) AS user_count FROM (
             SELECT t.*, bool_or(t.is_later AND t.value > 0) OVER (PARTITION BY t.user_id) AS has_test,
                 bool_or(NOT t.is_later) OVER (PARTITION BY t.user_id) AS has_training
             FROM (
@@ -78,13 +76,11 @@ BEGIN
     IF people.user_count >= 10 AND recommenders && ('rules'::text || tasteful) THEN
         SELECT array_agg(n.user_count ORDER BY n.ordinal) AS users, array_agg(n.user_count % 2 ORDER BY n.ordinal) AS halves, array_agg(n.block ORDER BY n.ordinal) AS blocks,
             array_agg(n.position ORDER BY n.ordinal) AS positions, array_agg(n.val ORDER BY n.ordinal) AS vals
-        INTO earlier
-        FROM unnest(voters.users, voters.blocks, voters.positions, voters.vals, voters.held_out)
+        INTO earlier FROM unnest(voters.users, voters.blocks, voters.positions, voters.vals, voters.held_out)
             WITH ORDINALITY n (user_count, block, position, val, later, ordinal)
         WHERE NOT n.later;
-        SELECT t.* INTO learned FROM pix_internal.fit_common_taste(
-            pack.checksum, earlier.users, earlier.halves, earlier.blocks, earlier.positions, earlier.vals
-        ) t;
+        SELECT t.* INTO learned FROM pix_internal.fit_common_taste(pack.checksum, earlier.users, earlier.halves,
+            earlier.blocks, earlier.positions, earlier.vals) t;
         taste_key := 'evaluation ' || encode(sha256(learned.content), 'hex');
         PERFORM pix_internal.keep_common_taste(taste_key, learned.described, learned.content);
     END IF;

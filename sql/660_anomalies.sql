@@ -11,16 +11,13 @@ FROM (
 LEFT JOIN pix.items i ON i.item_id = n.item_id
 WINDOW w AS (PARTITION BY n.model_name);
 COMMENT ON VIEW pix.item_anomalies IS
-'How far each item is from everything, by the neighbor graph (pix.build_neighbor_graph makes it): distance to the nearest, mean
-distance to all its neighbors, by how many standard deviations that is above the mean of all items, and the share of items
-whose neighbors are nearer. Order by mean_distance DESC: images that are broken, or of something else, come first.';
+'How far each item is from everything, by the neighbor graph (pix.build_neighbor_graph makes it). Order by mean_distance
+DESC: images that are broken, or of something else, come first.';
 
 CREATE OR REPLACE VIEW pix.user_anomalies AS
 SELECT m.user_id, m.model_name, m.algorithm, m.likes, m.dislikes, m.auc,
     cardinality(m.contradictions)::double precision / (m.likes + m.dislikes) AS contradiction_fraction, m.contradictions
-FROM pix.user_models m
-WHERE m.auc < 0.5 OR cardinality(m.contradictions) > 0;
+FROM pix.user_models m WHERE m.auc < 0.5 OR cardinality(m.contradictions) > 0;
 COMMENT ON VIEW pix.user_anomalies IS
-'Users whose votes contradict their model: auc below 0.5 (votes that it has not seen are the other way round), or votes to which it
-gave, without having seen them, less than 20 %: contradictions are the items, up to ten, the worst first. A
-hand that slipped, two people with one name, or somebody who votes at random.';
+'Users whose votes contradict their model: auc below 0.5, or votes that it gave less than 20 % without having seen them.
+A hand that slipped, two people with one name, or somebody who votes at random.';

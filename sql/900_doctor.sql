@@ -91,10 +91,8 @@ BEGIN
     WHERE NOT f.ok AND f."check" IN ('package', 'python', 'packages') ORDER BY f.segment NULLS FIRST LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'PX002',
-            MESSAGE = format(
-                'Host %s%s cannot run models: %s', fault.host,
-                coalesce(format(' (segment %s)', fault.segment), ''), fault.found
-            ),
+            MESSAGE = format('Host %s%s cannot run models: %s', fault.host,
+                coalesce(format(' (segment %s)', fault.segment), ''), fault.found),
             HINT = fault.remedy;
     END IF;
 END

@@ -18,8 +18,7 @@ BEGIN
     SELECT p.* INTO pack FROM pix_internal.packs p WHERE p.model_name = model.model_name;
     SELECT coalesce(sum(b.items), 0) AS items, count(*) AS blocks,
         encode(sha256(convert_to(coalesce(string_agg(b.block || ' ' || b.checksum, ' ' ORDER BY b.block), ''), 'UTF8')), 'hex') AS key
-    INTO listed
-    FROM pix_internal.feature_blocks b WHERE b.model_name = model.model_name;
+    INTO listed FROM pix_internal.feature_blocks b WHERE b.model_name = model.model_name;
     IF (listed.items, listed.blocks, listed.key) IS DISTINCT FROM (pack.items, pack.blocks::bigint, pack.checksum) THEN
         RETURN 'pix_internal.packs says something else of the blocks';
     END IF;
@@ -27,8 +26,7 @@ BEGIN
     IF misplaced > 0 THEN
         RETURN format('%s vectors are not where they take themselves to be', misplaced);
     END IF;
-    SELECT count(*) INTO damaged
-    FROM (
+    SELECT count(*) INTO damaged FROM (
         SELECT b.checksum, b.norms, b.items, b.item_ids, pix_internal.describe_block(b.item_ids, b.vectors) AS described
         FROM pix_internal.feature_blocks b WHERE b.model_name = model.model_name
         OFFSET 0
@@ -37,8 +35,7 @@ BEGIN
     IF damaged > 0 THEN
         RETURN format('%s blocks are damaged', damaged);
     END IF;
-    SELECT count(*) INTO other
-    FROM (
+    SELECT count(*) INTO other FROM (
         SELECT b.block, u.ordinal, substr(b.vectors, 4 * model.dimensions * (u.ordinal - 1) + 1, 4 * model.dimensions) AS vector
         FROM pix_internal.feature_blocks b CROSS JOIN LATERAL generate_series(1, b.items) u (ordinal)
         WHERE b.model_name = model.model_name
@@ -81,8 +78,7 @@ DECLARE
     stored bytea;
     wrong bigint;
 BEGIN
-    SELECT count(*) INTO wrong
-    FROM pix.clusters c
+    SELECT count(*) INTO wrong FROM pix.clusters c
     LEFT JOIN (SELECT m.cluster, count(*) AS items FROM pix.cluster_members m WHERE m.clustering = fitted.clustering GROUP BY m.cluster) m
         ON m.cluster = c.cluster
     WHERE c.clustering = fitted.clustering AND c.height IS NULL AND c.items <> coalesce(m.items, 0);
@@ -93,8 +89,7 @@ BEGIN
     IF stored IS NULL THEN
         RETURN NULL;  -- made by hand
     END IF;
-    SELECT count(*) INTO wrong
-    FROM (
+    SELECT count(*) INTO wrong FROM (
         SELECT f.item_id, (a.assigned).clusters[f.position] AS cluster, (a.assigned).distances[f.position] AS distance
         FROM pix.current_features f
         JOIN (
@@ -118,8 +113,7 @@ DECLARE
     half_life double precision := pix_internal.half_life();
     wrong bigint;
 BEGIN
-    SELECT count(*) INTO wrong
-    FROM (
+    SELECT count(*) INTO wrong FROM (
         SELECT a.user_id, a.clustering, a.cluster, a.votes, a.likes * pix_internal.decay(half_life, now() - a.as_of) AS likes,
             a.dislikes * pix_internal.decay(half_life, now() - a.as_of) AS dislikes
         FROM pix.arms a
@@ -160,10 +154,9 @@ BEGIN
     LOOP
         wrong := pix_internal.wrong_in_index(index);
         RETURN QUERY SELECT format('index %s', index.index_name), wrong IS NULL, coalesce(wrong, 'as the blocks'),
-            CASE WHEN wrong IS NOT NULL THEN format(
-                'SELECT pix.build_index(%L, %L, %L, %L, %L, %s);', index.index_name, index.model_name, index.algorithm, index.metric,
-                index.parameters, coalesce(index.project_to::text, 'NULL')
-            ) END;
+            CASE WHEN wrong IS NOT NULL THEN format('SELECT pix.build_index(%L, %L, %L, %L, %L, %s);', index.index_name,
+                index.model_name, index.algorithm, index.metric, index.parameters,
+                coalesce(index.project_to::text, 'NULL')) END;
     END LOOP;
     FOR chosen_clustering IN
         SELECT c.* FROM pix.clusterings c
@@ -172,10 +165,9 @@ BEGIN
     LOOP
         wrong := pix_internal.wrong_in_clustering(chosen_clustering);
         RETURN QUERY SELECT format('clustering %s', chosen_clustering.clustering), wrong IS NULL, coalesce(wrong, 'as the blocks'),
-            CASE WHEN wrong IS NOT NULL THEN format(
-                'SELECT pix.fit_clusters(%L, %L, %L, %s%s);', chosen_clustering.clustering, chosen_clustering.model_name, chosen_clustering.algorithm, chosen_clustering.k,
-                ', dimensions => ' || quote_literal(chosen_clustering.dimensions::text)
-            ) END;
+            CASE WHEN wrong IS NOT NULL THEN format('SELECT pix.fit_clusters(%L, %L, %L, %s%s);',
+                chosen_clustering.clustering, chosen_clustering.model_name, chosen_clustering.algorithm,
+                chosen_clustering.k, ', dimensions => ' || quote_literal(chosen_clustering.dimensions::text)) END;
     END LOOP;
     ordinal := pix_internal.wrong_arms();
     RETURN QUERY SELECT 'arms', ordinal = 0, CASE WHEN ordinal = 0 THEN 'as the log of votes'
