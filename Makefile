@@ -16,7 +16,7 @@ demo: install   ## Load a catalogue, extract features, show look-alikes
 
 test:           ## Run all tests, on a server of their own or in databases of their own on that of DSN=postgresql://…
 	@tools/install.sh --tests
-	@$(PYTHON) -m pytest $(if $(DSN),--dsn '$(DSN)',$(if $(TESTS),,--numprocesses 2 --dist loadfile)) $(TESTS)
+	@$(PYTHON) -m pytest $(if $(DSN),--dsn '$(DSN)',$(if $(TESTS),,--numprocesses 2 --dist worksteal)) $(TESTS)
 
 stress: install  ## Call what others disturb a thousand times each, compare the answers, and run the exhaustive tests
 	@$(PYTHON) -m pytest $(if $(DSN),--dsn '$(DSN)') -m exhaustive

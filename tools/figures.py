@@ -127,7 +127,7 @@ def lines(path: Path) -> int:
 def seconds(folder: Path, *tests: str) -> float:
     """Return how long tests take, two at a time, as `make test` runs them."""
     began = time.monotonic()
-    command = [".pix/venv/bin/python", "-m", "pytest", "--quiet", "--numprocesses", "2", "--dist", "loadfile", *tests]
+    command = [".pix/venv/bin/python", "-m", "pytest", "--quiet", "--numprocesses", "2", "--dist", "worksteal", *tests]
     subprocess.run(command, cwd=folder, check=True, stdout=sys.stderr)
     return time.monotonic() - began
 

@@ -205,8 +205,8 @@ def test_votes_in_every_clustering_and_in_none(shop):
         ("'ann', 's0-00', true, voted_at => now() + '1 hour'", "PX124", "in the future", "clock"),
         ("'ann', 's0-00', true, voted_at => 'infinity'", "PX124", "in the future", "clock"),
         ("'ann', 's0-00', true, voted_at => '-infinity'", "PX124", "at no time", "Leave"),
-        ("'ann', 's0-00', true, propensity => 'NaN'", "PX003", "no probability", "probability"),
-        ("'ann', 's0-00', true, propensity => 1.5", "PX003", "no probability", "probability"),
+        ("'ann', 's0-00', true, propensity => 'NaN'", "PX003", "propensity must be between 0 and 1", "probability"),
+        ("'ann', 's0-00', true, propensity => 1.5", "PX003", "propensity must be between 0 and 1", "probability"),
         ("'ann', 's0-00', true, idempotency_key => ''", "PX123", "0 bytes", "UUID"),
     ],
 )  # fmt: skip

@@ -91,7 +91,7 @@ class TestBatch:
 
     def test_what_is_no_array_and_an_empty_one(self, shop):
         for votes in ("NULL", "'{}'", "'7'"):
-            refuses(shop, "PX121", f"SELECT * FROM pix.vote_batch({votes})", "no JSON array")
+            refuses(shop, "PX121", f"SELECT * FROM pix.vote_batch({votes})", "must be a JSON array")
         assert self.send(shop, []) == []
 
     def test_answers_to_suggestions_are_known_as_such(self, shop):
