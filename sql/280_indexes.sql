@@ -219,11 +219,11 @@ BEGIN
     index.model_checksum := model.checksum;
     index.algorithm := algorithm;
     index.metric := metric;
-    index.project_to := project_to;
     SELECT w.used_parameters, w.checksum, w.state_checksum, w.size_bytes, pack.packed_in, pack.items
     INTO index.parameters, index.checksum, index.state_checksum, index.size_bytes, index.packed_in, index.items
     FROM pix_internal.write_index('index ' || index_name, pack.checksum, algorithm, metric, parameters, project_to,
         projection.mean, projection.axes) w;
+    index.project_to := project_to;  -- not before: it refuses what is out of range
     index := pix_internal.replace_index(index, model, begun);
     PERFORM set_config('application_name', name_before, true);
     RETURN index;
