@@ -14,7 +14,7 @@ install:        ## Install what is missing: PostgreSQL with PL/Python, a virtual
 demo: install   ## Load a catalogue, extract features, show look-alikes
 	@$(PIX) demo
 
-test:           ## Run all tests, on a server of their own or in databases of their own on that of DSN=postgresql://…
+test:           ## Run the tests, on a server of their own or in databases of their own on that of DSN=postgresql://…
 	@tools/install.sh --tests
 	@$(PYTHON) -m pytest $(if $(DSN),--dsn '$(DSN)',$(if $(TESTS),,--numprocesses 2 --dist worksteal)) $(TESTS)
 
