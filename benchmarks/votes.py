@@ -126,7 +126,7 @@ def pgbench(bench, script: str, clients: int, duration: int = SECONDS) -> tuple[
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "script.sql").write_text(script)
         subprocess.run(
-            [program, "-k", "-f", "script.sql", "-c", str(clients), "-j", "2", "-T", str(duration), "-l", bench.dsn],
+            [program, "-n", "-f", "script.sql", "-c", str(clients), "-j", "2", "-T", str(duration), "-l", bench.dsn],
             cwd=folder, check=True, capture_output=True, env=os.environ | {"PGOPTIONS": ""},
         )  # fmt: skip
         lines = [
