@@ -40,7 +40,7 @@ class Bench:
 
     @property
     def segments(self) -> int:
-        """Number of a private_server's segments; 0 where there are none."""
+        """Number of the cluster's segments; 0 on PostgreSQL."""
         if execute(self, "SELECT pix_internal.is_distributed()") == [(False,)]:
             return 0
         return execute(self, "SELECT count(*) FROM gp_dist_random('gp_id')")[0][0]
