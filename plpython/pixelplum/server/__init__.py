@@ -17,6 +17,9 @@ from importlib import import_module
 # One backend per core does the work: more threads in each only get in the way.
 for _library in ("OMP", "OPENBLAS", "MKL"):
     os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
+# Where a function does use several threads, they soon wait for one another asleep: by default OpenMP's spin for
+# milliseconds, and two such backends at a time keep each other from working.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 from pixelplum import __version__  # noqa: E402
 from pixelplum.errors import PixelplumError, VersionMismatch  # noqa: E402
