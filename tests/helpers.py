@@ -117,3 +117,11 @@ def recommended(db, user: str, algorithm: str | None = None, role: str = "adam")
     return db.ask(
         "SELECT item_id, score, algorithm FROM pix.recommend(%s, 5, %s) ORDER BY rank", (user, algorithm), role=role
     )
+
+
+FAULTS = "SELECT * FROM pix.check_derived() WHERE NOT ok"
+
+
+def derived_agrees(db) -> None:
+    """Everything that is derived is what it is made of says."""
+    assert db.query(FAULTS) == []

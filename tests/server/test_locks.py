@@ -6,8 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg2
 import pytest
 
-from tests.helpers import fails_with
-from tests.server.test_consistency import agrees
+from tests.helpers import derived_agrees, fails_with
 
 BATCH = """SELECT status FROM pix.vote_batch('[{"user_id": "bea", "item_id": "s0-01", "liked": true}]')"""
 VOTE = "SELECT pix.vote(%s, %s, true)"
@@ -54,7 +53,7 @@ def test_a_vote_that_is_not_committed_holds_up_nobody(shop, on_one_server):
     assert shop.query("SELECT user_id, sum(likes), sum(votes) FROM pix.arms GROUP BY user_id ORDER BY 1") == [
         ("ann", 2, 2), ("bea", 1, 1),
     ]  # fmt: skip
-    agrees(shop)
+    derived_agrees(shop)
 
 
 def test_a_batch_waits_a_while_and_says_for_whom(shop):
@@ -73,7 +72,7 @@ def test_a_batch_waits_a_while_and_says_for_whom(shop):
     assert "pg_terminate_backend" in error.diag.message_hint
     idle.commit()
     assert shop.query(BATCH, role="adam") == [("logged",)]
-    agrees(shop)
+    derived_agrees(shop)
 
 
 @pytest.mark.parametrize("held", ["SELECT * FROM pix.next_item('ann')", "SELECT * FROM pix.next_item('zoe')", BATCH])
@@ -91,7 +90,7 @@ def test_a_vote_waits_a_while_and_says_for_whom(shop, held, on_one_server):
     idle.commit()
     assert shop.value("SELECT count(*) FROM pix.interactions WHERE item_id = 's0-02'") == 0
     shop.query(VOTE, (user, "s0-02"), role="adam")
-    agrees(shop)
+    derived_agrees(shop)
 
 
 def test_a_vote_waits_for_who_works(shop, on_one_server):
@@ -104,7 +103,7 @@ def test_a_vote_waits_for_who_works(shop, on_one_server):
         assert not voting.done()
         batch.commit()
         voting.result(30)
-    agrees(shop)
+    derived_agrees(shop)
 
 
 def test_votes_of_several_users_in_any_order_do_not_deadlock(shop):
@@ -124,7 +123,7 @@ def test_votes_of_several_users_in_any_order_do_not_deadlock(shop):
         for voting in [pool.submit(vote, names) for names in (("ann", "bob"), ("bob", "ann"))]:
             voting.result(120)
     assert shop.value("SELECT count(*) FROM pix.interactions") == 100
-    agrees(shop)
+    derived_agrees(shop)
 
 
 def test_many_opinions_of_one_item_in_one_transaction(shop):
@@ -141,7 +140,7 @@ def test_many_opinions_of_one_item_in_one_transaction(shop):
             "SELECT pix.vote('ann', 's0-00', signal => 'click')", role="adam"
         ) if not shop.server.is_distributed else None
     connection.commit()
-    agrees(shop)
+    derived_agrees(shop)
     assert shop.query("SELECT likes, dislikes, votes FROM pix.arms WHERE votes > 0") == [(pytest.approx(0), 1, 1)]
 
 
@@ -154,4 +153,4 @@ def test_a_vote_counts_for_the_suggestion_of_the_same_transaction(shop):
         ((cluster, propensity),) = cursor.fetchall()
     connection.commit()
     assert propensity == pytest.approx((5 / 6 if cluster == 1 else 1 / 2) / (5 / 6 + 1 / 2 + 1 / 2))
-    agrees(shop)
+    derived_agrees(shop)
