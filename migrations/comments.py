@@ -29,6 +29,7 @@ VIEWS = {
         "building": "What is being built.",
     },
     "classifier_ranking": {
+        "auc": "Area under the ROC curve, one class against the others, mean over classes; 0.5 is chance.",
         "balanced": "Whether rare classes weighed as much as frequent ones.",
         "items": "Items that it was trained and measured on.",
         "accuracy": "Fraction of test items that are classified right.",
@@ -38,6 +39,7 @@ VIEWS = {
         "usable": "Whether the model is still the one it was trained on.",
     },
     "clustering_status": {
+        "k": "How many clusters.",
         "dimensions": "Dimensions that it looks at; NULL: all.",
         "items": "Items in its clusters.",
         "added": "Items that came or changed since: pix.refresh_clusters takes them in.",
@@ -117,6 +119,11 @@ TYPES = {
 }
 DOMAINS = {"feature_vector": "A feature vector: little-endian float32, four bytes a dimension. pix.to_array reads it."}
 
+SCHEMAS = {
+    "pix": "Pixelplum: what to query and to call. docs/reference/sql.md lists it, and \\df+ pix.* explains it.",
+    "pix_internal": "Pixelplum's own: nothing here is to be called or read, and all of it may change.",
+}
+
 COLUMNS_OF_VIEWS = """
 SELECT c.relname, a.attname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -128,6 +135,8 @@ def comments(connection: Connection) -> Iterator[str]:
     """Write the statements that say what everything is, but for functions and views themselves."""
     for table in metadata.sorted_tables:
         yield from _of_table(table)
+    for name, comment in SCHEMAS.items():
+        yield _comment(f"SCHEMA {name}", comment)
     yield _comment("COLUMN pix.alembic_version.version_num", COLUMNS["version_num"])
     yield _comment("TABLE pix.alembic_version", "The revision of the tables, which pix migrate brings up to date.")
     for kind, texts in (("TYPE", TYPES), ("DOMAIN", DOMAINS)):

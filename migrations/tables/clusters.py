@@ -23,7 +23,7 @@ clusterings = Table(
     Column("model_name", Text, nullable=False),
     Column("model_checksum", Text, comment="It is out of date unless this equals the model's checksum."),
     Column("algorithm", Text, nullable=False, comment="Which one; pix.algorithms('clustering') lists them."),
-    Column("k", Integer, nullable=False, comment="Clusters that items belong to; not the upper ones of a hierarchy."),
+    Column("k", Integer, nullable=False, comment="Clusters that items belong to; not the upper ones of a tree."),
     Column("dimensions", ARRAY(Integer), comment="Of the features, from 1, that were looked at; NULL: all."),
     Column("parameters", JSONB, nullable=False, comment="What was asked for, and what the algorithm says of its fit."),
     Column("packed_in", Integer, nullable=False, comment="The packing whose items are all assigned."),
@@ -52,7 +52,7 @@ clusters = Table(
     metadata,
     Column("clustering", Text),
     Column("cluster", Integer, comment="From 1; refits keep the numbers of clusters that stay."),
-    Column("parent", Integer, comment="The cluster above it, in a hierarchy; NULL: there is none."),
+    Column("parent", Integer, comment="The cluster above it, in a tree; NULL: there is none."),
     Column("height", DOUBLE_PRECISION, comment="How much its two parts differ: the inertia that joining them added."),
     Column("items", BigInteger, nullable=False),
     Column("center", feature_vector, nullable=False, comment="Mean features, in the dimensions that were looked at."),
@@ -75,14 +75,14 @@ cluster_members = Table(
     CheckConstraint(ITEM_ID_CHECK, name="cluster_members_item_id_length"),
     Index("cluster_members_cluster", "clustering", "cluster"),
     info=BY_ITEM,
-    comment="Which cluster an item is in; in a hierarchy, the lowest.",
+    comment="Which cluster an item is in; in a tree, the lowest.",
 )
 
 cluster_curves = Table(
     "cluster_curves",
     metadata,
     Column("clustering", Text),
-    Column("k", Integer),
+    Column("k", Integer, comment="How many clusters."),
     Column(
         "silhouette", DOUBLE_PRECISION, nullable=False, comment="Mean over a sample of items; the larger the better."
     ),

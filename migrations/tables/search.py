@@ -94,7 +94,7 @@ neighbor_graphs = Table(
     Column("model_name", Text, primary_key=True),
     Column("model_checksum", Text, comment="It is out of date unless this equals the model's checksum."),
     Column("packed_in", Integer, nullable=False, comment="The packing that it was built after."),
-    Column("k", Integer, nullable=False),
+    Column("k", Integer, nullable=False, comment="Neighbors of each item."),
     Column("metric", Text, nullable=False),
     Column("done", ARRAY(Integer), nullable=False, comment="Blocks whose items have their neighbors."),
     Column("blocks", Integer, nullable=False),

@@ -23,7 +23,7 @@ user_models = Table(
     Column("described", JSONB, nullable=False, comment="What it is: its numbers, and the shapes of its arrays."),
     Column("content", BYTEA, nullable=False, comment="Its arrays, little-endian, one after another."),
     Column("slope", DOUBLE_PRECISION, comment="Probability of a like: 1 / (1 + exp(-(slope · score + intercept)))."),
-    Column("intercept", DOUBLE_PRECISION),
+    Column("intercept", DOUBLE_PRECISION, comment="In the formula of slope."),
     Column("auc", DOUBLE_PRECISION, comment="On its user's own votes, each scored without having been seen."),
     Column("contradictions", ARRAY(Text), comment="Items whose votes it would not have expected, the worst first."),
     Column("seconds", DOUBLE_PRECISION, nullable=False, comment="That training took."),
