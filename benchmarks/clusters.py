@@ -97,7 +97,7 @@ def others(bench) -> None:
         for name in ("bench", "other")
     )
     rand = adjusted_rand_score([ours[item_id] for item_id in again], list(again.values()))
-    print(f"  k-means and the hierarchy's lowest level agree: adjusted Rand index {rand:.3f}")
+    print(f"  k-means and the tree's lowest level agree: adjusted Rand index {rand:.3f}")
 
 
 def tsne(bench, items: np.ndarray) -> None:

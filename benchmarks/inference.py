@@ -132,7 +132,7 @@ class Backend:
 
 def run(bench) -> None:
     if bench.segments:
-        print("  left out: on a cluster the segments embed, not one process")
+        print("  left out: on Greenplum the segments embed, not one process")
         return
     with tempfile.TemporaryDirectory(dir=bench.home) as folder:
         paths = photographs(IMAGES, Path(folder) / "images")

@@ -19,7 +19,7 @@ FILTER = {
     "min_price": click.option("--min-price", type=float, help="Lowest price."),
     "max_price": click.option("--max-price", type=float, help="Highest price."),
     "clustering": click.option("--clustering", help="Only items in a cluster of this clustering; needs --cluster."),
-    "cluster": click.option("--cluster", type=int, help="Cluster, by its number."),
+    "cluster": click.option("--cluster", type=int, help="Cluster, by its id; needs --clustering."),
 }
 
 

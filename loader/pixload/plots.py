@@ -108,7 +108,7 @@ def plot_cluster(connection, clustering: str, cluster: int, path: Path) -> None:
     connection : psycopg2 connection
         Its role must be a member of pix_reader.
     clustering, cluster : str, int
-        Which; of a hierarchy any one.
+        Which; of a tree any one.
     path : Path
         A PNG file.
     """

@@ -49,7 +49,7 @@ def available_bytes(root: Path = ROOT) -> int:
 
 
 def _groups(controller: str, root: Path) -> Iterator[Path]:
-    """Yield the folders of this process's group and of those above it, in each hierarchy that limits such things."""
+    """Yield the folders of this process's group and of those above it, of each kind that limits such things."""
     mine = {}
     for line in _lines(root / "proc/self/cgroup"):
         _, controllers, path = line.split(":", 2)

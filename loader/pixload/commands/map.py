@@ -29,7 +29,7 @@ def map_() -> None:
 @click.option("--model", "model_name", help="Model; default: that of the clustering, or the database's default model.")
 @click.option("--algorithm", default="tsne", show_default=True, help="Algorithm, as pix algorithms lists it.")
 @click.option("--clustering", help="Map one cluster of this clustering; default: everything.")
-@click.option("--cluster", type=click.IntRange(1, INT_MAX), help="Cluster, by its number.")
+@click.option("--cluster", type=click.IntRange(1, INT_MAX), help="Cluster, by its id; needs --clustering.")
 @click.option("--perplexity", type=click.FloatRange(1), help="Number of neighbors that count; default: 30, or fewer.")
 @click.option("--seed", default=7, show_default=True, type=click.IntRange(0, INT_MAX), help="Random seed.")
 @click.pass_obj

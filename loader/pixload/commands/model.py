@@ -86,7 +86,7 @@ def import_(
 ) -> None:  # fmt: skip
     """Convert a model to ONNX, check that both engines agree, and store it under NAME.
 
-    Input, output and scaling of pixels are read off the graph where they are not given, and told. Without a source,
+    Input, output and scaling of pixels are read off the graph where they are not given, and shown. Without a source,
     NAME is a model that comes with Pixelplum: mini_inception.
 
     Example: pix model import inception_v3 --keras inception_v3

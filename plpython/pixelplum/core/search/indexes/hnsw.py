@@ -98,7 +98,7 @@ class HnswIndex(Index):
         self._mapped = self._graph(self.state)
         try:
             self._mapped.view(str(path))
-        except RuntimeError:  # which does not tell a file that is gone from a damaged one
+        except RuntimeError:  # which does not tell a missing file from a damaged one
             path.stat()
             raise
 
