@@ -68,7 +68,7 @@ BEGIN
     END IF;
     PERFORM pix_internal.refuse(
         format('%s must be a name of 1 to 200 bytes, not %s', argument, CASE WHEN name IS NULL THEN 'NULL' WHEN name = '' THEN 'empty'
-            ELSE format('one of %s', octet_length(name)) END), 'Give a shorter name, or one at all.'
+            ELSE format('one of %s', octet_length(name)) END), format('Give another one, such as %s => ''first''.', argument)
     );
 END
 $$;
@@ -87,13 +87,13 @@ SELECT coalesce('Did you mean ' || nullif(array_to_string(ARRAY(
 $$;
 
 -- Refuses a name of a filter that exists nowhere.
-CREATE OR REPLACE FUNCTION pix_internal.check_exists(kind text, name text, names text[]) RETURNS void
+CREATE OR REPLACE FUNCTION pix_internal.check_exists(kind text, name text, names text[], query text) RETURNS void
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF name <> ALL (coalesce(names, '{}')) THEN  -- Greenplum's array of nothing is NULL
         RAISE EXCEPTION USING ERRCODE = 'PX004', MESSAGE = format('There is no %s %L', kind, left(name, 200)),
-            HINT = pix_internal.did_you_mean(name, names, CASE WHEN coalesce(cardinality(names), 0) = 0 THEN format('No item has a %s.', kind)
-                ELSE format('There are %s, such as %L.', cardinality(names), (SELECT min(n) FROM unnest(names) n)) END);
+            HINT = pix_internal.did_you_mean(name, names, CASE WHEN coalesce(cardinality(names), 0) = 0 THEN format('No item has a %s: leave it out.', kind)
+                ELSE format('%s lists all %s.', query, cardinality(names)) END);
     END IF;
 END
 $$;
@@ -152,7 +152,7 @@ LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $
 BEGIN
     IF current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN
         RAISE EXCEPTION USING ERRCODE = 'PX130',
-            MESSAGE = format('Whoever takes turns has to see what others wrote before: not in a transaction that is %s',
+            MESSAGE = format('This cannot be done in a transaction that is %s: it has to see what other sessions have committed',
                 current_setting('transaction_isolation')),
             HINT = 'Use BEGIN ISOLATION LEVEL READ COMMITTED, or no transaction of your own.';
     END IF;

@@ -7,6 +7,7 @@ COMMENT ON FUNCTION pix.to_array IS
 'Unpacks a feature vector into numbers, for BI tools, pgvector (::vector) and MADlib.
 Arguments: vector.
 Result: real[], one number a dimension; NULL for NULL.
+Errors: none.
 Runs: either (coordinator or segments).
 Example: SELECT item_id, pix.to_array(vector) FROM pix.features LIMIT 3;';
 
@@ -29,7 +30,7 @@ COMMENT ON FUNCTION pix.distance IS
 'Distance between two feature vectors; the smaller, the more alike.
 Arguments: a, b (of one model); metric, one of pix.algorithms(''metric'').
 Result: double precision; NULL for NULL.
-Errors: PX030 for different dimensions, PX032 unknown metric.
+Errors: PX003 unknown metric, PX030 different dimensions.
 Runs: either (coordinator or segments).
 Example: SELECT pix.distance(a.vector, b.vector) FROM pix.features a, pix.features b LIMIT 1;';
 
@@ -40,7 +41,7 @@ CREATE OR REPLACE FUNCTION pix_internal.distances(
 LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE COST 10000 SET search_path = pg_catalog, pg_temp
 AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'vectors.distances', vector, queries, query_count, metric)$$;
 
--- Raises PX031 or PX032 if one of the vectors in queries has no meaningful neighbors.
+-- Raises PX031 or PX003 if one of the vectors in queries has no meaningful neighbors.
 CREATE OR REPLACE FUNCTION pix_internal.check_queries(queries bytea, query_count bigint, metric text) RETURNS void
 LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'vectors.check_queries', queries, query_count, metric)$$;

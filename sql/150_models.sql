@@ -10,8 +10,10 @@ BEGIN
     IF wanted IS NULL THEN
         SELECT s.value INTO wanted FROM pix.settings s WHERE s.key = 'default_model';
         IF wanted IS NULL THEN
-            RAISE EXCEPTION USING ERRCODE = 'PX020', MESSAGE = 'There is no default model',
-                HINT = 'Import a model with: pix model import';
+            RAISE EXCEPTION USING ERRCODE = 'PX020', MESSAGE = 'There is no default model', HINT = coalesce(
+                (SELECT format('Name one, or make it the default: SELECT pix.set_default_model(%L);', min(m.model_name))
+                 FROM pix.models m HAVING count(*) > 0),
+                'Import a model with: pix model import');
         END IF;
     END IF;
     SELECT m.* INTO named_model FROM pix.models m WHERE m.model_name = wanted;
@@ -55,8 +57,7 @@ BEGIN
         END IF;
         RETURN model.tensorflow_checksum;
     END IF;
-    RAISE EXCEPTION USING ERRCODE = 'PX026', MESSAGE = format('The engine %L is not known', engine),
-        HINT = 'Use one of: onnxruntime, tensorflow.';
+    PERFORM pix_internal.check_choice('engine', engine, '{onnxruntime,tensorflow}');
 END
 $$;
 
@@ -155,8 +156,8 @@ COMMENT ON FUNCTION pix.warm_up IS
 into this connection.
 Arguments: model_name (NULL: the default model); engine, onnxruntime or tensorflow.
 Result: whether a file had to be restored.
-Errors: PX002 host that lacks what models need, PX020 unknown model, PX022 a model without a graph, PX024 unusable cache
-folder, PX026 an engine that is not known or not installed, PX027 a model without a TensorFlow graph, PX028 unusable
+Errors: PX002 host that lacks what models need, PX003 unknown engine, PX020 unknown model, PX022 a model without a graph, PX024 unusable cache
+folder, PX026 an engine that is not installed, PX027 a model without a TensorFlow graph, PX028 unusable
 setting, PX060 call on segments.
 Runs: coordinator.
 Example: SELECT pix.warm_up(''mini_inception'');';

@@ -31,8 +31,8 @@ COMMENT ON FUNCTION pix.embed IS
 Arguments: content, the bytes of an image file; model_name (NULL: the default model); engine: onnxruntime, or tensorflow for a
 model that was imported with its TensorFlow graph (the same features within 1e-4, slower and in more memory).
 Result: the feature vector; NULL for NULL.
-Errors: PX010 not an image, PX011 one that takes too much to decode, PX020 unknown model, PX022 a model that cannot run,
-or does more than compute, PX026 an engine that is not known or not installed, PX027 a model without a TensorFlow graph,
+Errors: PX003 unknown engine, PX010 not an image, PX011 one that takes too much to decode, PX020 unknown model, PX022 a model that cannot run,
+or does more than compute, PX026 an engine that is not installed, PX027 a model without a TensorFlow graph,
 PX028 unusable setting.
 Runs: either (in parallel workers too, and on the segments that hold the images).
 Example: SELECT item_id, pix.embed(content) FROM pix.images LIMIT 3;';
@@ -166,10 +166,11 @@ $$;
 COMMENT ON PROCEDURE pix.extract_features IS
 'Computes the features of every image that has none yet, or stale ones, on all CPU cores or segments, and commits after each
 chunk. It can be stopped at any moment and called again: at most one chunk is lost. An image that cannot be read becomes a row
-of pix.extraction_failures; pix.extraction_progress shows its progress. In the end it calls pix.pack_features, unless an
-index of the model is being built.
+of pix.extraction_failures; pix.extraction_progress shows its progress. Features of items whose image is deleted go with it.
+In the end it calls pix.pack_features, unless an index of the model is being built.
 Arguments: model_name (NULL: the default model); chunk_size, images per commit; retry_failed, whether to try again the images
 that failed before (they are tried again anyway when the image or the model changes); engine, as for pix.embed.
+Result: none.
 Errors: PX002 host that lacks what models need, PX003 invalid argument, PX020 unknown model, PX022 a model that does not
 work, PX026 to PX028 an engine that cannot be used, PX061 read-only, PX062 call in a transaction.
 Runs: coordinator, outside a transaction block; the work is done in parallel workers or on the segments.

@@ -5,7 +5,7 @@ CREATE OR REPLACE FUNCTION pix_internal.quantize(checksum text, contents bytea[]
 LANGUAGE plpython3u STABLE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'quantization.quantize', checksum, contents)$$;
 
--- Mean share of the k nearest neighbors that a number of items have in common by their vectors a and b.
+-- Mean fraction of the k nearest neighbors that a number of items have in common by their vectors a and b.
 CREATE OR REPLACE FUNCTION pix_internal.neighbor_overlap(a bytea, b bytea, image_count bigint, k bigint) RETURNS double precision
 LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'quantization.neighbor_overlap', a, b, image_count, k)$$;
@@ -63,7 +63,7 @@ BEGIN
     PERFORM pix_internal.use_planner();
     model := pix.find_model(model_name);
     IF coalesce(octet_length(as_name), 0) NOT BETWEEN 1 AND 200 OR as_name = model.model_name THEN
-        PERFORM pix_internal.refuse(format('%s cannot name the INT8 model', coalesce(quote_literal(as_name), 'NULL')),
+        PERFORM pix_internal.refuse(format('as_name must be a new name of 1 to 200 bytes, not %s', coalesce(quote_literal(left(as_name, 200)), 'NULL')),
             format('Use another name than the model''s own, such as %L.', left(model.model_name, 190) || '_int8'));
     END IF;
     IF EXISTS (SELECT FROM pix.quantizations q WHERE q.model_name = model.model_name) THEN

@@ -99,8 +99,8 @@ BEGIN
     PERFORM pix_internal.lock('models', 'all');
     base := pix.find_model(base_model);
     IF coalesce(octet_length(model_name), 0) NOT BETWEEN 1 AND 200 OR model_name = base.model_name THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX152', MESSAGE = format('%L cannot name the new model', model_name),
-            HINT = format('Use a name of 1 to 200 bytes, other than that of its base model, %L.', base.model_name);
+        RAISE EXCEPTION USING ERRCODE = 'PX152', MESSAGE = format('model_name must be a new name of 1 to 200 bytes, not %L', left(model_name, 200)),
+            HINT = format('Use another than that of its base model, such as %L.', left(base.model_name, 190) || '_metadata');
     END IF;
     IF EXISTS (SELECT FROM pix.models m WHERE m.model_name = fit_metadata.model_name) AND NOT EXISTS (
         SELECT FROM pix.metadata_models d WHERE d.model_name = fit_metadata.model_name

@@ -12,6 +12,7 @@ COMMENT ON FUNCTION pix.split_of IS
 'Which part of the data an item belongs to, by a hash of its item_id: it stays there, whatever items are added.
 Arguments: item_id.
 Result: train (80 %), validation (10 %), or test (10 %); NULL for NULL.
+Errors: none.
 Runs: either (coordinator or segments).
 Example: SELECT pix.split_of(item_id), count(*) FROM pix.items GROUP BY 1;';
 
@@ -32,7 +33,7 @@ BEGIN
     SELECT m.* INTO model FROM pix.models m WHERE m.model_name = named_classifier.model_name;
     IF model.model_name IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'PX075',
-            MESSAGE = format('Model %L, whose features classifier %L takes, is gone', named_classifier.model_name, classifier),
+            MESSAGE = format('Model %L, whose features classifier %L takes, has been deleted', named_classifier.model_name, classifier),
             HINT = format(
                 'Import the model again and train again, or remove the classifier: SELECT pix.drop_classifier(%L);', classifier
             );
@@ -218,10 +219,11 @@ SELECT n.rank, n.label, n.score FROM pix_internal.unnest(pix_internal.classify(c
 $$;
 COMMENT ON FUNCTION pix.classify IS
 'Classifies an image with an ensemble: the mean of the probabilities that several classifiers give.
-Arguments: content, the bytes of an image file; classifiers, of the same classes, on the same model or on different ones; k,
-how many classes.
+Arguments: content, the bytes of an image file; classifiers, of the same classes, on the same model or on
+different ones (a single one: ARRAY[''heels'']); k, how many classes.
 Result: rank (from 1), label, score: the mean probability of the class.
-Errors: those of pix.classify with one classifier, PX076 classifiers of different classes.
+Errors: those of pix.embed, PX003 invalid argument, PX070 unknown classifier, PX075 a changed model, PX076 classifiers of
+different classes.
 Runs: coordinator.
 Example: SELECT * FROM pix.classify((SELECT content FROM pix.images LIMIT 1), ARRAY[''mini_inception'']);';
 
@@ -312,7 +314,7 @@ left there of this classifier is brought up to date when all is done.
 Arguments: classifier.
 Result: the number of items.
 Errors: PX030 features of other dimensions or not finite, PX060 call on segments, PX061 read-only, PX070 unknown
-classifier, or one that was dropped or trained again during the call, PX075 a classifier whose model is gone or was imported
+classifier, or one that was dropped or trained again during the call, PX075 a classifier whose model is deleted or was imported
 again.
 Runs: coordinator; the work is done in parallel workers or on the segments.
 Example: SELECT pix.classify_all(''mini_inception'');';

@@ -184,7 +184,7 @@ BEGIN
     PERFORM pix_internal.check_call('pix.train_classifier');
     PERFORM pix_internal.check_choice('algorithm', algorithm, pix_internal.algorithms_with('classifier', '{}'));
     IF folds IS NULL OR folds < 0 OR folds = 1 OR folds > 100 THEN
-        PERFORM pix_internal.refuse(format('folds is %s', coalesce(folds::text, 'NULL')),
+        PERFORM pix_internal.refuse(format('folds must be 0, or from 2 to 100, not %s', coalesce(folds::text, 'NULL')),
             'Use 2 to 100 folds for cross-validation (5 or 10 are usual), or 0 for none.');
     END IF;
     model := pix.find_model(model_name);
@@ -265,8 +265,9 @@ BEGIN
         OR array_position(labels, NULL) IS NOT NULL OR array_position(intercepts, NULL) IS NOT NULL
     THEN
         RAISE EXCEPTION USING ERRCODE = 'PX030',
-            MESSAGE = format('%s labels and %s intercepts make no classifier', cardinality(labels), cardinality(intercepts)),
-            HINT = 'Give a label and an intercept per class, none of them NULL.';
+            MESSAGE = format('labels and intercepts must be as many, not %s and %s, and none of them NULL',
+                coalesce(cardinality(labels), 0), coalesce(cardinality(intercepts), 0)),
+            HINT = 'Give a label and an intercept per class.';
     END IF;
     IF coalesce(octet_length(weights), 0) IS DISTINCT FROM 4 * model.dimensions * cardinality(labels) THEN
         RAISE EXCEPTION USING ERRCODE = 'PX030',

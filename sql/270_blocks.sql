@@ -85,7 +85,7 @@ CREATE OR REPLACE FUNCTION pix_internal.sweep_cache(owner text, live text[]) RET
 LANGUAGE plpython3u VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'blocks.sweep_cache', owner, live)$$;
 
--- Removes files of blocks and indexes that are gone from the cache of this host; a session that still needs one restores it.
+-- Removes files of blocks and indexes that are deleted, from the cache of this host; a session that still needs one restores it.
 CREATE OR REPLACE FUNCTION pix_internal.sweep_files() RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -233,7 +233,7 @@ END
 $$;
 COMMENT ON FUNCTION pix.pack_features IS
 'Packs the features of a model into blocks, which is what searches are fast on: vectors that are in none yet, and the rest of
-blocks that hold some which are gone, changed or out of date. pix.extract_features calls it in the end. What is not packed is
+blocks that hold some which are deleted, changed or out of date. pix.extract_features calls it in the end. What is not packed is
 found all the same, more slowly. A block whose vectors are not where they take themselves to be, as version 0.7.0 could leave
 some, is made again too.
 Arguments: model_name (NULL: the default model).

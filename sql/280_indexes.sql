@@ -138,7 +138,7 @@ BEGIN
 END
 $$;
 
--- Removes the files of an index that is gone, if no other has them.
+-- Removes the files of an index that is deleted, if no other has them.
 -- Two indexes of the same vectors that were built alike share a file.
 CREATE OR REPLACE FUNCTION pix_internal.forget_index_files(old pix.indexes) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -252,9 +252,9 @@ pix.algorithms(''index''), which lists their parameters; metric, one of pix.algo
 many principal components the index holds instead of whole vectors (NULL: whole vectors; for the Euclidean distance they are
 those of pix.fit_pca, where there are as many).
 Result: the new row of pix.indexes, among it recall (at 10, of 100 items), build_seconds and size_bytes.
-Errors: PX003 invalid argument, PX020 unknown model, PX024 unusable cache folder, PX032 unknown metric, PX060 call on
+Errors: PX003 invalid argument, PX020 unknown model, PX024 unusable cache folder, PX060 call on
 segments, PX061 read-only, PX093 an index that another session is building, PX095 no features.
-Runs: coordinator, on all its cores, in one transaction, which no packing of that model gets past; pix.builds shows its
+Runs: coordinator, on all its cores, in one transaction, for which packing that model waits; pix.builds shows its
 progress. It cannot be canceled while the trees of annoy are grown.
 Example: SELECT recall, build_seconds FROM pix.build_index(''boots'', algorithm => ''hnsw'', parameters => ''{"ef_search": 100}'');';
 
@@ -302,7 +302,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pix.refresh_index IS
-'Brings an index up to date with the features: items that came are put in, items that are gone or changed are taken out. An
+'Brings an index up to date with the features: items that came are put in, items that are deleted or changed are taken out. An
 hnsw index is changed in place unless a third of it is concerned; any other, and one of a model that was imported again, is
 built again. Queries go on with the old one until it is done.
 Arguments: index_name.
@@ -324,7 +324,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pix.drop_index IS
-'Removes an index; the features stay. A query that is using it ends as if it were there.
+'Removes an index; the features stay. A query that is using it goes on to its end.
 Arguments: index_name.
 Result: none.
 Errors: PX060 call on segments, PX061 read-only, PX090 unknown index, PX093 an index that another session is building.
@@ -332,7 +332,7 @@ Runs: coordinator.
 Example: SELECT pix.drop_index(''boots'');';
 
 -- pix.recall_check of an index that need not be stored yet.
--- The share of found neighbors that are not farther than the last of the true ones: of two at the same distance, either is right.
+-- The fraction of found neighbors that are not farther than the last of the true ones: of two at the same distance, either is right.
 -- STABLE: all of it sees the catalogue as of one moment.
 CREATE OR REPLACE FUNCTION pix_internal.measure_recall(index pix.indexes, model pix.models, queries bigint, k bigint) RETURNS pix.recall
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
@@ -385,7 +385,7 @@ BEGIN
 END
 $$;
 
-CREATE OR REPLACE FUNCTION pix.recall_check(index_name text, queries bigint DEFAULT 100, k bigint DEFAULT 10)
+CREATE OR REPLACE FUNCTION pix.recall_check(index_name text, k bigint DEFAULT 10, queries bigint DEFAULT 100)
 RETURNS pix.recall
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -403,8 +403,8 @@ END
 $$;
 COMMENT ON FUNCTION pix.recall_check IS
 'Measures an index as it is used now, against exact search, with items of the catalogue as queries: the same ones each time.
-Arguments: index_name; queries, how many items; k, how many neighbors.
-Result: queries, k, recall: the share of the k nearest that are found, index_p50_ms and index_p95_ms: median and 95 % quantile
+Arguments: index_name; k, how many neighbors; queries, how many items.
+Result: queries, k, recall: the fraction of the k nearest that are found, index_p50_ms and index_p95_ms: median and 95 % quantile
 of the milliseconds that a query takes, exact_p50_ms and exact_p95_ms: the same without the index.
 Errors: PX003 invalid argument, PX060 call on segments, PX090 unknown index, PX092 an index of an earlier version of its
 model.

@@ -16,8 +16,8 @@ filter (on Greenplum coalesce(ARRAY(…), ''{}''), as an array of no rows is NUL
 this label; label_set, with a label of this set, or, with label, with that label in this set; brand; category, with this word
 anywhere in their categories; min_price and max_price, both inclusive; clustering and cluster, in this cluster, or below it in
 a tree.
-Result: pix.item_filter, to be given as filter. What is named and exists nowhere is an error of the search: PX004; an argument
-that cannot be used: PX003.
+Result: pix.item_filter, to be given as filter.
+Errors: none; the search refuses what cannot be used (PX003) or exists nowhere (PX004, PX100, PX105).
 Runs: either (coordinator or segments).
 Example: SELECT * FROM pix.nearest(''B005IYS5ZA'', filter => pix.items_where(max_price => 100, except_ids => ARRAY[''B005IYS5ZA'']));';
 
@@ -35,7 +35,12 @@ BEGIN
     ELSIF (filter.clustering IS NULL) <> (filter.cluster IS NULL) THEN
         PERFORM pix_internal.refuse('clustering and cluster must be given together',
             'Give both: pix.items_where(clustering => ''boots'', cluster => 3).');
+    ELSIF filter.min_price > filter.max_price THEN
+        PERFORM pix_internal.refuse(format('min_price must be at most max_price, %s, not %s', filter.max_price, filter.min_price),
+            'Swap the two.');
     END IF;
+    PERFORM pix_internal.check_list('only_ids', filter.only_ids);
+    PERFORM pix_internal.check_list('except_ids', filter.except_ids);
     item := concat(
         ' AND i.brand = ' || quote_literal(filter.brand),
         CASE WHEN filter.category IS NOT NULL THEN format(
@@ -79,23 +84,24 @@ CREATE OR REPLACE FUNCTION pix_internal.check_filter(filter pix.item_filter) RET
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF filter.label_set IS NOT NULL THEN
-        PERFORM pix_internal.check_exists('label set', filter.label_set, ARRAY(SELECT DISTINCT l.label_set FROM pix.labels l));
+        PERFORM pix_internal.check_exists('label set', filter.label_set, ARRAY(SELECT DISTINCT l.label_set FROM pix.labels l),
+            'SELECT DISTINCT label_set FROM pix.labels');
     END IF;
     IF filter.label IS NOT NULL THEN
-        PERFORM pix_internal.check_exists('label', filter.label, ARRAY(
+        PERFORM pix_internal.check_exists(coalesce(format('label in label set %L:', filter.label_set), 'label'), filter.label, ARRAY(
             SELECT DISTINCT l.label FROM pix.labels l WHERE l.label_set = coalesce(filter.label_set, l.label_set)
-        ));
+        ), 'SELECT DISTINCT label FROM pix.labels' || coalesce(format(' WHERE label_set = %L', filter.label_set), ''));
     END IF;
     IF filter.brand IS NOT NULL THEN
         PERFORM pix_internal.check_exists('brand', filter.brand, ARRAY(
             SELECT DISTINCT i.brand FROM pix.items i WHERE i.brand IS NOT NULL
-        ));
+        ), 'SELECT DISTINCT brand FROM pix.items');
     END IF;
     IF filter.category IS NOT NULL THEN
         PERFORM pix_internal.check_exists('category', filter.category, ARRAY(
             SELECT DISTINCT c.word #>> '{}' FROM pix.items i
             CROSS JOIN LATERAL jsonb_path_query(i.categories, 'strict $.** ? (@.type() == "string")') c (word)
-        ));
+        ), 'SELECT DISTINCT categories FROM pix.items');
     END IF;
 END
 $$;

@@ -210,7 +210,7 @@ BEGIN
     IF bytes IS DISTINCT FROM 4 * model.dimensions THEN
         RAISE EXCEPTION USING ERRCODE = 'PX030',
             MESSAGE = format('The query has %s dimensions, model %L has %s', coalesce(bytes / 4, 0), model.model_name, model.dimensions),
-            HINT = 'Compare vectors of one model only.';
+            HINT = format('Give a vector of %s numbers: compare those of one model only.', model.dimensions);
     END IF;
 END
 $$;
@@ -259,9 +259,9 @@ Arguments: item_id; k; model_name (NULL: that of the index, or the default model
 that of the index, or cosine); index_name, one that pix.build_index has built (NULL: exact search); filter, which items may be
 neighbors, as pix.items_where makes it (NULL: all).
 Result: rank (from 1), item_id, distance (as pix.distance), by an index too; fewer than k rows only if no more items pass.
-Errors: PX003 invalid argument, PX020 unknown model, PX024 unusable cache folder, PX030 incomparable vectors, PX031 a
-vector of zeros, PX032 unknown metric, PX040 unknown item, PX041 an item without features, PX060 call on segments, PX090
-unknown index, PX092 an index of another model or metric, PX094 a damaged index, PX100 unknown clustering, PX103
+Errors: PX003 invalid argument, PX004 a filter that names what exists nowhere, PX020 unknown model, PX024 unusable cache
+folder, PX030 incomparable vectors, PX031 a vector of zeros, PX040 unknown item, PX041 an item without features, PX060 call
+on segments, PX090 unknown index, PX092 an index of another model or metric, PX094 a damaged index, PX100 unknown clustering, PX103
 clustering of a changed model, PX105 unknown cluster.
 Runs: coordinator; on Greenplum for one item at a time, given as a value where the result is joined or stored.
 Example: SELECT n.rank, n.distance, i.title FROM pix.nearest(''B005IYS5ZA'', k => 10) n JOIN pix.items i USING (item_id) ORDER BY n.rank;';
@@ -289,6 +289,9 @@ BEGIN
         index := pix_internal.find_index(index_name);
     END IF;
     model := pix_internal.searched_model(model_name, index, metric);
+    IF kind = 'vector' AND numbers IS NULL THEN
+        PERFORM pix_internal.refuse('vector must be numbers, not NULL', format('Give %s of them.', model.dimensions));
+    END IF;
     query := CASE kind WHEN 'image' THEN pix.embed(content, model.model_name) ELSE pix.from_array(numbers) END;
     PERFORM pix_internal.check_dimensions(octet_length(query), model);
     RETURN pix_internal.search_neighbors(
@@ -371,6 +374,9 @@ BEGIN
     SELECT unnest(item_ids) EXCEPT SELECT unnest(names) ORDER BY 1 LIMIT 1 INTO missing;
     IF missing IS NOT NULL THEN
         PERFORM pix_internal.raise_no_features(missing, model.model_name);
+    END IF;
+    IF names IS NULL AND NOT filter IS NULL THEN
+        PERFORM pix_internal.check_filter(filter);
     END IF;
     SELECT p.items INTO items FROM pix_internal.packs p WHERE p.model_name = model.model_name;
     -- As many queries at once as keep their proximities to all items under 100 MB.

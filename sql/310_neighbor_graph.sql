@@ -201,8 +201,8 @@ works on some blocks at a time and commits. It can be stopped at any moment and 
 Called when all is done, it does nothing; called after features have changed, it starts again, and readers have the old
 neighbors of an item until its new ones are there. pix.neighbor_graphs and pix.builds show its progress.
 Arguments: model_name (NULL: the default model); k, how many neighbors; metric, one of pix.algorithms(''metric'').
-Errors: PX003 invalid argument, PX020 unknown model, PX024 unusable cache folder, PX030 incomparable vector, PX032
-unknown metric, PX061 read-only, PX062 call in a transaction, PX095 no features, PX097 features that change all the
+Result: none.
+Errors: PX003 invalid argument, PX020 unknown model, PX024 unusable cache folder, PX030 incomparable vector, PX061 read-only, PX062 call in a transaction, PX095 no features, PX097 features that change all the
 time.
 Runs: coordinator, outside a transaction block; the work is done in parallel workers or on the segments.
 Example: CALL pix.build_neighbor_graph(''mini_inception'', k => 10);';

@@ -66,6 +66,7 @@ DECLARE
     leaves integer[] := '{}';
     parted integer[];
 BEGIN
+    PERFORM pix.find_clustering(coalesce(clustering, ''));
     IF NOT EXISTS (
         SELECT FROM pix.clusters c WHERE c.clustering = leaf_clusters.clustering AND c.cluster = leaf_clusters.cluster
     ) THEN
@@ -92,7 +93,7 @@ COMMENT ON FUNCTION pix.leaf_clusters IS
 'The clusters that items of a cluster belong to: in a tree those below it, else itself.
 Arguments: clustering; cluster.
 Result: their ids.
-Errors: PX105 unknown cluster.
+Errors: PX100 unknown clustering, PX105 unknown cluster.
 Runs: coordinator.
 Example: SELECT pix.leaf_clusters(''boots'', 1);';
 
@@ -290,7 +291,6 @@ $$;
 
 -- Puts the vectors that were packed after some packing into clusters, in a temporary table pix_assigned.
 -- Written to a table that is planned in parallel. Nested loops over fresh statistics would be chosen wrongly.
-
 CREATE OR REPLACE FUNCTION pix_internal.assign_blocks(model_name text, packed_after bigint, state bytea) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $$
 BEGIN
@@ -518,7 +518,7 @@ minibatch_kmeans (quicker for millions of items, less exact), gaussian_mixture (
 components, of few items in fewer; clusters that nothing belongs to are dropped, so that k is the most), ward (k-means
 clusters, joined two by two up to a single one: pix.cut_clusters names the clusters of any level); k, how many clusters (NULL:
 the number from 2 to max_k with the largest silhouette; pix.cluster_curves has all); n_init, how often it starts, the best
-being kept; seed of the random numbers; dimensions, numbers from 1 of those features that are looked at (NULL: all); max_k.
+being kept; random seed; dimensions, numbers from 1 of those features that are looked at (NULL: all); max_k.
 Starts are drawn from 3,000 items at random, or 10 for each cluster.
 Result: the row of pix.clusterings; moved tells how many items are in another cluster than before.
 Errors: PX003 invalid argument, PX020 unknown model, PX024 unusable cache folder, PX030 incomparable vectors, PX060 call
@@ -625,8 +625,9 @@ BEGIN
     chosen_clustering := pix.find_clustering(clustering);
     IF k IS NULL OR k < 1 OR k > chosen_clustering.k THEN
         PERFORM pix_internal.refuse(
-            format('k is %s', coalesce(k::text, 'NULL')),
-            format('Clustering %L can be cut into 1 to %s clusters.', chosen_clustering.clustering, chosen_clustering.k)
+            format('k must be from 1 to %s, as many as clustering %L has, not %s', chosen_clustering.k, chosen_clustering.clustering,
+                coalesce(k::text, 'NULL')),
+            'Use a smaller one, such as k => 1.'
         );
     END IF;
     SELECT array_agg(c.cluster) INTO shown

@@ -111,7 +111,7 @@ BEGIN
     PERFORM pix_internal.check_choice('algorithm', algorithm, pix_internal.algorithms_with('map', '{}'));
     PERFORM pix_internal.check_range('seed', seed, 0);
     IF (clustering IS NULL) <> (cluster IS NULL) THEN
-        PERFORM pix_internal.refuse('A clustering without a cluster, or the other way round',
+        PERFORM pix_internal.refuse('clustering and cluster must be given together',
             'Give both for a map of one cluster, or none for a map of everything.');
     END IF;
     IF clustering IS NOT NULL THEN
@@ -159,7 +159,7 @@ this name is replaced.
 Arguments: map, its name; model_name (NULL: that of the clustering, or the default model); algorithm: tsne (t-SNE of 50
 principal components, by scikit-learn, from 15,000 items on by openTSNE), umap (UMAP of the same), pca (the first two
 components); clustering and cluster, for a map of one cluster (NULL: of everything); perplexity, how many neighbors count,
-roughly, of UMAP exactly (NULL: 30, or a third of the items where they are fewer); seed of the random numbers.
+roughly, of UMAP exactly (NULL: 30, or a third of the items where they are fewer); random seed.
 Result: the row of pix.maps; trustworthiness tells how far the five neighbors of an item on the map are its neighbors among
 the components: 1 if all are. It is measured on 2,000 items at random where there are more.
 Errors: PX003 invalid argument, PX020 unknown model, PX030 incomparable vectors, PX060 call on segments, PX061
@@ -228,7 +228,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pix.refresh_map IS
-'Puts items that are new, or whose features have changed, on a map; the others stay where they are, and items that are gone, or
+'Puts items that are new, or whose features have changed, on a map; the others stay where they are, and items that are deleted, or
 no longer in the cluster that is shown, leave it. (On a map by t-SNE, openTSNE finds their places.)
 Arguments: map.
 Result: how many items were placed.

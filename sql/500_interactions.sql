@@ -88,12 +88,8 @@ $$;
 CREATE OR REPLACE FUNCTION pix_internal.check_user(user_id text) RETURNS void
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF user_id IS NULL OR octet_length(user_id) NOT BETWEEN 1 AND 200 THEN
-        PERFORM pix_internal.refuse(
-            format('The user_id %s', CASE WHEN user_id IS NULL THEN 'is NULL' WHEN user_id = '' THEN 'is empty'
-                ELSE format('has %s bytes, more than 200', octet_length(user_id)) END),
-            'Give the name or number that you know the user by; a user who is new is created.'
-        );
+    IF user_id IS NULL OR octet_length(user_id) NOT BETWEEN 1 AND 200 THEN  -- asked for every vote, without a call of its own
+        PERFORM pix_internal.check_name('user_id', user_id);
     END IF;
 END
 $$;
@@ -277,8 +273,8 @@ BEGIN
             END IF;
         END IF;
         IF signal <> 'undo' AND NOT EXISTS (SELECT FROM pix.items i WHERE i.item_id = log_vote.item_id) THEN
-            RAISE EXCEPTION USING ERRCODE = 'PX040', MESSAGE = format('Item %s is not known', coalesce(quote_literal(item_id), 'NULL')),
-                HINT = 'SELECT item_id FROM pix.items lists the items.';
+            RAISE EXCEPTION USING ERRCODE = 'PX040', MESSAGE = format('Item %s is not in the catalogue', coalesce(quote_literal(item_id), 'NULL')),
+                HINT = 'SELECT item_id FROM pix.items lists the catalogue.';
         END IF;
         SELECT s.impression_id, s.policy, s.clustering, s.cluster, s.propensity INTO shown FROM pix.impressions s
         WHERE s.user_id = log_vote.user_id AND s.item_id = log_vote.item_id AND s.shown_at <= used_time
@@ -348,10 +344,8 @@ BEGIN
         PERFORM pix_internal.refuse(format('propensity must be between 0 and 1, not %s', propensity),
             'Give the probability with which the policy chose the cluster, or leave it out.');
     END IF;
-    IF octet_length(idempotency_key) NOT BETWEEN 1 AND 200 THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX123',
-            MESSAGE = format('The idempotency key has %s bytes', octet_length(idempotency_key)),
-            HINT = 'Use 1 to 200 bytes, such as a UUID.';
+    IF idempotency_key IS NOT NULL THEN
+        PERFORM pix_internal.check_name('idempotency_key', idempotency_key);
     END IF;
     RETURN pix_internal.log_vote(user_id, item_id, used_signal, used_value, voted_at, policy, clustering, cluster,
         propensity, idempotency_key);
@@ -365,7 +359,7 @@ then nobody waits for it.
 Arguments: user_id; item_id; liked, true or false, or else signal, a row of pix.signals (view, click, cart, buy, …); voted_at
 (NULL: now); idempotency_key, the client''s own name for this vote: sent again it is the same vote, not another one; policy,
 clustering, cluster and propensity, where something else than pix.next_item has suggested the item (all NULL: those of its
-latest suggestion to this user).
+latest suggestion to this user; the names of others are not checked).
 Result: vote_id.
 Errors: PX003 invalid argument, PX028 unusable setting, PX040 unknown item, PX060 call on segments, PX061 read-only,
 PX063 votes in a transaction that does not end, PX121 a vote that says nothing or names an unknown signal, PX123 an
@@ -455,10 +449,7 @@ CREATE OR REPLACE FUNCTION pix.set_half_life(days double precision) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM pix_internal.check_call('pix.set_half_life');
-    IF NOT days BETWEEN 0.001 AND 100000 THEN
-        PERFORM pix_internal.refuse(format('A half-life of %s days cannot be used', days),
-            'Use 0.001 to 100,000 days, or NULL, so that votes do not age.');
-    END IF;
+    PERFORM pix_internal.check_range('days', coalesce(days, 1), 0.001, 100000);  -- NULL: votes do not age
     PERFORM pix_internal.lock_arms();
     DELETE FROM pix.settings s WHERE s.key = 'half_life_days';
     IF days IS NOT NULL THEN
@@ -542,7 +533,7 @@ BEGIN
     LOOP
         -- As far as the database knows.
         SELECT array_agg(coalesce(v.reason,
-                CASE WHEN i.item_id IS NULL THEN format('item %L is not known', v.item_id)
+                CASE WHEN i.item_id IS NULL THEN format('item %L is not in the catalogue', v.item_id)
                     WHEN v.is_other OR k.item_id <> v.item_id OR k.signal <> v.signal OR (v.said_when AND k.voted_at <> v.voted_at)
                         THEN format('the idempotency key %L was used for another vote', v.key) END
             ) ORDER BY v.ordinal) AS reasons,
@@ -609,11 +600,11 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pix.vote_batch(jsonb) IS
-'Logs many votes at once, in a few statements, as pix.vote would one by one: the way to sustain thousands a second, on a
-cluster above all. A vote that cannot be logged is reported, and does not keep the others from it. Single votes wait until it is done.
+'Logs many votes at once, in a few statements, as pix.vote would one by one: the way to sustain thousands a second, on
+Greenplum above all. A vote that cannot be logged is reported, and does not keep the others from it. Single votes wait until it is done.
 Arguments: votes, a JSON array of objects: user_id, item_id, and either liked or signal; voted_at (with its time zone),
 idempotency_key, policy, clustering, cluster, propensity may be left out.
-Result: for each vote, place (from 1), status: logged, unchanged (its idempotency key is known) or rejected, and then the
+Result: for each vote, ordinal (from 1), status: logged, unchanged (its idempotency key is known) or rejected, and then the
 reason.
 Errors: PX028 unusable setting, PX060 call on segments, PX061 read-only, PX063 votes in a transaction that does not end,
 PX121 what is not an array, PX130 isolation above READ COMMITTED.
@@ -652,7 +643,7 @@ DECLARE
 BEGIN
     PERFORM pix_internal.check_call('pix.count_skips');
     IF older_than IS NULL OR NOT older_than BETWEEN interval '0' AND interval '1000 years' THEN
-        PERFORM pix_internal.refuse(format('older_than is %s', coalesce(older_than::text, 'NULL')),
+        PERFORM pix_internal.refuse(format('older_than must be from 0 to 1,000 years, not %s', coalesce(older_than::text, 'NULL')),
             'Give the time that people have to answer: older_than => ''1 day''.');
     END IF;
     SELECT s.value INTO worth FROM pix.signals s WHERE s.signal = 'skip';

@@ -271,7 +271,7 @@ BEGIN
     PERFORM pix_internal.check_range('k', k, 1, 1000);
     PERFORM pix_internal.check_range('seed', coalesce(seed, 0), 0);
     IF again_after IS NULL OR NOT again_after BETWEEN interval '0' AND interval '1000 years' THEN
-        PERFORM pix_internal.refuse(format('again_after is %s', coalesce(again_after::text, 'NULL')),
+        PERFORM pix_internal.refuse(format('again_after must be from 0 to 1,000 years, not %s', coalesce(again_after::text, 'NULL')),
             'Give the time before an item may be shown again: again_after => ''1 day''.');
     END IF;
     PERFORM pix_internal.check_policy(used_policy);
@@ -308,14 +308,14 @@ Arguments: user_id, created if it is new; k, how many, up to 1,000; policy, one 
 thompson); clustering (NULL: the default
 one, or the only one); prior: flat, pooled (as pix.refresh_priors left it) or tree (the branch of a tree of clusters, then the
 leaf); NULL: pooled where there is such a one, else flat; again_after, when an item that was shown and not answered may be
-shown again; seed of the random numbers (NULL: others each time).
+shown again; random seed (NULL: a new one each time).
 Result: rank, item_id, clustering, cluster, policy, propensity (how probable the cluster was, given those before it on the
 page) and its standard error (0 but for thompson, which is simulated with 1,000 draws), score (by the model, as in
 pix.recommend; without votes, the cosine to the cluster''s center), reason in words, impression_id. Fewer rows if fewer items
 are left.
 Errors: PX003 invalid argument, PX024 unusable cache folder, PX028 unusable setting, PX060 call on segments, PX061
 read-only, PX063 votes in a transaction that does not end, PX094 a damaged block, PX095 no packed features, PX100
-unknown clustering, or none, PX103 clustering of a changed model, PX122 unknown policy, PX126 no default clustering,
+unknown clustering, or none, PX103 clustering of a changed model, PX126 no default clustering,
 PX130 isolation above READ COMMITTED, PX132 model of earlier features.
 Runs: coordinator.
 Example: SELECT * FROM pix.next_items(''ann'', 6, clustering => ''boots'');';

@@ -60,7 +60,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pix.refresh_priors IS
-'Fits for each cluster, upper ones of a hierarchy too, a Beta distribution to what all users think of it: what is then expected
+'Fits for each cluster, upper ones of a tree too, a Beta distribution to what all users think of it: what is then expected
 of a user of whom nothing is known. To be called by a job, once a day; pix.fit_clusters does so too, where there are such
 priors. A cluster''s mean is pulled to that of all clusters by two votes; one that fewer than two users have voted in has the
 spread of all.
@@ -77,7 +77,7 @@ RETURNS double precision
 LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE COST 1000 SET search_path = pg_catalog, pg_temp
 AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'priors.beta_quantile', alpha, beta, probability)$$;
 COMMENT ON FUNCTION pix.beta_quantile IS
-'The share of likes that a Beta(alpha, beta) distribution stays below with some probability.
+'The fraction of likes that a Beta(alpha, beta) distribution stays below with some probability.
 Arguments: alpha and beta, above 0; probability, 0 to 1.
 Result: a number from 0 to 1; NULL for NULLs.
 Errors: PX003 invalid argument.
@@ -101,7 +101,7 @@ FROM (
 ) d;
 COMMENT ON VIEW pix.arm_posteriors IS
 'What is believed of each user''s taste for each cluster that they have voted in, for BI tools: the posterior mean of the
-share of likes, after the pooled prior where pix.refresh_priors has made one, else a flat one, and its 95 % interval.';
+fraction of likes, after the pooled prior where pix.refresh_priors has made one, else a flat one, and its 95 % interval.';
 
 CREATE OR REPLACE VIEW pix.pooled_arms AS
 SELECT d.clustering, d.cluster, d.words, d.items, d.users, d.votes, d.likes, d.dislikes,
@@ -122,7 +122,7 @@ FROM (
     WHERE c.height IS NULL
 ) d;
 COMMENT ON VIEW pix.pooled_arms IS
-'What all users together think of each cluster, for BI tools: the posterior mean of the share of likes, after a flat
+'What all users together think of each cluster, for BI tools: the posterior mean of the fraction of likes, after a flat
 prior, and its 95 % interval.';
 
 CREATE OR REPLACE VIEW pix.taste_trend AS

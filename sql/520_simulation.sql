@@ -30,7 +30,8 @@ COMMENT ON FUNCTION pix.users_who_like IS
 Arguments: truth, what tells items apart: a label set, ''brand'', or a key of the items'' attributes; users, how many, 2 or
 more; liked_labels, how many labels a user likes; taste_groups, how many tastes the users share (NULL: each has their own);
 flipped, the fraction of votes that say the opposite, up to 0.5.
-Result: pix.synthetic_users. An argument that cannot be used is an error of pix.simulate: PX003.
+Result: pix.synthetic_users.
+Errors: none; pix.simulate refuses what cannot be used (PX003).
 Runs: either (coordinator or segments).
 Example: SELECT pix.users_who_like(''heel'', users => 10, flipped => 0);';
 
@@ -167,7 +168,7 @@ Arguments: policy; synthetic_users, as pix.users_who_like makes them; votes of e
 only one); prior, as for pix.next_items; seed, which decides on users and votes; keep: users, named sim-…, their votes and
 what was shown to them stay.
 Result: the row of pix.simulations: likes is the mean number per user, likes_error its standard error.
-Errors: PX003 invalid argument, PX061 read-only, PX122 unknown policy, PX129 a truth that does not tell items apart.
+Errors: PX003 invalid argument, PX061 read-only, PX129 a truth that does not tell items apart.
 Runs: coordinator; a vote and its suggestion take some 5 ms, on Greenplum 100 ms. Fits and batches of votes wait until it is done.
 Example: SELECT likes, likes_error FROM pix.simulate(''thompson'', pix.users_who_like(''heel'', users => 3, liked_labels => 1), votes => 5, clustering => ''boots'');';
 

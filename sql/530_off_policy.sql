@@ -26,6 +26,9 @@ BEGIN
     PERFORM pix_internal.check_range('seed', seed, 0);
     policies := coalesce(policies, pix_internal.algorithms_with('policy', '{}'));
     PERFORM pix_internal.check_list('policies', policies);
+    IF cardinality(policies) = 0 THEN
+        PERFORM pix_internal.refuse('policies must be at least one', 'Leave it out to compare all of them.');
+    END IF;
     FOREACH one IN ARRAY policies LOOP
         PERFORM pix_internal.check_policy(one);
     END LOOP;
@@ -112,7 +115,7 @@ cluster would have been to it, knowing the votes that the user had cast by then.
 signals by their value, dislikes 0) per suggestion.
 Arguments: policies, one or many of pix.algorithms(''policy'') (NULL: all); from_log, the policy whose suggestions are looked at (NULL: all);
 clustering (NULL: the default one, or the only one); prior: flat or pooled (which comes from the same votes: values are then
-somewhat too high); seed of the random numbers.
+somewhat too high); random seed.
 Result: a row for each policy and estimator: replay (votes are kept in proportion to how much more probable they would have
 been), ips (inverse propensity scores), snips (self-normalized), dr (doubly robust, with the posterior means as its model);
 value, its standard error, and the 95 % confidence interval from low to high, users being independent; effective_sample_size,
@@ -120,7 +123,7 @@ how many votes by the policy itself would tell as much; mean_weight, which is 1 
 everything that the policy would do: if it is far below, the estimates are of no use; events and users that they come from. Of
 a page only the first item counts, because the others'' clusters were not chosen freely; suggestions from before the
 clustering was last fitted, and from clusters that are not there any more, are left out.
-Errors: PX003 invalid argument, PX060 call on segments, PX100 unknown clustering, PX122 unknown policy, PX126 no default
+Errors: PX003 invalid argument, PX060 call on segments, PX100 unknown clustering, PX126 no default
 clustering, PX127 a log without suggestions, or with propensities that are missing or below a millionth.
 Runs: coordinator; on Greenplum with values for arguments. A vote takes some 10 µs, for thompson 300 µs, and it cannot be
 canceled.

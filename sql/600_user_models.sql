@@ -304,7 +304,7 @@ BEGIN
         AND NOT EXISTS (SELECT FROM pix.interactions n WHERE n.user_id = check_known_user.user_id)
     THEN
         RAISE EXCEPTION USING ERRCODE = 'PX138', MESSAGE = format('User %L is not known', user_id),
-            HINT = 'SELECT user_id FROM pix.users lists them; a first vote makes a user stored.';
+            HINT = 'SELECT user_id FROM pix.users lists them; a first vote creates a user.';
     END IF;
 END
 $$;
@@ -350,7 +350,7 @@ example {"alpha": 0.01, "dimensions": [3, 17]} for sgd_log, {"members": ["logist
 Result: user_id, model_name, algorithm, likes and dislikes that it has seen; auc on these, each scored without having been
 seen; is_calibrated, whether its scores can be turned into probabilities; seconds.
 Errors: PX003 invalid argument, PX020 unknown model, PX060 call on segments, PX061 read-only, PX095 no packed features,
-PX130 isolation above READ COMMITTED, PX133 unknown algorithm, PX134 too few votes for it, PX136 numbers that it cannot
+PX130 isolation above READ COMMITTED, PX134 too few votes for it, PX136 numbers that it cannot
 be trained on, PX137 hierarchical without pix.fit_common_taste, PX138 unknown user.
 Runs: coordinator.
 Example: SELECT * FROM pix.train_user_model(''ann'', ''nearest'');';

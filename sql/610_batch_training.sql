@@ -298,7 +298,8 @@ learns something else, all hierarchical models are trained again, a millisecond 
 Arguments: algorithm (NULL: for each user what pix.algorithm_rules chooses); users (NULL: all); model_name, whose features
 (NULL: the default model); parameters of the algorithm (NULL: its defaults), as for pix.train_user_model; chunk_size, users
 per commit.
+Result: none.
 Errors: PX003 invalid argument, PX020 unknown model, PX061 read-only, PX062 call in a transaction, PX095 no packed
-features, PX133 unknown algorithm, PX134 hierarchical with fewer than two users who have voted.
+features, PX134 hierarchical with fewer than two users who have voted.
 Runs: coordinator, outside a transaction block; the work is done in parallel workers or on the segments.
 Example: CALL pix.train_user_models(''centroid'');';

@@ -302,9 +302,9 @@ chooses); model_name, whose features (NULL: the index''s, or the default model);
 good they are (maximal marginal relevance); filter, which items may be recommended, as pix.items_where makes it (NULL: all).
 Result: rank, item_id, score (comparable between items of one user), probability of a like (NULL: too few votes to tell),
 algorithm, reason in words, liked_ids: up to three items that the user liked and this one is close to.
-Errors: PX003 invalid argument, PX020 unknown model, PX024 unusable cache folder, PX060 call on segments, PX090 unknown
-index, PX092 an index of another model or metric, PX094 a damaged block, PX095 no packed features, PX100 unknown
-clustering, PX132 model of earlier features, PX133 unknown algorithm, PX134 too few votes for it, PX137 hierarchical
+Errors: PX003 invalid argument, PX004 a filter that names what exists nowhere, PX020 unknown model, PX024 unusable cache
+folder, PX060 call on segments, PX090 unknown index, PX092 an index of another model or metric, PX094 a damaged block, PX095
+no packed features, PX100 unknown clustering, PX103 clustering of a changed model, PX105 unknown cluster, PX132 model of earlier features, PX134 too few votes for it, PX137 hierarchical
 without pix.fit_common_taste.
 Runs: coordinator.
 Example: SELECT rank, item_id, score, reason FROM pix.recommend(''ann'', 5);';
@@ -328,9 +328,13 @@ BEGIN
         AND m.algorithm = coalesce(find_user_model.algorithm, m.algorithm)
     ORDER BY m.updated_at DESC LIMIT 1;
     IF NOT FOUND THEN
+        PERFORM pix_internal.check_known_user(user_id);
+        IF algorithm IS NOT NULL THEN
+            PERFORM pix_internal.check_algorithm(algorithm, '{}', model.dimensions);
+        END IF;
         RAISE EXCEPTION USING ERRCODE = 'PX139',
-            MESSAGE = format('User %s has no %smodel on features of %L', coalesce(quote_literal(user_id), 'NULL'), algorithm || ' ', model.model_name),
-            HINT = format('SELECT * FROM pix.train_user_model(%L);', user_id);
+            MESSAGE = format('User %L has no %smodel on features of %L', user_id, algorithm || ' ', model.model_name),
+            HINT = format('SELECT * FROM pix.train_user_model(%L%s);', user_id, ', ' || quote_literal(algorithm));
     END IF;
     PERFORM pix_internal.check_user_model(user_model, model);
     RETURN user_model;
@@ -338,7 +342,7 @@ END
 $$;
 
 CREATE OR REPLACE FUNCTION pix.explain(
-    user_id text, item_id text, algorithm text DEFAULT NULL, model_name text DEFAULT NULL, k bigint DEFAULT 5
+    user_id text, item_id text, k bigint DEFAULT 5, algorithm text DEFAULT NULL, model_name text DEFAULT NULL
 ) RETURNS SETOF pix.explanation
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER ROWS 10 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -397,13 +401,13 @@ $$;
 COMMENT ON FUNCTION pix.explain IS
 'Why a user''s model thinks of an item what it does: its score, the probability of a like, and which liked and disliked items
 it looks most like.
-Arguments: user_id; item_id, any with features; algorithm (NULL: what pix.algorithm_rules chooses); model_name (NULL: the
-default model); k, how many likes and dislikes.
+Arguments: user_id; item_id, any with features; k, how many likes and dislikes; algorithm (NULL: what pix.algorithm_rules
+chooses); model_name (NULL: the default model).
 Result: aspect: score, probability (where it is known), like, dislike; item_id of a like or dislike; value: the score, the
 probability, or the cosine; note in words.
 Errors: PX003 invalid argument, PX020 unknown model, PX024 unusable cache folder, PX030 features of other dimensions,
 PX040 unknown item, PX041 an item without features, PX060 call on segments, PX095 no packed features, PX132 model of
-earlier features, PX139 a user without a model.
+earlier features, PX138 unknown user, PX139 a user without a model.
 Runs: coordinator.
 Example: SELECT aspect, item_id, value FROM pix.explain(''ann'', ''B005IYS5ZA'');';
 

@@ -111,7 +111,7 @@ BEGIN
             WINDOW w AS (PARTITION BY u.user_ordinal)
         ) p;
         EXIT WHEN has_few IS NOT TRUE;
-        wanted := 8 * wanted;  -- many are gone, or look different now
+        wanted := 8 * wanted;  -- many are deleted, or look different now
     END LOOP;
 END
 $$;
@@ -181,6 +181,7 @@ COMMENT ON PROCEDURE pix.recommend_all IS
 place of what was there of them; commits after each few users. Users without votes get none: pix.recommend has some for them.
 Arguments: k, how many for each user, up to 1,000; users (NULL: all); algorithm (NULL: what pix.algorithm_rules chooses);
 model_name, whose features (NULL: the default model).
+Result: none.
 Errors: those of pix.train_user_models, PX003 invalid argument, PX061 read-only, PX062 call in a transaction.
 Runs: coordinator, outside a transaction block.
 Example: CALL pix.recommend_all(5, algorithm => ''centroid'');';

@@ -118,10 +118,7 @@ BEGIN
     CALL pix_internal.require_no_transaction('pix.select_algorithms');
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     PERFORM pix_internal.require_writable('pix.select_algorithms');
-    IF run IS NULL OR octet_length(run) NOT BETWEEN 1 AND 200 THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX140', MESSAGE = format('A run cannot be named %s', coalesce(quote_literal(run), 'NULL')),
-            HINT = 'Use a name of 1 to 200 bytes.';
-    END IF;
+    PERFORM pix_internal.check_name('run', run);
     PERFORM pix_internal.check_list('users', users);
     PERFORM pix_internal.check_list('sizes', sizes);
     PERFORM pix_internal.check_list('balance', balance);
@@ -131,7 +128,7 @@ BEGIN
     PERFORM pix_internal.check_range('seed', seed, 0, NULL);
     PERFORM pix_internal.check_range('chunk_size', chunk_size, 1, NULL);
     IF coalesce(cardinality(sizes), 0) = 0 OR EXISTS (SELECT FROM unnest(sizes) s WHERE s IS NULL OR s NOT BETWEEN 6 AND 1900) THEN
-        PERFORM pix_internal.refuse('sizes must be numbers of votes from 6 to 1,900, and at least one',
+        PERFORM pix_internal.refuse(format('sizes must be numbers of votes from 6 to 1,900, not %s', coalesce(sizes::text, 'NULL')),
             'For example sizes => ''{20,40}''.');
     END IF;
     algorithms := ARRAY(SELECT u.a FROM unnest(algorithms) WITH ORDINALITY u (a, vote_count) GROUP BY u.a ORDER BY min(u.vote_count));
@@ -191,8 +188,9 @@ Arguments: run, its name; users (NULL: all who have votes enough); sizes, votes 
 oversample (the rarer kind is repeated), class_weight; algorithms, as for pix.train_user_model but hierarchical and ensemble;
 repeats, how many splits; model_name, whose features (NULL: the default model); search: grid, or random (three of the grid);
 seed; chunk_size, tasks per commit.
+Result: none.
 Errors: PX003 invalid argument, PX020 unknown model, PX061 read-only, PX062 call in a transaction, PX095 no packed
-features, PX133 unknown algorithm, PX134 nobody has so many votes, PX140 a run of this name that asked for something
+features, PX134 nobody has so many votes, PX140 a run of this name that asked for something
 else.
 Runs: coordinator, outside a transaction block; the work is done in parallel workers or on the segments.
 Example: CALL pix.select_algorithms(''first'', sizes => ''{20}'', algorithms => ''{logistic,nearest}'', repeats => 2);';
@@ -253,8 +251,8 @@ DECLARE
 BEGIN
     PERFORM pix_internal.check_call('pix.fit_algorithm_rules');
     IF NOT EXISTS (SELECT FROM pix.algorithm_selections s WHERE s.run = fit_algorithm_rules.run) THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX140', MESSAGE = format('There is no run %s', coalesce(quote_literal(run), 'NULL')),
-            HINT = 'SELECT run FROM pix.algorithm_selections lists them.';
+        RAISE EXCEPTION USING ERRCODE = 'PX140', MESSAGE = format('Run %L is not known', left(run, 200)),
+            HINT = 'SELECT run FROM pix.algorithm_selections lists the runs.';
     END IF;
     PERFORM pix_internal.check_range('min_users', min_users, 1);
     PERFORM pix_internal.lock('algorithm_rules', 'learned');

@@ -106,7 +106,7 @@ END
 $$;
 
 CREATE OR REPLACE FUNCTION pix.evaluate_recommenders(
-    run text, recommenders text[] DEFAULT '{rules,popularity,random}', split text DEFAULT 'last', k bigint DEFAULT 10,
+    run text, recommenders text[] DEFAULT '{rules,popularity,random}', k bigint DEFAULT 10, split text DEFAULT 'last',
     model_name text DEFAULT NULL, test_fraction double precision DEFAULT 0.2, max_users bigint DEFAULT 1000, seed bigint DEFAULT 7
 ) RETURNS SETOF pix.recommender_evaluations
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -116,10 +116,7 @@ DECLARE
     judged jsonb;
 BEGIN
     PERFORM pix_internal.check_call('pix.evaluate_recommenders');
-    IF run IS NULL OR octet_length(run) NOT BETWEEN 1 AND 200 THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX140', MESSAGE = format('A run cannot be named %s', coalesce(quote_literal(run), 'NULL')),
-            HINT = 'Use a name of 1 to 200 bytes.';
-    END IF;
+    PERFORM pix_internal.check_name('run', run);
     PERFORM pix_internal.check_choice('split', split, '{last,time}');
     PERFORM pix_internal.check_range('k', k, 1, 1000);
     PERFORM pix_internal.check_range('test_fraction', test_fraction, 0.01, 0.99);
@@ -129,12 +126,11 @@ BEGIN
     PERFORM pix_internal.find_pack(model);
     PERFORM pix_internal.check_list('recommenders', recommenders);
     IF coalesce(cardinality(recommenders), 0) = 0 THEN
-        PERFORM pix_internal.refuse('No recommender is named', 'Name some: rules, popularity, random, or algorithms.');
+        PERFORM pix_internal.refuse('recommenders must be at least one', 'Name some: rules, popularity, random, or algorithms.');
     END IF;
     FOREACH recommender IN ARRAY recommenders LOOP
-        IF recommender IS NULL OR recommender NOT IN ('rules', 'popularity', 'random') THEN
-            PERFORM pix_internal.check_algorithm(recommender, '{}', model.dimensions);
-        END IF;
+        PERFORM pix_internal.check_choice('recommenders', recommender,
+            ARRAY['rules', 'popularity', 'random'] || pix_internal.algorithms_with('user model', '{}'));
     END LOOP;
     PERFORM pix_internal.use_planner();
     judged := pix_internal.evaluate_recommenders_now(recommenders, split, k, model, test_fraction, max_users, seed);
@@ -152,13 +148,13 @@ COMMENT ON FUNCTION pix.evaluate_recommenders IS
 items that they did not know are ranked, and what they liked afterwards is looked for. Kept in pix.recommender_evaluations, in
 the place of an earlier run of this name.
 Arguments: run, its name; recommenders: rules (what pix.algorithm_rules chooses), algorithms as for pix.train_user_model, and
-for comparison popularity and random; split: last (each user''s last like, and what came after it, is held out) or time (the
-newest votes of all); k, how many are recommended; model_name, whose features (NULL: the default model); test_fraction, of the
+for comparison popularity and random; k, how many are recommended; split: last (each user''s last like, and what came after it,
+is held out) or time (the newest votes of all); model_name, whose features (NULL: the default model); test_fraction, of the
 votes, that split time holds out; max_users, a random sample; seed. Of each user the latest 500 opinions are looked at.
 Result: for each recommender and metric, value and 95 % interval over users from low to high: auc (how probably an item that
 was liked is ranked before any other that was not known), precision and ndcg of the first k, diversity (mean of 1 - cosine
-between these), coverage (share of all items that somebody is recommended); users: on how many it was measured.
+between these), coverage (fraction of all items that somebody is recommended); users: on how many it was measured.
 Errors: PX003 invalid argument, PX020 unknown model, PX024 unusable cache folder, PX060 call on segments, PX061
-read-only, PX095 no packed features, PX133 unknown algorithm, PX134 too few votes, PX140 a run that cannot be named so.
+read-only, PX095 no packed features, PX134 too few votes.
 Runs: coordinator.
 Example: SELECT recommender, metric, value FROM pix.evaluate_recommenders(''first'', ''{rules,random}'', k => 5);';

@@ -176,13 +176,13 @@ BEGIN
     SELECT count(*) INTO ordinal FROM pix.recommendations r
     WHERE NOT EXISTS (SELECT FROM pix.items i WHERE i.item_id = r.item_id);
     RETURN QUERY SELECT 'recommendations', ordinal = 0, CASE WHEN ordinal = 0 THEN 'of items that there are'
-        ELSE format('%s are of items that there are no more', ordinal) END,
+        ELSE format('%s are of items that have been deleted', ordinal) END,
         CASE WHEN ordinal > 0 THEN 'CALL pix.recommend_all();' END;
     SELECT count(*) INTO ordinal FROM pix.predictions p
     WHERE NOT EXISTS (SELECT FROM pix.features f WHERE f.item_id = p.item_id)
         OR NOT EXISTS (SELECT FROM pix.classifiers c WHERE c.classifier = p.classifier);
     RETURN QUERY SELECT 'predictions', ordinal = 0, CASE WHEN ordinal = 0 THEN 'of items that there are'
-        ELSE format('%s are of items or classifiers that there are no more', ordinal) END,
+        ELSE format('%s are of items or classifiers that have been deleted', ordinal) END,
         CASE WHEN ordinal > 0 THEN 'SELECT pix.classify_all(…);' END;
 END
 $$;

@@ -40,7 +40,7 @@ class ImageError(PixelplumError):
     """The bytes are not an image that can be read."""
 
     sqlstate = "PX010"
-    hint = "Load the image again from its source, or delete it from pix.images."
+    hint = "Give the bytes of a whole image file; where they are stored, load the image again or delete it."
 
 
 class ImageTooLarge(ImageError):
@@ -106,7 +106,7 @@ class SettingUnusable(PixelplumError):
 
 
 class UnknownLayer(PixelplumError):
-    """The network has no layer of this name, or one without maps."""
+    """The model has no layer of this name, or one without maps."""
 
     sqlstate = "PX029"
     hint = "SELECT * FROM pix.model_layers(model_name) lists the layers: those with four axes have maps."
@@ -131,13 +131,6 @@ class ZeroVector(VectorError):
 
     sqlstate = "PX031"
     hint = "Use metric => 'euclidean', or extract the item's features again."
-
-
-class UnknownMetric(VectorError):
-    """The metric is not known."""
-
-    sqlstate = "PX032"
-    hint = "pix.algorithms('metric') lists the metrics."
 
 
 class IndexBroken(PixelplumError):
@@ -175,24 +168,11 @@ class UmapMissing(PixelplumError):
     hint = "Install it for the server's Python: pip install 'pixelplum[umap]', or use algorithm => 'tsne'."
 
 
-class UnknownPolicy(PixelplumError):
-    """The policy is not known."""
-
-    sqlstate = "PX122"
-    hint = "pix.algorithms('policy') lists the policies."
-
-
 class UserModelBroken(PixelplumError):
     """The stored model of a user is damaged."""
 
     sqlstate = "PX131"
     hint = "Train it again: SELECT * FROM pix.train_user_model(user_id);"
-
-
-class UnknownAlgorithm(PixelplumError):
-    """The algorithm is not known."""
-
-    sqlstate = "PX133"
 
 
 class TooFewVotes(PixelplumError):

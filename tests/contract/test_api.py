@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pixload.migration import migrate
-from tests.helpers import generator
+from tests.helpers import CHECKOUT, generator
 
 SNAPSHOT = Path(__file__).with_name("api.txt")
 
@@ -44,13 +44,28 @@ def test_rights_are_as_recorded(db):
 
 
 def test_every_public_routine_explains_itself(routines):
-    for signature, is_public, kind, comment, *_ in routines:
+    for signature, is_public, _, comment, *_ in routines:
         if not is_public:
             assert comment is None, f"{signature} is internal: a line in the file says what it does"
             continue
         assert comment, f"{signature} has no COMMENT"
-        for part in ("\nArguments", "\nResult: ", "\nRuns: ", "\nExample: "):
-            assert part in comment or (part == "\nResult: " and kind == "p"), f"{signature} lacks {part.strip()!r}"
+        for part in ("\nArguments", "\nResult: ", "\nErrors: ", "\nRuns: ", "\nExample: "):
+            assert part in comment, f"{signature} lacks {part.strip()!r}"
+
+
+def test_every_internal_routine_has_a_line_above_it():
+    lines = re.compile(r"^(.*)\nCREATE OR REPLACE (?:FUNCTION|PROCEDURE|AGGREGATE) (pix_internal\.\w+)", re.M)
+    routines = [match for path in (CHECKOUT / "sql").glob("*.sql") for match in lines.finditer(path.read_text())]
+    assert len(routines) > 100
+    assert [name for line, name in (match.groups() for match in routines) if not line.startswith("--")] == []
+
+
+def test_searches_tell_of_names_that_exist_nowhere(routines):
+    filtered = [row for row in routines if row[1] and "item_filter" in row[0]]
+    assert len(filtered) == 5
+    for signature, _, _, comment, *_ in filtered:
+        errors = comment.split("\nErrors: ")[1]
+        assert re.search("PX004|those of pix.nearest|of pix.nearest", errors), signature
 
 
 def test_everything_public_explains_itself(db):
@@ -61,6 +76,8 @@ def test_everything_public_explains_itself(db):
         "WHERE c.relnamespace = 'pix'::regnamespace AND c.relkind IN ('r', 'v') AND a.attnum > 0 "
         "AND NOT a.attisdropped "
         "AND col_description(c.oid, a.attnum) IS NULL",
+        "schema": "SELECT nspname FROM pg_namespace WHERE nspname IN ('pix', 'pix_internal') "
+        "AND obj_description(oid, 'pg_namespace') IS NULL",
         "type": "SELECT t.typname FROM pg_type t LEFT JOIN pg_class c ON c.oid = t.typrelid "
         "WHERE t.typnamespace = 'pix'::regnamespace AND (t.typtype = 'd' OR c.relkind = 'c') "
         "AND obj_description(t.oid, 'pg_type') IS NULL",

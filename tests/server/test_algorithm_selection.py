@@ -126,23 +126,23 @@ def test_rules_are_learned(selected):
 
 
 BAD_CALLS = [
-    ("CALL pix.select_algorithms(NULL)", "PX140", "named NULL"),
+    ("CALL pix.select_algorithms(NULL)", "PX003", "run must be a name"),
     ("CALL pix.select_algorithms('x', sizes => '{5}')", "PX003", "from 6 to 1,900"),
     ("CALL pix.select_algorithms('x', sizes => '{}')", "PX003", "6 to 1,900"),
     ("CALL pix.select_algorithms('x', sizes => '{29}')", "PX134", "more votes"),
     ("CALL pix.select_algorithms('x', repeats => 0)", "PX003", "repeats"),
     ("CALL pix.select_algorithms('x', balance => '{heavy}')", "PX003", "'heavy'"),
-    ("CALL pix.select_algorithms('x', algorithms => '{hierarchical}')", "PX133", "'hierarchical'"),
-    ("CALL pix.select_algorithms('x', algorithms => NULL)", "PX133", "NULL"),
+    ("CALL pix.select_algorithms('x', algorithms => '{hierarchical}')", "PX003", "'hierarchical'"),
+    ("CALL pix.select_algorithms('x', algorithms => NULL)", "PX003", "NULL"),
     ("CALL pix.select_algorithms('x', search => 'wild')", "PX003", "'wild'"),
     ("CALL pix.select_algorithms('x', users => '{nobody}', sizes => '{10}')", "PX134", "more votes"),
-    ("SELECT * FROM pix.fit_algorithm_rules('x')", "PX140", "no run 'x'"),
-    ("SELECT * FROM pix.evaluate_recommenders('x', '{magic}')", "PX133", "'magic'"),
-    ("SELECT * FROM pix.evaluate_recommenders('x', '{}')", "PX003", "No recommender"),
+    ("SELECT * FROM pix.fit_algorithm_rules('x')", "PX140", "Run 'x'"),
+    ("SELECT * FROM pix.evaluate_recommenders('x', '{magic}')", "PX003", "'magic'"),
+    ("SELECT * FROM pix.evaluate_recommenders('x', '{}')", "PX003", "recommenders must be"),
     ("SELECT * FROM pix.evaluate_recommenders('x', split => 'half')", "PX003", "split"),
     ("SELECT * FROM pix.evaluate_recommenders('x', k => 0)", "PX003", "k must be from 1 to 1,000, not 0"),
     ("SELECT * FROM pix.evaluate_recommenders('x', test_fraction => 1)", "PX003", "test_fraction"),
-    ("SELECT * FROM pix.evaluate_recommenders('')", "PX140", "named"),
+    ("SELECT * FROM pix.evaluate_recommenders('')", "PX003", "run must be a name"),
 ]
 
 
@@ -163,7 +163,7 @@ class TestEvaluation:
             "UPDATE pix.interactions SET voted_at = voted_at + vote_id % 30 * interval '1 second' - interval '1 day'"
         )
         rows = voters.ask(
-            f"SELECT {self.COLUMNS} FROM pix.evaluate_recommenders('first', %s, %s, k => 5)",
+            f"SELECT {self.COLUMNS} FROM pix.evaluate_recommenders('first', %s, split => %s, k => 5)",
             (["rules", "nearest", "popularity", "random"], split),
         )
         results = {(name, metric): value for name, metric, value, *_ in rows}

@@ -231,10 +231,10 @@ class TestUnfitClassifiers:
             )
         fails_with(labeled, "PX070", "SELECT pix.drop_classifier('heels')")
 
-    def test_model_is_gone(self, trained):
+    def test_model_was_deleted(self, trained):
         trained.query("SELECT pix.drop_model('mini_inception')")
         for sql in self.ASK:
-            assert "gone" in str(fails_with(trained, "PX075", sql))
+            assert "has been deleted" in str(fails_with(trained, "PX075", sql))
         assert trained.value("SELECT usable FROM pix.classifier_ranking WHERE classifier = 'heels'") is False
 
     def test_classes_of_a_network_that_was_imported_again(self, db, tmp_path):

@@ -112,7 +112,7 @@ def test_new_items_are_assigned_without_refitting(groups):
     assert db.ask("SELECT cluster, center FROM pix.clusters ORDER BY 1") == centers
     assert db.ask("SELECT sum(items), count(medoid) FROM pix.clusters") == [(2078, 40)]
     assert db.ask("SELECT items, added FROM pix.clustering_status") == [(2078, 0)]
-    # Again with nothing but an item that is gone.
+    # Again with nothing but an item that is deleted.
     groups.remove(["c0002"])
     assert db.ask("SELECT pix.refresh_clusters('groups')") == [(0,)]
     assert "c0002" not in members(db, "groups")
@@ -161,7 +161,7 @@ def test_a_hierarchy_can_be_cut_anywhere(catalogue):
 def test_flat_clusters_have_no_levels(groups):
     assert len(groups.db.ask("SELECT * FROM pix.cut_clusters('groups', 40)")) == 40
     refuses(groups.db, "PX003", "SELECT * FROM pix.cut_clusters('groups', 39)", "is flat")
-    refuses(groups.db, "PX003", "SELECT * FROM pix.cut_clusters('groups', 41)", "1 to 40")
+    refuses(groups.db, "PX003", "SELECT * FROM pix.cut_clusters('groups', 41)", "from 1 to 40")
     refuses(groups.db, "PX100", "SELECT * FROM pix.cut_clusters('nothing', 2)", "'nothing'")
 
 

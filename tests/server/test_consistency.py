@@ -11,14 +11,7 @@ from pixelplum.core.users.algorithms import find
 from pixelplum.core.users.candidates import unit
 from pixelplum.core.users.votes import Votes
 from tests.fixtures.catalogue import Catalogue
-from tests.helpers import SOMEBODY_WAITS
-
-FAULTS = "SELECT * FROM pix.check_derived() WHERE NOT ok"
-
-
-def agrees(db) -> None:
-    """Everything that is derived is what it is made of says."""
-    assert db.query(FAULTS) == []
+from tests.helpers import FAULTS, SOMEBODY_WAITS, derived_agrees
 
 
 def misplace(db, block: int = 1, row: int = 500) -> None:
@@ -52,7 +45,7 @@ def test_a_vector_that_vanishes_while_it_is_packed_moves_no_other(busy, until, g
         scores = scores_of(db, busy, user)
         for item_id, score in db.ask("SELECT item_id, score FROM pix.recommend(%s, 10, 'centroid')", (user,)):
             assert score == pytest.approx(scores[item_id], abs=1e-4), (user, item_id)
-    agrees(db)
+    derived_agrees(db)
 
 
 def test_misplaced_vectors_are_found_and_packed_again(voters):
@@ -67,7 +60,7 @@ def test_misplaced_vectors_are_found_and_packed_again(voters):
     added, removed, items = voters.query("SELECT added, removed, items FROM pix.pack_features('clouds')")[0]
     assert added == removed > 0
     assert items == 2000
-    agrees(voters)
+    derived_agrees(voters)
     assert voters.value("SELECT count(*) FROM pix.common_taste") == 0
     voters.query("SELECT * FROM pix.recommend('u1', 3, 'centroid')", role="adam")
     after = dict(voters.query("SELECT user_id, votes_hash FROM pix.user_models"))
@@ -79,7 +72,7 @@ def test_migrating_heals_and_says_so(catalogue):
     misplace(catalogue.db)
     output = catalogue.db.pix("migrate", role=None).stdout
     assert "Blocks of model clouds had vectors in the wrong rows" in output
-    agrees(catalogue.db)
+    derived_agrees(catalogue.db)
     assert "wrong rows" not in catalogue.db.pix("migrate", role=None).stdout
 
 
@@ -106,7 +99,7 @@ def with_everything(stage, with_voters) -> str:
 @pytest.mark.parametrize(("check", "spoil"), SPOILED.items(), ids=SPOILED)
 def test_what_is_derived_is_compared_with_what_it_is_made_of(clone, with_everything, check, spoil):
     db = clone(with_everything)
-    agrees(db)
+    derived_agrees(db)
     db.query(spoil, role=None)
     rows = db.query(FAULTS)
     assert rows[0][:2] == (check, False)
@@ -229,7 +222,9 @@ def recommend_all(db, catalogue, number) -> None:
 def train_user_models(db, catalogue, number) -> None:
     user = f"u{number % 10}"
     db.ask("CALL pix.train_user_models('centroid', %s)", ([user],))
-    (score,) = db.query("SELECT value FROM pix.explain(%s, 'c0042', 'centroid') WHERE aspect = 'score'", (user,))[0]
+    (score,) = db.query(
+        "SELECT value FROM pix.explain(%s, 'c0042', algorithm => 'centroid') WHERE aspect = 'score'", (user,)
+    )[0]
     assert score == pytest.approx(scores_of(db, catalogue, user)["c0042"], abs=1e-4)
 
 
@@ -250,7 +245,7 @@ def test_right_answers_while_features_are_packed_and_indexes_built(busy, request
                 failures.append(f"{number}: {error}")
     assert churn.rounds >= 1
     assert failures == []
-    agrees(busy.db)
+    derived_agrees(busy.db)
 
 
 @pytest.mark.parametrize(
@@ -287,4 +282,4 @@ def test_a_batch_that_waited_while_features_were_packed(busy, until, wait):
         scores = scores_of(db, busy, user)
         for item_id, score in rows:
             assert score == pytest.approx(scores[item_id], abs=1e-4), (user, item_id)
-    agrees(db)
+    derived_agrees(db)

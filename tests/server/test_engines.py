@@ -46,10 +46,10 @@ def test_extraction_with_tensorflow(with_tensorflow):
 @pytest.mark.library("tensorflow")
 def test_engines_that_cannot_be_had(with_tensorflow):
     ask = "SELECT pix.embed(content, '{}', engine => '{}') FROM pix.images LIMIT 1"
-    fails_with(with_tensorflow, "PX026", ask.format("colors", "magic"))
+    fails_with(with_tensorflow, "PX003", ask.format("colors", "magic"))
     error = fails_with(with_tensorflow, "PX027", ask.format("mini_inception", "tensorflow"))
     assert "--keep-tensorflow" in error.diag.message_hint
-    fails_with(with_tensorflow, "PX026", "CALL pix.extract_features(engine => 'magic')")
+    fails_with(with_tensorflow, "PX003", "CALL pix.extract_features(engine => 'magic')")
     fails_with(with_tensorflow, "PX027", "SELECT pix.warm_up('mini_inception', 'tensorflow')")
     assert with_tensorflow.value("SELECT pix.warm_up('colors', 'tensorflow')") is not None
 

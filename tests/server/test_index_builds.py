@@ -67,7 +67,7 @@ def test_readers_go_on_while_an_index_is_replaced_and_dropped(catalogue):
 
 
 def test_query_that_began_before_the_drop(catalogue):
-    """Its snapshot still has the parts, though the file is gone."""
+    """Its snapshot still has the parts, though the file is deleted."""
     db = catalogue.db
     build(db, "hnsw", "cosine")
     reader = db.connect("rita", autocommit=False)

@@ -131,7 +131,7 @@ def test_few_items(db):
     refuses(db, "PX003", "SELECT pix.fit_map('x', 'few', perplexity => 0)", "5 items, not 0")
     refuses(db, "PX003", "SELECT pix.fit_map('x', 'few', perplexity => 'NaN')", "5 items, not nan")
     store(db, "three", np.random.default_rng(5).normal(size=(3, 8)))
-    refuses(db, "PX112", "SELECT pix.fit_map('x', 'three')", "3 items says nothing")
+    refuses(db, "PX112", "SELECT pix.fit_map('x', 'three')", "at least 4 items, not 3")
     store(db, "same", np.ones((10, 4)))
     refuses(db, "PX112", "SELECT pix.fit_map('x', 'same')", "the same")
     store(db, "thin", np.random.default_rng(5).normal(size=(10, 1)))

@@ -155,7 +155,7 @@ KINDS = {
         "PX003", "max_users must be 1 or more, not 0", "SELECT * FROM pix.evaluate_recommenders('x', max_users => 0)",
     ),
     "what is NULL": (
-        "PX133", "NULL", "CALL pix.select_algorithms('NULL', algorithms => '{NULL}')",
+        "PX003", "NULL", "CALL pix.select_algorithms('NULL', algorithms => '{NULL}')",
     ),
 }  # fmt: skip
 

@@ -226,7 +226,7 @@ class TestForAll:
 BAD_CALLS = [
     ("'u0', 0", "PX003", "10,000, not 0"), ("'u0', NULL", "PX003", "10,000, not NULL"), ("NULL", "PX003", "user_id"),
     ("'u0', diversity => 1.5", "PX003", "0 to 1, not 1.5"), ("'u0', diversity => 'NaN'", "PX003", "0 to 1, not NaN"),
-    ("'u0', algorithm => 'magic'", "PX133", "'magic'"), ("'u0', index_name => 'none'", "PX090", "'none'"),
+    ("'u0', algorithm => 'magic'", "PX003", "'magic'"), ("'u0', index_name => 'none'", "PX090", "'none'"),
     ("'u0', model_name => 'none'", "PX020", "'none'"),
     ("'u0', filter => pix.items_where(cluster => 1)", "PX003", "clustering"),
     ("'u0', algorithm => 'hierarchical'", "PX137", "not been learned"),

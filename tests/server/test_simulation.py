@@ -107,7 +107,7 @@ def test_truths(shop):
 @pytest.mark.parametrize(
     ("arguments", "sqlstate", "message"),
     [
-        ("'thomson', pix.users_who_like('brand')", "PX122", "not 'thomson'"),
+        ("'thomson', pix.users_who_like('brand')", "PX003", "not 'thomson'"),
         ("'thompson', pix.users_who_like('nothing')", "PX129", "'nothing' is not a label set"),
         ("'thompson', pix.users_who_like(NULL)", "PX129", "NULL is not a label set"),
         ("'thompson', NULL", "PX003", "users must be from 2 to 100,000, not NULL"),
@@ -193,8 +193,8 @@ class TestEvaluation:
         error = fails_with(logged, "PX127", "SELECT * FROM pix.compare_policies('{greedy}', 'ucb1')")
         assert "no votes on suggestions of policy 'ucb1'" in str(error)
         assert "It has some of: random" in error.diag.message_hint
-        refuses(logged, "PX122", "SELECT * FROM pix.compare_policies('{best}')", "not 'best'")
-        refuses(logged, "PX122", "SELECT * FROM pix.compare_policies('{greedy,NULL}')", "NULL")
+        refuses(logged, "PX003", "SELECT * FROM pix.compare_policies('{best}')", "not 'best'")
+        refuses(logged, "PX003", "SELECT * FROM pix.compare_policies('{greedy,NULL}')", "NULL")
         refuses(logged, "PX003", "SELECT * FROM pix.compare_policies('{greedy}', seed => -1)", "seed must be 0 or more")
         refuses(
             logged,

@@ -187,7 +187,7 @@ class TestAlgorithmRules:
         voters.ask("UPDATE pix.algorithm_rules SET max_fraction = 0.31 WHERE priority = 1")
         assert self.choice(voters, "u0") == "logistic"
         voters.ask("UPDATE pix.algorithm_rules SET algorithm = 'magic', max_fraction = NULL WHERE priority = 1")
-        refuses(voters, "PX133", "SELECT * FROM pix.train_user_model('u0')", "'magic'")
+        refuses(voters, "PX003", "SELECT * FROM pix.train_user_model('u0')", "'magic'")
         # What cannot be trained on the votes that there are is passed over.
         voters.ask(
             "UPDATE pix.algorithm_rules SET algorithm = 'svm', min_fraction = NULL, max_fraction = NULL "
@@ -208,7 +208,7 @@ def test_nobody_opens_models_but_the_owner(voters):
 
 
 BAD_CALLS = [
-    ("SELECT * FROM pix.train_user_model('u0', 'magic')", "PX133", "not 'magic'"),
+    ("SELECT * FROM pix.train_user_model('u0', 'magic')", "PX003", "not 'magic'"),
     ("SELECT * FROM pix.train_user_model('u0', 'svm', 'nope')", "PX020", "'nope'"),
     (
         "SELECT * FROM pix.train_user_model('u0', 'svm', parameters => '{\"c\": 1}')",
@@ -226,8 +226,8 @@ BAD_CALLS = [
         "1 to 48",
     ),
     ("SELECT * FROM pix.selected_dimensions('u0')", "PX139", "has no sgd_log model"),
-    ("SELECT * FROM pix.explain('nobody', 'c0001')", "PX139", "has no model"),
-    ("CALL pix.train_user_models('magic')", "PX133", "not 'magic'"),
+    ("SELECT * FROM pix.explain('nobody', 'c0001')", "PX138", "'nobody'"),
+    ("CALL pix.train_user_models('magic')", "PX003", "not 'magic'"),
     ("CALL pix.train_user_models(chunk_size => 0)", "PX003", "chunk_size must be"),
     ("CALL pix.train_user_models(parameters => '{}')", "PX003", "need the algorithm"),
     ("SELECT * FROM pix.fit_common_taste('nope')", "PX020", "'nope'"),

@@ -59,7 +59,7 @@ class TestBatch:
         ])  # fmt: skip
         assert [status for _, status, _ in answer] == ["logged", *["rejected"] * 13, "logged", "rejected"]
         reasons = [reason for *_, reason in answer]
-        assert reasons[1] == "item 'nowhere' is not known"
+        assert reasons[1] == "item 'nowhere' is not in the catalogue"
         assert reasons[6] == "voted_at is not of the form 2026-11-25T10:00:00+01:00"
         assert reasons[7] == "it is in the future"
         assert all(reasons[1:14])
@@ -109,7 +109,7 @@ def test_load_command(shop, tmp_path):
     path.write_text("user_id,item_id,liked\nann,s0-00,1\nann,s1-00,0\nbob,nowhere,1\nbob,s0-00,maybe\n")
     output = shop.pix("load", "interactions", path, role="adam", cwd=tmp_path).stdout
     assert output.startswith("2 new, 0 changed, 0 unchanged, 2 rejected")
-    assert "item 'nowhere' is not known" in (tmp_path / "pix-rejects.csv").read_text()
+    assert "item 'nowhere' is not in the catalogue" in (tmp_path / "pix-rejects.csv").read_text()
     again = shop.pix("load", "interactions", path, role="adam", cwd=tmp_path).stdout
     assert again.startswith("0 new, 0 changed, 2 unchanged, 2 rejected")
     assert shop.ask(ARMS) == [("ann", "shelves", 0, 1, 0, 1), ("ann", "shelves", 1, 0, 1, 1)]
@@ -138,4 +138,4 @@ def test_skips(shop):
     shop.ask("SELECT pix.count_skips('0')", role="adam")
     vote(shop, "ann", third, signal="hover")  # anything outweighs a skip
     assert shop.ask("SELECT signal FROM pix.opinions WHERE item_id = %s", (third,)) == [("hover",)]
-    refuses(shop, "PX003", "SELECT pix.count_skips('-1 day')", "older_than is -1 days")
+    refuses(shop, "PX003", "SELECT pix.count_skips('-1 day')", "1,000 years, not -1 days")

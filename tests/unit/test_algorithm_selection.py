@@ -7,7 +7,7 @@ from pixelplum.core.users import algorithm_selection
 from pixelplum.core.users.algorithms import find
 from pixelplum.core.users.left_out import auc
 from pixelplum.core.users.votes import Votes
-from pixelplum.errors import UnknownAlgorithm, UnusableArgument
+from pixelplum.errors import UnusableArgument
 
 
 def noise(seed: int, votes: int = 200, likes: float = 0.2) -> Votes:
@@ -100,7 +100,7 @@ def test_random_search_tries_some_of_the_grid():
 
 
 @pytest.mark.parametrize(("arguments", "error"), [
-    ((["hierarchical"], ["none"], "grid"), UnknownAlgorithm), (([], ["none"], "grid"), UnknownAlgorithm),
+    ((["hierarchical"], ["none"], "grid"), UnusableArgument), (([], ["none"], "grid"), UnusableArgument),
     ((["svm"], ["some"], "grid"), UnusableArgument), ((["svm"], [], "grid"), UnusableArgument),
     ((["svm"], ["none"], "wild"), UnusableArgument),
 ])  # fmt: skip

@@ -8,7 +8,7 @@ import pytest
 from pixelplum.core.bandit import policies
 from pixelplum.core.bandit.regret import regret
 from pixelplum.core.bandit.trees import Tree
-from pixelplum.errors import UnknownPolicy
+from pixelplum.errors import UnusableArgument
 
 RANDOM = np.random.default_rng
 
@@ -108,10 +108,10 @@ def test_a_single_arm_and_very_many():
 
 
 def test_names_that_are_not_known():
-    with pytest.raises(UnknownPolicy, match="thomson") as caught:
+    with pytest.raises(UnusableArgument, match="thomson") as caught:
         policies.find("thomson")
     assert all(name in str(caught.value) for name in policies.POLICIES)
-    with pytest.raises(UnknownPolicy):
+    with pytest.raises(UnusableArgument):
         policies.pick("Greedy", np.ones((1, 2)), np.ones((1, 2)), RANDOM())
 
 

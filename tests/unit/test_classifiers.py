@@ -52,7 +52,7 @@ class TestSoftmaxLayer:
         [([], b"", []), (["a"], bytes(8), []), (["a", "b", "c"], bytes(8), [0, 0, 0])],
     )
     def test_what_does_not_fit_together(self, labels, weights, intercepts):
-        with pytest.raises(VectorError, match="make no classifier"):
+        with pytest.raises(VectorError, match="do not fit together"):
             SoftmaxLayer(labels, weights, intercepts)
 
 

@@ -39,7 +39,7 @@ def test_perplexity_out_of_range(algorithm, perplexity, items):
 
 
 def test_too_few():
-    with pytest.raises(TooFewPoints, match="1 item says"):
+    with pytest.raises(TooFewPoints, match="at least 4 items, not 1"):
         maps.check("pca", None, 1)
     with pytest.raises(TooFewPoints, match="the same"):
         projections.principal_components(np.ones((9, 3), np.float32), 2, 7)

@@ -9,7 +9,7 @@ from pixelplum.core.users.algorithms.linear import _machine
 from pixelplum.core.users.left_out import auc, calibrate
 from pixelplum.core.users.models import SteppedLinear
 from pixelplum.core.users.votes import Scaling, Votes, class_weights, weights_of
-from pixelplum.errors import TooFewVotes, UnknownAlgorithm, UnusableArgument
+from pixelplum.errors import TooFewVotes, UnusableArgument
 
 
 def draw(seed: int, votes: int = 40, dimensions: int = 60, flipped: float = 0.1) -> Votes:
@@ -210,8 +210,8 @@ def test_only_some_dimensions():
 
 
 @pytest.mark.parametrize(("algorithm", "parameters", "error", "message"), [
-    ("magic", {}, UnknownAlgorithm, "not 'magic'"),
-    (None, {}, UnknownAlgorithm, "not NULL"),
+    ("magic", {}, UnusableArgument, "not 'magic'"),
+    (None, {}, UnusableArgument, "not NULL"),
     ("logistic", {"c": 1}, UnusableArgument, "no parameter 'c'"),
     ("sgd_log", {"loss": "hinge"}, UnusableArgument, "no parameter 'loss'"),
     ("logistic", {"C": 0}, UnusableArgument, "C must be a number from 1e-09 to 1,000,000,000.0, not 0"),
@@ -228,7 +228,7 @@ def test_only_some_dimensions():
     ("ensemble", {"members": []}, UnusableArgument, "list of different algorithms"),
     ("ensemble", {"members": ["svm", "svm"]}, UnusableArgument, "list of different algorithms"),
     ("ensemble", {"members": [{"a": 1}]}, UnusableArgument, "list of different algorithms"),
-    ("ensemble", {"members": ["ensemble"]}, UnknownAlgorithm, "not 'ensemble'"),
+    ("ensemble", {"members": ["ensemble"]}, UnusableArgument, "not 'ensemble'"),
     ("ensemble", {"members": ["svm"], "C": 1}, UnusableArgument, "no parameter 'C'"),
 ])  # fmt: skip
 def test_parameters_that_cannot_be_used(algorithm, parameters, error, message):

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import pairwise_distances
 
 from pixelplum.core.search import vectors
-from pixelplum.errors import UnknownMetric, VectorError, ZeroVector
+from pixelplum.errors import UnusableArgument, VectorError, ZeroVector
 
 RANDOM = np.random.default_rng(7)
 
@@ -50,7 +50,7 @@ def test_errors_name_the_remedy():
     with pytest.raises(VectorError, match="1 and 2 dimensions") as caught:
         vectors.distance(a, b)
     assert "one model" in caught.value.hint
-    with pytest.raises(UnknownMetric, match="manhattan"):
+    with pytest.raises(UnusableArgument, match="manhattan"):
         vectors.distance(a, a, "manhattan")
-    with pytest.raises(UnknownMetric, match="manhattan"):
+    with pytest.raises(UnusableArgument, match="manhattan"):
         vectors.check_queries(a, 1, "manhattan")

@@ -243,7 +243,7 @@ def simulate(database: Database, **options) -> None:
 @click.argument("policies", nargs=-1)
 @click.option("--from-log", help="Policy whose suggestions are looked at; default: all.")
 @clustering_option
-@prior_option
+@click.option("--prior", help="Prior: flat or pooled; default: flat.")
 @click.pass_obj
 def evaluate(
     database: Database, policies: tuple[str, ...], from_log: str | None, clustering: str | None, prior: str | None

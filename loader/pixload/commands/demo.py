@@ -263,7 +263,7 @@ def show_retraining(say: Console, connection, label_set: str, shown: str, model_
             connection.rollback()
             if error.pgcode not in UNFIT_LABELS:
                 raise
-            say.print(f"The labels will not do: {error.diag.message_primary}", markup=False)
+            say.print(f"No classifier was trained: {error.diag.message_primary}", markup=False)
             return
         cursor.execute("SELECT label, score FROM pix.classify_item(%s, %s, k => 3)", (shown, [label_set]))
         for label, score in cursor:

@@ -111,7 +111,7 @@ def check(database: Database, name: str, queries: int, k: int) -> None:
     Example: pix index check boots --queries 200
     """
     with database.connect() as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT * FROM pix.recall_check(%s, %s, %s)", (name, queries, k))
+        cursor.execute("SELECT * FROM pix.recall_check(%s, %s, %s)", (name, k, queries))
         count, k, recall, *times = cursor.fetchone()
     click.echo(f"{name}: recall@{k} {recall:.3f}, of {count:,} queries")
     table = Table("milliseconds", "median", "95 %")

@@ -64,7 +64,7 @@ def explain(database: Database, user_id: str, item_id: str, algorithm: str | Non
     """
     with database.connect() as connection, connection.cursor() as cursor:
         cursor.execute(
-            "SELECT aspect, item_id, value, note FROM pix.explain(%s, %s, %s, %s)",
+            "SELECT aspect, item_id, value, note FROM pix.explain(%s, %s, algorithm => %s, model_name => %s)",
             (user_id, item_id, algorithm, model_name),
         )
         rows = cursor.fetchall()

@@ -83,7 +83,10 @@ def complete(what: str, parameters: Mapping[str, Range | Choice], values: Any) -
 def refuse_unknown(what: str, allowed: Collection[str], names: Any) -> None:
     """Refuse what is not a JSON object of known names."""
     if not isinstance(names, dict):
-        raise UnusableArgument("parameters must be a JSON object of names and values", hint='For example: {"k": 10}')
+        raise UnusableArgument(
+            "parameters must be a JSON object of names and values",
+            hint="For example: " + (f'{{"{min(allowed)}": …}}' if allowed else "{}"),
+        )
     for name in names:
         if name not in allowed:
             raise UnusableArgument(

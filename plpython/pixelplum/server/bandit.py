@@ -38,7 +38,7 @@ def choose_clusters(
     count : int
         How many are wanted; there may be fewer.
     seed : int or None
-        Of the random numbers; None: others each time.
+        Random seed; None: a new one each time.
 
     Returns
     -------

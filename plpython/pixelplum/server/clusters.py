@@ -1,6 +1,6 @@
 """Clusterings: fitted over blocks, numbered, and asked which cluster a vector is in.
 
-K-means goes round by round: where blocks are mapped, threads share them; on a cluster, segments compare those that they
+K-means goes round by round: where blocks are mapped, threads share them; on Greenplum, segments compare those that they
 store. In between its state is kept in the backend.
 """
 

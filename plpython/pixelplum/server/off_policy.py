@@ -28,7 +28,7 @@ def off_policy_values(
     alpha, beta : list of float
         The prior of each arm.
     seed : int
-        Of the random numbers.
+        Random seed.
 
     Returns
     -------

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from pixelplum.errors import UnknownPolicy, shown
+from pixelplum.errors import UnusableArgument, shown
 
 DRAWS = 1000
 """Of each posterior, to learn how often Thompson sampling would choose it."""
@@ -191,10 +191,13 @@ def find(policy: str | None) -> Policy:
 
     Raises
     ------
-    UnknownPolicy
+    UnusableArgument
     """
     if policy not in POLICIES:
-        raise UnknownPolicy(f"policy must be one of {', '.join(POLICIES)}, not {shown(policy)}")
+        raise UnusableArgument(
+            f"policy must be one of {', '.join(POLICIES)}, not {shown(policy)}",
+            hint="pix.algorithms('policy') lists the policies.",
+        )
     return POLICIES[policy]
 
 

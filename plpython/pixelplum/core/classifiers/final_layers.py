@@ -42,7 +42,7 @@ class SoftmaxLayer:
     def __init__(self, labels: list[str], weights: bytes, intercepts: list[float]):
         if not labels or len(labels) != len(intercepts) or len(weights) % (4 * len(labels)):
             raise VectorError(
-                f"{len(labels)} labels, {len(intercepts)} intercepts, {len(weights) // 4} weights make no classifier",
+                f"{len(labels)} labels, {len(intercepts)} intercepts, {len(weights) // 4} weights do not fit together",
                 hint="Train the classifier again.",
             )
         self.labels = labels

@@ -136,7 +136,7 @@ class KMeans:
     ks : list of int
         Number of centers of each run.
     seed : int
-        Of the random numbers.
+        Random seed.
 
     Raises
     ------

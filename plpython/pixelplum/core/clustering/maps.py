@@ -36,7 +36,7 @@ def check(algorithm: str, perplexity: float | None, items: int) -> float | None:
         If it is out of range.
     """
     if items < FEWEST:
-        raise TooFewPoints(f"A map of {items} item{'' if items == 1 else 's'} says nothing: it needs {FEWEST}")
+        raise TooFewPoints(f"A map must have at least {FEWEST} items, not {items}")
     record = MAPS[algorithm]
     if record.least is None:
         return None
@@ -64,7 +64,7 @@ def fit(
     perplexity : float or None
         As `check` returns it; for UMAP, the number of neighbors.
     seed : int
-        Of the random numbers.
+        Random seed.
     on_progress : callable
         Takes the fraction that is done, from time to time.
 
@@ -219,7 +219,7 @@ MAPS: dict[str, MapAlgorithm] = {
     algorithm.name: algorithm
     for algorithm in (
         MapAlgorithm("tsne", "t-SNE, which keeps neighbors together", _tsne, _extend_tsne, least=1, of_items=3),
-        MapAlgorithm("umap", "UMAP, which keeps more of the large", _umap, _extend_umap, least=2),
+        MapAlgorithm("umap", "UMAP, which keeps more of the distances between groups", _umap, _extend_umap, least=2),
         MapAlgorithm("pca", "the first two principal components", _pca, _extend_pca),
     )
 }

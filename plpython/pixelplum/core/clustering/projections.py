@@ -19,7 +19,7 @@ def principal_components(vectors: np.ndarray, components: int, seed: int) -> PCA
     components : int
         How many, at most: there are no more than vectors or dimensions.
     seed : int
-        Of the random numbers.
+        Random seed.
 
     Raises
     ------

@@ -85,7 +85,7 @@ class Layers:
             If there is no such layer, or it has no maps.
         """
         if layer not in self._nodes:
-            raise UnknownLayer(f"The network has no layer {layer!r}")
+            raise UnknownLayer(f"The model has no layer {layer!r}")
         (maps,) = self._showing([layer]).activations(content, [layer])
         if maps.ndim != 4:
             raise UnknownLayer(f"The layer {layer!r} has the shape {list(maps.shape)}, which is not that of maps")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pixelplum.core.search.metrics import METRICS
-from pixelplum.errors import UnknownMetric, VectorError, ZeroVector, shown
+from pixelplum.errors import UnusableArgument, VectorError, ZeroVector, shown
 
 FLOAT32 = np.dtype("<f4")
 LARGEST_SQUARE = np.finfo(FLOAT32).max / 4
@@ -63,7 +63,7 @@ def distance(a: bytes, b: bytes, metric: str = "cosine") -> float:
     ------
     VectorError
         If the dimensions differ.
-    UnknownMetric
+    UnusableArgument
         If the metric is none of the three.
     """
     check_dimensions(len(a) // 4, len(b) // 4)
@@ -91,7 +91,7 @@ def distances(query: np.ndarray, vectors: np.ndarray, metric: str = "cosine") ->
     ------
     VectorError
         If a vector holds a number that is not finite.
-    UnknownMetric
+    UnusableArgument
         If the metric is none of the three.
     """
     check_metric(metric)
@@ -117,7 +117,7 @@ def check_queries(queries: bytes, number: int, metric: str) -> None:
 
     Raises
     ------
-    UnknownMetric
+    UnusableArgument
         If the metric is not known.
     ZeroVector
         If the metric is cosine and a vector is all zeros.
@@ -142,7 +142,10 @@ def check_dimensions(a: int, b: int) -> None:
 def check_metric(metric: str | None) -> None:
     """Refuse a metric that is not known."""
     if metric not in METRICS:
-        raise UnknownMetric(f"metric must be one of {', '.join(METRICS)}, not {shown(metric)}")
+        raise UnusableArgument(
+            f"metric must be one of {', '.join(METRICS)}, not {shown(metric)}",
+            hint="pix.algorithms('metric') lists the metrics.",
+        )
 
 
 def matrix(vectors: bytes, dimensions: int) -> np.ndarray:

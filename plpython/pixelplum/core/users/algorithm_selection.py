@@ -11,7 +11,7 @@ from sklearn.model_selection import StratifiedKFold, train_test_split
 from pixelplum.core.users.algorithms import SIMPLE
 from pixelplum.core.users.left_out import auc
 from pixelplum.core.users.votes import Votes
-from pixelplum.errors import PixelplumError, UnknownAlgorithm, UnusableArgument, shown
+from pixelplum.errors import PixelplumError, UnusableArgument, shown
 
 BALANCES = ("none", "oversample", "class_weight")
 SEARCHES = ("grid", "random")
@@ -24,13 +24,13 @@ def check(algorithms: list[str], balances: list[str], search: str) -> None:
 
     Raises
     ------
-    UnknownAlgorithm, UnusableArgument
+    UnusableArgument
     """
     for algorithm in algorithms or [None]:
         if algorithm not in SIMPLE:
-            raise UnknownAlgorithm(
-                f"The algorithm {shown(algorithm)} cannot be compared here",
-                hint=f"Use some of: {', '.join(SIMPLE)}.",
+            raise UnusableArgument(
+                f"algorithms must be some of {', '.join(SIMPLE)}, not {shown(algorithm)}",
+                hint="Leave it out to compare all of them.",
             )
     for balance in balances or [None]:
         if balance not in BALANCES:

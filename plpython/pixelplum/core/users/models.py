@@ -267,7 +267,7 @@ class Forest(Model):
         for children in (self.left[inner], self.right[inner]):
             sound = sound and np.all((children > inner) & (children < nodes))
         if not sound or not len(self.right) == len(self.features) == len(self.thresholds) == len(self.shares) == nodes:
-            raise ValueError("its trees are none")
+            raise ValueError("its trees are damaged")
 
     def scores(self, directions: np.ndarray) -> np.ndarray:
         scores = np.zeros(len(directions))
@@ -307,13 +307,13 @@ class Boosted(Model):
             lengths = {len(tree[name]) for name in ("right_children", "split_indices", "split_conditions", "parents")}
             sound = lengths == {len(left)} == {int(tree["tree_param"]["num_nodes"])} and len(left) > 0
             if not sound or not np.all((children > 0) & (children < len(left))):
-                raise ValueError("its trees are none")
+                raise ValueError("its trees are damaged")
             if len(np.unique(children)) < len(children) or not np.all(
                 (splits[inner] >= 0) & (splits[inner] < features)
             ):
-                raise ValueError("its trees are none")
+                raise ValueError("its trees are damaged")
             if np.any(right[left < 0] >= 0) or len(tree["categories"]):
-                raise ValueError("its trees are none")
+                raise ValueError("its trees are damaged")
 
     def scores(self, directions: np.ndarray) -> np.ndarray:
         import xgboost  # slow to import

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pixelplum.core.discovery import named_classes
 from pixelplum.core.users.algorithms.base import Algorithm
 from pixelplum.core.users.algorithms.ensemble import EnsembleOf
-from pixelplum.errors import UnknownAlgorithm, shown
+from pixelplum.errors import UnusableArgument, shown
 
 _SINGLE: list[Algorithm] = [kind() for kind in named_classes(__name__, __path__, Algorithm) if kind is not EnsembleOf]
 
@@ -23,10 +23,10 @@ def find(name: str) -> Algorithm:
 
     Raises
     ------
-    UnknownAlgorithm
+    UnusableArgument
     """
     if name not in ALGORITHMS:
-        raise UnknownAlgorithm(
+        raise UnusableArgument(
             f"algorithm must be one of {', '.join(ALGORITHMS)}, not {shown(name)}",
             hint="SELECT * FROM pix.algorithms('user model') lists them.",
         )

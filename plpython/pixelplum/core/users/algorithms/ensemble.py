@@ -10,7 +10,7 @@ from pixelplum.core.users.common_taste import CommonTaste
 from pixelplum.core.users.left_out import auc, calibrate
 from pixelplum.core.users.models import Calibration, Ensemble
 from pixelplum.core.users.votes import SMALLEST_SPREAD, Votes
-from pixelplum.errors import UnknownAlgorithm, UnusableArgument
+from pixelplum.errors import UnusableArgument
 
 MEMBERS = ("logistic", "svm", "naive_bayes")
 """Where none are named."""
@@ -42,7 +42,7 @@ class EnsembleOf(Algorithm):
             )
         for member in members:
             if member not in self.simple:
-                raise UnknownAlgorithm(
+                raise UnusableArgument(
                     f"members must be some of {', '.join(self.simple)}, not {member!r}",
                     hint="SELECT * FROM pix.algorithms('user model') lists algorithms.",
                 )
