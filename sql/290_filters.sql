@@ -39,8 +39,6 @@ BEGIN
         PERFORM pix_internal.refuse(format('min_price must be at most max_price, %s, not %s', filter.max_price, filter.min_price),
             'Swap the two.');
     END IF;
-    PERFORM pix_internal.check_list('only_ids', filter.only_ids);
-    PERFORM pix_internal.check_list('except_ids', filter.except_ids);
     item := concat(
         ' AND i.brand = ' || quote_literal(filter.brand),
         CASE WHEN filter.category IS NOT NULL THEN format(

@@ -39,7 +39,7 @@ WORDS = {
     r"how far (?:it|they|long)": "progress",
     r"(?<!here )(?:is|are) no (?!more\b|longer\b|such\b|good\b|need\b)[a-z]\w*": "is not a, must be",
     r"greenplum cluster": "Greenplum",
-    r"hierarch(?:y|ies)": "tree",
+    r"(?<!cluster\.)hierarch(?:y|ies)": "tree",  # but for a module of SciPy
     r"shares? of": "fraction of",
     r"(?:is|are) gone": "is deleted",
     r"of the random numbers|others each time": "random seed, a new one each time",

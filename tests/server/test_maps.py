@@ -110,8 +110,8 @@ def test_one_cluster(catalogue):
     assert len(points(db, "one")) == size
     refuses(db, "PX105", "SELECT pix.fit_map('one', clustering => 'tree', cluster => 99)", "no cluster 99")
     refuses(db, "PX100", "SELECT pix.fit_map('one', clustering => 'nothing', cluster => 1)", "'nothing'")
-    refuses(db, "PX003", "SELECT pix.fit_map('one', clustering => 'tree')", "without a cluster")
-    refuses(db, "PX003", "SELECT pix.fit_map('one', cluster => 1)", "without a cluster")
+    refuses(db, "PX003", "SELECT pix.fit_map('one', clustering => 'tree')", "must be given together")
+    refuses(db, "PX003", "SELECT pix.fit_map('one', cluster => 1)", "must be given together")
     refuses(db, "PX003", "SELECT pix.fit_map('x', 'mini_inception', clustering => 'tree', cluster => 1)", "not of")
     db.ask("SELECT pix.drop_clustering('tree')")
     refuses(db, "PX100", "SELECT pix.refresh_map('one')", "'tree'")

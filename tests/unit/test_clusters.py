@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from scipy.cluster.tree import ward
+from scipy.cluster.hierarchy import ward
 from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
 
