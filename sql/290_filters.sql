@@ -86,9 +86,9 @@ BEGIN
             'SELECT DISTINCT label_set FROM pix.labels');
     END IF;
     IF filter.label IS NOT NULL THEN
-        PERFORM pix_internal.check_exists(coalesce(format('label in label set %L:', filter.label_set), 'label'), filter.label, ARRAY(
+        PERFORM pix_internal.check_exists('label' || coalesce(' in label set ' || quote_literal(filter.label_set) || ':', ''), filter.label, ARRAY(
             SELECT DISTINCT l.label FROM pix.labels l WHERE l.label_set = coalesce(filter.label_set, l.label_set)
-        ), 'SELECT DISTINCT label FROM pix.labels' || coalesce(format(' WHERE label_set = %L', filter.label_set), ''));
+        ), 'SELECT DISTINCT label FROM pix.labels' || coalesce(' WHERE label_set = ' || quote_literal(filter.label_set), ''));
     END IF;
     IF filter.brand IS NOT NULL THEN
         PERFORM pix_internal.check_exists('brand', filter.brand, ARRAY(

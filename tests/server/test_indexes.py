@@ -162,6 +162,18 @@ def test_categories_are_searched_at_any_depth(catalogue):
     assert "Did you mean 'Boots'?" in fails_with(db, "PX004", boot).diag.message_hint
 
 
+def test_labels_that_exist_nowhere_are_looked_for_where_the_filter_says(catalogue):
+    db = catalogue.db
+    db.ask("INSERT INTO pix.labels (item_id, label_set, label) VALUES ('c0001', 'style', 'ankle')")
+    ask = "SELECT * FROM pix.nearest('c0001', 5, 'clouds', filter => pix.items_where({}))"
+    error = fails_with(db, "PX004", ask.format("label => 'black'"))
+    assert error.diag.message_primary.endswith("There is no label 'black'")
+    assert "SELECT DISTINCT label FROM pix.labels lists all 1." in error.diag.message_hint
+    error = fails_with(db, "PX004", ask.format("label => 'black', label_set => 'style'"))
+    assert "no label in label set 'style': 'black'" in error.diag.message_primary
+    assert "WHERE label_set = 'style' lists all 1." in error.diag.message_hint
+
+
 @pytest.mark.parametrize("kind", ["exact", "annoy", "hnsw"])
 def test_more_than_there_are(catalogue, kind):
     build(catalogue.db, kind, "euclidean")
