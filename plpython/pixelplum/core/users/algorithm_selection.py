@@ -30,7 +30,7 @@ def check(algorithms: list[str], balances: list[str], search: str) -> None:
         if algorithm not in SIMPLE:
             raise UnusableArgument(
                 f"algorithms must be some of {', '.join(SIMPLE)}, not {shown(algorithm)}",
-                hint="Leave it out to compare all of them.",
+                hint="Leave it out to compare the usual ones.",
             )
     for balance in balances or [None]:
         if balance not in BALANCES:
