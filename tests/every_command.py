@@ -94,8 +94,8 @@ def names(command: click.Command = main, path: tuple[str, ...] = ()) -> Iterator
     if not isinstance(command, click.Group):
         yield " ".join(path)
         return
-    for name, child in command.commands.items():
-        yield from names(child, (*path, name))
+    for name in command.list_commands(None):
+        yield from names(command.get_command(None, name), (*path, name))
 
 
 def story(boots: Path, folder: Path) -> Iterator[tuple[str, list[str]]]:

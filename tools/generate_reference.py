@@ -134,8 +134,9 @@ def command_reference() -> str:
             command, info_name=name, parent=parent, max_content_width=100, **command.context_settings
         )
         parts.append(f"## {context.command_path}\n\n```\n{command.get_help(context)}\n```\n")
-        for child in sorted(getattr(command, "commands", {})):
-            describe(command.commands[child], child, context)
+        if isinstance(command, click.Group):
+            for child in command.list_commands(context):
+                describe(command.get_command(context, child), child, context)
 
     describe(pix, "pix", None)
     return "\n".join(parts)

@@ -5,29 +5,46 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import click
 
-from pixload.commands.algorithms import algorithms
-from pixload.commands.bandit import bandit, next_, undo, vote
-from pixload.commands.classifier import classifier, classify
-from pixload.commands.cluster import cluster
-from pixload.commands.database import doctor, migrate
-from pixload.commands.demo import demo, sample
-from pixload.commands.features import extract
-from pixload.commands.index import index
-from pixload.commands.load import load
-from pixload.commands.map import map_, pca
-from pixload.commands.model import model
-from pixload.commands.nearest import duplicates, graph, nearest
-from pixload.commands.plot import plot
-from pixload.commands.report import report
-from pixload.commands.server import psql, server
-from pixload.commands.users import explain, recommend, users
 from pixload.database import Database
 from pixload.errors import PixError
 from pixload.private_server import PrivateServer
+
+COMMANDS = {
+    "algorithms": "algorithms.algorithms",
+    "bandit": "bandit.bandit",
+    "classifier": "classifier.classifier",
+    "classify": "classifier.classify",
+    "cluster": "cluster.cluster",
+    "demo": "demo.demo",
+    "doctor": "database.doctor",
+    "duplicates": "nearest.duplicates",
+    "explain": "users.explain",
+    "extract": "features.extract",
+    "graph": "nearest.graph",
+    "index": "index.index",
+    "load": "load.load",
+    "map": "map.map_",
+    "migrate": "database.migrate",
+    "model": "model.model",
+    "nearest": "nearest.nearest",
+    "next": "bandit.next_",
+    "pca": "map.pca",
+    "plot": "plot.plot",
+    "psql": "server.psql",
+    "recommend": "users.recommend",
+    "report": "report.report",
+    "sample": "demo.sample",
+    "server": "server.server",
+    "undo": "bandit.undo",
+    "users": "users.users",
+    "vote": "bandit.vote",
+}
+"""Where each command is, in the package `pixload.commands`."""
 
 
 def default_home() -> Path:
@@ -37,7 +54,16 @@ def default_home() -> Path:
 
 
 class Commands(click.Group):
-    """Commands whose trouble with files and their names is told like any other failure."""
+    """Commands that are imported when they are called, and whose trouble with files is told like any other failure."""
+
+    def list_commands(self, context: click.Context | None) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, context: click.Context | None, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module, command = COMMANDS[name].split(".")
+        return getattr(import_module(f"pixload.commands.{module}"), command)
 
     def invoke(self, context: click.Context):
         # SIGTERM ends a command as Ctrl-C does: what it runs in the server is canceled.
@@ -69,12 +95,6 @@ def main(context: click.Context, dsn: str | None, home: Path) -> None:
     """
     context.obj = Database(dsn or None, PrivateServer(Path(os.path.abspath(home))))
 
-
-for command in (
-    server, psql, migrate, doctor, algorithms, sample, load, model, extract, nearest, index, graph, duplicates, cluster,
-    map_, pca, vote, undo, next_, bandit, recommend, explain, users, report, plot, classifier, classify, demo,
-):  # fmt: skip
-    main.add_command(command)
 
 if __name__ == "__main__":
     main()

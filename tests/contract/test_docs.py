@@ -22,8 +22,9 @@ DOCS = [CHECKOUT / "README.md", CHECKOUT / "CONTRIBUTING.md", *sorted((CHECKOUT 
 
 def commands(command=pix, path=("pix",)):
     yield path, command
-    for name, child in getattr(command, "commands", {}).items():
-        yield from commands(child, (*path, name))
+    if isinstance(command, click.Group):
+        for name in command.list_commands(None):
+            yield from commands(command.get_command(None, name), (*path, name))
 
 
 def blocks(path: Path, language: str) -> list[str]:
@@ -76,7 +77,7 @@ def test_sql_in_the_docs_runs(extracted, boots):
         for block in blocks(path, "sql"):
             block = block.replace("PXJTJYZVFR", item_id).replace("B005IYS5ZA", item_id)
             for statement in statements(block):
-                extracted.query(statement)
+                extracted.ask(statement)
                 ran += 1
     assert ran >= 5
 
@@ -86,7 +87,7 @@ def test_sql_for_pgvector_runs(extracted):
         pytest.skip("pgvector is not installed here")
     item_id = extracted.value("SELECT min(item_id) FROM pix.images")
     ran = [
-        extracted.query(statement.replace("PXJTJYZVFR", item_id), role=None)
+        extracted.ask(statement.replace("PXJTJYZVFR", item_id), role=None)
         for path in DOCS
         for block in blocks(path, "pgsql")
         for statement in statements(block)
