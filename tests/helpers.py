@@ -34,7 +34,7 @@ def execute(dsn: str, sql: str, parameters=None) -> list[tuple]:
 def fails_with(db, sqlstate: str, sql: str, parameters=None, role: str = "ada") -> psycopg2.Error:
     """Run SQL that is refused, with a hint; return the error."""
     with pytest.raises(psycopg2.Error) as caught:
-        db.query(sql, parameters, role)
+        db.ask(sql, parameters, role)
     assert caught.value.pgcode == sqlstate
     assert caught.value.diag.message_hint
     return caught.value

@@ -69,9 +69,9 @@ def fill(db: Clone, boots) -> None:
     """Something of every kind, small."""
     db.pix("load", "metadata", boots / "metadata.json.gz")
     for user in USERS:
-        items = db.query("SELECT item_id FROM pix.images ORDER BY md5(item_id || %s) LIMIT 12", (user,))
+        items = db.ask("SELECT item_id FROM pix.images ORDER BY md5(item_id || %s) LIMIT 12", (user,))
         votes = [value for number, (item,) in enumerate(items) for value in (user, item, number % 2 == 1)]
-        db.query("SELECT pix.vote(%s, %s, %s);" * len(items), votes)
+        db.ask("SELECT pix.vote(%s, %s, %s);" * len(items), votes)
     for work in (
         "SELECT pix.build_index('fast')",
         "SELECT pix.fit_clusters('groups', k => 4)",
@@ -89,7 +89,7 @@ def fill(db: Clone, boots) -> None:
         "SELECT pix.vote('ann', item_id, number % 2 = 0) FROM ("
         "SELECT item_id, row_number() OVER () AS number FROM pix.next_items('ann', 20)) n",
     ):
-        db.query(work)
+        db.ask(work)
 
 
 USERS = ("ann", "bob", "cem", "dora")

@@ -204,8 +204,8 @@ def test_examples_run(extracted, boots):
     extracted.pix("load", "metadata", boots / "metadata.json.gz")
     extracted.pix("load", "labels", boots / "labels.csv")
     item_id = extracted.value("SELECT min(item_id) FROM pix.images")
-    extracted.query("SELECT pix.fit_clusters('shapes', algorithm => 'ward', k => 8)")
-    examples = extracted.query(
+    extracted.ask("SELECT pix.fit_clusters('shapes', algorithm => 'ward', k => 8)")
+    examples = extracted.ask(
         "SELECT p.oid::regprocedure::text, obj_description(p.oid) FROM pg_proc p "
         "WHERE pronamespace = 'pix'::regnamespace "
         "ORDER BY proname LIKE 'drop%', array_position(ARRAY['fit_clusters', 'fit_map', 'build_index'], "
@@ -215,20 +215,18 @@ def test_examples_run(extracted, boots):
     is_logged = False
     for signature, comment in examples:
         if not signature.startswith("pix.fit_clusters") and not is_logged:  # what was fitted is suggested from
-            extracted.query(
-                "SELECT pix.simulate('random', pix.users_who_like('heel', 6, 1), 30, 'boots', keep => true)"
-            )
+            extracted.ask("SELECT pix.simulate('random', pix.users_who_like('heel', 6, 1), 30, 'boots', keep => true)")
             for extreme, liked in (("max", True), ("min", False)):  # a function that writes is called with values
-                extracted.query(f"SELECT pix.vote('ann', (SELECT {extreme}(item_id) FROM pix.images), {liked})")
+                extracted.ask(f"SELECT pix.vote('ann', (SELECT {extreme}(item_id) FROM pix.images), {liked})")
             for algorithm in ("sgd_log", "nearest"):
-                extracted.query("SELECT pix.train_user_model('ann', %s)", (algorithm,))
+                extracted.ask("SELECT pix.train_user_model('ann', %s)", (algorithm,))
             selection = (
                 "CALL pix.select_algorithms('first', sizes => '{20}', algorithms => '{logistic,nearest}', repeats => 2)"
             )
-            extracted.query(selection)
+            extracted.ask(selection)
             is_logged = True
         example = comment.split("Example: ")[1].replace("B005IYS5ZA", item_id)
-        extracted.query(example)
+        extracted.ask(example)
         assert example.rstrip().endswith(";"), signature
 
 

@@ -75,7 +75,7 @@ def test_stopped_and_taken_up(selected, voters, until):
     with ThreadPoolExecutor(1) as pool:
         work = pool.submit(running.cursor().execute, CALL, (2,))
         until(voters, "SELECT count(DISTINCT (user_id, size, repeat)) >= 4 FROM pix.algorithm_selection_results")
-        voters.query("SELECT pg_terminate_backend(%s)", (pid,), role=None)
+        voters.ask("SELECT pg_terminate_backend(%s)", (pid,), role=None)
         with pytest.raises(psycopg2.Error):
             work.result()
     done = voters.ask(RESULTS)
@@ -151,7 +151,7 @@ def test_bad_calls(shared, with_voters, call, sqlstate, message):
     voters = shared(with_voters)
     error = fails_with(voters, sqlstate, call)
     assert message in f"{error} {error.diag.message_hint}"
-    assert voters.query("SELECT count(*) FROM pix.algorithm_selections") == [(0,)]
+    assert voters.ask("SELECT count(*) FROM pix.algorithm_selections") == [(0,)]
 
 
 class TestEvaluation:
@@ -159,7 +159,7 @@ class TestEvaluation:
 
     @pytest.mark.parametrize("split", ["last", "time"])
     def test_models_beat_chance(self, voters, split):
-        voters.query(
+        voters.ask(
             "UPDATE pix.interactions SET voted_at = voted_at + vote_id % 30 * interval '1 second' - interval '1 day'"
         )
         rows = voters.ask(
@@ -186,7 +186,7 @@ class TestEvaluation:
 
     def test_what_is_held_out_is_not_seen(self, voters):
         """The last like is of another kind than all the others: whoever had seen it would rank it first."""
-        voters.query("UPDATE pix.interactions SET voted_at = voted_at - interval '1 hour'")
+        voters.ask("UPDATE pix.interactions SET voted_at = voted_at - interval '1 hour'")
         voters.ask("SELECT pix.vote('u0', 'c0020', true)", role="adam")
         voters.ask("DELETE FROM pix.interactions WHERE user_id <> 'u0'")
         rows = dict(
@@ -207,14 +207,14 @@ class TestEvaluation:
 
 
 def test_items_that_are_like_nothing_else(voters):
-    voters.query("CALL pix.build_neighbor_graph('clouds', 5)")
+    voters.ask("CALL pix.build_neighbor_graph('clouds', 5)")
     voters.ask("INSERT INTO pix.items (item_id, title) VALUES ('odd', 'An anvil')")
     voters.ask(
         "INSERT INTO pix.features (item_id, model_name, vector) VALUES ('odd', 'clouds', pix.from_array(%s))",
         ([float(n % 2 * 9 - n % 5) for n in range(48)],),
     )
     voters.ask("SELECT pix.pack_features()")
-    voters.query("CALL pix.build_neighbor_graph('clouds', 5)")
+    voters.ask("CALL pix.build_neighbor_graph('clouds', 5)")
     ((item, title, deviations, fraction),) = voters.ask(
         "SELECT item_id, title, deviations, fraction_nearer FROM pix.item_anomalies "
         "ORDER BY mean_distance DESC LIMIT 1",

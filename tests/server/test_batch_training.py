@@ -11,27 +11,27 @@ from tests.helpers import SOMEBODY_WAITS, model_state, recommended, vote
 
 class TestTrainingAll:
     def test_all_users(self, voters):
-        voters.query("CALL pix.train_user_models()")
+        voters.ask("CALL pix.train_user_models()")
         rows = voters.ask("SELECT algorithm, count(*), min(likes + dislikes) FROM pix.user_models GROUP BY 1")
         assert rows == [("hierarchical", VOTERS, THEIR_VOTES)]
         assert voters.ask("SELECT users, votes FROM pix.common_taste") == [(VOTERS, VOTERS * THEIR_VOTES)]
         assert voters.ask("SELECT count(*) FROM pix.user_model_failures") == [(0,)]
         # Nothing is done twice, and what was trained together is what is trained alone.
         before = voters.ask("SELECT user_id, trained_at, content FROM pix.user_models ORDER BY 1")
-        voters.query("CALL pix.train_user_models()")
+        voters.ask("CALL pix.train_user_models()")
         assert voters.ask("SELECT user_id, trained_at, content FROM pix.user_models ORDER BY 1") == before
         for user, _, content in before[:2]:
             voters.ask("SELECT pix.train_user_model(%s, 'hierarchical')", (user,), role="adam")
             assert model_state(voters, user, "hierarchical")["content"] == bytes(content)
         vote(voters, "u1", "c1990", True)
-        voters.query("CALL pix.train_user_models('hierarchical', ARRAY['u1'])")
+        voters.ask("CALL pix.train_user_models('hierarchical', ARRAY['u1'])")
         assert model_state(voters, "u1", "hierarchical")["likes"] == voters.value(
             "SELECT count(*) FROM pix.opinions WHERE user_id = 'u1' AND value > 0"
         )
 
     @pytest.mark.parametrize("algorithm", ["sgd_log", "svm"])
     def test_together_as_alone(self, voters, algorithm):
-        voters.query("CALL pix.train_user_models(%s, chunk_size => 3)", (algorithm,))
+        voters.ask("CALL pix.train_user_models(%s, chunk_size => 3)", (algorithm,))
         assert voters.value("SELECT count(*) FROM pix.user_models WHERE algorithm = %s", (algorithm,)) == VOTERS
         together = model_state(voters, "u7", algorithm)
         voters.ask("SELECT pix.train_user_model('u7', %s)", (algorithm,), role="adam")
@@ -41,22 +41,22 @@ class TestTrainingAll:
 
     def test_one_bad_user_stops_nobody(self, voters):
         vote(voters, "one", "c0001", True)
-        voters.query("CALL pix.train_user_models('svm')")
+        voters.ask("CALL pix.train_user_models('svm')")
         assert voters.value("SELECT count(*) FROM pix.user_models") == VOTERS
         failures = "SELECT user_id, algorithm, sqlstate, reason FROM pix.user_model_failures"
         assert voters.ask(failures) == [("one", "svm", "PX134", "svm needs likes and dislikes")]
         vote(voters, "one", "c0002", False)
-        voters.query("CALL pix.train_user_models('svm', ARRAY['one', 'who?'])")
+        voters.ask("CALL pix.train_user_models('svm', ARRAY['one', 'who?'])")
         assert voters.ask(failures) == [("who?", "svm", "PX138", "The user is not known")]
         assert model_state(voters, "one", "svm")["likes"] == 1
 
     def test_parameters(self, voters):
-        voters.query("CALL pix.train_user_models('logistic', parameters => '{\"C\": 0.01}')")
+        voters.ask("CALL pix.train_user_models('logistic', parameters => '{\"C\": 0.01}')")
         assert voters.ask("SELECT DISTINCT parameters ->> 'C' FROM pix.user_models") == [("0.01",)]
         weak = model_state(voters, "u0", "logistic")
         recommended(voters, "u0", "logistic")  # they stay
         assert model_state(voters, "u0", "logistic") == weak
-        voters.query("CALL pix.train_user_models('logistic')")
+        voters.ask("CALL pix.train_user_models('logistic')")
         assert voters.ask("SELECT DISTINCT parameters ->> 'C' FROM pix.user_models") == [("1.0",)]
 
     def test_by_command(self, voters):
@@ -82,12 +82,12 @@ def test_stopped_and_called_again(voters, until):
     with ThreadPoolExecutor(1) as pool:
         work = pool.submit(running.cursor().execute, "CALL pix.train_user_models('random_forest', chunk_size => 1)")
         until(voters, "SELECT count(*) >= 2 FROM pix.user_models")
-        voters.query("SELECT pg_terminate_backend(%s)", (pid,), role=None)
+        voters.ask("SELECT pg_terminate_backend(%s)", (pid,), role=None)
         with pytest.raises(psycopg2.Error):
             work.result()
     done = dict(voters.ask("SELECT user_id, trained_at FROM pix.user_models"))
     assert 2 <= len(done) < VOTERS
-    voters.query("CALL pix.train_user_models('random_forest')")
+    voters.ask("CALL pix.train_user_models('random_forest')")
     after = dict(voters.ask("SELECT user_id, trained_at FROM pix.user_models"))
     assert len(after) == VOTERS
     assert {user: after[user] for user in done} == done
@@ -105,7 +105,7 @@ def test_a_batch_that_comes_between_is_not_overwritten(voters, until):
         values = '{"dimensions": [1, 2, 3], "alpha": 0.01}'
         batch = pool.submit(voters.query, "CALL pix.train_user_models('sgd_log', '{u8}', parameters => %s)", (values,))
         until(voters, SOMEBODY_WAITS)
-        assert len(voters.query("SELECT * FROM pix.recommend('u8', 3, 'sgd_log')", role="adam")) == 3
+        assert len(voters.ask("SELECT * FROM pix.recommend('u8', 3, 'sgd_log')", role="adam")) == 3
         holder.rollback()
         batch.result()
     dimensions = voters.ask("SELECT dimension FROM pix.selected_dimensions('u8')", role="rita")
@@ -123,5 +123,5 @@ def test_blocks_that_are_packed_anew_while_somebody_votes(voters):
     for committed in (False, True):
         if committed:
             voter.commit()
-        queried = voters.query("SELECT item_id FROM pix.recommend('u6', 5)", role="adam")
+        queried = voters.ask("SELECT item_id FROM pix.recommend('u6', 5)", role="adam")
         assert not {item for (item,) in queried} & {row[0] for row in page}

@@ -16,8 +16,8 @@ from tests.unit.graphs import tiny_onnx
 class TestClassifying:
     def test_image_and_item_agree(self, trained):
         item_id = trained.value("SELECT min(item_id) FROM pix.images")
-        of_item = trained.query("SELECT * FROM pix.classify_item(%s, '{heels}')", (item_id,), role="rita")
-        of_image = trained.query(
+        of_item = trained.ask("SELECT * FROM pix.classify_item(%s, '{heels}')", (item_id,), role="rita")
+        of_image = trained.ask(
             "SELECT * FROM pix.classify((SELECT content FROM pix.images WHERE item_id = %s), '{heels}')",
             (item_id,),
             role="rita",
@@ -40,18 +40,18 @@ class TestClassifying:
     def test_certainty_beyond_what_real_can_hold(self, trained):
         """Scores that differ by hundreds, as those of discriminant analysis do."""
         weights = np.zeros((3, 288), "<f4").tobytes()
-        trained.query(
+        trained.ask(
             "SELECT pix.register_classifier('sure', 'mini_inception', ARRAY['a', 'b', 'c'], %s, ARRAY[200, -200, 0])",
             (weights,),
         )
-        rows = trained.query(
+        rows = trained.ask(
             "SELECT label, score FROM pix.classify_item((SELECT min(item_id) FROM pix.images), '{sure}')"
         )
         assert rows == [("a", 1), ("c", 0), ("b", 0)]
         assert trained.value("SELECT pix.classify_all('sure')") == 60
 
     def test_vector_that_is_not_finite(self, trained):
-        trained.query(
+        trained.ask(
             "UPDATE pix.features SET vector = decode(repeat('0000c07f', 288), 'hex') "
             "WHERE item_id = (SELECT min(item_id) FROM pix.images)"
         )
@@ -64,8 +64,8 @@ class TestClassifying:
         """Two classifiers differ, even if their labels are the same text one after another."""
         register = "SELECT pix.register_classifier(%s, 'mini_inception', %s, %s, ARRAY[0, 1])"
         weights = bytes(2 * 4 * 288)
-        trained.query(register, ("one", ["a", "b\nc"], weights))
-        trained.query(register, ("two", ["a\nb", "c"], weights))
+        trained.ask(register, ("one", ["a", "b\nc"], weights))
+        trained.ask(register, ("two", ["a\nb", "c"], weights))
         cursor = trained.connect().cursor()
         for name, label in (("one", "b\nc"), ("two", "c")):
             cursor.execute("SELECT pix.classify_all(%s)", (name,))
@@ -79,7 +79,7 @@ class TestClassifying:
             "SELECT pix_internal.load_classifier('mini_inception', %s)",
         ):
             with pytest.raises(psycopg2.Error) as caught:
-                trained.query(sql, (checksum,), role="rita")
+                trained.ask(sql, (checksum,), role="rita")
             assert caught.value.pgcode in ("42501", "PX070")
 
     @pytest.mark.parametrize("change", ["pix.drop_classifier('heels')", "pix.train_classifier('heels', 'shaft')"])
@@ -101,26 +101,24 @@ class TestClassifying:
             "SELECT count(*) FROM pix.predictions p JOIN pix.classifiers c USING (classifier) "
             "WHERE p.classifier_checksum <> c.checksum"
         )
-        trained.query("SELECT pix.classify_all('heels')")
+        trained.ask("SELECT pix.classify_all('heels')")
         assert trained.value(stale) == 0
-        trained.query("SELECT pix.train_classifier('heels', 'heel', balanced => true, algorithm => 'lda')")
+        trained.ask("SELECT pix.train_classifier('heels', 'heel', balanced => true, algorithm => 'lda')")
         assert trained.value(stale) == 60
-        trained.query("SELECT pix.classify_all('heels')")
+        trained.ask("SELECT pix.classify_all('heels')")
         assert trained.value(stale) == 0
 
     def test_ensemble_is_the_mean(self, trained):
-        trained.query("SELECT pix.train_classifier('other', 'heel', algorithm => 'lda')")
+        trained.ask("SELECT pix.train_classifier('other', 'heel', algorithm => 'lda')")
         item_id = trained.value("SELECT min(item_id) FROM pix.images")
         single = [
-            dict(trained.query("SELECT label, score FROM pix.classify_item(%s, %s)", (item_id, [name])))
+            dict(trained.ask("SELECT label, score FROM pix.classify_item(%s, %s)", (item_id, [name])))
             for name in ("heels", "other")
         ]
-        both = dict(
-            trained.query("SELECT label, score FROM pix.classify_item(%s, ARRAY['heels', 'other'])", (item_id,))
-        )
+        both = dict(trained.ask("SELECT label, score FROM pix.classify_item(%s, ARRAY['heels', 'other'])", (item_id,)))
         for label, score in both.items():
             assert score == pytest.approx((single[0][label] + single[1][label]) / 2, abs=1e-6)
-        image = trained.query(
+        image = trained.ask(
             "SELECT label, score FROM pix.classify((SELECT content FROM pix.images WHERE item_id = %s), "
             "ARRAY['heels', 'other'])", (item_id,),
         )  # fmt: skip
@@ -128,21 +126,21 @@ class TestClassifying:
 
     def test_ensemble_across_models(self, trained, tmp_path):
         trained.pix("model", "import", "tiny", "--onnx", tiny_onnx(tmp_path / "tiny.onnx", [1, 2]))
-        trained.query("CALL pix.extract_features('tiny')")
-        trained.query("SELECT pix.train_classifier('by color', 'heel', 'tiny')")
+        trained.ask("CALL pix.extract_features('tiny')")
+        trained.ask("SELECT pix.train_classifier('by color', 'heel', 'tiny')")
         content = "(SELECT content FROM pix.images ORDER BY item_id LIMIT 1)"
         both = dict(
-            trained.query(f"SELECT label, score FROM pix.classify({content}, ARRAY['heels', 'by color', 'heels'])")
+            trained.ask(f"SELECT label, score FROM pix.classify({content}, ARRAY['heels', 'by color', 'heels'])")
         )
         heels, color = (
-            dict(trained.query(f"SELECT label, score FROM pix.classify({content}, ARRAY['{name}'])"))
+            dict(trained.ask(f"SELECT label, score FROM pix.classify({content}, ARRAY['{name}'])"))
             for name in ("heels", "by color")
         )
         for label, score in both.items():
             assert score == pytest.approx((2 * heels[label] + color[label]) / 3, abs=1e-6)
 
     def test_classifiers_of_different_classes(self, trained):
-        trained.query("SELECT pix.train_classifier('shafts', 'shaft')")
+        trained.ask("SELECT pix.train_classifier('shafts', 'shaft')")
         error = fails_with(
             trained,
             "PX076",
@@ -152,31 +150,29 @@ class TestClassifying:
 
     def test_all_items(self, trained):
         assert trained.value("SELECT pix.classify_all('heels')") == 60
-        rows = trained.query(
-            "SELECT item_id, label, score FROM pix.predictions WHERE classifier = 'heels'", role="rita"
-        )
+        rows = trained.ask("SELECT item_id, label, score FROM pix.predictions WHERE classifier = 'heels'", role="rita")
         assert len(rows) == 60
         for item_id, label, score in rows[:10]:
-            best = trained.query("SELECT label, score FROM pix.classify_item(%s, '{heels}', k => 1)", (item_id,))
+            best = trained.ask("SELECT label, score FROM pix.classify_item(%s, '{heels}', k => 1)", (item_id,))
             assert best == [(label, pytest.approx(score, rel=1e-5))]
 
     def test_all_items_again(self, trained):
         """What did not change is not written again; deleted items go."""
-        trained.query("SELECT pix.classify_all('heels')")
-        before = dict(trained.query("SELECT item_id, classified_at FROM pix.predictions"))
+        trained.ask("SELECT pix.classify_all('heels')")
+        before = dict(trained.ask("SELECT item_id, classified_at FROM pix.predictions"))
         gone = trained.value("SELECT min(item_id) FROM pix.features")
-        trained.query("DELETE FROM pix.features WHERE item_id = %s", (gone,))
+        trained.ask("DELETE FROM pix.features WHERE item_id = %s", (gone,))
         assert trained.value("SELECT pix.classify_all('heels')") == 59
-        after = dict(trained.query("SELECT item_id, classified_at FROM pix.predictions"))
+        after = dict(trained.ask("SELECT item_id, classified_at FROM pix.predictions"))
         assert after == {item_id: moment for item_id, moment in before.items() if item_id != gone}
-        trained.query("CALL pix.extract_features()")
-        trained.query("SELECT pix.train_classifier('heels', 'shaft')")
-        trained.query("SELECT pix.classify_all('heels')")
+        trained.ask("CALL pix.extract_features()")
+        trained.ask("SELECT pix.train_classifier('heels', 'shaft')")
+        trained.ask("SELECT pix.classify_all('heels')")
         shafts = labels_of(trained, "shaft")
-        assert {label for (label,) in trained.query("SELECT label FROM pix.predictions")} <= shafts
+        assert {label for (label,) in trained.ask("SELECT label FROM pix.predictions")} <= shafts
 
     def test_all_items_in_parallel_workers(self, trained, parallel_workers):
-        trained.query(
+        trained.ask(
             "INSERT INTO pix.features (item_id, model_name, model_checksum, vector) "
             "SELECT item_id || n, model_name, model_checksum, vector FROM pix.features, generate_series(1, 20) n"
         )
@@ -202,13 +198,13 @@ class TestClassifying:
         cursor = connection.cursor()
         ask = "SELECT label FROM pix.classify_item((SELECT min(item_id) FROM pix.images), '{heels}')"
         for label_set in ("heel", "shaft"):
-            trained.query("SELECT pix.train_classifier('heels', %s)", (label_set,))
+            trained.ask("SELECT pix.train_classifier('heels', %s)", (label_set,))
             cursor.execute(ask)
             assert {label for (label,) in cursor} == labels_of(trained, label_set)
 
     def test_classes_that_came_with_the_network(self, loaded):
         assert SHIPPED["mini_inception"].exists()
-        rows = loaded.query(
+        rows = loaded.ask(
             "SELECT label FROM pix.classify((SELECT content FROM pix.images LIMIT 1), '{mini_inception}', k => 10)"
         )
         assert len(rows) == 10
@@ -232,7 +228,7 @@ class TestUnfitClassifiers:
         fails_with(labeled, "PX070", "SELECT pix.drop_classifier('heels')")
 
     def test_model_was_deleted(self, trained):
-        trained.query("SELECT pix.drop_model('mini_inception')")
+        trained.ask("SELECT pix.drop_model('mini_inception')")
         for sql in self.ASK:
             assert "has been deleted" in str(fails_with(trained, "PX075", sql))
         assert trained.value("SELECT usable FROM pix.classifier_ranking WHERE classifier = 'heels'") is False
@@ -250,13 +246,13 @@ class TestUnfitClassifiers:
             assert "imported again" in str(error)
         for remedy in error.diag.message_hint.rstrip(";").split("; "):
             fails_with(trained, "PX075", self.ASK[1])
-            trained.query(remedy)
+            trained.ask(remedy)
         for sql in self.ASK:
-            trained.query(sql)
+            trained.ask(sql)
 
     def test_items(self, trained):
         fails_with(trained, "PX040", "SELECT * FROM pix.classify_item('nope', '{heels}')")
-        trained.query("DELETE FROM pix.features WHERE item_id = (SELECT min(item_id) FROM pix.images)")
+        trained.ask("DELETE FROM pix.features WHERE item_id = (SELECT min(item_id) FROM pix.images)")
         fails_with(trained, "PX041", self.ASK[1])
 
     def test_images_and_top(self, trained):
@@ -303,9 +299,9 @@ class TestCommands:
         image = sorted((boots / "images").iterdir())[0]
         lines = labeled.pix("classify", image, "--classifier", "heels", "-k", 2, role="rita").stdout.splitlines()
         assert len(lines) == 2
-        label, score = labeled.query(
-            "SELECT label, score FROM pix.classify_item(%s, '{heels}', k => 1)", (image.stem,)
-        )[0]
+        label, score = labeled.ask("SELECT label, score FROM pix.classify_item(%s, '{heels}', k => 1)", (image.stem,))[
+            0
+        ]
         assert lines[0] == f"{label} (score = {score:.5f})"
         assert (
             labeled.pix("classify", "--item", image.stem, "--classifier", "heels", "-k", 2).stdout.splitlines() == lines
@@ -322,15 +318,15 @@ class TestCommands:
         image = next((boots / "images").iterdir())
         ask = ("classify", image, "-k", 1)
         assert labeled.pix(*ask).stdout == labeled.pix(*ask, "--classifier", "mini_inception").stdout
-        labeled.query("SELECT pix.train_classifier('shafts', 'shaft')")
-        labeled.query("SELECT pix.train_classifier('heels', 'heel')")
+        labeled.ask("SELECT pix.train_classifier('shafts', 'shaft')")
+        labeled.ask("SELECT pix.train_classifier('heels', 'heel')")
         assert labeled.pix(*ask).stdout == labeled.pix(*ask, "--classifier", "heels").stdout
         for name in ("shafts", "heels", "mini_inception"):
-            labeled.query("SELECT pix.drop_classifier(%s)", (name,))
+            labeled.ask("SELECT pix.drop_classifier(%s)", (name,))
         assert "no classifier" in labeled.pix(*ask, check=False).stderr
 
     def test_brackets_are_no_markup(self, labeled):
-        labeled.query("UPDATE pix.labels SET label = '[/b] ' || label WHERE label_set = 'heel'")
+        labeled.ask("UPDATE pix.labels SET label = '[/b] ' || label WHERE label_set = 'heel'")
         labeled.pix("classifier", "train", "[bold]x", "--label-set", "heel")
         assert "[bold]x" in labeled.pix("classifier", "list").stdout
         assert "[/b] " in labeled.pix("classifier", "show", "[bold]x").stdout

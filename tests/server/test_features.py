@@ -45,17 +45,17 @@ def test_embed_is_what_core_computes(loaded, boots):
 
 
 def test_all_images_are_extracted_once(loaded):
-    assert loaded.query(PROGRESS) == [(60, 0, 0, 0, 60)]
-    loaded.query("CALL pix.extract_features(chunk_size => 7)")
-    assert loaded.query(PROGRESS) == [(60, 60, 0, 0, 0)]
+    assert loaded.ask(PROGRESS) == [(60, 0, 0, 0, 60)]
+    loaded.ask("CALL pix.extract_features(chunk_size => 7)")
+    assert loaded.ask(PROGRESS) == [(60, 60, 0, 0, 0)]
     assert loaded.value("SELECT images_per_second > 0 FROM pix.extraction_progress")
-    first = loaded.query("SELECT item_id, vector, extracted_at FROM pix.features ORDER BY 1")
+    first = loaded.ask("SELECT item_id, vector, extracted_at FROM pix.features ORDER BY 1")
     assert loaded.value(
         "SELECT bool_and(f.vector = pix.embed(i.content)) FROM pix.features f JOIN pix.images i USING (item_id)"
     )
-    loaded.query("CALL pix.extract_features()")
+    loaded.ask("CALL pix.extract_features()")
     assert [
-        tuple(map(str, row)) for row in loaded.query("SELECT item_id, extracted_at FROM pix.features ORDER BY 1")
+        tuple(map(str, row)) for row in loaded.ask("SELECT item_id, extracted_at FROM pix.features ORDER BY 1")
     ] == [(item_id, str(moment)) for item_id, _, moment in first]
 
 
@@ -110,7 +110,7 @@ def cached_file(loaded, same_host) -> Path:
 
 def test_lost_model_is_restored_by_whoever_needs_it(loaded, cached_file):
     """By parallel workers, or on segments, or in the only backend there is."""
-    loaded.query("SELECT pix.warm_up()")
+    loaded.ask("SELECT pix.warm_up()")
     whole = cached_file.read_bytes()
     cached_file.unlink()
     connection = loaded.connect("rita")
@@ -123,7 +123,7 @@ def test_lost_model_is_restored_by_whoever_needs_it(loaded, cached_file):
 
 
 def test_damaged_cache_file_is_restored(loaded, cached_file):
-    loaded.query("SELECT pix.warm_up()")
+    loaded.ask("SELECT pix.warm_up()")
     cached_file.write_bytes(cached_file.read_bytes()[:1000])
     assert loaded.value("SELECT pix.warm_up()", role="rita") is True
     assert loaded.value("SELECT pix.warm_up()", role="rita") is False
@@ -131,35 +131,35 @@ def test_damaged_cache_file_is_restored(loaded, cached_file):
 
 
 def test_bad_images_are_told_and_do_not_stop_the_others(loaded):
-    loaded.query("INSERT INTO pix.images (item_id, content) VALUES ('a_page', '<html></html>'), ('z_empty', '')")
-    loaded.query("CALL pix.extract_features(chunk_size => 10)")
-    assert loaded.query(PROGRESS) == [(62, 60, 2, 0, 0)]
-    failures = dict(loaded.query("SELECT item_id, reason FROM pix.extraction_failures", role="rita"))
+    loaded.ask("INSERT INTO pix.images (item_id, content) VALUES ('a_page', '<html></html>'), ('z_empty', '')")
+    loaded.ask("CALL pix.extract_features(chunk_size => 10)")
+    assert loaded.ask(PROGRESS) == [(62, 60, 2, 0, 0)]
+    failures = dict(loaded.ask("SELECT item_id, reason FROM pix.extraction_failures", role="rita"))
     assert failures.keys() == {"a_page", "z_empty"}
     assert "empty" in failures["z_empty"]
 
 
 def test_failures_are_retried_on_request_and_after_a_change(loaded, boots):
     good = next((boots / "images").iterdir()).read_bytes()
-    loaded.query("INSERT INTO pix.images (item_id, content) VALUES ('bad', '<html></html>')")
-    loaded.query("CALL pix.extract_features()")
+    loaded.ask("INSERT INTO pix.images (item_id, content) VALUES ('bad', '<html></html>')")
+    loaded.ask("CALL pix.extract_features()")
     first = loaded.value("SELECT failed_at FROM pix.extraction_failures")
-    loaded.query("CALL pix.extract_features()")
+    loaded.ask("CALL pix.extract_features()")
     assert loaded.value("SELECT failed_at FROM pix.extraction_failures") == first
-    loaded.query("CALL pix.extract_features(retry_failed => true)")
+    loaded.ask("CALL pix.extract_features(retry_failed => true)")
     assert loaded.value("SELECT failed_at FROM pix.extraction_failures") > first
-    loaded.query("UPDATE pix.images SET content = %s WHERE item_id = 'bad'", (psycopg2.Binary(good),))
-    assert loaded.query(PROGRESS) == [(61, 60, 0, 0, 1)]
-    loaded.query("CALL pix.extract_features()")
-    assert loaded.query(PROGRESS) == [(61, 61, 0, 0, 0)]
+    loaded.ask("UPDATE pix.images SET content = %s WHERE item_id = 'bad'", (psycopg2.Binary(good),))
+    assert loaded.ask(PROGRESS) == [(61, 60, 0, 0, 1)]
+    loaded.ask("CALL pix.extract_features()")
+    assert loaded.ask(PROGRESS) == [(61, 61, 0, 0, 0)]
     assert loaded.value("SELECT count(*) FROM pix.extraction_failures") == 0
 
 
 def test_image_that_turns_bad_loses_its_old_features(extracted):
     item_id = extracted.value("SELECT min(item_id) FROM pix.images")
-    extracted.query("UPDATE pix.images SET content = 'no image' WHERE item_id = %s", (item_id,))
-    extracted.query("CALL pix.extract_features()")
-    assert extracted.query(PROGRESS) == [(60, 59, 1, 0, 0)]
+    extracted.ask("UPDATE pix.images SET content = 'no image' WHERE item_id = %s", (item_id,))
+    extracted.ask("CALL pix.extract_features()")
+    assert extracted.ask(PROGRESS) == [(60, 59, 1, 0, 0)]
     assert extracted.value("SELECT count(*) FROM pix.features WHERE item_id = %s", (item_id,)) == 0
 
 
@@ -168,7 +168,7 @@ def test_deleted_image_leaves_no_features(extracted):
         "DELETE FROM pix.images WHERE item_id = (SELECT min(item_id) FROM pix.images) RETURNING 1"
     )
     assert item_id == 1
-    extracted.query("CALL pix.extract_features()")
+    extracted.ask("CALL pix.extract_features()")
     assert extracted.value("SELECT count(*) FROM pix.features") == 59
 
 
@@ -188,7 +188,7 @@ def test_killed_process_loses_one_chunk_at_most(loaded, third_chunk, server, whi
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     server.wait_for_recovery(pid)
-    assert loaded.query(PROGRESS) == [(60, 20, 0, 0, 40)]
+    assert loaded.ask(PROGRESS) == [(60, 20, 0, 0, 40)]
     assert loaded.pix("extract").stdout.startswith("60 extracted, 0 failed, 0 pending")
 
 
@@ -244,7 +244,7 @@ def test_model_that_is_imported_again_meanwhile(loaded, third_chunk, tmp_path):
         loaded.pix("model", "import", "mini_inception", "--onnx", tiny_onnx(tmp_path / "tiny.onnx", [1, 2]))
         third_chunk.release()
         extraction.result()
-    assert loaded.query(PROGRESS) == [(60, 60, 0, 0, 0)]
+    assert loaded.ask(PROGRESS) == [(60, 60, 0, 0, 0)]
     assert loaded.value("SELECT count(DISTINCT octet_length(vector)) FROM pix.features") == 1
 
 
@@ -288,14 +288,14 @@ def test_ended_command_ends_the_work(loaded, until, number):
     assert b"Traceback" not in command.stderr.read()
     until(loaded, f"SELECT count(*) = 0 {sessions}")
     blocker.rollback()
-    assert loaded.query(PROGRESS) == [(60, 0, 0, 0, 60)]
+    assert loaded.ask(PROGRESS) == [(60, 0, 0, 0, 60)]
 
 
 @pytest.mark.sessions
 def test_two_extractions_at_once_share_the_work(loaded):
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda _: loaded.query("CALL pix.extract_features(chunk_size => 5)"), range(2)))
-    assert loaded.query(PROGRESS) == [(60, 60, 0, 0, 0)]
+    assert loaded.ask(PROGRESS) == [(60, 60, 0, 0, 0)]
     assert loaded.value("SELECT sum(extracted)::int FROM pix.extraction_runs") == 60
 
 
@@ -305,7 +305,7 @@ def test_two_models_at_once(loaded, tmp_path):
     with ThreadPoolExecutor(2) as pool:
         calls = ("CALL pix.extract_features('mini_inception', 5)", "CALL pix.extract_features('tiny', 5)")
         list(pool.map(loaded.query, calls))
-    assert loaded.query("SELECT extracted, pending FROM pix.extraction_progress") == [(60, 0), (60, 0)]
+    assert loaded.ask("SELECT extracted, pending FROM pix.extraction_progress") == [(60, 0), (60, 0)]
 
 
 @pytest.mark.sessions
@@ -313,7 +313,7 @@ def test_many_short_extractions_at_once(loaded):
     """They begin with cleaning up, while others are in the middle of a chunk."""
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(lambda _: loaded.query("CALL pix.extract_features(chunk_size => 10)"), range(12)))
-    assert loaded.query(PROGRESS) == [(60, 60, 0, 0, 0)]
+    assert loaded.ask(PROGRESS) == [(60, 60, 0, 0, 0)]
 
 
 def test_errors_of_embed(loaded):
@@ -335,9 +335,9 @@ def test_no_model_at_all(bare):
 
 def test_reader_may_embed_but_not_extract(loaded):
     with pytest.raises(psycopg2.errors.InsufficientPrivilege):
-        loaded.query("CALL pix.extract_features()", role="rita")
+        loaded.ask("CALL pix.extract_features()", role="rita")
     with pytest.raises(psycopg2.errors.InsufficientPrivilege):
-        loaded.query("SELECT pix.embed(content) FROM pix.images", role="nobody")
+        loaded.ask("SELECT pix.embed(content) FROM pix.images", role="nobody")
 
 
 def test_vectors_in_sql(db):
@@ -346,11 +346,11 @@ def test_vectors_in_sql(db):
     fails_with(db, "PX030", "SELECT pix.from_array(ARRAY[1, 'NaN']::real[])")
     fails_with(db, "PX030", "SELECT pix.from_array('{}'::real[])")
     with pytest.raises(psycopg2.errors.CheckViolation):
-        db.query("SELECT '\\x0000'::bytea::pix.feature_vector")
+        db.ask("SELECT '\\x0000'::bytea::pix.feature_vector")
 
 
 def test_features_as_arrays(extracted):
-    rows = extracted.query("SELECT item_id, features FROM pix.feature_arrays LIMIT 2", role="rita")
+    rows = extracted.ask("SELECT item_id, features FROM pix.feature_arrays LIMIT 2", role="rita")
     assert [len(features) for _, features in rows] == [288, 288]
 
 
@@ -359,4 +359,4 @@ def test_extraction_in_a_transaction_block_is_refused_whole(loaded):
     with pytest.raises(psycopg2.Error):
         connection.cursor().execute("CALL pix.extract_features()")
     connection.rollback()
-    assert loaded.query(PROGRESS) == [(60, 0, 0, 0, 60)]
+    assert loaded.ask(PROGRESS) == [(60, 0, 0, 0, 60)]

@@ -72,12 +72,12 @@ def test_recall_and_freshness(catalogue, kind, metric):
 def test_index_is_what_answers(catalogue, algorithm, parameters, project_to):
     """Only a bad index shows that it is used: exact search would find everything."""
     db = catalogue.db
-    db.query("SELECT pix.build_index('bad', 'clouds', %s, 'cosine', %s, %s)", (algorithm, parameters, project_to))
-    measured = db.query("SELECT recall, queries, k FROM pix.recall_check('bad', 5, 50)", role="rita")
+    db.ask("SELECT pix.build_index('bad', 'clouds', %s, 'cosine', %s, %s)", (algorithm, parameters, project_to))
+    measured = db.ask("SELECT recall, queries, k FROM pix.recall_check('bad', 5, 50)", role="rita")
     assert measured[0][0] < 0.9
     assert measured[0][1:] == (50, 5)
     ask = "SELECT array_agg(item_id ORDER BY rank) FROM pix.nearest(%s, 5, 'clouds', index_name => %s)"
-    differ = [db.query(ask, (item_id, "bad")) != db.query(ask, (item_id, None)) for item_id in QUERIED]
+    differ = [db.ask(ask, (item_id, "bad")) != db.query(ask, (item_id, None)) for item_id in QUERIED]
     assert any(differ)
 
 
@@ -87,10 +87,10 @@ QUERIED = [f"c{n:04}" for n in range(0, 200, 20)]
 def test_one_and_many_and_vector_agree(catalogue):
     db = catalogue.db
     build(db, "hnsw", "cosine")
-    one = db.query("SELECT item_id, distance FROM pix.nearest('c0042', 10, index_name => 'fast')", role="rita")
+    one = db.ask("SELECT item_id, distance FROM pix.nearest('c0042', 10, index_name => 'fast')", role="rita")
     many = nearest_many(db, ["c0042", "c0043"], 10, None, "fast")["c0042"]
     numbers = catalogue.vectors["c0042"].tolist()
-    vector = db.query(
+    vector = db.ask(
         "SELECT item_id, distance FROM pix.nearest_to_vector(%s::real[], 11, index_name => 'fast')", (numbers,), "rita"
     )
     assert one == many
@@ -177,16 +177,16 @@ def test_labels_that_exist_nowhere_are_looked_for_where_the_filter_says(catalogu
 @pytest.mark.parametrize("kind", ["exact", "annoy", "hnsw"])
 def test_more_than_there_are(catalogue, kind):
     build(catalogue.db, kind, "euclidean")
-    rows = catalogue.db.query("SELECT * FROM pix.nearest('c0000', 100000, index_name => 'fast')", role="rita")
+    rows = catalogue.db.ask("SELECT * FROM pix.nearest('c0000', 100000, index_name => 'fast')", role="rita")
     assert len(rows) == 1999
 
 
 def test_vectors_of_zeros_are_found_last(catalogue):
     db = catalogue.db
-    db.query("UPDATE pix.features SET vector = %s WHERE item_id = 'c0001'", (psycopg2.Binary(bytes(48 * 4)),))
+    db.ask("UPDATE pix.features SET vector = %s WHERE item_id = 'c0001'", (psycopg2.Binary(bytes(48 * 4)),))
     for kind in ("exact", "annoy", "hnsw"):
         build(db, kind, "cosine")
-        rows = dict(db.query("SELECT item_id, distance FROM pix.nearest('c0000', 2000, index_name => 'fast')"))
+        rows = dict(db.ask("SELECT item_id, distance FROM pix.nearest('c0000', 2000, index_name => 'fast')"))
         assert rows["c0001"] == 1
         assert len(rows) == 1999
         fails_with(db, "PX031", "SELECT * FROM pix.nearest('c0001', 3, index_name => 'fast')")
@@ -244,18 +244,16 @@ def test_questions_without_an_answer(catalogue):
 )
 def test_index_that_cannot_be_built(catalogue, sqlstate, arguments):
     fails_with(catalogue.db, sqlstate, f"SELECT pix.build_index({arguments})", role="ada")
-    assert catalogue.db.query("SELECT * FROM pix.indexes") == []
-    assert catalogue.db.query("SELECT * FROM pix_internal.index_parts") == []
+    assert catalogue.db.ask("SELECT * FROM pix.indexes") == []
+    assert catalogue.db.ask("SELECT * FROM pix_internal.index_parts") == []
 
 
 def test_numbers_too_large_for_float16(catalogue):
     large = np.full(48, 70000, np.float32)
-    catalogue.db.query(
-        "UPDATE pix.features SET vector = %s WHERE item_id = 'c0007'", (psycopg2.Binary(large.tobytes()),)
-    )
+    catalogue.db.ask("UPDATE pix.features SET vector = %s WHERE item_id = 'c0007'", (psycopg2.Binary(large.tobytes()),))
     build = "SELECT pix.build_index('x', 'clouds', 'hnsw', 'euclidean', %s)"
     fails_with(catalogue.db, "PX003", build, ("{}",), role="ada")
-    catalogue.db.query(build, ('{"dtype": "float32"}',))
+    catalogue.db.ask(build, ('{"dtype": "float32"}',))
 
 
 def test_query_too_large_for_float16(catalogue):
@@ -263,9 +261,7 @@ def test_query_too_large_for_float16(catalogue):
     build(db, "hnsw", "euclidean")
     query = np.zeros(48, np.float32)
     query[3] = 1e5
-    rows = db.query(
-        "SELECT item_id FROM pix.nearest_to_vector(%s::real[], 10, index_name => 'fast')", (query.tolist(),)
-    )
+    rows = db.ask("SELECT item_id FROM pix.nearest_to_vector(%s::real[], 10, index_name => 'fast')", (query.tolist(),))
     assert [name for (name,) in rows] == [name for name, _ in catalogue.expected(query, 10, "euclidean")]
 
 

@@ -348,8 +348,8 @@ def test_who_may_do_what(shop):
         "SELECT pix_internal.log_vote('ann', 's0-01', 'like', 99, NULL, NULL, NULL, NULL, NULL, NULL)",
     ):  # fmt: skip
         with pytest.raises(psycopg2.errors.InsufficientPrivilege):
-            shop.query(statement, role="adam")
+            shop.ask(statement, role="adam")
     for statement in ("SELECT pix.vote('ann', 's0-00', true)", "SELECT * FROM pix.next_item('ann')"):
         with pytest.raises(psycopg2.errors.InsufficientPrivilege):
-            shop.query(statement, role="rita")
-    assert shop.query("SELECT count(*) FROM pix.opinions", role="rita") == [(1,)]
+            shop.ask(statement, role="rita")
+    assert shop.ask("SELECT count(*) FROM pix.opinions", role="rita") == [(1,)]

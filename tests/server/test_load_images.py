@@ -41,17 +41,17 @@ def rejects(path: Path) -> dict[str, str]:
 def test_second_load_changes_nothing(db, boots, tmp_path):
     first = db.pix("load", "images", boots / "images", cwd=tmp_path)
     assert first.stdout == "60 new, 0 changed, 0 unchanged, 0 rejected\n"
-    before = db.query("SELECT item_id, sha256, source, loaded_at FROM pix.images ORDER BY 1")
+    before = db.ask("SELECT item_id, sha256, source, loaded_at FROM pix.images ORDER BY 1")
     second = db.pix("load", "images", boots / "images", cwd=tmp_path)
     assert second.stdout == "0 new, 0 changed, 60 unchanged, 0 rejected\n"
-    assert db.query("SELECT item_id, sha256, source, loaded_at FROM pix.images ORDER BY 1") == before
+    assert db.ask("SELECT item_id, sha256, source, loaded_at FROM pix.images ORDER BY 1") == before
     assert not list(tmp_path.iterdir())
 
 
 def test_stored_image_is_the_file(db, boots):
     db.pix("load", "images", boots / "images")
     path = next((boots / "images").iterdir())
-    row = db.query("SELECT content, format, width, height, source FROM pix.images WHERE item_id = %s", (path.stem,))[0]
+    row = db.ask("SELECT content, format, width, height, source FROM pix.images WHERE item_id = %s", (path.stem,))[0]
     assert bytes(row[0]) == path.read_bytes()
     assert row[1:] == ("JPEG", 400, 400, str(path))
     assert db.value("SELECT count(*) FROM pix.items") == 60
@@ -63,10 +63,10 @@ def test_changed_image_replaces_the_old_one(extracted, boots, tmp_path):
     before = extracted.value("SELECT vector FROM pix.features WHERE item_id = %s", (path.stem,))
     result = extracted.pix("load", "images", tmp_path / path.name)
     assert result.stdout.startswith("0 new, 1 changed, 0 unchanged")
-    assert extracted.query("SELECT extracted, stale, pending FROM pix.extraction_progress") == [(59, 1, 1)]
-    extracted.query("CALL pix.extract_features()")
+    assert extracted.ask("SELECT extracted, stale, pending FROM pix.extraction_progress") == [(59, 1, 1)]
+    extracted.ask("CALL pix.extract_features()")
     assert extracted.value("SELECT vector FROM pix.features WHERE item_id = %s", (path.stem,)) != before
-    assert extracted.query("SELECT extracted, stale, pending FROM pix.extraction_progress") == [(60, 0, 0)]
+    assert extracted.ask("SELECT extracted, stale, pending FROM pix.extraction_progress") == [(60, 0, 0)]
 
 
 def test_labels_from_folders(db, tmp_path):
@@ -74,7 +74,7 @@ def test_labels_from_folders(db, tmp_path):
         (tmp_path / label).mkdir()
         (tmp_path / label / f"{label[:2]}1.png").write_bytes(png(1, 2, len(label)))
     db.pix("load", "images", tmp_path, "--label-set", "kind'; DROP TABLE pix.labels; --")
-    assert db.query("SELECT item_id, label_set, label FROM pix.labels ORDER BY 1") == [
+    assert db.ask("SELECT item_id, label_set, label FROM pix.labels ORDER BY 1") == [
         ("ha1", "kind'; DROP TABLE pix.labels; --", "hat"),
         ("it1", "kind'; DROP TABLE pix.labels; --", 'it\'s "odd" ü'),
     ]
@@ -85,7 +85,7 @@ def test_labels_are_stored_for_images_that_are_there_already(db, tmp_path):
     (tmp_path / "hat" / "a.png").write_bytes(png())
     db.pix("load", "images", tmp_path)
     assert db.pix("load", "images", tmp_path, "--label-set", "kind").stdout.startswith("0 new, 0 changed, 1 unchanged")
-    assert db.query("SELECT label FROM pix.labels") == [("hat",)]
+    assert db.ask("SELECT label FROM pix.labels") == [("hat",)]
 
 
 def test_archive_and_manifest(db, tmp_path):
@@ -95,7 +95,7 @@ def test_archive_and_manifest(db, tmp_path):
     (tmp_path / "list.csv").write_text("item_id,path\nown/id,b.png\nmissing,none.png\n")
     result = db.pix("load", "images", "more.zip", "list.csv", cwd=tmp_path)
     assert result.stdout == "2 new, 0 changed, 0 unchanged, 1 rejected (reasons in pix-rejects.csv)\n"
-    assert db.query("SELECT item_id FROM pix.images ORDER BY 1") == [("a",), ("own/id",)]
+    assert db.ask("SELECT item_id FROM pix.images ORDER BY 1") == [("a",), ("own/id",)]
     assert "cannot be read" in rejects(tmp_path / "pix-rejects.csv")["none.png"]
 
 
@@ -106,7 +106,7 @@ def test_no_transaction_is_open_while_a_image_is_downloaded(db, tmp_path):
     class Site(BaseHTTPRequestHandler):
         def do_GET(self):
             states.extend(
-                db.query(
+                db.ask(
                     "SELECT state FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'pix'"
                 )
             )
@@ -138,7 +138,7 @@ def test_bad_files_are_rejected_and_good_ones_loaded(db, tmp_path):
     (folder / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b""))
     result = db.pix("load", "images", folder, "--rejects", tmp_path / "why.csv")
     assert result.stdout.startswith("2 new, 0 changed, 0 unchanged, 4 rejected")
-    assert db.query("SELECT item_id, format FROM pix.images ORDER BY 1") == [
+    assert db.ask("SELECT item_id, format FROM pix.images ORDER BY 1") == [
         ("good", "PNG"),
         ("wrong_extension", "PNG"),
     ]
@@ -155,7 +155,7 @@ def test_truncated_image_fails_at_extraction_alone(loaded, boots, tmp_path):
     loaded.pix("load", "images", tmp_path)
     result = loaded.pix("extract")
     assert result.stdout.startswith("60 extracted, 1 failed, 0 pending")
-    assert loaded.query("SELECT item_id, sqlstate FROM pix.extraction_failures") == [("cut", "PX010")]
+    assert loaded.ask("SELECT item_id, sqlstate FROM pix.extraction_failures") == [("cut", "PX010")]
 
 
 @pytest.mark.parametrize(
@@ -170,9 +170,9 @@ def test_odd_ids(db, tmp_path, item_id):
     lines = [{"item_id": item_id, "path": "a.png"}, {"item_id": "other", "path": "b.png"}]
     (tmp_path / "list.jsonl").write_text("\n".join(map(json.dumps, lines)))
     assert db.pix("load", "images", tmp_path / "list.jsonl").stdout.startswith("2 new")
-    db.query("CALL pix.extract_features()")
-    assert db.query("SELECT item_id FROM pix.nearest(%s)", (item_id,)) == [("other",)]
-    assert db.query("SELECT item_id FROM pix.nearest('other')") == [(item_id,)]
+    db.ask("CALL pix.extract_features()")
+    assert db.ask("SELECT item_id FROM pix.nearest(%s)", (item_id,)) == [("other",)]
+    assert db.ask("SELECT item_id FROM pix.nearest('other')") == [(item_id,)]
 
 
 def test_impossible_ids_are_rejected(db, tmp_path):
@@ -312,7 +312,7 @@ def test_text_does_not_depend_on_the_client_encoding(db, tmp_path, monkeypatch):
     monkeypatch.setenv("PGCLIENTENCODING", "latin1")
     db.pix("load", "metadata", tmp_path / "u.csv")
     monkeypatch.undo()
-    assert db.query("SELECT item_id, title FROM pix.items") == [("änn", "Größe €")]
+    assert db.ask("SELECT item_id, title FROM pix.items") == [("änn", "Größe €")]
 
 
 def test_pipe(db, boots):
@@ -340,7 +340,7 @@ def test_missing_path_is_named(db):
 def test_image_by_sql_has_its_checksum(db):
     import hashlib
 
-    db.query("INSERT INTO pix.images (item_id, content) VALUES ('mine', %s)", (psycopg2.Binary(png()),))
+    db.ask("INSERT INTO pix.images (item_id, content) VALUES ('mine', %s)", (psycopg2.Binary(png()),))
     assert db.value("SELECT sha256 FROM pix.images") == hashlib.sha256(png()).hexdigest()
-    db.query("CALL pix.extract_features()")
+    db.ask("CALL pix.extract_features()")
     assert db.value("SELECT count(*) FROM pix.features") == 1

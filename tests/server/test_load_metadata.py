@@ -11,7 +11,7 @@ def test_drawn_catalogue(db, boots):
     result = db.pix("load", "metadata", boots / "metadata.json.gz")
     assert result.stdout == "60 new, 0 changed, 0 unchanged, 0 rejected\n"
     assert db.pix("load", "metadata", boots / "metadata.json.gz").stdout.startswith("0 new, 0 changed, 60 unchanged")
-    row = db.query("SELECT title, sales_rank ->> 'Shoes', categories FROM pix.items ORDER BY item_id LIMIT 1")[0]
+    row = db.ask("SELECT title, sales_rank ->> 'Shoes', categories FROM pix.items ORDER BY item_id LIMIT 1")[0]
     assert "Boot" in row[0]
     assert int(row[1]) > 0
     assert isinstance(row[2], list)
@@ -51,7 +51,7 @@ def test_label_set_of_rows_that_name_none(db, tmp_path):
     )
     output = db.pix("load", "labels", "mixed.jsonl", "--label-set", "color", cwd=tmp_path).stdout
     assert output.startswith("2 new, 0 changed, 0 unchanged, 1 rejected")
-    assert db.query("SELECT item_id, label_set, label FROM pix.labels ORDER BY 1, 2") == [
+    assert db.ask("SELECT item_id, label_set, label FROM pix.labels ORDER BY 1, 2") == [
         ("a", "color", "red"),
         ("a", "kind", "hat"),
         ("b", "kind", "boot"),
@@ -66,7 +66,7 @@ def test_bad_lines_of_labels_stop_nothing(db, tmp_path):
     )
     output = db.pix("load", "labels", "labels.jsonl", "--label-set", "kind", cwd=tmp_path).stdout
     assert output.startswith("2 new, 0 changed, 0 unchanged, 5 rejected")
-    assert db.query("SELECT item_id, label FROM pix.labels ORDER BY 1") == [("c", "boot"), ("d", "0")]
+    assert db.ask("SELECT item_id, label FROM pix.labels ORDER BY 1") == [("c", "boot"), ("d", "0")]
 
 
 def test_metadata_joins_images(loaded, boots):
@@ -82,7 +82,7 @@ def test_changed_and_filtered(db, tmp_path):
     items[0]["price"] = 12
     (tmp_path / "a.json").write_text("\n".join(map(json.dumps, items)))
     assert db.pix("load", "metadata", tmp_path / "a.json").stdout.startswith("1 new, 1 changed, 0 unchanged")
-    assert db.query("SELECT item_id, price FROM pix.items ORDER BY 1") == [("A1", 12), ("A2", None)]
+    assert db.ask("SELECT item_id, price FROM pix.items ORDER BY 1") == [("A1", 12), ("A2", None)]
 
 
 def test_lines_that_cannot_be_stored(db, tmp_path):
@@ -100,7 +100,7 @@ def test_lines_that_cannot_be_stored(db, tmp_path):
     (tmp_path / "meta.json").write_text("\n".join(lines))
     result = db.pix("load", "metadata", "meta.json", cwd=tmp_path)
     assert result.stdout.startswith("3 new, 0 changed, 0 unchanged, 6 rejected")
-    stored = db.query("SELECT item_id, title, attributes FROM pix.items ORDER BY 1")
+    stored = db.ask("SELECT item_id, title, attributes FROM pix.items ORDER BY 1")
     assert stored == [("A1", "It's a boot", None), ("A4", None, None), ("A6", "good", None)]
     assert "A1" in (tmp_path / "pix-rejects.csv").read_text()
 
@@ -117,7 +117,7 @@ def test_truncated_gzip_keeps_the_rows_before(db, tmp_path):
 def test_real_boots(db, data):
     result = db.pix("load", "metadata", data / "boots" / "metadata_women.csv")
     assert result.stdout == "3,696 new, 0 changed, 0 unchanged, 0 rejected\n"
-    row = db.query("SELECT title, related -> 'bought_together' FROM pix.items WHERE item_id = 'B007KHXTXQ'")[0]
+    row = db.ask("SELECT title, related -> 'bought_together' FROM pix.items WHERE item_id = 'B007KHXTXQ'")[0]
     assert row == ("MuckBoots Women's Stroll Boot,Black/Fuschia,6 M US Womens", ["B008RKEDZS", "B000WH4SWM"])
 
 
@@ -131,7 +131,7 @@ def test_foreign_features(db, tmp_path):
     load = ("load", "features", path, "--model", "amazon", "--dimensions", 3)
     assert db.pix(*load).stdout == "3 new, 0 changed, 0 unchanged, 0 rejected\n"
     assert db.pix(*load).stdout == "0 new, 0 changed, 3 unchanged, 0 rejected\n"
-    rows = db.query("SELECT item_id FROM pix.nearest('B000000001', 2, 'amazon')", role="rita")
+    rows = db.ask("SELECT item_id FROM pix.nearest('B000000001', 2, 'amazon')", role="rita")
     assert rows == [("B000000002",), ("B000000003",)]
     assert "amazon" in db.pix("model", "list").stdout
     refused = db.pix("extract", "--model", "amazon", check=False)

@@ -189,10 +189,9 @@ def test_too_few_are_left_to_place_others_among(catalogue):
     refuses(db, "PX112", "SELECT pix.refresh_map('all')", "10 are left")
 
 
-@pytest.mark.slow
-@pytest.mark.sessions
-def test_many_items_are_laid_out_by_opentsne_and_can_be_canceled(db, until):
-    """From 15,000 items on; a wish to cancel is heard."""
+@pytest.fixture
+def many(db):
+    """A model of 15,000 items, from which on openTSNE lays them out."""
     random = np.random.default_rng(5)
     db.ask("INSERT INTO pix.models (model_name, dimensions, source) VALUES ('many', 8, 'a test')")
     vectors = (random.normal(size=(20, 8)) * 5)[np.arange(15_000) % 20] + random.normal(size=(15_000, 8))
@@ -202,17 +201,31 @@ def test_many_items_are_laid_out_by_opentsne_and_can_be_canceled(db, until):
             "SELECT 'm' || n, 'many', substr(%s, 32 * n + 1, 32) FROM generate_series(0, 14999) n",
             (psycopg2.Binary(vectors.astype(np.float32).tobytes()),),
         )
-    session = db.connect("ada")
+    return db
+
+
+@pytest.mark.slow
+@pytest.mark.sessions
+def test_a_map_of_many_items_can_be_canceled(many, until):
+    """A wish to cancel is heard, leaves nothing, and the session goes on."""
+    session = many.connect("ada")
     pid = session.info.backend_pid
 
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(session.cursor().execute, "SELECT pix.fit_map('all', 'many')")
-        until(db, f"SELECT coalesce((SELECT percent > 5 FROM pix.builds WHERE pid = {pid}), false)")
+        until(many, f"SELECT coalesce((SELECT percent > 5 FROM pix.builds WHERE pid = {pid}), false)")
         session.cancel()
         with pytest.raises(psycopg2.errors.QueryCanceled):
             running.result(60)
-    assert db.ask("SELECT count(*) FROM pix.maps") == [(0,)]
-    ((trust,),) = db.ask("SELECT trustworthiness FROM pix.fit_map('all', 'many')")
+    assert many.ask("SELECT count(*) FROM pix.maps") == [(0,)]
+    cursor = session.cursor()
+    cursor.execute("SELECT items FROM pix.fit_map('all', 'many', 'pca')")
+    assert cursor.fetchall() == [(15_000,)]
+
+
+@pytest.mark.exhaustive
+def test_many_items_are_laid_out_by_opentsne(many):
+    ((trust,),) = many.ask("SELECT trustworthiness FROM pix.fit_map('all', 'many')")
     assert trust > 0.9
 
 

@@ -278,7 +278,7 @@ def test_only_admins_make_models(shop):
     for role in ("rita", "adam"):
         for call in ("fit_metadata('other')", "refresh_metadata('more')"):
             with pytest.raises(psycopg2.errors.InsufficientPrivilege):
-                shop.query(f"SELECT pix.{call}", role=role)
+                shop.ask(f"SELECT pix.{call}", role=role)
         assert shop.value("SELECT count(*) FROM pix.metadata_models", role=role) == 1
 
 
@@ -319,7 +319,7 @@ def test_older_versions_take_it_for_loaded_features(shop):
     before = vectors(shop, "more")
     shop.forget_sessions()
     migrate(shop.dsn(), "0006")
-    assert shop.query("SELECT checksum FROM pix.models WHERE model_name = 'more'", role=None) == [(None,)]
+    assert shop.ask("SELECT checksum FROM pix.models WHERE model_name = 'more'", role=None) == [(None,)]
     migrate(shop.dsn())
     assert {key: vector.tolist() for key, vector in vectors(shop, "more").items()} == {
         key: vector.tolist() for key, vector in before.items()

@@ -13,10 +13,10 @@ VECTORS = np.random.default_rng(7).normal(size=(200, 32)).astype(np.float32)
 
 
 def fill(db: Clone) -> None:
-    db.query("INSERT INTO pix.models (model_name, dimensions, source) VALUES ('random', 32, 'a test')")
-    db.query("INSERT INTO pix.items (item_id) SELECT 'i' || to_char(g, 'FM000') FROM generate_series(0, 199) g")
+    db.ask("INSERT INTO pix.models (model_name, dimensions, source) VALUES ('random', 32, 'a test')")
+    db.ask("INSERT INTO pix.items (item_id) SELECT 'i' || to_char(g, 'FM000') FROM generate_series(0, 199) g")
     values = ", ".join(f"('i{row:03}', 'random', '\\x{to_bytes(vector).hex()}')" for row, vector in enumerate(VECTORS))
-    db.query(f"INSERT INTO pix.features (item_id, model_name, vector) VALUES {values}")
+    db.ask(f"INSERT INTO pix.features (item_id, model_name, vector) VALUES {values}")
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +40,7 @@ def test_agrees_with_scikit_learn(db, vectors, metric):
     oracle = NearestNeighbors(n_neighbors=11, metric=metric, algorithm="brute").fit(vectors.astype(np.float64))
     distances, indices = oracle.kneighbors(vectors[:5].astype(np.float64))
     for item in range(5):
-        rows = db.query("SELECT * FROM pix.nearest(%s, 10, 'random', %s)", (f"i{item:03}", metric), role="rita")
+        rows = db.ask("SELECT * FROM pix.nearest(%s, 10, 'random', %s)", (f"i{item:03}", metric), role="rita")
         assert [rank for rank, *_ in rows] == list(range(1, 11))
         assert [int(results[1:]) for _, results, _ in rows] == list(indices[item][1:])
         np.testing.assert_allclose([distance for *_, distance in rows], distances[item][1:], atol=1e-6)
@@ -49,46 +49,46 @@ def test_agrees_with_scikit_learn(db, vectors, metric):
 @pytest.mark.parametrize("metric", ["cosine", "euclidean", "dot"])
 def test_many_are_answered_as_each_is(db, vectors, metric):
     item_ids = ["i005", "i000", "i199", "i005"]
-    rows = db.query("SELECT * FROM pix.nearest_many(%s, 7, 'random', %s)", (item_ids, metric), role="rita")
+    rows = db.ask("SELECT * FROM pix.nearest_many(%s, 7, 'random', %s)", (item_ids, metric), role="rita")
     assert [row[:2] for row in rows] == [
         (item_id, rank) for item_id in ("i000", "i005", "i199") for rank in range(1, 8)
     ]
     for item_id in set(item_ids):
-        alone = db.query("SELECT * FROM pix.nearest(%s, 7, 'random', %s)", (item_id, metric), role="rita")
+        alone = db.ask("SELECT * FROM pix.nearest(%s, 7, 'random', %s)", (item_id, metric), role="rita")
         together = [row[1:] for row in rows if row[0] == item_id]
         assert [row[:2] for row in together] == [row[:2] for row in alone]
         np.testing.assert_allclose([row[2] for row in together], [row[2] for row in alone], atol=1e-12)
 
 
 def test_many_without_any(db, vectors):
-    assert db.query("SELECT * FROM pix.nearest_many('{}', 7, 'random')") == []
+    assert db.ask("SELECT * FROM pix.nearest_many('{}', 7, 'random')") == []
 
 
 def test_dot(db, vectors):
     products = vectors.astype(np.float64) @ vectors[3]
     products[3] = -np.inf
-    rows = db.query("SELECT item_id, distance FROM pix.nearest('i003', 5, 'random', 'dot')", role="rita")
+    rows = db.ask("SELECT item_id, distance FROM pix.nearest('i003', 5, 'random', 'dot')", role="rita")
     assert [int(results[1:]) for results, _ in rows] == list(np.argsort(-products)[:5])
     np.testing.assert_allclose([-distance for _, distance in rows], np.sort(products)[::-1][:5], rtol=1e-5)
 
 
 def test_k_larger_than_the_catalogue(db, vectors):
-    assert len(db.query("SELECT * FROM pix.nearest('i000', 1000, 'random')", role="rita")) == 199
+    assert len(db.ask("SELECT * FROM pix.nearest('i000', 1000, 'random')", role="rita")) == 199
 
 
 def test_ties_are_in_the_order_of_the_ids(db, vectors):
-    db.query("UPDATE pix.features SET vector = (SELECT vector FROM pix.features WHERE item_id = 'i000')")
-    rows = db.query("SELECT item_id FROM pix.nearest('i100', 3, 'random')")
+    db.ask("UPDATE pix.features SET vector = (SELECT vector FROM pix.features WHERE item_id = 'i000')")
+    rows = db.ask("SELECT item_id FROM pix.nearest('i100', 3, 'random')")
     assert rows == [("i000",), ("i001",), ("i002",)]
 
 
 def test_zero_vectors(db, vectors):
-    db.query("UPDATE pix.features SET vector = %s WHERE item_id = 'i007'", (psycopg2.Binary(bytes(128)),))
-    rows = dict(db.query("SELECT item_id, distance FROM pix.nearest('i000', 199, 'random')"))
+    db.ask("UPDATE pix.features SET vector = %s WHERE item_id = 'i007'", (psycopg2.Binary(bytes(128)),))
+    rows = dict(db.ask("SELECT item_id, distance FROM pix.nearest('i000', 199, 'random')"))
     assert rows["i007"] == 1
     fails_with(db, "PX031", "SELECT * FROM pix.nearest('i007', 3, 'random')", role="rita")
     fails_with(db, "PX031", "SELECT * FROM pix.nearest_many(ARRAY['i000', 'i007'], 3, 'random')", role="rita")
-    assert len(db.query("SELECT * FROM pix.nearest('i007', 3, 'random', 'euclidean')")) == 3
+    assert len(db.ask("SELECT * FROM pix.nearest('i007', 3, 'random', 'euclidean')")) == 3
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_questions_without_an_answer(server, with_vectors, sqlstate, call):
 
 
 def test_vectors_of_another_length(db):
-    db.query("UPDATE pix.features SET vector = '\\x0000803f' WHERE item_id = 'i007'")
+    db.ask("UPDATE pix.features SET vector = '\\x0000803f' WHERE item_id = 'i007'")
     for call in (
         "nearest('i007', 3, 'random')", "nearest('i000', 3, 'random')",
         "nearest_many(ARRAY['i000', 'i007'], 3, 'random')", "nearest_many(ARRAY['i000'], 3, 'random')",
@@ -131,7 +131,7 @@ def test_vectors_of_another_length(db):
 
 def test_image_finds_itself_first(extracted):
     item_id = extracted.value("SELECT max(item_id) FROM pix.images")
-    rows = extracted.query(
+    rows = extracted.ask(
         "SELECT n.item_id, n.distance "
         "FROM pix.nearest_to_image((SELECT content FROM pix.images WHERE item_id = %s), 3) n",
         (item_id,),
@@ -143,9 +143,9 @@ def test_image_finds_itself_first(extracted):
 
 
 def test_stale_features_are_not_compared(extracted):
-    first, second = (row[0] for row in extracted.query("SELECT item_id FROM pix.features ORDER BY 1 LIMIT 2"))
-    extracted.query("UPDATE pix.features SET model_checksum = 'older' WHERE item_id = %s", (first,))
-    assert first not in dict(extracted.query("SELECT item_id, rank FROM pix.nearest(%s, 60)", (second,)))
+    first, second = (row[0] for row in extracted.ask("SELECT item_id FROM pix.features ORDER BY 1 LIMIT 2"))
+    extracted.ask("UPDATE pix.features SET model_checksum = 'older' WHERE item_id = %s", (first,))
+    assert first not in dict(extracted.ask("SELECT item_id, rank FROM pix.nearest(%s, 60)", (second,)))
     error = fails_with(extracted, "PX041", "SELECT * FROM pix.nearest(%s)", (first,), role="rita")
     assert "extract_features" in error.diag.message_hint
 
@@ -157,7 +157,7 @@ def test_vectors_are_features(extracted):
 
 def test_command(extracted, boots):
     item_id = extracted.value("SELECT min(item_id) FROM pix.images")
-    extracted.query("UPDATE pix.items SET title = 'A boot'")
+    extracted.ask("UPDATE pix.items SET title = 'A boot'")
     by_item = extracted.pix("nearest", item_id, "-k", 3, role="rita").stdout
     assert by_item.count("A boot") == 3
     image = boots / "images" / f"{item_id}.jpg"
@@ -175,7 +175,7 @@ def test_command(extracted, boots):
 def test_real_photographs_by_label(photographs):
     """Precision@10 by folder on 3,068 photographs with MobileNet's features."""
     db = photographs
-    truth = dict(db.query("SELECT item_id, label FROM pix.labels"))
+    truth = dict(db.ask("SELECT item_id, label FROM pix.labels"))
     connection = db.connect("rita")
     same = []
     with connection.cursor() as cursor:

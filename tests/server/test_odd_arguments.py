@@ -32,8 +32,8 @@ from tests.odd_arguments import (
 @pytest.fixture(scope="module")
 def odd(server, with_labels, stage, boots):
     name = stage("odd", with_labels, lambda db: fill(db, boots))
+    server.create("odd_arguments", name)
     db = Clone(server, server.name("odd_arguments"))
-    server.run(f"CREATE DATABASE {db.name} TEMPLATE {server.name(name)}")
     server.run(f"ALTER DATABASE {db.name} SET statement_timeout = '{60 if server.is_distributed else 20}s'")
     item_ids = [item for (item,) in db.query("SELECT item_id FROM pix.images ORDER BY 1 LIMIT 4")]
     yield Odd(

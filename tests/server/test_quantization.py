@@ -14,13 +14,13 @@ REPORT = "SELECT * FROM pix.quantizations WHERE model_name = 'mini_int8'"
 
 
 def features(db, model_name: str) -> np.ndarray:
-    rows = db.query("SELECT vector FROM pix.features WHERE model_name = %s ORDER BY item_id", (model_name,))
+    rows = db.ask("SELECT vector FROM pix.features WHERE model_name = %s ORDER BY item_id", (model_name,))
     return np.stack([from_bytes(bytes(vector)) for (vector,) in rows])
 
 
 @pytest.fixture
 def quantized(extracted):
-    extracted.query("SELECT pix.quantize_model('mini_inception', 'mini_int8', calibrate => 30)")
+    extracted.ask("SELECT pix.quantize_model('mini_inception', 'mini_int8', calibrate => 30)")
     return extracted
 
 
@@ -54,9 +54,9 @@ def test_costs_are_told(quantized):
 
 def test_accuracy_of_a_classifier_is_compared(extracted, boots):
     extracted.pix("load", "labels", boots / "labels.csv")
-    extracted.query("SELECT pix.train_classifier('heels', 'heel')")
+    extracted.ask("SELECT pix.train_classifier('heels', 'heel')")
     output = extracted.pix("model", "quantize", "mini_inception", "--as", "mini_int8", "--calibrate", 30).stdout
-    ((classifier, before, after),) = extracted.query(
+    ((classifier, before, after),) = extracted.ask(
         "SELECT classifier, float_accuracy, int8_accuracy FROM pix.quantizations"
     )
     assert classifier == "heels"
@@ -115,6 +115,6 @@ def test_bad_input(quantized, tmp_path):
 
 def test_unreadable_images_do_not_matter(loaded):
     """One that nobody has tried to extract yet is left out when it is met."""
-    loaded.query("INSERT INTO pix.images (item_id, content) SELECT 'broken ' || n, 'x' FROM generate_series(1, 8) n")
-    report = loaded.query("SELECT calibrated_on, compared_on FROM pix.quantize_model('mini_inception', 'x', 1000)")
+    loaded.ask("INSERT INTO pix.images (item_id, content) SELECT 'broken ' || n, 'x' FROM generate_series(1, 8) n")
+    report = loaded.ask("SELECT calibrated_on, compared_on FROM pix.quantize_model('mini_inception', 'x', 1000)")
     assert report == [(60, 60)]

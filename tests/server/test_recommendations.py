@@ -179,7 +179,7 @@ def test_reasons(voters):
 
 class TestForAll:
     def test_the_same_as_one_by_one(self, voters):
-        voters.query("CALL pix.recommend_all(7)")
+        voters.ask("CALL pix.recommend_all(7)")
         rows = voters.ask("SELECT user_id, count(*), min(rank), max(rank) FROM pix.recommendations GROUP BY 1")
         assert sorted(rows) == [(f"u{user}", 7, 1, 7) for user in range(VOTERS)]
         for user in ("u0", "u7"):
@@ -197,10 +197,10 @@ class TestForAll:
                 assert [row[column] for row in stored] == pytest.approx([row[column] for row in queried], abs=1e-4)
 
     def test_again(self, voters):
-        voters.query("CALL pix.recommend_all(3, '{u0,u1}', 'centroid')")
+        voters.ask("CALL pix.recommend_all(3, '{u0,u1}', 'centroid')")
         ((first,),) = voters.ask("SELECT item_id FROM pix.recommendations WHERE user_id = 'u0' AND rank = 1")
         vote(voters, "u0", first, False)
-        voters.query("CALL pix.recommend_all(2, '{u0}', 'centroid')")
+        voters.ask("CALL pix.recommend_all(2, '{u0}', 'centroid')")
         counts = voters.ask("SELECT user_id, count(*) FROM pix.recommendations GROUP BY 1 ORDER BY 1")
         assert counts == [("u0", 2), ("u1", 3)]
         assert voters.ask(
@@ -244,7 +244,7 @@ def with_far_index(stage, with_voters) -> str:
 def test_bad_calls(shared, with_far_index, arguments, sqlstate, message):
     voters = shared(with_far_index)
     refuses(voters, sqlstate, f"SELECT * FROM pix.recommend({arguments})", message)
-    assert voters.query("SELECT count(*) FROM pix.user_models") == [(0,)]
+    assert voters.ask("SELECT count(*) FROM pix.user_models") == [(0,)]
 
 
 def test_odd_names(voters):
@@ -259,8 +259,8 @@ def test_odd_names(voters):
 def test_a_million_votes_of_one_user(voters):
     """On each of two thousand items, again and again; written as a restore would."""
     votes = 100_000 if voters.server.is_distributed else 1_000_000
-    voters.query("INSERT INTO pix.users (user_id) VALUES ('busy')")
-    voters.query(
+    voters.ask("INSERT INTO pix.users (user_id) VALUES ('busy')")
+    voters.ask(
         "INSERT INTO pix.interactions (user_id, item_id, signal, value, voted_at) "
         "SELECT 'busy', 'c' || lpad((n %% 1900)::text, 4, '0'), CASE WHEN n %% 40 < 4 THEN 'like' ELSE 'dislike' END, "
         "CASE WHEN n %% 40 < 4 THEN 1 ELSE -1 END, now() - interval '1 second' * n FROM generate_series(1, %s) n",

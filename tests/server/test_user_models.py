@@ -204,7 +204,7 @@ def test_nobody_opens_models_but_the_owner(voters):
     for role in ("rita", "adam", "ada"):
         for call in ("score_vector('x', '{}', '')", "selected_weights('{}', '')"):
             with pytest.raises(psycopg2.errors.InsufficientPrivilege):
-                voters.query(f"SELECT pix_internal.{call}", role=role)
+                voters.ask(f"SELECT pix_internal.{call}", role=role)
 
 
 BAD_CALLS = [
@@ -237,7 +237,7 @@ BAD_CALLS = [
 class TestWhatGoesWrong:
     def test_features_that_were_imported_again(self, voters):
         recommended(voters, "u0")
-        voters.query("CALL pix.train_user_models('centroid', ARRAY['u1'])")
+        voters.ask("CALL pix.train_user_models('centroid', ARRAY['u1'])")
         voters.ask("UPDATE pix.models SET checksum = repeat('a', 64) WHERE model_name = 'clouds'", role=None)
         voters.ask("UPDATE pix.features SET model_checksum = repeat('a', 64)")
         voters.ask("SELECT pix.pack_features()")
@@ -247,7 +247,7 @@ class TestWhatGoesWrong:
             assert "pix.train_user_model('u0', 'logistic', 'clouds')" in error.diag.message_hint
         voters.ask("SELECT pix.train_user_model('u0')", role="adam")
         assert len(recommended(voters, "u0")) == 5
-        voters.query("CALL pix.train_user_models('centroid', ARRAY['u1'])")
+        voters.ask("CALL pix.train_user_models('centroid', ARRAY['u1'])")
         assert len(recommended(voters, "u1", "centroid")) == 5
 
     def test_items_without_features(self, voters):
@@ -297,7 +297,7 @@ class TestWhatGoesWrong:
             0,
             1,
         )
-        voters.query("CALL pix.train_user_models('centroid')")
+        voters.ask("CALL pix.train_user_models('centroid')")
         assert voters.value("SELECT count(*) FROM pix.user_models WHERE algorithm = 'centroid'") == VOTERS + 1
 
     def test_contradicting_votes_on_one_item(self, voters):
@@ -323,13 +323,13 @@ class TestWhatGoesWrong:
         voters = shared(with_voters)
         error = fails_with(voters, sqlstate, call)
         assert message in f"{error} {error.diag.message_hint}"
-        assert voters.query("SELECT count(*) FROM pix.user_models") == [(0,)]
+        assert voters.ask("SELECT count(*) FROM pix.user_models") == [(0,)]
 
     def test_a_model_without_packed_features(self, db):
-        db.query("INSERT INTO pix.models (model_name, dimensions, source) VALUES ('none', 4, 'a test')")
+        db.ask("INSERT INTO pix.models (model_name, dimensions, source) VALUES ('none', 4, 'a test')")
         vote_on = "INSERT INTO pix.items (item_id) VALUES ('x')"
-        db.query(vote_on)
-        db.query("SELECT pix.vote('ann', 'x', true)")
+        db.ask(vote_on)
+        db.ask("SELECT pix.vote('ann', 'x', true)")
         for call in (
             "SELECT * FROM pix.recommend('ann', model_name => 'none')",
             "CALL pix.train_user_models(model_name => 'none')",
@@ -339,7 +339,7 @@ class TestWhatGoesWrong:
     def test_one_taste_is_none_in_common(self, db, voters):
         voters.ask("DELETE FROM pix.interactions WHERE user_id <> 'u0'")
         refuses(voters, "PX134", "SELECT * FROM pix.fit_common_taste()", "1 users have voted")
-        voters.query("CALL pix.train_user_models()")
+        voters.ask("CALL pix.train_user_models()")
         assert voters.ask("SELECT algorithm FROM pix.user_models") == [("logistic",)]
 
 
@@ -355,7 +355,7 @@ def test_who_may_what(voters):
         ("nobody", "SELECT * FROM pix.user_models"),
     ):  # fmt: skip
         with pytest.raises(refused):
-            voters.query(statement, role=role)
+            voters.ask(statement, role=role)
 
 
 def test_dimensions_that_a_model_looks_at(voters):
@@ -377,11 +377,11 @@ def test_dimensions_that_a_model_looks_at(voters):
 
 
 def test_users_whose_votes_contradict_their_model(voters):
-    voters.query("CALL pix.train_user_models('logistic')")
+    voters.ask("CALL pix.train_user_models('logistic')")
     ((item,),) = voters.ask("SELECT min(item_id) FROM pix.opinions WHERE user_id = 'u0' AND value > 0")
     assert item not in voters.value("SELECT contradictions FROM pix.user_models WHERE user_id = 'u0'")
     vote(voters, "u0", item, False)
-    voters.query("CALL pix.train_user_models('logistic')")
+    voters.ask("CALL pix.train_user_models('logistic')")
     ((fraction, items),) = voters.ask(
         "SELECT contradiction_fraction, contradictions FROM pix.user_anomalies WHERE user_id = 'u0'", role="rita"
     )
