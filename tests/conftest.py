@@ -1,5 +1,7 @@
 """Options of the tests, and where their fixtures are."""
 
+import pixelplum.server  # noqa: F401 - as in a backend, libraries use one thread, and do not wait spinning
+
 pytest_plugins = [f"tests.fixtures.{subject}" for subject in ("servers", "barriers", "images", "catalogue", "shelves")]
 
 

@@ -19,7 +19,7 @@ def logged(policy: str, target: str, random: np.random.Generator):
         alpha, beta = np.ones(ARMS), np.ones(ARMS)
         for _ in range(VOTES):
             fractions, _ = policies.probabilities(policy, alpha, beta, random)
-            arm = int(random.choice(ARMS, p=fractions))
+            arm = int((np.cumsum(fractions[:-1]) < random.random()).sum())  # as random.choice does, but much faster
             truth.append(policies.probabilities(target, alpha, beta, random)[0] @ tastes)
             value = 1 if random.random() < tastes[arm] else -1
             for name, entry in zip(columns, (user, arm, value, fractions[arm]), strict=True):
@@ -36,7 +36,13 @@ def events_of(log: dict, target: str, random: np.random.Generator) -> off_policy
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(("policy", "target"), [("random", "epsilon_greedy"), ("epsilon_greedy", "posterior_mean")])
+@pytest.mark.parametrize(
+    ("policy", "target"),
+    [
+        ("random", "epsilon_greedy"),
+        pytest.param("epsilon_greedy", "posterior_mean", marks=pytest.mark.exhaustive),
+    ],
+)
 def test_intervals_cover_the_true_value(policy, target):
     """95 % of 200 intervals do, give or take 3 %."""
     random = np.random.default_rng(11)
