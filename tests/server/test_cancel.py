@@ -61,3 +61,29 @@ def test_a_wish_to_cancel_is_heard(clone, with_much, name):
         cursor.execute("SELECT count(*) FROM pix.nearest('c0001', 3, 'clouds')")
         assert cursor.fetchone() == (3,)
     assert taken < ASKED_AFTER + MOST_SECONDS
+
+
+def test_a_library_that_makes_an_error_of_it(db):
+    """As numpy does, where it compares: the statement is canceled, not failed."""
+    db.query(
+        """
+        CREATE FUNCTION public.compare() RETURNS integer LANGUAGE plpython3u AS $$
+        from pixelplum.server.canceling import Canceled, in_thread
+
+        def work():
+            try:
+                while True:
+                    pass
+            except Canceled:
+                raise TypeError("Cannot compare")
+
+        try:
+            return in_thread(work)
+        except Canceled:
+            return None
+        $$
+        """,
+        role=None,
+    )
+    with pytest.raises(psycopg2.errors.QueryCanceled):
+        db.query("SET statement_timeout = '300ms'; SELECT public.compare()", role=None)

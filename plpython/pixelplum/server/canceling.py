@@ -69,7 +69,7 @@ def in_thread(work: Callable, on_progress: Callable[[float], None] | None = None
     """
     outcome: list = [None, Canceled()]
     done = [0.0]
-    ended = Event()
+    ended, asked_to_end = Event(), Event()
 
     def report(part: float) -> None:
         done[0] = part
@@ -83,6 +83,7 @@ def in_thread(work: Callable, on_progress: Callable[[float], None] | None = None
             ended.set()
 
     def end() -> None:
+        asked_to_end.set()
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(Canceled))
 
     def watch() -> None:
@@ -109,6 +110,8 @@ def in_thread(work: Callable, on_progress: Callable[[float], None] | None = None
                 if not ended.is_set():
                     end()
                 thread.join(SECONDS_BETWEEN)
+    if asked_to_end.is_set() and outcome[1] is not None:
+        raise Canceled from outcome[1]  # numpy, for one, takes it for an error of its own and raises another
     if outcome[1] is not None:
         raise outcome[1]
     return outcome[0]
