@@ -116,8 +116,8 @@ def test_zero_vectors(db, vectors):
     ],
     ids=lambda text: text,
 )
-def test_questions_without_an_answer(server, with_vectors, sqlstate, call):
-    fails_with(Clone(server, server.name(with_vectors)), sqlstate, f"SELECT * FROM pix.{call}", role="rita")
+def test_questions_without_an_answer(shared, with_vectors, sqlstate, call):
+    fails_with(shared(with_vectors), sqlstate, f"SELECT * FROM pix.{call}", role="rita")
 
 
 def test_vectors_of_another_length(db):
