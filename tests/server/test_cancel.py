@@ -35,7 +35,9 @@ def with_much(stage, with_voters) -> str:
         )
         db.query(
             "CREATE FUNCTION public.threads() RETURNS integer LANGUAGE plpython3u "
-            "AS 'import threading; return threading.active_count()'",
+            "AS 'import threading; return threading.active_count()'; "
+            "CREATE FUNCTION public.import_libraries() RETURNS void LANGUAGE plpython3u "
+            "AS 'import scipy.stats, sklearn.ensemble, sklearn.manifold, sklearn.mixture, sklearn.svm, xgboost'",
             role=None,
         )
 
@@ -46,11 +48,12 @@ def with_much(stage, with_voters) -> str:
 def test_a_wish_to_cancel_is_heard(clone, with_much, name):
     """On 0.7.0 such calls ended when the library was done: after four to thirty seconds.
 
-    No thread is left behind, and no wish for the statements that follow.
+    No thread is left behind, and no wish for the statements that follow. (An import goes on to its end.)
     """
     db = clone(with_much)
     connection = db.connect()
     with connection.cursor() as cursor:
+        cursor.execute("SELECT public.import_libraries()")
         cursor.execute("SELECT set_config('statement_timeout', %s, false)", (f"{ASKED_AFTER}s",))
         begun = time.monotonic()
         with pytest.raises(psycopg2.errors.QueryCanceled):
@@ -87,3 +90,38 @@ def test_a_library_that_makes_an_error_of_it(db):
     )
     with pytest.raises(psycopg2.errors.QueryCanceled):
         db.query("SET statement_timeout = '300ms'; SELECT public.compare()", role=None)
+
+
+def test_an_import_goes_on_to_its_end(db):
+    """Half a module would be left, and the session could not import it again."""
+    db.query(
+        r"""
+        CREATE FUNCTION public.import_slowly() RETURNS boolean LANGUAGE plpython3u AS $$
+        import sys
+        import tempfile
+        from pathlib import Path
+
+        from pixelplum.server.canceling import Canceled, in_thread
+
+        with tempfile.TemporaryDirectory() as folder:
+            module = "import time\nbegun = time.monotonic()\nwhile time.monotonic() < begun + 1: pass\nis_whole = True"
+            Path(folder, "slow_to_import.py").write_text(module)
+            sys.path.insert(0, folder)
+            try:
+                return in_thread(lambda: __import__("slow_to_import").is_whole)
+            except Canceled:
+                return None
+            finally:
+                sys.path.remove(folder)
+        $$;
+        CREATE FUNCTION public.is_whole() RETURNS boolean LANGUAGE plpython3u AS
+        $$ import slow_to_import; return slow_to_import.is_whole $$
+        """,
+        role=None,
+    )
+    with db.connect(None).cursor() as cursor:
+        cursor.execute("SET statement_timeout = '300ms'")
+        with pytest.raises(psycopg2.errors.QueryCanceled):
+            cursor.execute("SELECT public.import_slowly()")
+        cursor.execute("SELECT public.is_whole()")
+        assert cursor.fetchone() == (True,)

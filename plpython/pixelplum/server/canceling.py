@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import sys
 from collections.abc import Callable
 from threading import Event, Thread
 
@@ -83,6 +84,8 @@ def in_thread(work: Callable, on_progress: Callable[[float], None] | None = None
             ended.set()
 
     def end() -> None:
+        if is_importing(thread):  # half a module would be left, and what comes later fails: the next look is soon
+            return
         asked_to_end.set()
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(Canceled))
 
@@ -115,6 +118,16 @@ def in_thread(work: Callable, on_progress: Callable[[float], None] | None = None
     if outcome[1] is not None:
         raise outcome[1]
     return outcome[0]
+
+
+def is_importing(thread: Thread) -> bool:
+    """Tell whether a thread is in the middle of an import."""
+    frame = sys._current_frames().get(thread.ident)
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
 
 
 def forget_interrupts() -> None:

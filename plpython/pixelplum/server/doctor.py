@@ -10,13 +10,8 @@ from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
-import numpy
-import onnxruntime
-import PIL
-
 import pixelplum
 from pixelplum import __version__, host
-from pixelplum.core.networks.onnx import LOADED_PER_STORED
 from pixelplum.server import cache as files
 
 ROOM_WANTED = 1 << 30
@@ -68,6 +63,10 @@ def _python():
 
 
 def _packages() -> str:
+    import numpy  # slow to import, like the next
+    import onnxruntime
+    import PIL
+
     versions = {"numpy": numpy.__version__, "onnxruntime": onnxruntime.__version__, "pillow": PIL.__version__}
     versions |= {name: metadata.version(name) for name in ("onnx", "scikit-learn")}  # slow to import
     for name in ("tensorflow-cpu", "tensorflow"):  # the server runs without it
@@ -89,6 +88,8 @@ def _cache_folder():
 
 
 def _memory(networks: int, model_bytes: int):
+    from pixelplum.core.networks.onnx import LOADED_PER_STORED  # slow to import
+
     available = host.available_bytes()
     wanted = networks * (BACKEND_BYTES + LOADED_PER_STORED * model_bytes)
     summary = f"{available >> 20} MB available, {wanted >> 20} MB wanted ({networks} at once)"

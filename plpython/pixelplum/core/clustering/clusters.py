@@ -8,9 +8,6 @@ from dataclasses import dataclass, replace
 from itertools import count
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
-from scipy.spatial.distance import cdist
-from sklearn.metrics import davies_bouldin_score, silhouette_score
 
 from pixelplum.core.search.vectors import FLOAT32
 from pixelplum.errors import VectorError
@@ -156,6 +153,8 @@ def join(centers: np.ndarray, weights: np.ndarray) -> Tree:
     ----------
     Ward 1963, "Hierarchical grouping to optimize an objective function".
     """
+    from scipy.spatial.distance import cdist  # slow to import
+
     means, sizes = [row.astype(np.float64) for row in centers], [float(weight) for weight in weights]
     parents: list[int | None] = [None] * len(means)
     heights: list[float | None] = [None] * len(means)
@@ -215,6 +214,9 @@ def match(
     list of int
         A number for each center.
     """
+    from scipy.optimize import linear_sum_assignment  # slow to import, like the next
+    from scipy.spatial.distance import cdist
+
     numbers: list[int | None] = [None] * len(centers)
     taken = set(taken)
     candidates = [position for position, number in enumerate(old_numbers) if number not in taken]
@@ -245,6 +247,8 @@ def silhouette(vectors: np.ndarray, labels: np.ndarray) -> float:
     ----------
     Rousseeuw 1987, "Silhouettes".
     """
+    from sklearn.metrics import silhouette_score  # slow to import
+
     return float(silhouette_score(vectors, labels)) if 1 < len(np.unique(labels)) < len(labels) else 0.0
 
 
@@ -257,6 +261,8 @@ def davies_bouldin(vectors: np.ndarray, labels: np.ndarray) -> float | None:
     ----------
     Davies and Bouldin 1979, "A cluster separation measure".
     """
+    from sklearn.metrics import davies_bouldin_score  # slow to import
+
     return float(davies_bouldin_score(vectors, labels)) if 1 < len(np.unique(labels)) < len(labels) else None
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.sparse import csr_array
-from sklearn.cluster import MiniBatchKMeans, kmeans_plusplus
 
 from pixelplum.core.search.vectors import FLOAT32
 from pixelplum.errors import TooFewDistinct
@@ -67,6 +65,8 @@ class Trial:
             float64, shape (size,): per run, the sum of squared distances, but for a constant that is the same for all
             runs; per center, how many vectors belong to it; per center, their sum. Parts of different vectors add up.
         """
+        from scipy.sparse import csr_array  # slow to import
+
         sums = np.zeros(self.size)
         inertias, members, totals = self.parts(sums)
         runs = len(self._runs)
@@ -145,6 +145,8 @@ class KMeans:
     """
 
     def __init__(self, sample: np.ndarray, ks: list[int], seed: int):
+        from sklearn.cluster import kmeans_plusplus  # slow to import
+
         distinct = count_distinct(sample)
         if distinct < max(ks):
             raise TooFewDistinct(
@@ -235,6 +237,8 @@ def fit_minibatches(
     TooFewDistinct
         As for `KMeans`.
     """
+    from sklearn.cluster import MiniBatchKMeans  # slow to import
+
     start = KMeans(sample, [k] * n_init, seed)
     while start.advance(start.trial().sums(sample)):
         pass

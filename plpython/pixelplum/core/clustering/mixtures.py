@@ -5,8 +5,6 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.mixture import BayesianGaussianMixture
 
 from pixelplum.core.clustering.clusters import FittedState
 from pixelplum.core.search.vectors import FLOAT32
@@ -43,6 +41,9 @@ def fit(
     ----------
     scikit-learn's BayesianGaussianMixture, with a Dirichlet process as the prior of the weights.
     """
+    from sklearn.exceptions import ConvergenceWarning  # slow to import, like the next
+    from sklearn.mixture import BayesianGaussianMixture
+
     # As wide as k equal parts of the whole would be. The usual prior, narrower by the number of components, makes one
     # cluster of few items.
     components = coordinates.shape[1]

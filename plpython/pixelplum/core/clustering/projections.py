@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from sklearn.decomposition import PCA
 
 from pixelplum.core.threads import all_cores
 from pixelplum.errors import TooFewPoints
+
+if TYPE_CHECKING:
+    from sklearn.decomposition import PCA
 
 
 def principal_components(vectors: np.ndarray, components: int, seed: int) -> PCA:
@@ -26,6 +30,8 @@ def principal_components(vectors: np.ndarray, components: int, seed: int) -> PCA
     TooFewPoints
         If the vectors are all the same.
     """
+    from sklearn.decomposition import PCA  # slow to import
+
     pca = PCA(min(components, *vectors.shape), random_state=seed)
     with np.errstate(invalid="ignore"), all_cores():
         pca.fit(vectors)

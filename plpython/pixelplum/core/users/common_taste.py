@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import cho_solve, solve_triangular
-from scipy.linalg.lapack import dpotrf
 
 from pixelplum.core.users.models import Linear, Model, sigmoid
 
@@ -126,6 +124,8 @@ def posterior(
     mean, covariance : numpy.ndarray
         Of the prior: shape (coordinates,), (coordinates, coordinates).
     """
+    from scipy.linalg import cho_solve, solve_triangular  # slow to import
+
     spread = coordinates @ covariance
     gram = spread @ coordinates.T
     expected = coordinates @ mean
@@ -163,6 +163,8 @@ def posterior(
 
 
 def _cholesky(matrix: np.ndarray) -> np.ndarray:
+    from scipy.linalg.lapack import dpotrf  # slow to import
+
     factor, failed = dpotrf(matrix, lower=True, clean=True)
     if failed:
         raise np.linalg.LinAlgError("the votes contradict one another beyond what numbers can tell")
