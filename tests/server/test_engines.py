@@ -8,25 +8,17 @@ import pytest
 
 from pixelplum.core.search.vectors import from_bytes
 from tests.helpers import fails_with
-from tests.unit.graphs import keras_classifier, tiny_onnx
+from tests.unit.graphs import tiny_onnx
 
 pytestmark = pytest.mark.native
 
 
-@pytest.fixture
-def with_tensorflow(loaded, tmp_path):
-    """A Keras model whose TensorFlow graph was kept."""
-    keras_classifier().save(tmp_path / "colors.keras")
-    loaded.pix("model", "import", "colors", "--keras", tmp_path / "colors.keras", "--keep-tensorflow")
-    return loaded
-
-
 @pytest.mark.library("tensorflow")
-def test_tensorflow_gives_the_same_features(with_tensorflow):
+def test_tensorflow_gives_the_same_features(colors):
     ours, theirs = (
         [
             from_bytes(bytes(vector))
-            for (vector,) in with_tensorflow.query(
+            for (vector,) in colors.query(
                 f"SELECT pix.embed(content, 'colors', engine => '{engine}') FROM pix.images ORDER BY item_id LIMIT 10"
             )
         ]
@@ -37,28 +29,28 @@ def test_tensorflow_gives_the_same_features(with_tensorflow):
 
 
 @pytest.mark.library("tensorflow")
-def test_extraction_with_tensorflow(with_tensorflow):
-    output = with_tensorflow.pix("extract", "--model", "colors", "--engine", "tensorflow").stdout
+def test_extraction_with_tensorflow(colors):
+    output = colors.pix("extract", "--model", "colors", "--engine", "tensorflow").stdout
     assert output.startswith("60 extracted, 0 failed, 0 pending")
-    assert with_tensorflow.value("SELECT count(*) FROM pix.features WHERE model_name = 'colors'") == 60
+    assert colors.value("SELECT count(*) FROM pix.features WHERE model_name = 'colors'") == 60
 
 
 @pytest.mark.library("tensorflow")
-def test_engines_that_cannot_be_had(with_tensorflow):
+def test_engines_that_cannot_be_had(colors):
     ask = "SELECT pix.embed(content, '{}', engine => '{}') FROM pix.images LIMIT 1"
-    fails_with(with_tensorflow, "PX003", ask.format("colors", "magic"))
-    error = fails_with(with_tensorflow, "PX027", ask.format("mini_inception", "tensorflow"))
+    fails_with(colors, "PX003", ask.format("colors", "magic"))
+    error = fails_with(colors, "PX027", ask.format("mini_inception", "tensorflow"))
     assert "--keep-tensorflow" in error.diag.message_hint
-    fails_with(with_tensorflow, "PX003", "CALL pix.extract_features(engine => 'magic')")
-    fails_with(with_tensorflow, "PX027", "SELECT pix.warm_up('mini_inception', 'tensorflow')")
-    assert with_tensorflow.value("SELECT pix.warm_up('colors', 'tensorflow')") is not None
+    fails_with(colors, "PX003", "CALL pix.extract_features(engine => 'magic')")
+    fails_with(colors, "PX027", "SELECT pix.warm_up('mini_inception', 'tensorflow')")
+    assert colors.value("SELECT pix.warm_up('colors', 'tensorflow')") is not None
 
 
 @pytest.mark.library("tensorflow")
-def test_tensorflow_keeps_to_its_settings(with_tensorflow):
+def test_tensorflow_keeps_to_its_settings(colors):
     """Memory that is not enough is an error, not a crash: the session goes on."""
-    with_tensorflow.query("INSERT INTO pix.settings VALUES ('tensorflow_memory_mb', '100')")
-    connection = with_tensorflow.connect()
+    colors.query("INSERT INTO pix.settings VALUES ('tensorflow_memory_mb', '100')")
+    connection = colors.connect()
     cursor = connection.cursor()
     cursor.execute("SET max_parallel_workers_per_gather = 0")
     ask = "SELECT pix.embed(content, 'colors', engine => '{}') FROM pix.images LIMIT 1"
@@ -66,18 +58,18 @@ def test_tensorflow_keeps_to_its_settings(with_tensorflow):
         cursor.execute(ask.format("tensorflow"))
     assert caught.value.pgcode == "PX022"
     cursor.execute(ask.format("onnxruntime"))
-    with_tensorflow.query("UPDATE pix.settings SET value = 'lots' WHERE key = 'tensorflow_memory_mb'")
-    error = fails_with(with_tensorflow, "PX028", ask.format("tensorflow"))
+    colors.query("UPDATE pix.settings SET value = 'lots' WHERE key = 'tensorflow_memory_mb'")
+    error = fails_with(colors, "PX028", ask.format("tensorflow"))
     assert "'lots'" in str(error)
-    with_tensorflow.query(error.diag.message_hint)
-    with_tensorflow.query(ask.format("tensorflow"))
+    colors.query(error.diag.message_hint)
+    colors.query(ask.format("tensorflow"))
 
 
 @pytest.mark.library("tensorflow")
-def test_kept_graph_is_dropped_with_its_model(with_tensorflow):
-    assert with_tensorflow.value("SELECT count(DISTINCT checksum) FROM pix_internal.model_parts") == 3
-    with_tensorflow.query("SELECT pix.drop_model('colors')")
-    assert with_tensorflow.value("SELECT count(DISTINCT checksum) FROM pix_internal.model_parts") == 1
+def test_kept_graph_is_dropped_with_its_model(colors):
+    assert colors.value("SELECT count(DISTINCT checksum) FROM pix_internal.model_parts") == 3
+    colors.query("SELECT pix.drop_model('colors')")
+    assert colors.value("SELECT count(DISTINCT checksum) FROM pix_internal.model_parts") == 1
 
 
 LOADED = """

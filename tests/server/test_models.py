@@ -5,10 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg2
 import pytest
 
-from pixload.conversion.converted import Wishes, save
+from pixload.conversion.converted import save
+from pixload.conversion.frozen_graphs import read_graph
 from pixload.conversion.keras_models import load_application
 from pixload.conversion.onnx_files import read_onnx
-from pixload.conversion.tensorflow_graphs import convert
+from pixload.errors import PixError
 from pixload.models import SHIPPED, import_model
 from tests.unit.graphs import COLORS, keras_classifier, tiny_onnx, torch_like_onnx
 
@@ -78,8 +79,11 @@ def test_keras_with_random_weights(db):
 
 @pytest.mark.slow
 def test_seed_decides_random_weights():
-    graphs = [convert(load_application("mobilenet_v2", None, seed), Wishes()).onnx.graph for seed in (1, 1, 2)]
-    first, again, other = (sorted(tensor.raw_data for tensor in graph.initializer) for graph in graphs)
+    graphs = [load_application("mobilenet_v2", None, seed).definition for seed in (1, 1, 2)]
+    first, again, other = (
+        sorted(node.attr["value"].tensor.tensor_content for node in graph.node if node.op == "Const")
+        for graph in graphs
+    )
     assert first == again
     assert first != other
 
@@ -96,10 +100,10 @@ def test_unreadable_graphdef(db, tmp_path, graphdef):
     path = tmp_path / "graph.pb"
     path.write_bytes(b"<html>not a graph</html>")
     assert "not a frozen GraphDef" in import_error(db, "x", "--graphdef", path, "--input", "a:0", "--output", "b:0")
-    path.write_bytes(graphdef.read_bytes()[:1_000_000])
-    import_error(db, "x", "--graphdef", path, "--input", "input:0", "--output", MOBILENET_OUTPUT)
-    path.write_bytes(b"")
-    assert "empty graph" in import_error(db, "x", "--graphdef", path, "--input", "a:0", "--output", "b:0")
+    for content, message in ((graphdef.read_bytes()[:1_000_000], "not a frozen GraphDef"), (b"", "empty graph")):
+        path.write_bytes(content)
+        with pytest.raises(PixError, match=message):
+            read_graph(path)
     error = import_error(db, "x", "--graphdef", graphdef, "--input", "input:0", "--output", "nope:0")
     assert "no tensor nope:0" in error
 

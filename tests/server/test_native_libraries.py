@@ -9,12 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.graphs import keras_classifier
-
 pytestmark = [pytest.mark.native, pytest.mark.library("tensorflow", "umap")]
 
-COMPILED = "SELECT sum(length(item_id)) > 0 FROM pix.items"
 RUN = {
+    "compiled": "SELECT sum(length(item_id)) > 0 FROM pix.items",
     "tensorflow": "SELECT octet_length(pix.embed(content, 'colors', 'tensorflow')) > 0 FROM pix.images LIMIT 1",
     "umap": "SELECT items > 0 FROM pix.fit_map('all', 'mini_inception', 'umap')",
     "onnxruntime": "SELECT octet_length(pix.embed(content)) > 0 FROM pix.images LIMIT 1",
@@ -28,17 +26,15 @@ RUN = {
 
 
 @pytest.fixture
-def both(extracted, tmp_path, same_host):
-    """Features, and a model with its TensorFlow graph."""
-    if not extracted.value("SELECT pg_jit_available()"):
+def both(colors, same_host):
+    """Features, votes, and a model with its TensorFlow graph."""
+    if not colors.value("SELECT pg_jit_available()"):
         pytest.skip("this server does not compile queries")
-    keras_classifier().save(tmp_path / "colors.keras")
-    extracted.pix("model", "import", "colors", "--keras", tmp_path / "colors.keras", "--keep-tensorflow")
-    extracted.query(
+    colors.query(
         "SELECT pix.vote('ann', item_id, number % 2 = 0) "
         "FROM (SELECT item_id, row_number() OVER (ORDER BY item_id) AS number FROM pix.items) i WHERE number <= 40"
     )
-    return extracted
+    return colors
 
 
 def run(db, statements: list[str]) -> str:
@@ -53,16 +49,23 @@ def run(db, statements: list[str]) -> str:
 
 
 @pytest.mark.slow
-def test_whichever_comes_first(both):
+@pytest.mark.parametrize(
+    "libraries",
+    [
+        ["compiled", "tensorflow", "compiled"],
+        ["tensorflow", "compiled", "tensorflow"],
+        ["compiled", "umap", "compiled"],
+        pytest.param(
+            ["compiled", *(name for name in RUN if name != "tensorflow"), "compiled"], marks=pytest.mark.exhaustive
+        ),
+    ],
+    ids=", ".join,
+)
+def test_whichever_comes_first(both, libraries):
     """In 0.7 the server ended at TensorFlow after a compiled query, at one after TensorFlow, and so with UMAP."""
-    for order in (
-        [COMPILED, RUN["tensorflow"], COMPILED],
-        [RUN["tensorflow"], COMPILED, RUN["tensorflow"]],
-        [COMPILED, *(statement for name, statement in RUN.items() if name != "tensorflow"), COMPILED],
-    ):
-        mapped = run(both, order)
-        assert "llvmjit" in mapped
-        assert ("tensorflow_cc" in mapped) == (RUN["tensorflow"] in order)  # UMAP does without
+    mapped = run(both, [RUN[name] for name in libraries])
+    assert "llvmjit" in mapped
+    assert ("tensorflow_cc" in mapped) == ("tensorflow" in libraries)  # UMAP does without
 
 
 def test_tensorflow_offers_its_names_to_nobody(both):
