@@ -18,6 +18,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
+from tests.fixtures.servers import Clone
 from tests.helpers import store
 
 HOSTILE = """</script><script>document.title = "caught"</script> & 'quoted' "twice" <b>bold</b> 👢"""
@@ -133,11 +134,12 @@ def mapped(clone, with_map):
     return clone(with_map)
 
 
-@pytest.fixture
-def page_file(mapped, tmp_path):
-    output = mapped.pix("report", tmp_path / "report.html", role="rita").stdout
-    assert "report.html: " in output
-    return tmp_path / "report.html"
+@pytest.fixture(scope="module")
+def page_file(server, with_map, tmp_path_factory):
+    """Their report, which tests look at."""
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    assert "report.html: " in Clone(server, server.name(with_map)).pix("report", path, role="rita").stdout
+    return path
 
 
 def test_it_loads_without_errors_or_network(chromium, page_file):
