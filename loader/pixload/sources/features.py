@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
 from pixload.sources.rows import FeatureVector, Reject, check_item_id
 from pixload.sources.streams import BROKEN, open_decompressed
 
@@ -57,6 +55,8 @@ def _feature_vector(source: str, record: bytes) -> FeatureVector | Reject:
     item_id = item_id.decode("ascii")
     if reason := check_item_id(item_id):
         return Reject(source, None, reason)
+    import numpy as np  # slow to import
+
     if not np.isfinite(np.frombuffer(vector, "<f4")).all():
         return Reject(source, item_id, "the vector holds numbers that are not finite")
     return FeatureVector(item_id, vector)
