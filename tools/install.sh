@@ -33,6 +33,10 @@ install_packages() {
     fi
 }
 
+compile_package() {  # the server's user may not write into a checkout, and would compile it for each session
+    .pix/venv/bin/python -m compileall -q loader plpython
+}
+
 if ! command -v apt-get >/dev/null; then
     echo "This script installs on Debian and Ubuntu. Elsewhere, install PostgreSQL 13 or later with PL/Python," >&2
     echo "and Python 3.11 or later; docs/how-to/install.md says how to go on." >&2
@@ -52,6 +56,7 @@ fi
 stamp=.pix/installed
 wanted=$(cat pyproject.toml requirements.lock tools/install.sh plpython/pixelplum/__init__.py | sha256sum)
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && .pix/venv/bin/pix --version >/dev/null 2>&1; then
+    compile_package
     exit 0
 fi
 
@@ -89,4 +94,5 @@ fi
 echo "Installing Python packages into .pix/venv (a few minutes the first time)"
 .pix/venv/bin/python -m pip install --quiet --disable-pip-version-check \
     --constraint requirements.lock --editable '.[server,loader,tensorflow,umap,dev]'
+compile_package
 echo "$wanted" > "$stamp"

@@ -177,6 +177,12 @@ def test_scripts_are_sound_and_there():
             assert (CHECKOUT / script).exists(), (dockerfile, script)
 
 
+def test_installation_compiles_the_package():
+    """The server's user cannot, and would do it again for each session."""
+    for path in (CHECKOUT / "plpython").rglob("*.py"):
+        assert Path(importlib.util.cache_from_source(path)).exists(), f"{path}: run make install"
+
+
 def test_compose_file_has_no_default_password():
     services = yaml.safe_load((CHECKOUT / "docker-compose.yml").read_text())["services"]
     assert set(services) == {"db", "greenplum"}
