@@ -40,8 +40,13 @@ def signals_held() -> Iterator[Callable[[], AbstractContextManager]]:
 
 
 @contextmanager
-def all_cores() -> Iterator[Callable[[], AbstractContextManager]]:
+def all_cores(most: int = CORES) -> Iterator[Callable[[], AbstractContextManager]]:
     """Let libraries that are loaded use threads on all cores: nothing else runs in parallel.
+
+    Parameters
+    ----------
+    most : int, default `CORES`
+        How many threads are worth their while, at most.
 
     Yields
     ------
@@ -50,7 +55,7 @@ def all_cores() -> Iterator[Callable[[], AbstractContextManager]]:
     """
     from threadpoolctl import threadpool_limits  # slow to import
 
-    with signals_held() as heard, threadpool_limits(CORES):
+    with signals_held() as heard, threadpool_limits(max(1, min(CORES, most))):
         yield heard
 
 

@@ -16,6 +16,8 @@ USUAL_PERPLEXITY = 30
 FEWEST = 4
 MANY = 15_000
 """Items from which on openTSNE's interpolation is faster than scikit-learn's tree."""
+ITEMS_PER_THREAD = 1000
+"""Fewer keep no thread of scikit-learn's busy: beside other work, they would wait for one another most of the time."""
 ROUNDS = 750
 """What openTSNE takes: 250 of early exaggeration, then 500."""
 ROUNDS_BETWEEN = 10
@@ -160,7 +162,7 @@ def _tsne(coordinates: np.ndarray, perplexity: float, seed: int, on_progress: Ca
     if len(coordinates) < MANY:
         from sklearn.manifold import TSNE  # slow to import
 
-        with all_cores():
+        with all_cores(len(coordinates) // ITEMS_PER_THREAD):
             return TSNE(perplexity=perplexity, random_state=seed).fit_transform(coordinates).astype(np.float64)
     import openTSNE  # slow to import
 
