@@ -216,7 +216,7 @@ def test_container_refuses_to_start_without_a_password():
     assert "no default password" in result.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_shipped_model_is_as_good_as_its_card(data):
     """10-nearest-neighbor accuracy on the held-out tenth, by the training script's own measure."""
     import numpy as np

@@ -8,7 +8,7 @@ from benchmarks.tools import Bench
 from benchmarks.user_models import aucs
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_tastes_of_photographs(photographs):
     """Users like two of ten labels, and one vote in ten is flipped: AUC against the true taste on unseen items."""
     bench = Bench(photographs.dsn(), Path("/nonexistent"))

@@ -255,7 +255,7 @@ def test_odd_names(voters):
     assert voters.ask("SELECT count(*) FROM pix.explain(%s, 'c0002')", (odd,), role="rita") == [(2,)]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_million_votes_of_one_user(voters):
     """On each of two thousand items, again and again; written as a restore would."""
     votes = 100_000 if voters.server.is_distributed else 1_000_000

@@ -357,7 +357,7 @@ def test_a_link_is_followed(extracted, tmp_path):
     assert (tmp_path / "report.html").stat().st_size > 1_000_000
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_thousands_of_items(chromium, db, boots, tmp_path):
     """Of 5,000, 3,000 are shown, every cluster among them, in a page below 15 MB that is soon drawn."""
     images = [path.read_bytes() for path in sorted((boots / "images").iterdir())]
