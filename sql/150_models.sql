@@ -284,7 +284,6 @@ CREATE OR REPLACE FUNCTION pix.drop_model(model_name text) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     model pix.models;
-    index pix.indexes;
     old text;
 BEGIN
     PERFORM pix_internal.require_writable('pix.drop_model');
@@ -302,11 +301,8 @@ BEGIN
     }');
     PERFORM pix_internal.lock('packs', model.model_name);
     PERFORM pix_internal.forget('model_name', model.model_name, '{pix_internal.feature_blocks, pix_internal.packs}');
-    FOR index IN SELECT i.* FROM pix.indexes i WHERE i.model_name = model.model_name LOOP
-        DELETE FROM pix.indexes i WHERE i.index_name = index.index_name;
-        PERFORM pix_internal.forget_index_files(index);
-    END LOOP;
-    PERFORM pix_internal.sweep_files();
+    PERFORM pix_internal.forget('model_name', model.model_name, '{pix.indexes}');
+    PERFORM pix_internal.drive('indexes.forget_parts', '{}');
     PERFORM pix_internal.forget('model_name', model.model_name, '{pix.neighbors, pix.neighbor_graphs}');
     FOR old IN SELECT c.clustering FROM pix.clusterings c WHERE c.model_name = model.model_name LOOP
         PERFORM pix_internal.forget_clustering(old);

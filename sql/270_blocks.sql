@@ -80,29 +80,6 @@ BEGIN
 END
 $$;
 
--- Removes files from the cache of this host but for those that are needed, by this database or another that shares the folder.
-CREATE OR REPLACE FUNCTION pix_internal.sweep_cache(owner text, live text[]) RETURNS void
-LANGUAGE plpython3u VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'blocks.sweep_cache', owner, live)$$;
-
--- Removes files of blocks and indexes that are deleted, from the cache of this host; a session that still needs one restores it.
-CREATE OR REPLACE FUNCTION pix_internal.sweep_files() RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    PERFORM pix_internal.sweep_cache(
-        format('%s-%s', (SELECT c.system_identifier FROM pg_control_system() c),
-            (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())),
-        (
-            SELECT coalesce(array_agg(n.name), '{}') FROM (
-                SELECT b.checksum || '.block' AS name FROM pix_internal.feature_blocks b
-                UNION ALL SELECT i.checksum || '.index' FROM pix.indexes i
-                UNION ALL SELECT i.state_checksum || '.state' FROM pix.indexes i
-            ) n
-        )
-    );
-END
-$$;
-
 -- Of each block, how many entries it has, how many are true, and how many vectors take themselves to be in another row.
 -- Whether each entry of a block is still true: the vector that it names is up to date, and says of itself that it is there.
 CREATE OR REPLACE FUNCTION pix_internal.block_entries(model_name text)
@@ -126,109 +103,12 @@ BEGIN
 END
 $$;
 
--- Statistics lag behind features that were just loaded: nested loops over them would be chosen wrongly.
 CREATE OR REPLACE FUNCTION pix.pack_features(model_name text DEFAULT NULL) RETURNS pix.packing
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $$
-DECLARE
-    model pix.models;
-    result pix.packing := (0, 0, 0, 0);
-    last_packing integer;
-    damaged text;
-    changed integer[];
-    misplaced integer[];
-    small integer[];
-    buckets bigint := 1;
-    rows_per_block bigint;
-    first_block integer;
-    key text;
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM pix_internal.check_call('pix.pack_features');
-    PERFORM pix_internal.require_read_committed();
-    model := pix.find_model(model_name);
-    rows_per_block := greatest(1, least(1000, 67108864 / (4 * model.dimensions)));
-    PERFORM pix_internal.lock('packs', model.model_name);
-    SELECT p.packed_in, p.items, p.blocks INTO last_packing, result.items, result.blocks
-    FROM pix_internal.packs p WHERE p.model_name = model.model_name;
-    last_packing := coalesce(last_packing, 0);
-
-    SELECT min(f.item_id) INTO damaged FROM pix.current_features f
-    WHERE f.model_name = model.model_name AND octet_length(f.vector) <> 4 * model.dimensions;
-    IF damaged IS NOT NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX030',
-            MESSAGE = format('The features of item %L do not have the %s dimensions of model %L', damaged, model.dimensions, model.model_name),
-            HINT = 'Extract or load them again; vectors of different models need different model names.';
-    END IF;
-
-    -- Blocks with an entry that is not true any more are made again; and so are small ones, if there is reason to. Version
-    -- 0.7.0 could leave blocks whose vectors were misplaced: whatever was learned from those is learned again.
-    SELECT coalesce(array_agg(b.block) FILTER (WHERE b.live < b.items OR b.misplaced > 0), '{}'),
-        coalesce(array_agg(b.block) FILTER (WHERE b.misplaced > 0), '{}'),
-        coalesce(array_agg(b.block) FILTER (WHERE b.live = b.items AND b.misplaced = 0 AND b.items < rows_per_block / 2), '{}'),
-        coalesce(sum(b.items - b.live), 0), coalesce(sum(b.misplaced), 0)
-    INTO changed, misplaced, small, result.removed, result.added FROM pix_internal.block_entries(model.model_name) b;
-    result.added := result.added + (
-        SELECT count(*) FROM pix.current_features f WHERE f.model_name = model.model_name AND f.packed_in IS NULL
-    );
-    IF result.added = 0 AND result.removed = 0 THEN
-        RETURN (0, 0, coalesce(result.items, 0), coalesce(result.blocks, 0))::pix.packing;
-    END IF;
-    changed := changed || small;
-
-    SELECT coalesce(max(b.block), 0) + 1 INTO first_block
-    FROM pix_internal.feature_blocks b WHERE b.model_name = model.model_name;
-    IF pix_internal.is_distributed() THEN
-        EXECUTE 'SELECT count(*) FROM gp_segment_configuration WHERE role = ''p'' AND content >= 0' INTO buckets;
-    END IF;
-    -- New vectors are marked with this packing's number: an index tells by it which vectors it cannot know.
-    UPDATE pix.features f
-    SET packed_in = CASE WHEN f.packed_in IS NULL OR f.block = ANY (misplaced) THEN last_packing + 1 ELSE f.packed_in END,
-        block = first_block + p.ordinal / rows_per_block * buckets + p.bucket,
-        position = p.ordinal % rows_per_block + 1
-    FROM (
-        SELECT n.item_id, n.bucket, row_number() OVER (PARTITION BY n.bucket ORDER BY n.item_id) - 1 AS ordinal FROM (
-            SELECT c.item_id, abs(hashtext(c.item_id)::bigint) % buckets AS bucket FROM pix.current_features c
-            WHERE c.model_name = model.model_name AND (c.packed_in IS NULL OR c.block = ANY (changed))
-        ) n
-    ) p
-    WHERE f.item_id = p.item_id AND f.model_name = model.model_name;
-    -- Rows that others deleted while this waited for them were numbered too. What is left is this transaction's own: nobody can
-    -- delete it any more, so numbers without gaps are right.
-    UPDATE pix.features f SET position = p.ordinal FROM (
-        SELECT c.item_id, row_number() OVER (PARTITION BY c.block ORDER BY c.position) AS ordinal
-        FROM pix.features c WHERE c.model_name = model.model_name AND c.block >= first_block AND c.packed_in IS NOT NULL
-    ) p
-    WHERE f.item_id = p.item_id AND f.model_name = model.model_name AND f.position <> p.ordinal;
-    INSERT INTO pix_internal.feature_blocks (model_name, block, items, item_ids, vectors, norms, checksum)
-    SELECT model.model_name, d.block, cardinality(d.item_ids), d.item_ids, d.vectors, (d.described).norms, (d.described).checksum
-    FROM (
-        SELECT g.block, g.item_ids, g.vectors, pix_internal.describe_block(g.item_ids, g.vectors) AS described FROM (
-            SELECT f.block, array_agg(f.item_id ORDER BY f.position) AS item_ids,
-                string_agg(f.vector, ''::bytea ORDER BY f.position) AS vectors
-            FROM pix.features f
-            WHERE f.model_name = model.model_name AND f.block >= first_block AND f.packed_in IS NOT NULL
-            GROUP BY f.block
-        ) g
-        OFFSET 0  -- or it would be described once for each column
-    ) d;
-
-    DELETE FROM pix_internal.feature_blocks b WHERE b.model_name = model.model_name AND b.block = ANY (changed);
-    IF result.removed > 0 THEN
-        UPDATE pix.features f SET packed_in = NULL
-        WHERE f.model_name = model.model_name AND f.packed_in IS NOT NULL AND NOT EXISTS (
-            SELECT FROM pix.current_features c WHERE c.item_id = f.item_id AND c.model_name = f.model_name
-        );
-    END IF;
-    IF cardinality(misplaced) > 0 THEN
-        DELETE FROM pix.common_taste t WHERE t.model_name = model.model_name;
-    END IF;
-    SELECT coalesce(sum(b.items), 0), count(*),
-        encode(sha256(convert_to(coalesce(string_agg(b.block || ' ' || b.checksum, ' ' ORDER BY b.block), ''), 'UTF8')), 'hex')
-    INTO result.items, result.blocks, key FROM pix_internal.feature_blocks b WHERE b.model_name = model.model_name;
-    DELETE FROM pix_internal.packs p WHERE p.model_name = model.model_name;
-    INSERT INTO pix_internal.packs (model_name, model_checksum, packed_in, items, blocks, checksum)
-    VALUES (model.model_name, model.checksum, last_packing + 1, result.items, result.blocks, key);
-    PERFORM pix_internal.sweep_files();
-    RETURN result;
+    RETURN jsonb_populate_record(NULL::pix.packing,
+        pix_internal.drive('packing.pack_features', jsonb_build_object('model_name', model_name)));
 END
 $$;
 COMMENT ON FUNCTION pix.pack_features IS

@@ -93,143 +93,6 @@ BEGIN
 END
 $$;
 
--- Refuses what no index can be built with.
-CREATE OR REPLACE FUNCTION pix_internal.check_index_parameters(algorithm text, metric text, parameters jsonb, project_to bigint)
-RETURNS void
-LANGUAGE plpython3u STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'indexes.check_index_parameters', algorithm, metric, parameters, project_to)$$;
-
--- Builds an index of the blocks that were mapped under a key, into the cache of this host.
-CREATE OR REPLACE FUNCTION pix_internal.write_index(
-    title text, key text, algorithm text, metric text, parameters jsonb, project_to bigint, mean bytea, axes bytea,
-    OUT checksum text, OUT state_checksum text, OUT size_bytes bigint, OUT used_parameters jsonb
-)
-LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'indexes.write_index', title, key, algorithm, metric, parameters, project_to, mean, axes)$$;
-
--- Writes an index that holds other items into the cache of this host.
-CREATE OR REPLACE FUNCTION pix_internal.rewrite_index(
-    title text, old_checksum text, old_state_checksum text, key text, kept text[], added text[],
-    OUT checksum text, OUT state_checksum text, OUT size_bytes bigint, OUT used_parameters jsonb
-)
-LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'indexes.rewrite_index', title, old_checksum, old_state_checksum, key, kept, added)$$;
-
--- A part of a file that this backend has written; NULL behind its end.
-CREATE OR REPLACE FUNCTION pix_internal.read_index_part(checksum text, part bigint) RETURNS bytea
-LANGUAGE plpython3u STABLE STRICT PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'indexes.read_index_part', checksum, part)$$;
-
--- Stores a file that this backend has written in the database, in parts, and gives it its name in the cache.
-CREATE OR REPLACE FUNCTION pix_internal.store_index_file(checksum text, kind text) RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    content bytea;
-    part integer := 0;
-BEGIN
-    DELETE FROM pix_internal.index_parts p WHERE p.checksum = store_index_file.checksum;
-    LOOP
-        content := pix_internal.read_index_part(checksum, part);
-        EXIT WHEN content IS NULL;
-        INSERT INTO pix_internal.index_parts (checksum, part, content) VALUES (checksum, part, content);
-        part := part + 1;
-    END LOOP;
-    PERFORM pix_internal.finish_index_file(checksum, kind);
-END
-$$;
-
--- Removes the files of an index that is deleted, if no other has them.
--- Two indexes of the same vectors that were built alike share a file.
-CREATE OR REPLACE FUNCTION pix_internal.forget_index_files(old pix.indexes) RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    DELETE FROM pix_internal.index_parts p WHERE p.checksum = old.checksum
-        AND NOT EXISTS (SELECT FROM pix.indexes i WHERE i.checksum = old.checksum);
-    DELETE FROM pix_internal.index_parts p WHERE p.checksum = old.state_checksum
-        AND NOT EXISTS (SELECT FROM pix.indexes i WHERE i.state_checksum = old.state_checksum);
-    PERFORM pix_internal.sweep_files();
-END
-$$;
-
--- Who writes an index is the only one to, until the end of the transaction.
-CREATE OR REPLACE FUNCTION pix_internal.lock_index(index_name text) RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    PERFORM pix_internal.check_name('index_name', index_name);
-    IF NOT pix_internal.try_lock('indexes', index_name) THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX093',
-            MESSAGE = format('Index %L is being built, refreshed or dropped by another session', index_name),
-            HINT = 'SELECT * FROM pix.builds shows its progress; call again when it is done.';
-    END IF;
-END
-$$;
-
--- Puts a finished index in the place of the one before, and measures it. Readers see the one before until
--- this transaction is committed, and its files can be restored as long.
-CREATE OR REPLACE FUNCTION pix_internal.replace_index(index pix.indexes, model pix.models, begun timestamptz) RETURNS pix.indexes
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    measured pix.recall;
-    old pix.indexes;
-    finished pix.indexes := index;
-BEGIN
-    PERFORM pix_internal.store_index_file(index.checksum, 'index');
-    PERFORM pix_internal.store_index_file(index.state_checksum, 'state');
-    finished.build_seconds := EXTRACT(EPOCH FROM clock_timestamp() - begun);
-    finished.built_at := clock_timestamp();
-    finished.recall := 0;
-    finished.recall_queries := 0;
-    SELECT i.* INTO old FROM pix.indexes i WHERE i.index_name = index.index_name;
-    DELETE FROM pix.indexes i WHERE i.index_name = index.index_name;
-    INSERT INTO pix.indexes SELECT (finished).*;
-    IF old.index_name IS NOT NULL THEN
-        PERFORM pix_internal.forget_index_files(old);
-    END IF;
-    measured := pix_internal.measure_recall(finished, model, 100, 10);
-    finished.recall := measured.recall;
-    finished.recall_queries := measured.queries;
-    UPDATE pix.indexes i SET recall = measured.recall, recall_queries = measured.queries
-    WHERE i.index_name = index.index_name;
-    RETURN finished;
-END
-$$;
-
--- Builds an index of all features of a model.
-CREATE OR REPLACE FUNCTION pix_internal.build_index(
-    index_name text, model pix.models, algorithm text, metric text, parameters jsonb, project_to bigint
-) RETURNS pix.indexes
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    pack pix_internal.packs;
-    projection record;
-    index pix.indexes;
-    begun timestamptz := clock_timestamp();
-    name_before text := current_setting('application_name');
-BEGIN
-    PERFORM set_config('application_name', 'pix: 0 % of index ' || index_name, true);
-    PERFORM pix.pack_features(model.model_name);
-    pack := pix_internal.find_pack(model);
-    PERFORM pix_internal.open_blocks(model.model_name);
-    -- Principal components of vectors as they are suit the Euclidean distance; other metrics compare other vectors.
-    SELECT p.mean::bytea AS mean, substr(p.axes, 1, 4 * model.dimensions * least(greatest(project_to, 0), p.components)::integer) AS axes INTO projection FROM pix_internal.projections p
-    WHERE metric = 'euclidean' AND p.model_name = model.model_name
-        AND p.model_checksum IS NOT DISTINCT FROM model.checksum AND p.components >= project_to;
-    index.index_name := index_name;
-    index.model_name := model.model_name;
-    index.model_checksum := model.checksum;
-    index.algorithm := algorithm;
-    index.metric := metric;
-    SELECT w.used_parameters, w.checksum, w.state_checksum, w.size_bytes, pack.packed_in, pack.items
-    INTO index.parameters, index.checksum, index.state_checksum, index.size_bytes, index.packed_in, index.items
-    FROM pix_internal.write_index('index ' || index_name, pack.checksum, algorithm, metric, parameters, project_to,
-        projection.mean, projection.axes) w;
-    index.project_to := project_to;  -- not before: it refuses what is out of range
-    index := pix_internal.replace_index(index, model, begun);
-    PERFORM set_config('application_name', name_before, true);
-    RETURN index;
-END
-$$;
-
 CREATE OR REPLACE FUNCTION pix.build_index(
     index_name text, model_name text DEFAULT NULL, algorithm text DEFAULT 'hnsw', metric text DEFAULT 'cosine',
     parameters jsonb DEFAULT '{}', project_to bigint DEFAULT NULL
@@ -237,10 +100,10 @@ CREATE OR REPLACE FUNCTION pix.build_index(
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM pix_internal.check_call('pix.build_index');
-    PERFORM pix_internal.lock_index(index_name);
-    PERFORM pix_internal.check_index_parameters(algorithm, metric, coalesce(parameters, '{}'), project_to);
-    RETURN pix_internal.build_index(index_name, pix.find_model(model_name), algorithm, metric,
-        coalesce(parameters, '{}'), project_to);
+    PERFORM pix_internal.drive('indexes.build_index', jsonb_build_object(
+        'index_name', index_name, 'model_name', model_name, 'algorithm', algorithm, 'metric', metric,
+        'parameters', coalesce(parameters, '{}')::text, 'project_to', project_to));
+    RETURN pix_internal.find_index(index_name);
 END
 $$;
 COMMENT ON FUNCTION pix.build_index IS
@@ -260,45 +123,10 @@ Example: SELECT recall, build_seconds FROM pix.build_index(''boots'', algorithm 
 
 CREATE OR REPLACE FUNCTION pix.refresh_index(index_name text) RETURNS pix.indexes
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    index pix.indexes;
-    model pix.models;
-    pack pix_internal.packs;
-    kept text[];
-    added text[];
-    begun timestamptz := clock_timestamp();
-    name_before text := current_setting('application_name');
 BEGIN
     PERFORM pix_internal.check_call('pix.refresh_index');
-    PERFORM pix_internal.lock_index(index_name);
-    index := pix_internal.find_index(index_name);
-    model := pix.find_model(index.model_name);
-    PERFORM pix.pack_features(model.model_name);
-    SELECT p.* INTO pack FROM pix_internal.packs p WHERE p.model_name = model.model_name;
-    SELECT array_agg(f.item_id) FILTER (WHERE f.packed_in <= index.packed_in),
-        array_agg(f.item_id) FILTER (WHERE f.packed_in > index.packed_in)
-    INTO kept, added FROM pix.current_features f WHERE f.model_name = model.model_name;
-    IF index.model_checksum IS NOT DISTINCT FROM model.checksum THEN
-        IF cardinality(kept) = index.items AND added IS NULL THEN
-            RETURN index;
-        END IF;
-        -- A graph that has lost or gained much is better made again; and inner products depend on the longest vector.
-        IF index.algorithm = ANY (pix_internal.algorithms_with('index', '{can_update}'))
-            AND index.metric = ANY (pix_internal.algorithms_with('metric', '{not added_dimensions}'))
-            AND 3 * (index.items - coalesce(cardinality(kept), 0) + coalesce(cardinality(added), 0)) < index.items
-        THEN
-            PERFORM pix_internal.open_blocks(model.model_name);
-            PERFORM pix_internal.open_index(index_name);
-            SELECT w.checksum, w.state_checksum, w.size_bytes, pack.packed_in, pack.items
-            INTO index.checksum, index.state_checksum, index.size_bytes, index.packed_in, index.items
-            FROM pix_internal.rewrite_index('index ' || index_name, index.checksum, index.state_checksum, pack.checksum,
-                kept, coalesce(added, '{}')) w;
-            index := pix_internal.replace_index(index, model, begun);
-            PERFORM set_config('application_name', name_before, true);
-            RETURN index;
-        END IF;
-    END IF;
-    RETURN pix_internal.build_index(index_name, model, index.algorithm, index.metric, index.parameters, index.project_to);
+    PERFORM pix_internal.drive('indexes.refresh_index', jsonb_build_object('index_name', index_name));
+    RETURN pix_internal.find_index(index_name);
 END
 $$;
 COMMENT ON FUNCTION pix.refresh_index IS
@@ -313,14 +141,9 @@ Example: SELECT items, recall FROM pix.refresh_index(''boots'');';
 
 CREATE OR REPLACE FUNCTION pix.drop_index(index_name text) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    old pix.indexes;
 BEGIN
     PERFORM pix_internal.check_call('pix.drop_index');
-    PERFORM pix_internal.lock_index(index_name);
-    old := pix_internal.find_index(index_name);
-    DELETE FROM pix.indexes i WHERE i.index_name = old.index_name;
-    PERFORM pix_internal.forget_index_files(old);
+    PERFORM pix_internal.drive('indexes.drop_index', jsonb_build_object('index_name', index_name));
 END
 $$;
 COMMENT ON FUNCTION pix.drop_index IS

@@ -1,35 +1,5 @@
 -- Principal components: features in few numbers.
 
--- Packed vectors drawn at random, of some clusters or of all items; the same for the same seed.
-CREATE OR REPLACE FUNCTION pix_internal.sample_features(
-    model_name text, clustering text, leaves integer[], sample_size bigint, seed bigint, OUT item_ids text[], OUT vectors
-    bytea
-)
-LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $$
-BEGIN
-    SELECT array_agg(s.item_id ORDER BY s.item_id), string_agg(s.vector, ''::bytea ORDER BY s.item_id)
-    INTO item_ids, vectors FROM (
-        SELECT f.item_id, f.vector FROM pix.features f
-        WHERE f.model_name = sample_features.model_name AND f.packed_in IS NOT NULL AND (
-            sample_features.clustering IS NULL OR f.item_id IN (
-                SELECT m.item_id FROM pix.cluster_members m
-                WHERE m.clustering = sample_features.clustering AND m.cluster = ANY (leaves)
-            )
-        )
-        ORDER BY md5(seed || f.item_id), f.item_id
-        LIMIT sample_size
-    ) s;
-END
-$$;
-
--- Principal components of sampled vectors.
-CREATE OR REPLACE FUNCTION pix_internal.fit_projection(
-    sample bytea, sample_size bigint, dimensions integer[], components bigint, seed bigint, OUT mean bytea, OUT axes
-    bytea, OUT variances double precision[], OUT ratios double precision[]
-)
-LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'projections.fit_projection', sample, sample_size, dimensions, components, seed)$$;
-
 -- The principal components of vectors that follow one another.
 CREATE OR REPLACE FUNCTION pix_internal.project_vectors(
     vectors bytea, items bigint, dimensions integer[], mean bytea, axes bytea
@@ -41,27 +11,12 @@ CREATE OR REPLACE FUNCTION pix.fit_pca(model_name text DEFAULT NULL, components 
 RETURNS pix.projection_summary
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    model pix.models;
-    pack pix_internal.packs;
-    drawn record;
-    fitted record;
     result pix.projection_summary;
 BEGIN
     PERFORM pix_internal.check_call('pix.fit_pca');
-    model := pix.find_model(model_name);
-    PERFORM pix.pack_features(model.model_name);
-    pack := pix_internal.find_pack(model);
-    PERFORM pix_internal.check_range('components', components, 1, least(model.dimensions, pack.items, 10000));
-    drawn := pix_internal.sample_features(model.model_name, NULL, NULL, 10000, 7);
-    fitted := pix_internal.fit_projection(drawn.vectors, cardinality(drawn.item_ids), NULL, components, 7);
-    DELETE FROM pix_internal.projections p WHERE p.model_name = model.model_name;
-    INSERT INTO pix_internal.projections (model_name, model_checksum, components, mean, axes, explained_variance,
-        explained_variance_ratio, items) VALUES (
-        model.model_name, model.checksum, cardinality(fitted.variances), fitted.mean, fitted.axes, fitted.variances,
-        fitted.ratios, cardinality(drawn.item_ids)
-    );
+    PERFORM pix_internal.drive('projections.fit_pca', jsonb_build_object('model_name', model_name, 'components', components));
     SELECT p.model_name, p.components, p.mean, p.axes, p.explained_variance, p.explained_variance_ratio, p.items, p.fitted_at
-    INTO result FROM pix_internal.projections p WHERE p.model_name = model.model_name;
+    INTO result FROM pix_internal.projections p WHERE p.model_name = (pix.find_model(fit_pca.model_name)).model_name;
     RETURN result;
 END
 $$;

@@ -133,6 +133,13 @@ class ZeroVector(VectorError):
     hint = "Use metric => 'euclidean', or extract the item's features again."
 
 
+class IndexBusy(PixelplumError):
+    """The index is being written by another session."""
+
+    sqlstate = "PX093"
+    hint = "SELECT * FROM pix.builds shows its progress; call again when it is done."
+
+
 class IndexBroken(PixelplumError):
     """The stored parts of an index or a block are missing or damaged."""
 
@@ -159,6 +166,12 @@ class TooFewPoints(PixelplumError):
 
     sqlstate = "PX112"
     hint = "Load and extract more images, or map a larger cluster."
+
+
+class MapOutdated(PixelplumError):
+    """The map's model has changed since it was made."""
+
+    sqlstate = "PX113"
 
 
 class UmapMissing(PixelplumError):

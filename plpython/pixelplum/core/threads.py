@@ -10,6 +10,7 @@ from threading import Thread
 from pixelplum import host
 
 CORES = host.cores()
+SECONDS_BETWEEN = 0.05
 
 
 @contextmanager
@@ -65,7 +66,9 @@ def in_parallel(work: Callable[[int], None], pieces: int) -> None:
     Parameters
     ----------
     work : callable
-        Takes the number of a piece, from 0. What it raises is raised here, when all threads have ended.
+        Takes the number of a piece, from 0; pieces whose numbers are the same modulo the cores that there are pieces
+        for are done one after another. What it raises is raised here, when all threads have ended the piece they are
+        at.
     pieces : int
         How many there are.
     """
@@ -76,6 +79,8 @@ def in_parallel(work: Callable[[int], None], pieces: int) -> None:
     def some(first: int) -> None:
         try:
             for piece in range(first, pieces, workers):
+                if failures:
+                    return
                 work(piece)
         except BaseException as failure:
             failures.append(failure)
@@ -86,6 +91,10 @@ def in_parallel(work: Callable[[int], None], pieces: int) -> None:
             thread.start()
         some(0)
         for thread in threads:
-            thread.join()
+            while thread.is_alive():
+                try:
+                    thread.join(SECONDS_BETWEEN)  # an exception from elsewhere, to end this, comes between two waits
+                except BaseException as failure:
+                    failures.append(failure)
     if failures:
         raise failures[0]

@@ -58,6 +58,8 @@ def call(plpy, cache: dict, sql_version: str, function: str, *arguments):
         return body(plpy, cache, *arguments)
     except PixelplumError as error:
         failure = error
+    except plpy.SPIError as error:  # of a statement that it ran: what the server would make of it has another message
+        plpy.error(*error.args, **reported(error))
     except Canceled:
         return None  # the server ends the statement before anything is done with it
     except KeyboardInterrupt:
@@ -65,6 +67,14 @@ def call(plpy, cache: dict, sql_version: str, function: str, *arguments):
         raise
     hint = {"hint": failure.hint} if failure.hint else {}  # None would be shown as such
     plpy.error(str(failure), sqlstate=failure.sqlstate, **hint)
+
+
+def reported(error) -> dict[str, str]:
+    """Return what belongs to an error of the server besides its message."""
+    code, detail, hint = error.spidata[:3]
+    fields = {"detail": detail, "hint": hint}
+    letters = (chr((code >> shift & 0x3F) + ord("0")) for shift in range(0, 30, 6))
+    return {"sqlstate": "".join(letters)} | {name: text for name, text in fields.items() if text}
 
 
 def _find(cache: dict, sql_version: str, function: str):

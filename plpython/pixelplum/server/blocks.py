@@ -84,11 +84,6 @@ def open_block_files(
     return True
 
 
-def sweep_cache(plpy, cache: dict, owner: str, live: list[str]) -> None:
-    """Remove files of the cache of this host that are not needed any more."""
-    files.sweep(owner, live)
-
-
 def keep(cache: dict, key: str, searchable) -> None:
     """Keep something that can be searched under a key, and let go what was not used for longest."""
     kept: OrderedDict = cache.setdefault("searchable", OrderedDict())

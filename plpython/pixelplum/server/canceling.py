@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import select
 import sys
 from collections.abc import Callable
 from threading import Event, Thread
@@ -16,8 +17,9 @@ from threading import Event, Thread
 from pixelplum.core.threads import signals_held
 
 SECONDS_BETWEEN = 0.05
-WISHES = ("QueryCancelPending", "ProcDiePending")
-"""Variables of the server that its signal handlers set."""
+LOST_CLIENT = "ClientConnectionLost"
+WISHES = ("QueryCancelPending", "ProcDiePending", LOST_CLIENT)
+"""Variables of the server that its signal handlers set, or what finds that nobody listens."""
 
 
 class Canceled(BaseException):
@@ -25,8 +27,24 @@ class Canceled(BaseException):
 
 
 def is_wanted() -> bool:
-    """Tell whether the server has been asked to end this statement, or this process."""
+    """Tell whether the server has been asked to end this statement, or this process; or has nobody to answer."""
+    notice_lost_client()
     return any(ctypes.c_int.in_dll(ctypes.pythonapi, name).value for name in WISHES)
+
+
+def notice_lost_client() -> None:
+    """Let the server end this process where its client has hung up.
+
+    The server itself looks only when it has something to send, or is told to with client_connection_check_interval.
+    """
+    port = ctypes.c_void_p.in_dll(ctypes.pythonapi, "MyProcPort").value
+    if not port:  # in a parallel worker, which has no client
+        return
+    client = select.poll()
+    client.register(ctypes.c_int.from_address(port).value, select.POLLRDHUP)  # the socket is what a Port begins with
+    if client.poll(0):
+        for name in (LOST_CLIENT, "InterruptPending"):
+            ctypes.c_int.in_dll(ctypes.pythonapi, name).value = 1
 
 
 def cancellable(body: Callable) -> Callable:

@@ -1,77 +1,285 @@
-"""Clusterings: fitted over blocks, numbered, and asked which cluster a vector is in.
-
-K-means goes round by round: where blocks are mapped, threads share them; on Greenplum, segments compare those that they
-store. In between its state is kept in the backend.
-"""
+"""Clusterings: fitted over blocks, stored, and asked which cluster a vector is in."""
 
 from __future__ import annotations
 
+import json
+import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
-from pixelplum.core.clustering import clusters, kmeans, mixtures
-from pixelplum.core.search.vectors import from_bytes, matrix
-from pixelplum.core.threads import CORES, in_parallel
-from pixelplum.errors import VectorError
-from pixelplum.server.blocks import Packed, kept
+from pixelplum.core.clustering import clusters, kmeans, mixtures, projections
+from pixelplum.core.clustering.algorithms import ALGORITHMS
+from pixelplum.core.clustering.numbered import NumberedClusters, identify
+from pixelplum.core.search.vectors import FLOAT32, from_bytes, matrix
+from pixelplum.errors import TooFewDistinct
+from pixelplum.server import packing
 from pixelplum.server.canceling import cancellable
+from pixelplum.server.cluster_descriptions import describe_clusters
+from pixelplum.server.database import Database, Model
+from pixelplum.server.drivers import driver
+from pixelplum.server.model_blocks import ModelBlocks, Sample
+from pixelplum.server.vectors import matrix_of, places_of
+
+TRIED = (2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 20, 25, 30, 40, 50, 60, 80, 100, 120, 150, 200)
+"""Numbers of clusters among which one is chosen."""
+SAMPLED = 3000
+"""Items that starts are drawn from, or more for many clusters."""
+
+Progress = Callable[[float], None]
+
+FITTED = """
+SELECT c.model_name, c.packed_in, c.dimensions, s.content
+FROM pix.find_clustering($clustering::text) c JOIN pix_internal.clustering_states s ON s.clustering = c.clustering
+"""
+CLUSTERS = """
+SELECT c.cluster, c.parent, c.height, c.center FROM pix.clusters c JOIN pix.clusterings f ON f.clustering = c.clustering
+WHERE c.clustering = $clustering::text AND f.model_name = $model_name::text
+    AND f.model_checksum IS NOT DISTINCT FROM $checksum::text AND f.dimensions IS NOT DISTINCT FROM $dimensions::int[]
+ORDER BY c.cluster
+"""
+ASSIGNED = """
+SELECT unnest(d.item_ids) AS item_id, unnest((d.assigned).clusters) AS cluster,
+    unnest((d.assigned).distances) AS distance
+FROM (
+    SELECT b.item_ids, pix_internal.assign_to_clusters(b.vectors, b.items, $state::bytea) AS assigned
+    FROM pix_internal.feature_blocks b
+    WHERE b.model_name = $model_name::text AND ($packed_after::int = 0 OR b.block IN (
+        SELECT f.block FROM pix.features f WHERE f.model_name = $model_name AND f.packed_in > $packed_after
+    ))
+    OFFSET 0
+) d
+"""
+FORGET_OLDER = """
+DELETE FROM pg_temp.pix_assigned a USING pix.features f
+WHERE f.item_id = a.item_id AND f.model_name = $model_name::text AND f.packed_in <= $packed_after::int
+"""
+MOVED = """
+SELECT CASE WHEN EXISTS (SELECT FROM pix.clusterings c WHERE c.clustering = $clustering::text) THEN (
+    SELECT count(*) FROM pg_temp.pix_assigned a JOIN pix.cluster_members m ON m.item_id = a.item_id
+    WHERE m.clustering = $clustering AND m.cluster <> a.cluster
+) END
+"""
+FORGET_MEMBERS = "DELETE FROM pix.cluster_members m WHERE m.clustering = $clustering::text"
+FORGET_MEMBERS_THAT_CHANGED = """
+DELETE FROM pix.cluster_members m WHERE m.clustering = $clustering::text AND (
+    NOT EXISTS (
+        SELECT FROM pix.features f
+        WHERE f.item_id = m.item_id AND f.model_name = $model_name::text AND f.packed_in IS NOT NULL
+    ) OR EXISTS (SELECT FROM pg_temp.pix_assigned a WHERE a.item_id = m.item_id)
+)
+"""
+STORE_MEMBERS = """
+INSERT INTO pix.cluster_members (item_id, clustering, cluster, distance)
+SELECT a.item_id, $clustering::text, a.cluster, a.distance FROM pg_temp.pix_assigned a
+"""
+FORGET = "DELETE FROM pix.clusterings c WHERE c.clustering = $clustering::text"
+STORE = """
+INSERT INTO pix.clusterings (clustering, model_name, model_checksum, algorithm, k, dimensions, parameters, packed_in,
+    items, inertia, moved, seconds)
+VALUES ($clustering::text, $model_name::text, $checksum::text, $algorithm::text, $k::int, $dimensions::int[],
+    $notes::jsonb, $packed_in::int, $items::int8, $inertia::float8, $moved::int8, $seconds::float8)
+"""
 
 
-class Fit:
-    """A k-means fit that is under way."""
-
-    def __init__(self, sample: np.ndarray, dimensions: np.ndarray | None, ks: list[int], seed: int):
-        self.dimensions = dimensions
-        self.sample = clusters.looked_at(sample, dimensions)
-        self.kmeans = kmeans.KMeans(self.sample, ks, seed)
-
-    def state(self, k: int) -> clusters.FittedState:
-        """Return what the best run of k clusters has found."""
-        run = self.kmeans.best(k)
-        return clusters.FittedState(run.centers, run.members, dimensions=self.dimensions)
-
-
-@cancellable
-def start_kmeans(
-    plpy, cache: dict, sample: bytes, number: int, dimensions: list[int] | None, ks: list[int], seed: int
-) -> None:
-    """Seed runs of k-means, one for each of ``ks``, from sampled vectors."""
-    cache["kmeans"] = Fit(matrix_of(sample, number), places_of(dimensions), ks, seed)
-
-
-@cancellable
-def possible_ks(
-    plpy, cache: dict, sample: bytes, number: int, dimensions: list[int] | None, ks: list[int]
-) -> list[int]:
-    """Return those numbers of clusters that there are enough different vectors for."""
-    distinct = kmeans.count_distinct(clusters.looked_at(matrix_of(sample, number), places_of(dimensions)))
-    return [k for k in ks if k <= distinct]
-
-
-def kmeans_round(plpy, cache: dict, key: str) -> bool:
-    """Do a round over blocks that are mapped; tell whether there are more to do."""
-    fit: Fit = cache["kmeans"]
-    trial = fit.kmeans.trial()
-    blocks = kept(cache, key).blocks
-    parts = [np.zeros(trial.size) for _ in range(CORES)]
-
-    def work(core: int) -> None:
-        for number, block in enumerate(blocks[core::CORES]):
-            for rows in range(0, len(block.norms), kmeans.ROWS):
-                some = clusters.looked_at(block.vectors[rows : rows + kmeans.ROWS], fit.dimensions)
-                parts[core] += trial.sums(some)
-            if number % 3:  # pages take time to find again, but with all of them the process is as large as the vectors
-                block.let_go()
-
-    in_parallel(work, CORES)
-    return fit.kmeans.advance(sum(parts))
+@driver
+def fit_clusters(
+    database: Database, clustering: str, model_name: str | None, algorithm: str, k: int | None, n_init: int, seed: int,
+    dimensions: list[int] | None, max_k: int,
+) -> None:  # fmt: skip
+    """Fit a clustering, put every item into a cluster, and store both: the body of ``pix.fit_clusters``."""
+    begun = time.monotonic()
+    model = database.model(model_name)
+    database.lock("clusterings", clustering)
+    with database.progress(f"clustering {clustering}") as progress:
+        blocks = ModelBlocks(database, model, dimensions)
+        refuse_too_many(k, blocks)
+        sample = blocks.sample(max(SAMPLED, 10 * (k or max_k)), seed)
+        curve = [] if k else try_ks(blocks, sample, max_k, seed, progress)
+        store_curve(database, clustering, curve)
+        used_k = k or max(curve, key=lambda point: (point["silhouette"], -point["k"]))["k"]
+        state, notes = fit_state(blocks, sample, algorithm, used_k, n_init, seed, progress)
+        before = stored_clusters(database, clustering, model, dimensions)
+        state, numbered = identify(state, ALGORITHMS[algorithm].is_tree, before)
+        assign_blocks(database, model, 0, state.pack())
+        moved = count_moved(database, clustering)
+        database.run("SELECT pix_internal.lock_arms()")
+        database.run(FORGET_MEMBERS, clustering=clustering)
+        database.run(STORE_MEMBERS, clustering=clustering)
+        store_state(database, clustering, state)
+        describe_clusters(database, clustering, numbered)
+        database.run(FORGET, clustering=clustering)
+        database.run(
+            STORE, clustering=clustering, model_name=model.model_name, checksum=model.checksum, algorithm=algorithm,
+            k=len(state.centers), dimensions=dimensions, packed_in=blocks.pack.packed_in, items=blocks.pack.items,
+            inertia=database.value("SELECT sum(a.distance ^ 2) FROM pg_temp.pix_assigned a"), moved=moved,
+            notes=json.dumps(notes | {"k": k, "seed": seed}), seconds=time.monotonic() - begun,
+        )  # fmt: skip
+        count_votes(database, clustering)
 
 
-def kmeans_trial(plpy, cache: dict) -> dict:
-    """Return the centers that segments compare vectors with."""
-    trial = cache["kmeans"].kmeans.trial()
-    return {"centers": trial.centers.tobytes(), "counts": trial.counts, "origin": trial.origin.tobytes()}
+@driver
+def refresh_clusters(database: Database, clustering: str) -> int:
+    """Put new items into the clusters of a clustering, and return how many: the body of ``pix.refresh_clusters``."""
+    database.lock("clusterings", clustering)
+    fitted = database.row(FITTED, clustering=clustering)
+    database.run("SELECT pix_internal.check_clustering(pix.find_clustering($clustering::text))", clustering=clustering)
+    model = database.model(fitted["model_name"])
+    pack = packing.pack(database, model)
+    assign_blocks(database, model, fitted["packed_in"], fitted["content"])
+    database.run("SELECT pix_internal.lock_arms()")
+    database.run(FORGET_MEMBERS_THAT_CHANGED, clustering=clustering, model_name=model.model_name)
+    assigned = database.run(STORE_MEMBERS, clustering=clustering)
+    numbered = stored_clusters(database, clustering, model, fitted["dimensions"])
+    describe_clusters(database, clustering, numbered)
+    database.run(
+        "UPDATE pix.clusterings c SET packed_in = $packed_in::int WHERE c.clustering = $clustering::text",
+        packed_in=pack.packed_in, clustering=clustering,
+    )  # fmt: skip
+    database.run("SELECT pix_internal.add_up_arms($clustering::text, NULL)", clustering=clustering)
+    return assigned
+
+
+def refuse_too_many(k: int | None, blocks: ModelBlocks) -> None:
+    """Refuse more clusters than there are items."""
+    if k is not None and k > blocks.pack.items:
+        raise TooFewDistinct(
+            f"{k} clusters are more than the {blocks.pack.items} items with features of model "
+            f"'{blocks.model.model_name}'",
+            hint=f"Use k => {blocks.pack.items} or less.",
+        )
+
+
+def try_ks(blocks: ModelBlocks, sample: Sample, max_k: int, seed: int, progress: Progress) -> list[dict]:
+    """Return k, silhouette and inertia of k-means with several numbers of clusters.
+
+    Raises
+    ------
+    TooFewDistinct
+        If there are none to choose among.
+    """
+    items = blocks.pack.items
+    tried = [k for k in TRIED if k <= max_k and k < items]
+    if not tried:
+        raise TooFewDistinct(
+            f"There is nothing to choose among for {items} items", hint="Load and extract more images."
+        )
+    distinct = kmeans.count_distinct(sample.vectors)
+    tried = [k for k in tried if k <= distinct]
+    if not tried:
+        raise TooFewDistinct(
+            "All features are the same, or nearly so", hint="See whether their model tells images apart."
+        )
+    fit = run_kmeans(blocks, sample, tried, seed, progress)
+
+    def measure() -> list[dict]:
+        curve = []
+        for run in fit.runs:
+            state = clusters.FittedState(run.centers, run.members)
+            silhouette, spread = clusters.measure(sample.vectors, state)
+            curve.append({"k": len(run.centers), "silhouette": silhouette, "inertia": spread * items})
+        return curve
+
+    return blocks.database.work(measure)
+
+
+def fit_state(
+    blocks: ModelBlocks, sample: Sample, algorithm: str, k: int, n_init: int, seed: int, progress: Progress
+) -> tuple[clusters.FittedState, dict]:
+    """Fit clusters: what puts vectors into them, and what is said of the fit."""
+    chosen, work = ALGORITHMS[algorithm], blocks.database.work
+    notes = {"n_init": n_init}
+    if chosen.by_rounds:
+        run = run_kmeans(blocks, sample, [k] * n_init, seed, progress).best(k)
+        notes |= {
+            "rounds": run.rounds,
+            "converged": not run.is_active and run.rounds < kmeans.MOST_ROUNDS,
+            "seeds": [sample.item_ids[seed] for seed in run.seeds],
+        }
+        return clusters.FittedState(run.centers, run.members, dimensions=blocks.places), notes
+    if chosen.by_batches:
+        parts = blocks.parts()
+        centers, rounds = work(lambda: kmeans.fit_minibatches(parts, sample.vectors, k, n_init, seed))
+        return clusters.FittedState(centers, np.ones(k), dimensions=blocks.places), notes | {"rounds": rounds}
+    components = min(10, max(2, blocks.pack.items // 60))
+    pca = work(lambda: projections.principal_components(sample.vectors, components, seed))
+    mean, axes = pca.mean_.astype(FLOAT32), pca.components_.astype(FLOAT32)
+    coordinates = blocks.coordinates(mean, axes).vectors
+    mixture, rounds, converged = work(lambda: mixtures.fit(coordinates, mean, axes, k, n_init, seed))
+    return replace(mixture, dimensions=blocks.places), notes | {"rounds": rounds, "converged": converged}
+
+
+def run_kmeans(blocks: ModelBlocks, sample: Sample, ks: list[int], seed: int, progress: Progress) -> kmeans.KMeans:
+    """Do rounds of k-means until all runs have ended."""
+    fit = blocks.database.work(lambda: kmeans.KMeans(sample.vectors, ks, seed))
+    rounds = 0
+    while fit.advance(blocks.sums(fit.trial())):
+        rounds += 1
+        progress(rounds / kmeans.MOST_ROUNDS)
+    return fit
+
+
+def assign_blocks(database: Database, model: Model, packed_after: int, state: bytes) -> None:
+    """Put the vectors that were packed after some packing into clusters, in the temporary table pix_assigned."""
+    database.create_temporary(
+        "pix_assigned", ASSIGNED, "item_id", model_name=model.model_name, packed_after=packed_after, state=state
+    )
+    if packed_after > 0:
+        database.run(FORGET_OLDER, model_name=model.model_name, packed_after=packed_after)
+
+
+def stored_clusters(
+    database: Database, clustering: str, model: Model, dimensions: list[int] | None
+) -> NumberedClusters | None:
+    """Return the clusters of a clustering, if they are of this model as it is, in these dimensions."""
+    rows = database.rows(
+        CLUSTERS, clustering=clustering, model_name=model.model_name, checksum=model.checksum, dimensions=dimensions
+    )
+    if not rows:
+        return None
+    numbers, parents, heights, centers = zip(*(row.values() for row in rows), strict=True)
+    return NumberedClusters(list(numbers), list(parents), list(heights), matrix_of(b"".join(centers), len(centers)))
+
+
+def count_moved(database: Database, clustering: str) -> int | None:
+    """Return how many items are to be in another cluster than before; None: there was no such clustering."""
+    return database.value(MOVED, clustering=clustering)
+
+
+def store_curve(database: Database, clustering: str, curve: list[dict]) -> None:
+    """Store what was measured of numbers of clusters, in the place of what there was."""
+    database.run("DELETE FROM pix.cluster_curves c WHERE c.clustering = $clustering::text", clustering=clustering)
+    for point in curve:
+        database.run(
+            "INSERT INTO pix.cluster_curves (clustering, k, silhouette, inertia) "
+            "VALUES ($clustering::text, $k::int, $silhouette::float8, $inertia::float8)",
+            clustering=clustering, **point,
+        )  # fmt: skip
+
+
+def store_state(database: Database, clustering: str, state: clusters.FittedState) -> None:
+    """Store what puts vectors into clusters."""
+    table = "pix_internal.clustering_states"
+    database.run(f"DELETE FROM {table} d WHERE d.clustering = $clustering::text", clustering=clustering)
+    database.run(
+        f"INSERT INTO {table} (clustering, content) VALUES ($clustering::text, $content::bytea)",
+        clustering=clustering, content=state.pack(),
+    )  # fmt: skip
+
+
+def count_votes(database: Database, clustering: str) -> None:
+    """Count votes for the clusters that items are in now; priors, if there are any, are fitted again as they were."""
+    database.run("SELECT pix_internal.add_up_arms($clustering::text, NULL)", clustering=clustering)
+    prior = database.row(
+        "SELECT p.algorithm, p.strength_cap FROM pix.arm_priors p WHERE p.clustering = $clustering::text LIMIT 1",
+        clustering=clustering,
+    )
+    if prior:
+        database.run(
+            "SELECT pix.refresh_priors($clustering::text, $algorithm::text, $strength_cap::float8)",
+            clustering=clustering, **prior,
+        )  # fmt: skip
 
 
 def kmeans_sums(
@@ -89,114 +297,6 @@ def add_kmeans_sums(plpy, cache: dict, a: bytes, b: bytes) -> bytes:
     return (np.frombuffer(a) + np.frombuffer(b)).tobytes()
 
 
-def advance_kmeans(plpy, cache: dict, sums: bytes) -> bool:
-    """End a round with the sums of all blocks; tell whether there are more to do."""
-    return cache["kmeans"].kmeans.advance(np.frombuffer(sums))
-
-
-@cancellable
-def kmeans_curve(plpy, cache: dict, items: int) -> dict:
-    """Measure the runs of a fit on sampled vectors: ks, silhouettes, inertias."""
-    fit: Fit = cache["kmeans"]
-    ks = sorted(len(run.centers) for run in fit.kmeans.runs)
-    curve = [clusters.measure(fit.sample, replace(fit.state(k), dimensions=None)) for k in ks]
-    return {
-        "ks": ks,
-        "silhouettes": [silhouette for silhouette, _ in curve],
-        "inertias": [spread * items for _, spread in curve],
-    }
-
-
-def kmeans_result(plpy, cache: dict, k: int) -> dict:
-    """Return the state of the best run, and what is said of it; the fit is over."""
-    fit: Fit = cache.pop("kmeans")
-    run = fit.kmeans.best(k)
-    return {
-        "state": fit.state(k).pack(),
-        "seeds": (run.seeds + 1).tolist(),
-        "rounds": run.rounds,
-        "has_converged": not run.is_active and run.rounds < kmeans.MOST_ROUNDS,
-    }
-
-
-@cancellable
-def fit_minibatches(
-    plpy, cache: dict, key: str, sample: bytes, number: int, dimensions: list[int] | None, k: int, n_init: int,
-    seed: int,
-) -> dict:  # fmt: skip
-    """Fit k-means by mini-batches from blocks that are mapped; return its state and rounds."""
-    packed: Packed = kept(cache, key)
-    positions = places_of(dimensions)
-    parts = [clusters.looked_at(block.vectors, positions) for block in packed.blocks]
-    centers, batches = kmeans.fit_minibatches(
-        parts, clusters.looked_at(matrix_of(sample, number), positions), k, n_init, seed
-    )
-    return {"state": clusters.FittedState(centers, np.ones(k), dimensions=positions).pack(), "rounds": batches}
-
-
-@cancellable
-def fit_mixture(
-    plpy, cache: dict, coordinates: bytes, number: int, dimensions: list[int] | None, mean: bytes, axes: bytes, k: int,
-    n_init: int, seed: int,
-) -> dict:  # fmt: skip
-    """Fit a mixture to principal components; return its state, rounds, and whether it has converged."""
-    middle = from_bytes(mean)
-    mixture, rounds, has_converged = mixtures.fit(
-        matrix_of(coordinates, number), middle, matrix(axes, len(middle)), k, n_init, seed
-    )
-    state = replace(mixture, dimensions=places_of(dimensions)).pack()
-    return {"state": state, "rounds": rounds, "has_converged": has_converged}
-
-
-def identify_clusters(
-    plpy, cache: dict, state: bytes, is_tree: bool, old_numbers: list[int], old_centers: bytes,
-    old_upper_numbers: list[int], old_upper_centers: bytes,
-) -> dict:  # fmt: skip
-    """Number the clusters of a state, and those above them, so that they keep the numbers they had.
-
-    Returns
-    -------
-    dict
-        The numbered ``state``; and of all clusters, those above included, ``cluster_ids``, ``parents``, ``heights`` and
-        ``centers`` (bytes, one after another).
-    """
-    fitted = clusters.FittedState.unpack(state)
-    k, size = fitted.centers.shape
-    named = clusters.match(
-        fitted.centers, fitted.weights, old_numbers, matrix(old_centers, size), first=1, taken=old_upper_numbers
-    )
-    centers, parents, heights = fitted.centers, [None] * k, [None] * k
-    if is_tree:
-        tree = clusters.join(fitted.centers, fitted.weights)
-        centers, heights = tree.centers, tree.heights
-        named += clusters.match(
-            centers[k:], tree.weights[k:], old_upper_numbers, matrix(old_upper_centers, size), first=1, taken=named
-        )
-        parents = [None if parent is None else named[parent] for parent in tree.parents]
-    return {
-        "numbered": replace(fitted, numbers=np.array(named[:k])).pack(),
-        "cluster_ids": named,
-        "parents": parents,
-        "heights": heights,
-        "centers": np.ascontiguousarray(centers).tobytes(),
-    }
-
-
-def nearest_leaves(plpy, cache: dict, numbers: list[int], parents: list[int | None], centers: bytes) -> list[int]:
-    """Return for each cluster the one below it, or itself, that items belong to and whose center is nearest."""
-    points = matrix_of(centers, len(numbers))
-    position = {name: number for number, name in enumerate(numbers)}
-    upper = {parent for parent in parents if parent is not None}
-    below: list[list[int]] = [[] for _ in numbers]
-    for leaf, name in enumerate(numbers):
-        node = None if name in upper else leaf
-        while node is not None:
-            below[node].append(leaf)
-            node = None if parents[node] is None else position[parents[node]]
-    apart = [np.square(points[leaves] - point).sum(axis=1) for leaves, point in zip(below, points, strict=True)]
-    return [numbers[leaves[int(distances.argmin())]] for leaves, distances in zip(below, apart, strict=True)]
-
-
 def assign_to_clusters(plpy, cache: dict, vectors: bytes, items: int, state: bytes) -> dict:
     """Return the cluster of each vector of a block, and its distance to the center."""
     fitted = clusters.FittedState.unpack(state)
@@ -211,14 +311,3 @@ def measure_quality(
     """Measure how well clusters are apart: 'silhouette' or 'davies_bouldin'."""
     seen = clusters.looked_at(matrix_of(vectors, len(labels)), places_of(dimensions))
     return clusters.MEASURES[measure](seen, np.array(labels))
-
-
-def matrix_of(vectors: bytes, number: int) -> np.ndarray:
-    rows = from_bytes(vectors).reshape(number, -1)
-    if not np.isfinite(rows).all():
-        raise VectorError("A feature vector holds a number that is not finite", hint="Extract the features again.")
-    return rows
-
-
-def places_of(dimensions: list[int] | None) -> np.ndarray | None:
-    return None if dimensions is None else np.array(dimensions) - 1

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from pixelplum.core.search import vectors
+from pixelplum.errors import VectorError
 
 
 def to_array(plpy, cache: dict, vector: bytes) -> list[float]:
@@ -35,3 +38,22 @@ def check_queries(plpy, cache: dict, queries: bytes, number: int, metric: str) -
 def check_metric(plpy, cache: dict, metric: str | None) -> None:
     """Refuse a metric that is not known."""
     vectors.check_metric(metric)
+
+
+def matrix_of(several: bytes, count: int) -> np.ndarray:
+    """Return vectors that follow one another: float32, shape (count, dimensions).
+
+    Raises
+    ------
+    VectorError
+        If a number is not finite.
+    """
+    rows = vectors.from_bytes(several).reshape(count, -1)
+    if not np.isfinite(rows).all():
+        raise VectorError("A feature vector holds a number that is not finite", hint="Extract the features again.")
+    return rows
+
+
+def places_of(dimensions: list[int] | None) -> np.ndarray | None:
+    """Return positions, from 0, of numbered dimensions; None: all."""
+    return None if dimensions is None else np.array(dimensions) - 1

@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from pixelplum.core.clustering.clusters import looked_at
+from pixelplum.core.search.blocks import Block
 from pixelplum.core.search.vectors import FLOAT32
+from pixelplum.core.threads import CORES, in_parallel
 from pixelplum.errors import TooFewDistinct
 
 MOST_ROUNDS = 300
@@ -88,6 +91,28 @@ class Trial:
         """Return views of what `sums` returns: inertias, members, totals."""
         runs, centers = len(self.counts), len(self.centers)
         return sums[:runs], sums[runs : runs + centers], sums[runs + centers :].reshape(centers, -1)
+
+
+def total_sums(trial: Trial, blocks: list[Block], dimensions: np.ndarray | None) -> np.ndarray:
+    """Return what `Trial.sums` does, of the vectors of all blocks, by threads on all cores.
+
+    Parameters
+    ----------
+    trial : Trial
+    blocks : list of Block
+    dimensions : numpy.ndarray or None
+        Positions of the dimensions that are looked at, from 0; None: all.
+    """
+    parts = [np.zeros(trial.size) for _ in range(min(CORES, len(blocks)))]
+
+    def work(number: int) -> None:
+        block = blocks[number]
+        parts[number % len(parts)] += trial.sums(looked_at(block.vectors, dimensions))
+        if number % 3:  # pages take time to find again, but with all of them the process is as large as the vectors
+            block.let_go()
+
+    in_parallel(work, len(blocks))
+    return sum(parts)
 
 
 def count_distinct(sample: np.ndarray) -> int:

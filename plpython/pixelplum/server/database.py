@@ -1,0 +1,142 @@
+"""The database, as drivers use it: functions that people call, each of which computes in several steps and writes.
+
+A driver has this one object. Tests give it another that answers from memory.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from pixelplum.server.canceling import in_thread, notice_lost_client
+
+PARAMETER = re.compile(r"\$(\w+)(?:::((?:\w+\.)?\w+(?:\[\])?))?")
+"""A parameter of a statement; its type follows where it is named first."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A row of pix.models, as far as drivers need it."""
+
+    model_name: str
+    checksum: str | None
+    dimensions: int
+
+
+class Database:
+    """Statements, and what all drivers do before, between and after them.
+
+    Parameters
+    ----------
+    plpy : module
+        PL/Python's access to the database.
+    cache : dict
+        The backend's GD: blocks and indexes that it keeps open.
+    """
+
+    def __init__(self, plpy, cache: dict):
+        self._plpy = plpy
+        self._plans: dict[str, tuple[Any, list[str]]] = {}
+        self.cache = cache
+
+    def rows(self, statement: str, **values) -> list[dict]:
+        """Run a statement, and return its rows.
+
+        Parameters
+        ----------
+        statement : str
+            With ``$name::type`` where a value belongs, and ``$name`` where it belongs again.
+        **values
+            What is written there.
+        """
+        return list(self._run(statement, values))
+
+    def row(self, statement: str, **values) -> dict | None:
+        """Return the first row of a statement, or None."""
+        rows = self._run(statement, values)
+        return rows[0] if len(rows) else None
+
+    def value(self, statement: str, **values):
+        """Return the first value of the first row of a statement."""
+        return next(iter(self._run(statement, values)[0].values()))
+
+    def run(self, statement: str, **values) -> int:
+        """Run a statement, and return how many rows it wrote."""
+        return self._run(statement, values).nrows()
+
+    def _run(self, statement: str, values: dict):
+        notice_lost_client()
+        if statement not in self._plans:
+            text, names, types = numbered(statement)
+            self._plans[statement] = self._plpy.prepare(text, types), names
+        plan, names = self._plans[statement]
+        return self._plpy.execute(plan, [values[name] for name in names])
+
+    @cached_property
+    def is_distributed(self) -> bool:
+        """Whether tables are spread over segments."""
+        return self.value("SELECT pix_internal.is_distributed()")
+
+    def create_temporary(self, table: str, query: str, distributed_by: str, **values) -> None:
+        """Store the rows of a query until the end of the transaction, in the place of what the table had.
+
+        That is planned in parallel, and what only selects is not.
+        """
+        self.run(f"DROP TABLE IF EXISTS pg_temp.{table}")
+        clause = f" DISTRIBUTED BY ({distributed_by})" if self.is_distributed else ""
+        self.run(f"CREATE TEMP TABLE {table} ON COMMIT DROP AS {query}{clause}", **values)
+        self.run(f"ANALYZE pg_temp.{table}")
+
+    def lock(self, subject: str, name: str) -> None:
+        """Take turns with others who write this, until the end of the transaction."""
+        self.run("SELECT pix_internal.lock($subject::text, $name::text)", subject=subject, name=name)
+
+    @contextmanager
+    def progress(self, title: str) -> Iterator[Callable[[float], None]]:
+        """Name work that is under way where pix.builds reads it.
+
+        Yields
+        ------
+        callable
+            Takes the fraction that is done.
+        """
+        name_before = self.value("SELECT current_setting('application_name')")
+
+        def report(fraction: float) -> None:
+            self._name(f"pix: {100 * fraction:.0f} % of {title}")
+
+        report(0)
+        yield report
+        self._name(name_before)
+
+    def _name(self, name: str) -> None:
+        self.run("SELECT set_config('application_name', $name::text, true)", name=name)
+
+    def work(self, work: Callable, on_progress: Callable[[float], None] | None = None):
+        """Compute something in a thread, so that a wish to cancel is noticed; see `canceling.in_thread`."""
+        return in_thread(work, on_progress)
+
+    def model(self, model_name: str | None) -> Model:
+        """Return a model, or the default one."""
+        return Model(
+            **self.row(
+                "SELECT m.model_name, m.checksum, m.dimensions FROM pix.find_model($model_name::text) m",
+                model_name=model_name,
+            )
+        )
+
+
+def numbered(statement: str) -> tuple[str, list[str], list[str]]:
+    """Return a statement as PL/Python wants it, and the names and types of its parameters in their order."""
+    types: dict[str, str] = {}
+
+    def number(match: re.Match) -> str:
+        name, type_name = match.groups()
+        types.setdefault(name, type_name)
+        return f"${list(types).index(name) + 1}"
+
+    return PARAMETER.sub(number, statement), list(types), list(types.values())
