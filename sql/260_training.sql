@@ -11,119 +11,6 @@ BEGIN
 END
 $$;
 
--- Refuses a label set that nothing can be learned from.
-CREATE OR REPLACE FUNCTION pix_internal.check_labels(label_set text, model pix.models) RETURNS void
-LANGUAGE plpgsql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    total bigint;
-    class_count bigint;
-    named text;
-    item_count bigint;
-    vector_bytes bigint;
-BEGIN
-    SELECT count(*), count(DISTINCT l.label) INTO total, class_count
-    FROM pix.labels l WHERE l.label_set = check_labels.label_set;
-    IF total = 0 THEN
-        PERFORM pix_internal.raise_no_label_set(label_set);
-    END IF;
-    IF class_count = 1 THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX072', MESSAGE = format('Label set %L has one class only', label_set),
-            HINT = 'Label items of at least two kinds.';
-    END IF;
-    SELECT l.item_id INTO named FROM pix.labels l
-    WHERE l.label_set = check_labels.label_set AND octet_length(l.label) > 500 ORDER BY l.item_id LIMIT 1;
-    IF FOUND THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX072',
-            MESSAGE = format('The label of item %L in label set %L is longer than 500 bytes', named, label_set),
-            HINT = 'Name classes shortly; what describes an item belongs into pix.items.';
-    END IF;
-    SELECT count(*), min(l.item_id) INTO item_count, named FROM pix.labels l
-    LEFT JOIN pix.items i ON i.item_id = l.item_id
-    LEFT JOIN pix.images p ON p.item_id = l.item_id
-    WHERE l.label_set = check_labels.label_set AND i.item_id IS NULL AND p.item_id IS NULL;
-    IF item_count > 0 THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX073',
-            MESSAGE = format('Label set %L labels %s of %s items that are not in the catalogue, such as %L', label_set,
-                item_count, total, named),
-            HINT = format(
-                'Load them, or remove their labels: DELETE FROM pix.labels l WHERE l.label_set = %L AND NOT EXISTS '
-                '(SELECT FROM pix.items i WHERE i.item_id = l.item_id) AND NOT EXISTS '
-                '(SELECT FROM pix.images i WHERE i.item_id = l.item_id)', label_set
-            );
-    END IF;
-    SELECT count(*), min(l.item_id) INTO item_count, named FROM pix.labels l
-    JOIN pix.features f ON f.item_id = l.item_id AND f.model_name = model.model_name
-    WHERE l.label_set = check_labels.label_set AND f.model_checksum IS DISTINCT FROM model.checksum;
-    IF item_count > 0 THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX074',
-            MESSAGE = format('%s labeled items have features of an earlier version of model %L, such as %L', item_count,
-                model.model_name, named),
-            HINT = format('CALL pix.extract_features(%L);', model.model_name);
-    END IF;
-    SELECT count(*), min(l.item_id) INTO item_count, named FROM pix.labels l
-    JOIN pix.pending_images p ON p.item_id = l.item_id AND p.model_name = model.model_name
-    WHERE l.label_set = check_labels.label_set;
-    IF item_count > 0 THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX074',
-            MESSAGE = format('%s labeled images have no up-to-date features of model %L, such as %L', item_count,
-                model.model_name, named),
-            HINT = format('CALL pix.extract_features(%L);', model.model_name);
-    END IF;
-    SELECT min(l.item_id) FILTER (WHERE octet_length(f.vector) <> 4 * model.dimensions), sum(octet_length(f.vector)::bigint)
-    INTO named, vector_bytes FROM pix.labels l
-    JOIN pix.features f ON f.item_id = l.item_id AND f.model_name = model.model_name
-    WHERE l.label_set = check_labels.label_set;
-    IF named IS NOT NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX074',
-            MESSAGE = format('The features of item %L do not have the %s dimensions of model %L', named, model.dimensions, model.model_name),
-            HINT = 'Extract or load them again; vectors of different models need different model names.';
-    END IF;
-    IF vector_bytes > 1000000000 THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX078',
-            MESSAGE = format('The labeled items have %s MB of features, more than the 1,000 MB that one training can take', vector_bytes / 1000000),
-            HINT = 'Train on a label set of fewer items: a random part of this one will do nearly as well.';
-    END IF;
-    IF vector_bytes IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX074',
-            MESSAGE = format('No item of label set %L has features of model %L', label_set, model.model_name),
-            HINT = 'Load images and extract their features, or name another model.';
-    END IF;
-    SELECT c.label INTO named FROM (
-        SELECT l.label, count(f.item_id) AS item_count FROM pix.labels l
-        LEFT JOIN pix.features f ON f.item_id = l.item_id AND f.model_name = model.model_name
-        WHERE l.label_set = check_labels.label_set GROUP BY l.label
-    ) c
-    WHERE c.item_count < 2 ORDER BY c.label LIMIT 1;
-    IF FOUND THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX072',
-            MESSAGE = format('Class %L of label set %L has fewer than two items with features of model %L', named, label_set, model.model_name),
-            HINT = format(
-                'Label more of its kind, or remove the class: DELETE FROM pix.labels WHERE label_set = %L AND label = %L;',
-                label_set, named
-            );
-    END IF;
-    SELECT c.label INTO named FROM (
-        SELECT l.label, count(*) FILTER (WHERE pix.split_of(l.item_id) = 'train') AS item_count FROM pix.labels l
-        JOIN pix.features f ON f.item_id = l.item_id AND f.model_name = model.model_name
-        WHERE l.label_set = check_labels.label_set GROUP BY l.label
-    ) c
-    WHERE c.item_count = 0 ORDER BY c.label LIMIT 1;
-    IF FOUND THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX072',
-            MESSAGE = format('Class %L of label set %L has no items in the part that is trained on', named, label_set),
-            HINT = 'Label more of its kind: 80 % of all items are trained on, see pix.split_of.';
-    END IF;
-END
-$$;
-
--- Trains and measures a classifier on vectors that follow one another.
-CREATE OR REPLACE FUNCTION pix_internal.fit_classifier(
-    item_labels text[], splits text[], vectors bytea, algorithm text, balanced boolean, folds bigint,
-    OUT labels text[], OUT weights bytea, OUT intercepts double precision[], OUT parameters jsonb, OUT evaluations jsonb
-)
-LANGUAGE plpython3u STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'training.fit_classifier', item_labels, splits, vectors, algorithm, balanced, folds)$$;
-
 -- Refuses a name that cannot be used, or that belongs to a classifier of the other origin.
 CREATE OR REPLACE FUNCTION pix_internal.check_classifier_name(classifier text, is_imported boolean) RETURNS void
 LANGUAGE plpgsql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -172,14 +59,6 @@ CREATE OR REPLACE FUNCTION pix.train_classifier(
     balanced boolean DEFAULT false, folds bigint DEFAULT 0
 ) RETURNS pix.classifiers
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    begun timestamptz := clock_timestamp();
-    taken double precision;
-    model pix.models;
-    labeled record;
-    fitted record;
-    smallest bigint;
-    left_out_count bigint;
 BEGIN
     PERFORM pix_internal.check_call('pix.train_classifier');
     PERFORM pix_internal.check_choice('algorithm', algorithm, pix_internal.algorithms_with('classifier', '{}'));
@@ -187,49 +66,9 @@ BEGIN
         PERFORM pix_internal.refuse(format('folds must be 0, or from 2 to 100, not %s', coalesce(folds::text, 'NULL')),
             'Use 2 to 100 folds for cross-validation (5 or 10 are usual), or 0 for none.');
     END IF;
-    model := pix.find_model(model_name);
-    PERFORM pix_internal.check_classifier_name(classifier, is_imported => false);
-    PERFORM pix_internal.check_labels(label_set, model);
-    SELECT array_agg(l.label ORDER BY l.item_id) AS labels, array_agg(pix.split_of(l.item_id) ORDER BY l.item_id) AS splits,
-        string_agg(f.vector, ''::bytea ORDER BY l.item_id) AS vectors,
-        encode(sha256(convert_to(string_agg(
-            jsonb_build_array(l.item_id, l.label, f.model_checksum, f.image_sha256)::text, E'\n' ORDER BY l.item_id
-        ), 'UTF8')), 'hex') AS fingerprint
-    INTO labeled FROM pix.labels l JOIN pix.features f ON f.item_id = l.item_id AND f.model_name = model.model_name
-    WHERE l.label_set = train_classifier.label_set;
-    SELECT min(c.item_count) INTO smallest
-    FROM (SELECT count(*) AS item_count FROM unnest(labeled.labels) u (label) GROUP BY u.label) c;
-    IF folds > smallest THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX072',
-            MESSAGE = format('The smallest class of label set %L has %s items, too few for %s folds', label_set, smallest, folds),
-            HINT = format('Use at most %s folds, or label more of its kind.', smallest);
-    END IF;
-    SELECT count(*) - cardinality(labeled.labels) INTO left_out_count
-    FROM pix.labels l WHERE l.label_set = train_classifier.label_set;
-    fitted := pix_internal.fit_classifier(labeled.labels, labeled.splits, labeled.vectors, algorithm,
-        coalesce(balanced, false), folds);
-    PERFORM pix_internal.lock('classifiers', 'all');  -- not before: others need not wait for the training
-    PERFORM pix_internal.check_classifier_name(classifier, is_imported => false);
-    PERFORM pix_internal.store_classifier(classifier, model, label_set, algorithm, fitted.parameters, fitted.labels,
-        fitted.weights, fitted.intercepts);
-    taken := EXTRACT(EPOCH FROM clock_timestamp() - begun);  -- not in the UPDATE: Greenplum wants nothing volatile there
-    UPDATE pix.classifiers c
-    SET fingerprint = labeled.fingerprint, items = cardinality(labeled.labels), left_out = left_out_count,
-        seconds = taken
-    WHERE c.classifier = train_classifier.classifier;
-    INSERT INTO pix.classifier_metrics (classifier, evaluation, items, accuracy, log_loss, auc)
-    SELECT train_classifier.classifier, e.evaluation, e.items, e.accuracy, e.log_loss, e.auc
-    FROM jsonb_to_recordset(fitted.evaluations)
-        e (evaluation text, items integer, accuracy double precision, log_loss double precision, auc double precision);
-    INSERT INTO pix.classifier_class_metrics (classifier, evaluation, label, items, precision, recall, auc)
-    SELECT train_classifier.classifier, e.evaluation, c.label, c.items, c."precision", c.recall, c.auc
-    FROM jsonb_to_recordset(fitted.evaluations) e (evaluation text, classes jsonb),
-        jsonb_to_recordset(e.classes)
-            c (label text, items integer, "precision" double precision, recall double precision, auc double precision);
-    INSERT INTO pix.classifier_confusion (classifier, evaluation, actual, predicted, items)
-    SELECT train_classifier.classifier, e.evaluation, c.actual, c.predicted, c.items
-    FROM jsonb_to_recordset(fitted.evaluations) e (evaluation text, confusion jsonb),
-        jsonb_to_recordset(e.confusion) c (actual text, predicted text, items integer);
+    PERFORM pix_internal.drive('training.train_classifier', jsonb_build_object(
+        'classifier', classifier, 'label_set', label_set, 'model_name', model_name, 'algorithm', algorithm,
+        'balanced', coalesce(balanced, false), 'folds', folds));
     RETURN (SELECT c FROM pix.classifiers c WHERE c.classifier = train_classifier.classifier);
 END
 $$;

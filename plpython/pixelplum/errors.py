@@ -12,6 +12,11 @@ def shown(value) -> str:
     return "NULL" if value is None else repr(value)
 
 
+def literal(text: str) -> str:
+    """Return how SQL writes a text, for messages and for statements that a hint proposes."""
+    return "'" + text.replace("'", "''") + "'"
+
+
 class PixelplumError(Exception):
     """Pixelplum cannot do what was asked."""
 
@@ -119,6 +124,24 @@ class TooFewItems(PixelplumError):
     hint = "Label more items of each class, or use algorithm => 'softmax'."
 
 
+class LabelsUnknown(PixelplumError):
+    """Labels name items that are not in the catalogue."""
+
+    sqlstate = "PX073"
+
+
+class FeaturesMissing(PixelplumError):
+    """Labeled items lack features that classifiers are trained on."""
+
+    sqlstate = "PX074"
+
+
+class TooManyFeatures(PixelplumError):
+    """There are more features or images than one call can take."""
+
+    sqlstate = "PX078"
+
+
 class VectorError(PixelplumError):
     """The feature vectors cannot be compared."""
 
@@ -200,8 +223,20 @@ class Untrainable(PixelplumError):
     sqlstate = "PX136"
 
 
+class UnusableModelName(PixelplumError):
+    """The name cannot be used for a model with metadata."""
+
+    sqlstate = "PX152"
+
+
 class NoMetadata(PixelplumError):
     """No item has any of the metadata."""
 
     sqlstate = "PX153"
     hint = "Load metadata with: pix load metadata, or name other fields."
+
+
+class BaseModelChanged(PixelplumError):
+    """The model that metadata were appended to was imported again."""
+
+    sqlstate = "PX154"

@@ -13,7 +13,7 @@ from pixelplum.core.clustering import clusters, kmeans, mixtures, projections
 from pixelplum.core.clustering.algorithms import ALGORITHMS
 from pixelplum.core.clustering.numbered import NumberedClusters, identify
 from pixelplum.core.search.vectors import FLOAT32, from_bytes, matrix
-from pixelplum.errors import TooFewDistinct
+from pixelplum.errors import TooFewDistinct, literal
 from pixelplum.server import packing
 from pixelplum.server.canceling import cancellable
 from pixelplum.server.cluster_descriptions import describe_clusters
@@ -146,7 +146,7 @@ def refuse_too_many(k: int | None, blocks: ModelBlocks) -> None:
     if k is not None and k > blocks.pack.items:
         raise TooFewDistinct(
             f"{k} clusters are more than the {blocks.pack.items} items with features of model "
-            f"'{blocks.model.model_name}'",
+            f"{literal(blocks.model.model_name)}",
             hint=f"Use k => {blocks.pack.items} or less.",
         )
 

@@ -15,7 +15,7 @@ import numpy as np
 from pixelplum.core.search import indexes, vectors
 from pixelplum.core.search.blocks import Names, mapped
 from pixelplum.core.search.metrics import METRICS
-from pixelplum.errors import CacheUnusable, IndexBroken, IndexBusy, UnusableArgument
+from pixelplum.errors import CacheUnusable, IndexBroken, IndexBusy, UnusableArgument, literal
 from pixelplum.server import cache as files
 from pixelplum.server import packing
 from pixelplum.server.blocks import Packed, keep, kept
@@ -142,7 +142,7 @@ def take_turn(database: Database, index_name: str) -> None:
     """
     database.run("SELECT pix_internal.check_name('index_name', $index_name::text)", index_name=index_name)
     if not database.value("SELECT pix_internal.try_lock('indexes', $index_name::text)", index_name=index_name):
-        raise IndexBusy(f"Index '{index_name}' is being built, refreshed or dropped by another session")
+        raise IndexBusy(f"Index {literal(index_name)} is being built, refreshed or dropped by another session")
 
 
 def build(

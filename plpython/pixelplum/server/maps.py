@@ -8,7 +8,7 @@ import numpy as np
 
 from pixelplum.core.clustering import maps, projections
 from pixelplum.core.search.vectors import FLOAT32, from_bytes, matrix
-from pixelplum.errors import MapOutdated, TooFewPoints, UnusableArgument
+from pixelplum.errors import MapOutdated, TooFewPoints, UnusableArgument, literal
 from pixelplum.server.database import Database
 from pixelplum.server.drivers import driver
 from pixelplum.server.model_blocks import ClustersOf, ModelBlocks, Sample
@@ -53,7 +53,8 @@ def fit_map(
     model = database.model(model_name or (clusters and clusters.model_name))
     if clusters and clusters.model_name != model.model_name:
         raise UnusableArgument(
-            f"Clustering '{clustering}' is of model '{clusters.model_name}', not of '{model.model_name}'",
+            f"Clustering {literal(clustering)} is of model {literal(clusters.model_name)}, not of "
+            f"{literal(model.model_name)}",
             hint="Leave model_name out.",
         )
     database.lock("maps", name)
@@ -86,7 +87,7 @@ def refresh_map(database: Database, name: str) -> int:
     model = database.model(fitted["model_name"])
     if model.checksum != fitted["model_checksum"]:
         raise MapOutdated(
-            f"Map '{name}' is of an earlier version of model '{model.model_name}'", hint=fit_again(fitted)
+            f"Map {literal(name)} is of an earlier version of model {literal(model.model_name)}", hint=fit_again(fitted)
         )
     blocks = ModelBlocks(database, model)
     seen = components(blocks, clusters, fitted["seed"])
@@ -100,7 +101,7 @@ def refresh_map(database: Database, name: str) -> int:
     if item_ids:
         if len(kept) < max(maps.FEWEST, 3 * (fitted["perplexity"] or 0)):
             raise TooFewPoints(
-                f"Of the items of map '{name}', {len(kept)} are left: too few to place others among them",
+                f"Of the items of map {literal(name)}, {len(kept)} are left: too few to place others among them",
                 hint=fit_again(fitted),
             )
         mapped = np.array([stay[item_id] for item_id in kept], float)
@@ -156,5 +157,5 @@ def store_points(database: Database, name: str, item_ids: list[str], points: np.
 
 def fit_again(fitted: dict) -> str:
     """Return the hint for a map that has to be made again."""
-    arguments = ", ".join(f"'{fitted[name]}'" for name in ("map", "model_name", "algorithm"))
+    arguments = ", ".join(literal(fitted[name]) for name in ("map", "model_name", "algorithm"))
     return f"Make it again: SELECT * FROM pix.fit_map({arguments});"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pixelplum.errors import VectorError
+from pixelplum.errors import VectorError, literal
 from pixelplum.server import cache as files
 from pixelplum.server.database import Database, Model
 from pixelplum.server.drivers import driver
@@ -194,7 +194,7 @@ def refuse_damaged(database: Database, model: Model) -> None:
     damaged = database.value(DAMAGED, model_name=model.model_name, dimensions=model.dimensions)
     if damaged is not None:
         raise VectorError(
-            f"The features of item '{damaged}' do not have the {model.dimensions} dimensions of model "
-            f"'{model.model_name}'",
+            f"The features of item {literal(damaged)} do not have the {model.dimensions} dimensions of model "
+            f"{literal(model.model_name)}",
             hint="Extract or load them again; vectors of different models need different model names.",
         )
