@@ -286,7 +286,7 @@ DECLARE
     model pix.models;
     old text;
 BEGIN
-    PERFORM pix_internal.require_writable('pix.drop_model');
+    PERFORM pix_internal.check_call('pix.drop_model');
     IF drop_model.model_name IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'PX020', MESSAGE = 'No model is named',
             HINT = 'Name the model to drop: the default model is never dropped by omission.';
@@ -320,6 +320,6 @@ COMMENT ON FUNCTION pix.drop_model IS
 features stay, but cannot be used.
 Arguments: model_name.
 Result: none.
-Errors: PX020 unknown model, PX061 read-only.
+Errors: PX020 unknown model, PX060 call on segments, PX061 read-only.
 Runs: coordinator.
 Example: SELECT pix.drop_model(''mini_inception'');';

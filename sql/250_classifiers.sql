@@ -268,44 +268,11 @@ Errors: those of pix.classify_item with one classifier, PX076 classifiers of dif
 Runs: coordinator; on Greenplum for one item at a time, given as a value where the result is joined or stored.
 Example: SELECT * FROM pix.classify_item(''B005IYS5ZA'', ARRAY[''mini_inception''], k => 1);';
 
--- A process that does not keep the classifier yet reads it for its first vector; for the others PL/pgSQL would only cost time.
 CREATE OR REPLACE FUNCTION pix.classify_all(classifier text) RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    chosen pix.classifiers;
-    done bigint;
 BEGIN
     PERFORM pix_internal.check_call('pix.classify_all');
-    chosen := pix_internal.find_classifier(classifier);
-    PERFORM pix_internal.use_workers();
-    PERFORM pix_internal.drop_temporary('pix_classified');
-    EXECUTE
-        'CREATE TEMP TABLE pix_classified ON COMMIT DROP AS
-         SELECT f.item_id, coalesce(pix_internal.kept_best_class(f.vector, $2), pix_internal.best_class(f.vector, $1, $2)) AS best
-         FROM pix.features f WHERE f.model_name = $3 AND f.model_checksum IS NOT DISTINCT FROM $4'
-        || pix_internal.distributed_by('item_id')
-    USING chosen.classifier, chosen.checksum, chosen.model_name, chosen.model_checksum;
-    -- From here on, nobody drops or trains it, nor writes predictions of it.
-    PERFORM pix_internal.lock('classifiers', 'all');
-    IF NOT EXISTS (
-        SELECT FROM pix.classifiers c WHERE c.classifier = chosen.classifier AND c.checksum = chosen.checksum
-    ) THEN
-        PERFORM pix_internal.raise_classifier_changed(chosen.classifier);
-    END IF;
-    DELETE FROM pix.predictions p WHERE p.classifier = chosen.classifier
-        AND NOT EXISTS (SELECT FROM pg_temp.pix_classified c WHERE c.item_id = p.item_id);
-    INSERT INTO pix.predictions (item_id, classifier, label, score, classifier_checksum)
-    SELECT c.item_id, chosen.classifier, (c.best).label, (c.best).score, chosen.checksum FROM pg_temp.pix_classified c
-    WHERE NOT EXISTS (
-        SELECT FROM pix.predictions p WHERE p.item_id = c.item_id AND p.classifier = chosen.classifier
-            AND p.label = (c.best).label AND p.score = (c.best).score AND p.classifier_checksum = chosen.checksum
-    )
-    ORDER BY c.item_id
-    ON CONFLICT ON CONSTRAINT predictions_pkey DO UPDATE SET
-        label = excluded.label, score = excluded.score, classifier_checksum = excluded.classifier_checksum,
-        classified_at = excluded.classified_at;
-    SELECT count(*) INTO done FROM pg_temp.pix_classified;
-    RETURN done;
+    RETURN pix_internal.drive('classifiers.classify_all', jsonb_build_object('classifier', classifier));
 END
 $$;
 COMMENT ON FUNCTION pix.classify_all IS

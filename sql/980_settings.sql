@@ -7,7 +7,7 @@ DECLARE
     routine pg_catalog.regproc;
 BEGIN
     FOREACH routine IN ARRAY '{
-        pix_internal.embed_chunk, pix.classify_all, pix_internal.compare_blocks, pix_internal.train_chunk,
+        pix_internal.embed_chunk, pix_internal.compare_blocks, pix_internal.train_chunk,
         pix_internal.compare_algorithms_of_chunk
     }'::pg_catalog.regproc[] LOOP
         EXECUTE pg_catalog.format(

@@ -142,6 +142,20 @@ class TooManyFeatures(PixelplumError):
     sqlstate = "PX078"
 
 
+class TooUnlike(PixelplumError):
+    """An INT8 model keeps too few of the nearest neighbors."""
+
+    sqlstate = "PX080"
+    hint = "Use the float model, calibrate on more images, or take it as it is with force => true."
+
+
+class TooFewImages(PixelplumError):
+    """There are too few images to calibrate and compare on."""
+
+    sqlstate = "PX081"
+    hint = "Load at least 20 images; a few hundred tell more."
+
+
 class VectorError(PixelplumError):
     """The feature vectors cannot be compared."""
 

@@ -118,7 +118,7 @@ def test_clusters_keep_their_numbers(vectors):
 def test_progress_is_told_and_the_name_restored(vectors):
     database = shop(vectors)
     fit(database)
-    names = [values["name"] for values in database.values_of("set_config")]
+    names = [values["settings"][0] for values in database.values_of("set_config")]
     assert names[0] == "pix: 0 % of clustering groups"
     assert names[-1] == "psql"
     assert len(names) > 2

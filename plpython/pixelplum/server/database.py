@@ -12,7 +12,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from pixelplum.core.threads import CORES
 from pixelplum.server.canceling import in_thread, notice_lost_client
+
+SHARED_BY_WORKERS = {
+    "min_parallel_table_scan_size": "0", "parallel_setup_cost": "0", "parallel_tuple_cost": "0",
+    "enable_indexscan": "off", "enable_bitmapscan": "off", "enable_nestloop": "off", "jit": "off",
+}  # fmt: skip
+"""Settings for statements that parallel workers share. Features lie in TOAST or are small, so that their tables look
+small too: any size is worth a worker."""
 
 PARAMETER = re.compile(r"\$(\w+)(?:::((?:\w+\.)?\w+(?:\[\])?))?")
 """A parameter of a statement; its type follows where it is named first."""
@@ -91,6 +99,34 @@ class Database:
         self.run(f"CREATE TEMP TABLE {table} ON COMMIT DROP AS {query}{clause}", **values)
         self.run(f"ANALYZE pg_temp.{table}")
 
+    @contextmanager
+    def workers(self, leader_works: bool = True) -> Iterator[None]:
+        """Let parallel workers, as many as there are cores for, share what tables are created from.
+
+        Parameters
+        ----------
+        leader_works : bool, default True
+            Whether this backend does a part too. Where much is found in a row, it must be there to read.
+        """
+        workers = 0 if self.is_distributed else CORES - leader_works
+        settings = SHARED_BY_WORKERS | {
+            "max_parallel_workers_per_gather": str(workers),
+            "parallel_leader_participation": "on" if leader_works else "off",
+        }
+        before = self.rows(
+            "SELECT n AS name, current_setting(n) AS setting FROM unnest($names::text[]) n", names=list(settings)
+        )
+        self._set(settings)
+        yield
+        self._set({row["name"]: row["setting"] for row in before})
+
+    def _set(self, settings: dict[str, str]) -> None:
+        """Change settings until the end of the transaction."""
+        self.run(
+            "SELECT set_config(s.name, s.value, true) FROM unnest($names::text[], $settings::text[]) s (name, value)",
+            names=list(settings), settings=list(settings.values()),
+        )  # fmt: skip
+
     def lock(self, subject: str, name: str) -> None:
         """Take turns with others who write this, until the end of the transaction."""
         self.run("SELECT pix_internal.lock($subject::text, $name::text)", subject=subject, name=name)
@@ -107,14 +143,11 @@ class Database:
         name_before = self.value("SELECT current_setting('application_name')")
 
         def report(fraction: float) -> None:
-            self._name(f"pix: {100 * fraction:.0f} % of {title}")
+            self._set({"application_name": f"pix: {100 * fraction:.0f} % of {title}"})
 
         report(0)
         yield report
-        self._name(name_before)
-
-    def _name(self, name: str) -> None:
-        self.run("SELECT set_config('application_name', $name::text, true)", name=name)
+        self._set({"application_name": name_before})
 
     def work(self, work: Callable, on_progress: Callable[[float], None] | None = None):
         """Compute something in a thread, so that a wish to cancel is noticed; see `canceling.in_thread`."""
