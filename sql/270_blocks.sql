@@ -123,14 +123,19 @@ read-only, PX130 isolation above READ COMMITTED.
 Runs: coordinator; the work is done on the segments.
 Example: SELECT * FROM pix.pack_features(''mini_inception'');';
 
--- Refuses a model that has nothing in blocks.
-CREATE OR REPLACE FUNCTION pix_internal.check_pack(pack pix_internal.packs, model pix.models) RETURNS void
-LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+-- The blocks of a model as it is; refuses one that has nothing in blocks.
+CREATE OR REPLACE FUNCTION pix_internal.find_pack(model pix.models) RETURNS pix_internal.packs
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    pack pix_internal.packs;
 BEGIN
+    SELECT p.* INTO pack FROM pix_internal.packs p
+    WHERE p.model_name = model.model_name AND p.model_checksum IS NOT DISTINCT FROM model.checksum;
     IF coalesce(pack.items, 0) = 0 THEN
         RAISE EXCEPTION USING ERRCODE = 'PX095',
             MESSAGE = format('There are no up-to-date features of model %L', model.model_name),
             HINT = format('CALL pix.extract_features(%L);', model.model_name);
     END IF;
+    RETURN pack;
 END
 $$;

@@ -1,62 +1,17 @@
 -- Priors from all users, and what is believed of tastes, for BI tools.
 
--- A Beta prior for each arm, from how many users have so many likes of so many votes on it.
-CREATE OR REPLACE FUNCTION pix_internal.pooled_priors(
-    arms integer[], likes double precision[], votes double precision[], users integer[], count bigint, algorithm text,
-    cap double precision, OUT alphas double precision[], OUT betas double precision[]
-)
-LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'priors.pooled_priors', arms, likes, votes, users, count, algorithm, cap)$$;
-
 CREATE OR REPLACE FUNCTION pix.refresh_priors(
     clustering text DEFAULT NULL, algorithm text DEFAULT 'moments', strength_cap double precision DEFAULT 20
 ) RETURNS SETOF pix.arm_priors
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER ROWS 25 SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    chosen_clustering pix.clusterings;
-    half_life double precision := pix_internal.half_life();
-    nodes integer[];
-    kinds record;
-    totals record;
-    fitted record;
 BEGIN
     PERFORM pix_internal.check_call('pix.refresh_priors');
-    chosen_clustering := pix.find_clustering(clustering);
     PERFORM pix_internal.check_choice('algorithm', algorithm, '{moments,likelihood}');
     PERFORM pix_internal.check_range('strength_cap', strength_cap, 0.1, 10000);
-    PERFORM pix_internal.use_planner();
-    PERFORM pix_internal.lock('arm_priors', chosen_clustering.clustering);
-    SELECT array_agg(c.cluster ORDER BY c.cluster) INTO nodes FROM pix.clusters c WHERE c.clustering = chosen_clustering.clustering;
-    -- Every cluster with those below it that items belong to; a flat one has itself.
-    WITH RECURSIVE below AS (
-        SELECT c.cluster, c.cluster AS leaf FROM pix.clusters c WHERE c.clustering = chosen_clustering.clustering AND c.height IS NULL
-        UNION ALL
-        SELECT c.parent, b.leaf FROM below b JOIN pix.clusters c ON c.clustering = chosen_clustering.clustering AND c.cluster = b.cluster
-        WHERE c.parent IS NOT NULL
-    ), user_arm AS (
-        SELECT b.cluster, a.user_id, sum(a.likes * pix_internal.decay(half_life, clock_timestamp() - a.as_of)) AS likes,
-            sum((a.likes + a.dislikes) * pix_internal.decay(half_life, clock_timestamp() - a.as_of)) AS votes
-        FROM pix.arms a JOIN below b ON b.leaf = a.cluster
-        WHERE a.clustering = chosen_clustering.clustering GROUP BY b.cluster, a.user_id
-    ), kind AS (
-        SELECT u.cluster, u.likes, u.votes, count(*)::integer AS users FROM user_arm u
-        WHERE u.votes > 1e-6 GROUP BY u.cluster, u.likes, u.votes
-    )
-    SELECT coalesce(array_agg(array_position(nodes, k.cluster)), '{}') AS arms, coalesce(array_agg(k.likes), '{}') AS likes,
-        coalesce(array_agg(k.votes), '{}') AS votes, coalesce(array_agg(k.users), '{}') AS users
-    INTO kinds FROM kind k;
-    fitted := pix_internal.pooled_priors(kinds.arms, kinds.likes, kinds.votes, kinds.users, cardinality(nodes),
-        algorithm, strength_cap);
-    DELETE FROM pix.arm_priors p WHERE p.clustering = chosen_clustering.clustering;
-    INSERT INTO pix.arm_priors (clustering, cluster, alpha, beta, likes, dislikes, users, algorithm, strength_cap)
-    SELECT chosen_clustering.clustering, f.cluster, f.alpha, f.beta, coalesce(t.likes, 0), coalesce(t.votes - t.likes, 0),
-        coalesce(t.users, 0), refresh_priors.algorithm, refresh_priors.strength_cap
-    FROM unnest(nodes, fitted.alphas, fitted.betas) WITH ORDINALITY f (cluster, alpha, beta, ordinal)
-    LEFT JOIN (
-        SELECT k.arm, sum(k.users * k.likes) AS likes, sum(k.users * k.votes) AS votes, sum(k.users) AS users
-        FROM unnest(kinds.arms, kinds.likes, kinds.votes, kinds.users) k (arm, likes, votes, users) GROUP BY k.arm
-    ) t ON t.arm = f.ordinal;
-    RETURN QUERY SELECT p.* FROM pix.arm_priors p WHERE p.clustering = chosen_clustering.clustering ORDER BY p.cluster;
+    PERFORM pix_internal.drive('priors.refresh_priors', jsonb_build_object(
+        'clustering', clustering, 'algorithm', algorithm, 'strength_cap', strength_cap));
+    RETURN QUERY SELECT p.* FROM pix.arm_priors p
+    WHERE p.clustering = (pix.find_clustering(refresh_priors.clustering)).clustering ORDER BY p.cluster;
 END
 $$;
 COMMENT ON FUNCTION pix.refresh_priors IS

@@ -57,22 +57,17 @@ BEGIN
 END
 $$;
 
--- The blocks of a model as it is.
-CREATE OR REPLACE FUNCTION pix_internal.find_pack(model pix.models) RETURNS pix_internal.packs
-LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    pack pix_internal.packs;
-BEGIN
-    SELECT p.* INTO pack FROM pix_internal.packs p
-    WHERE p.model_name = model.model_name AND p.model_checksum IS NOT DISTINCT FROM model.checksum;
-    PERFORM pix_internal.check_pack(pack, model);
-    RETURN pack;
-END
-$$;
+-- What users think of items with packed features, each user's latest as rank 1; and where the vectors of these are.
+-- The hash tells whether it is still the same vote, on the same vector.
+CREATE OR REPLACE VIEW pix_internal.packed_votes AS
+SELECT f.model_name, o.user_id, o.item_id, o.value, o.vote_id, o.voted_at, f.block, f.position, f.packed_in, f.vector,
+    hashint8extended(o.vote_id, f.packed_in) AS hash,
+    row_number() OVER (PARTITION BY f.model_name, o.user_id ORDER BY o.voted_at DESC, o.vote_id DESC) AS rank
+FROM pix.opinions o JOIN pix.features f ON f.item_id = o.item_id JOIN pix_internal.packs p ON p.model_name = f.model_name
+WHERE o.value <> 0 AND o.signal <> 'skip' AND f.packed_in <= p.packed_in;
 
--- What a user thinks of items with packed features, the latest first.
--- What a model is trained on: the latest 2,000 opinions whose items are in blocks. The hashes tell whether it is still
--- the same votes, on the same vectors. Being stable, it sees votes and blocks of the same moment.
+-- What a user's model is trained on: the latest 2,000 of these, the latest first.
+-- Being stable, it sees votes and blocks of the same moment.
 CREATE OR REPLACE FUNCTION pix_internal.votes_of_user(user_id text, model pix.models) RETURNS pix_internal.user_votes
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_indexscan = on
 SET enable_nestloop = on SET plan_cache_mode = force_generic_plan AS $$
@@ -80,18 +75,11 @@ DECLARE
     pack pix_internal.packs := pix_internal.find_pack(model);
     votes pix_internal.user_votes;
 BEGIN
-    SELECT array_agg(v.item_id ORDER BY v.voted_at DESC, v.vote_id DESC), array_agg(v.block ORDER BY v.voted_at DESC, v.vote_id DESC),
-        array_agg(v.position ORDER BY v.voted_at DESC, v.vote_id DESC), array_agg(v.value ORDER BY v.voted_at DESC, v.vote_id DESC),
-        array_agg(v.vote_id ORDER BY v.voted_at DESC, v.vote_id DESC),
-        array_agg(hashint8extended(v.vote_id, v.packed_in) ORDER BY v.voted_at DESC, v.vote_id DESC),
+    SELECT array_agg(v.item_id ORDER BY v.rank), array_agg(v.block ORDER BY v.rank), array_agg(v.position ORDER BY v.rank),
+        array_agg(v.value ORDER BY v.rank), array_agg(v.vote_id ORDER BY v.rank), array_agg(v.hash ORDER BY v.rank),
         pack.packed_in, pack.checksum, pack.items
-    INTO votes FROM (
-        SELECT o.item_id, o.value, o.voted_at, o.vote_id, f.block, f.position, f.packed_in
-        FROM pix.opinions o JOIN pix.features f ON f.item_id = o.item_id
-        WHERE o.user_id = votes_of_user.user_id AND o.value <> 0 AND o.signal <> 'skip'
-            AND f.model_name = model.model_name AND f.packed_in <= pack.packed_in
-        ORDER BY o.voted_at DESC, o.vote_id DESC LIMIT 2000
-    ) v;
+    INTO votes FROM pix_internal.packed_votes v
+    WHERE v.user_id = votes_of_user.user_id AND v.model_name = model.model_name AND v.rank <= 2000;
     RETURN votes;
 END
 $$;

@@ -1,79 +1,13 @@
 -- What users have in common, and the models of many users at once: in parallel workers, which read votes by themselves and
 -- vectors from mapped blocks; or on the segments that hold the users, where votes and vectors are brought.
 
--- Learns what users have in common; NULL if this backend has not opened the blocks.
-CREATE OR REPLACE FUNCTION pix_internal.fit_common_taste(
-    blocks_key text, users integer[], halves integer[], blocks integer[], positions integer[], vals double precision[],
-    OUT described text, OUT content bytea
-)
-LANGUAGE plpython3u STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'user_models.fit_common_taste', blocks_key, users, halves, blocks, positions, vals)$$;
-
--- Learns what users have in common, from votes and blocks as of now.
--- Being stable, it sees votes and blocks of the same moment.
-CREATE OR REPLACE FUNCTION pix_internal.common_taste_now(
-    model pix.models, OUT users integer, OUT votes integer, OUT described text, OUT content bytea
-)
-LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $$
-DECLARE
-    pack pix_internal.packs := pix_internal.find_pack(model);
-    counts record;
-BEGIN
-    -- A sample of users, the same each time, and the latest votes of each, tell as much as all.
-    SELECT array_agg(v.user_ordinal::integer ORDER BY v.user_ordinal, v.rank) AS user_ordinals, array_agg(v.half ORDER BY v.user_ordinal, v.rank) AS halves,
-        array_agg(v.block ORDER BY v.user_ordinal, v.rank) AS blocks, array_agg(v.position ORDER BY v.user_ordinal, v.rank) AS positions, array_agg(v.value ORDER BY v.user_ordinal, v.rank) AS vals,
-        max(v.user_ordinal)::integer AS users, count(*)::integer AS votes
-    INTO counts FROM (
-        SELECT r.block, r.position, r.value, r.rank, pix_internal.half_of(r.user_id) AS half, dense_rank() OVER (ORDER BY md5(r.user_id), r.user_id) AS user_ordinal
-        FROM (
-            SELECT o.user_id, f.block, f.position, o.value,
-                row_number() OVER (PARTITION BY o.user_id ORDER BY o.voted_at DESC, o.vote_id DESC) AS rank
-            FROM pix.opinions o JOIN pix.features f ON f.item_id = o.item_id
-            WHERE o.value <> 0 AND o.signal <> 'skip' AND f.model_name = model.model_name AND f.packed_in <= pack.packed_in
-        ) r
-        WHERE r.rank <= 200
-    ) v
-    WHERE v.user_ordinal <= 2000;
-    users := coalesce(counts.users, 0);
-    votes := counts.votes;
-    IF users < 2 THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX134',
-            MESSAGE = format('%s users have voted on items with features of model %L', users, model.model_name),
-            HINT = 'What users have in common takes two of them, better twenty.';
-    END IF;
-    FOR attempt IN 1 .. 2 LOOP
-        SELECT t.described, t.content INTO described, content FROM pix_internal.fit_common_taste(pack.checksum,
-            counts.user_ordinals, counts.halves, counts.blocks, counts.positions, counts.vals) t;
-        IF described IS NOT NULL THEN
-            RETURN;
-        END IF;
-        PERFORM pix_internal.open_blocks(model.model_name);
-    END LOOP;
-    PERFORM pix_internal.raise_files_vanish();
-END
-$$;
-
 CREATE OR REPLACE FUNCTION pix.fit_common_taste(model_name text DEFAULT NULL) RETURNS SETOF pix.common_taste_summary
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER ROWS 1 SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    begun timestamptz := clock_timestamp();
-    model pix.models;
-    taste record;
 BEGIN
     PERFORM pix_internal.check_call('pix.fit_common_taste');
-    PERFORM pix_internal.require_read_committed();
-    model := pix.find_model(model_name);
-    PERFORM pix_internal.find_pack(model);
-    PERFORM pix_internal.use_planner();
-    SELECT t.* INTO taste FROM pix_internal.common_taste_now(model) t;
-    PERFORM pix_internal.lock('common_taste', model.model_name);
-    DELETE FROM pix.common_taste t WHERE t.model_name = model.model_name;
-    INSERT INTO pix.common_taste (model_name, model_checksum, version, users, votes, described, content, seconds)
-    VALUES (
-        model.model_name, model.checksum, encode(sha256(taste.content), 'hex'), taste.users, taste.votes, taste.described::jsonb,
-        taste.content, EXTRACT(EPOCH FROM clock_timestamp() - begun)
-    );
-    RETURN QUERY SELECT t.model_name, t.users, t.votes, t.seconds FROM pix.common_taste t WHERE t.model_name = model.model_name;
+    PERFORM pix_internal.drive('common_taste.fit_common_taste', jsonb_build_object('model_name', model_name));
+    RETURN QUERY SELECT t.model_name, t.users, t.votes, t.seconds FROM pix.common_taste t
+    WHERE t.model_name = (pix.find_model(fit_common_taste.model_name)).model_name;
 END
 $$;
 COMMENT ON FUNCTION pix.fit_common_taste IS

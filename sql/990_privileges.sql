@@ -71,7 +71,7 @@ GRANT EXECUTE ON ROUTINE
     pix_internal.algorithms_with, pix_internal.average_classifiers, pix_internal.best_class, pix_internal.check_algorithm, pix_internal.check_call,
     pix_internal.check_choice, pix_internal.check_classify, pix_internal.check_clustering, pix_internal.check_dimensions,
     pix_internal.check_exists, pix_internal.check_filter, pix_internal.check_index, pix_internal.check_known_user,
-    pix_internal.check_list, pix_internal.check_name, pix_internal.check_metric, pix_internal.check_pack,
+    pix_internal.check_list, pix_internal.check_name, pix_internal.check_metric,
     pix_internal.check_policy, pix_internal.check_prior, pix_internal.check_queries, pix_internal.check_range,
     pix_internal.check_sight, pix_internal.check_user, pix_internal.check_user_model, pix_internal.choose_algorithm,
     pix_internal.classify, pix_internal.classify_item, pix_internal.close_names,
@@ -86,12 +86,12 @@ GRANT EXECUTE ON ROUTINE
     pix_internal.measure_recall, pix_internal.model_checksum, pix_internal.model_layers, pix_internal.nearest,
     pix_internal.nearest_many, pix_internal.nearest_to,
     pix_internal.off_policy_values, pix_internal.open_blocks, pix_internal.open_index, pix_internal.probabilities,
-    pix_internal.probability, pix_internal.project_vectors, pix_internal.pseudo_random,
+    pix_internal.probability, pix_internal.project_vectors,
     pix_internal.raise_classifier_changed, pix_internal.raise_files_vanish, pix_internal.raise_no_features,
     pix_internal.raise_no_label_set, pix_internal.rank_neighbors, pix_internal.refuse, pix_internal.require_coordinator,
     pix_internal.require_fit_hosts, pix_internal.require_no_transaction, pix_internal.require_read_committed,
     pix_internal.require_writable, pix_internal.run_model, pix_internal.scan_features, pix_internal.search_neighbors,
-    pix_internal.searched_model, pix_internal.true_labels, pix_internal.try_embed, pix_internal.unnest,
+    pix_internal.searched_model, pix_internal.try_embed, pix_internal.unnest,
     pix_internal.use_planner, pix_internal.votes_of_user
 TO pix_reader;
 GRANT EXECUTE ON ROUTINE

@@ -218,6 +218,13 @@ class UmapMissing(PixelplumError):
     hint = "Install it for the server's Python: pip install 'pixelplum[umap]', or use algorithm => 'tsne'."
 
 
+class NothingToTell(PixelplumError):
+    """What synthetic users like must be told by labels or an attribute of two values."""
+
+    sqlstate = "PX129"
+    hint = "Name a label set of pix.labels, brand, or a key of the attributes of pix.items."
+
+
 class UserModelBroken(PixelplumError):
     """The stored model of a user is damaged."""
 

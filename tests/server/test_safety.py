@@ -131,16 +131,14 @@ WRITERS = (
     "write_index_part('x', 0, 'x')",
     "finish_index_file('x', 'index')",
     "restore_block('x', '{a}', 'x', 'x')",
-    "sweep_cache('x', '{}')",
+    "drive('packing.sweep_cache', '{}')",
     "open_index_files('x', 'x')",
     "keep_common_taste('x', '{}', 'x')",
     "score_vector('x', '{}', 'x')",
     "assign_to_clusters('x', 1, 'x')",
     "update_user_model('x', 'svm', '{}', 'x', '{1}', '{1}', '{1}')",
     "selected_weights('{}', 'x')",
-    "lay_out('x', 'x', 1, 'tsne', 0.1, 1)",
     "choose_items_of_users('x', '{x}', '{x}', '{}', NULL, '{}', NULL, 1)",
-    "write_index('x', 'x', 'hnsw', 'cosine', '{}', 1, 'x', 'x')",
 )
 
 

@@ -60,6 +60,10 @@ def with_vectors(vectors: np.ndarray, answers: dict, is_distributed: bool = Fals
             "pix.find_model($model_name::text) m": [
                 {"model_name": "looks", "checksum": "c", "dimensions": vectors.shape[1]}
             ],
+            "min(f.item_id)": [{"damaged": None}],
+            "block_entries": [{"changed": [], "misplaced": [], "small": [], "removed": 0, "moved": 0}],
+            "f.packed_in IS NULL": [{"unpacked": 0}],
+            "coalesce(max(p.packed_in)": [{"packed_in": 4, "items": len(vectors), "blocks": parts}],
             "find_pack": [{"packed_in": 4, "items": len(vectors), "checksum": PACK}],
             "ORDER BY md5": [{"item_ids": item_ids, "vectors": vectors.tobytes()}],
         }

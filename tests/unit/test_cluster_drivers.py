@@ -128,7 +128,7 @@ def test_others_wait_before_anything_is_read_that_they_change(vectors):
     database = shop(vectors)
     fit(database)
     order = [
-        "pix_internal.lock(", "pack_features", "ORDER BY md5", "CREATE TEMP TABLE pix_assigned",
+        "pix_internal.lock(", "block_entries", "ORDER BY md5", "CREATE TEMP TABLE pix_assigned",
         "THEN (\n    SELECT count", "lock_arms", "DELETE FROM pix.cluster_members", "INSERT INTO pix.cluster_members",
         "add_up_arms",
     ]  # fmt: skip
@@ -156,11 +156,25 @@ def test_what_cannot_be_fitted_writes_nothing(vectors, arguments, error, message
 
 
 def test_a_prior_is_fitted_again_as_it_was(vectors):
-    database = shop(vectors, {"FROM pix.arm_priors": [{"algorithm": "likelihood", "strength_cap": 12.0}]})
+    database = shop(
+        vectors,
+        {
+            "SELECT p.algorithm": [{"algorithm": "likelihood", "strength_cap": 12.0}],
+            "SELECT c.clustering": [{"clustering": "groups"}],
+            "half_life": [{"half_life": None}],
+            "SELECT c.cluster FROM": [{"cluster": 1}, {"cluster": 2}],
+            "WITH RECURSIVE below": [{"cluster": 1, "likes": 3.0, "votes": 4.0, "users": 9}],
+        },
+    )
     fit(database)
-    assert database.values_of("refresh_priors") == [
-        {"clustering": "groups", "algorithm": "likelihood", "strength_cap": 12.0}
-    ]
+    (stored,) = database.values_of("INSERT INTO pix.arm_priors")
+    assert (stored["algorithm"], stored["strength_cap"]) == ("likelihood", 12.0)
+    assert (stored["clusters"], stored["likes"], stored["dislikes"], stored["users"]) == (
+        [1, 2],
+        [27, 0],
+        [9, 0],
+        [9, 0],
+    )
 
 
 def test_refreshing_keeps_the_centers(vectors):

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pixelplum.core.search import blocks, exact
 from pixelplum.server import cache as files
 
+if TYPE_CHECKING:
+    from pixelplum.server.database import Database
+
+ATTEMPTS = 10
+"""Packings that may follow one another while somebody opens their blocks."""
 KEPT = 8
 """Models and indexes that a backend keeps open."""
 
@@ -51,6 +57,28 @@ class Packed:
         number = int(np.searchsorted(self._ends, position, side="right"))
         part = self.blocks[number]
         return part.item_ids[position - int(self._ends[number]) + len(part.norms)]
+
+
+def read_with_blocks(database: Database, statement: str, **values) -> tuple[dict, Packed]:
+    """Run a statement that tells where vectors are, and return its row, and the blocks that these are in.
+
+    Blocks that are mapped stay as they are, and the statement sees votes, positions and packing as of one moment.
+
+    Parameters
+    ----------
+    database : Database
+    statement : str
+        It returns as ``blocks_key`` the checksum of the packing of ``$model_name``.
+    **values
+        As for `Database.rows`.
+    """
+    for _ in range(ATTEMPTS):
+        row = database.row(statement, **values)
+        packed = kept(database.cache, row["blocks_key"])
+        if packed is not None:
+            return row, packed
+        database.run("SELECT pix_internal.open_blocks($model_name::text)", model_name=values["model_name"])
+    return database.run("SELECT pix_internal.raise_files_vanish()")
 
 
 def describe_block(plpy, cache: dict, item_ids: list[str], vectors: bytes) -> dict:

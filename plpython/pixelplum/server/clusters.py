@@ -20,6 +20,7 @@ from pixelplum.server.cluster_descriptions import describe_clusters
 from pixelplum.server.database import Database, Model
 from pixelplum.server.drivers import driver
 from pixelplum.server.model_blocks import ModelBlocks, Sample
+from pixelplum.server.priors import refresh_priors
 from pixelplum.server.vectors import matrix_of, places_of
 
 TRIED = (2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 20, 25, 30, 40, 50, 60, 80, 100, 120, 150, 200)
@@ -276,10 +277,7 @@ def count_votes(database: Database, clustering: str) -> None:
         clustering=clustering,
     )
     if prior:
-        database.run(
-            "SELECT pix.refresh_priors($clustering::text, $algorithm::text, $strength_cap::float8)",
-            clustering=clustering, **prior,
-        )  # fmt: skip
+        refresh_priors(database, clustering, **prior)
 
 
 def kmeans_sums(

@@ -113,6 +113,12 @@ class Database:
             "max_parallel_workers_per_gather": str(workers),
             "parallel_leader_participation": "on" if leader_works else "off",
         }
+        with self.settings(settings):
+            yield
+
+    @contextmanager
+    def settings(self, settings: dict[str, str]) -> Iterator[None]:
+        """Have some settings for a while."""
         before = self.rows(
             "SELECT n AS name, current_setting(n) AS setting FROM unnest($names::text[]) n", names=list(settings)
         )
@@ -130,6 +136,17 @@ class Database:
     def lock(self, subject: str, name: str) -> None:
         """Take turns with others who write this, until the end of the transaction."""
         self.run("SELECT pix_internal.lock($subject::text, $name::text)", subject=subject, name=name)
+
+    @contextmanager
+    def rolled_back(self, is_wanted: bool) -> Iterator[None]:
+        """Take back, if that is wanted, what is written in here; what was computed stays."""
+        try:
+            with self._plpy.subtransaction():
+                yield
+                if is_wanted:
+                    raise _RollBack
+        except _RollBack:
+            pass
 
     @contextmanager
     def progress(self, title: str) -> Iterator[Callable[[float], None]]:
@@ -161,6 +178,10 @@ class Database:
                 model_name=model_name,
             )
         )
+
+
+class _RollBack(Exception):
+    """What ends a subtransaction."""
 
 
 def numbered(statement: str) -> tuple[str, list[str], list[str]]:

@@ -21,8 +21,9 @@ def driver(function: Callable) -> Callable:
     return function
 
 
-def drive(plpy, cache: dict, name: str, arguments: str) -> str:
+def drive(plpy, cache: dict, name: str, arguments: str) -> str | None:
     """Call a driver; arguments and result are JSON."""
     if name not in DRIVERS:
         import_module(f"pixelplum.server.{name.partition('.')[0]}")
-    return json.dumps(DRIVERS[name](Database(plpy, cache), **json.loads(arguments)))
+    result = DRIVERS[name](Database(plpy, cache), **json.loads(arguments))
+    return None if result is None else json.dumps(result)

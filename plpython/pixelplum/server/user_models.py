@@ -8,14 +8,13 @@ import time
 import numpy as np
 
 from pixelplum.core.search import vectors
-from pixelplum.core.users import common_taste, models
+from pixelplum.core.users import models
 from pixelplum.core.users.algorithms import find
-from pixelplum.core.users.algorithms.base import SEED, Trained
+from pixelplum.core.users.algorithms.base import Trained
 from pixelplum.core.users.candidates import unit
 from pixelplum.core.users.votes import Votes
 from pixelplum.errors import PixelplumError, Untrainable, UnusableArgument, VectorError
 from pixelplum.server.blocks import keep, kept
-from pixelplum.server.canceling import cancellable
 from pixelplum.server.parameters import read
 
 UNLIKELY = 0.2
@@ -118,62 +117,6 @@ def update_user_model(
     votes = Votes(unit(stored.vectors(list(zip(blocks, rows, strict=True)))), np.array(values))
     changed, packed = models.pack(find(algorithm).update(models.unpack(json.loads(described), content), votes))
     return {"described": models.dumps(changed), "content": packed}
-
-
-@cancellable
-def fit_common_taste(
-    plpy, cache: dict, blocks_key: str, users: list[int], halves: list[int], blocks: list[int], rows: list[int],
-    values: list[float],
-) -> dict | None:  # fmt: skip
-    """Learn what users have in common.
-
-    Parameters
-    ----------
-    blocks_key : str
-        Blocks, as they were opened.
-    users : list of int
-        Of each vote, a number of its user; votes of a user follow one another.
-    halves : list of int
-        In which half of the users this one is, 0 or 1.
-    blocks, rows : list of int
-        Where the vectors of the items are.
-    values : list of float
-        What users think of them.
-
-    Returns
-    -------
-    dict or None
-        described and content; None if this backend has not opened the blocks.
-    """
-    stored = kept(cache, blocks_key)
-    if stored is None:
-        return None
-    sample = _sample(stored)
-    basis = common_taste.basis(sample, common_taste.COMPONENTS, SEED)
-    starts = np.flatnonzero(np.diff(users, prepend=-1))
-    ends = [*starts[1:], len(users)]
-    data = []
-    for start, end in zip(starts, ends, strict=True):
-        positions = list(zip(blocks[start:end], rows[start:end], strict=True))
-        strengths = np.array(values[start:end])
-        data.append((basis.coordinates(unit(stored.vectors(positions))), strengths > 0, np.abs(strengths)))
-    described, content = models.pack(common_taste.learn(basis, data, np.array(halves)[starts]))
-    return {"described": models.dumps(described), "content": content}
-
-
-SAMPLE = 5000
-"""Items whose principal components stand for those of the catalogue."""
-
-
-def _sample(stored) -> np.ndarray:
-    total = sum(len(block.norms) for block in stored.blocks)
-    chosen = np.linspace(0, total - 1, min(SAMPLE, total)).astype(int)
-    parts, start = [], 0
-    for block in stored.blocks:
-        own = chosen[(chosen >= start) & (chosen < start + len(block.norms))] - start
-        parts.append(block.vectors[own])
-        start += len(block.norms)
-    return unit(np.concatenate(parts))
 
 
 def keep_common_taste(plpy, cache: dict, key: str, described: str, content: bytes) -> None:
