@@ -117,17 +117,25 @@ BEGIN
 END
 $$;
 
--- Refuses a call as a part of a larger query on segments, and where nothing can be written: the first thing that a function
--- does which writes.
--- Beside the coordinator's own part of a query, Greenplum refuses to read a distributed table. Here that ends the statement;
--- where Python's first statement does, which cannot catch it, the session is lost.
-CREATE OR REPLACE FUNCTION pix_internal.check_call(function text) RETURNS void
+-- Refuses a call as a part of a larger query, on segments or beside the coordinator's own part: the first thing that a function
+-- does which hands over to Python.
+-- Beside that part Greenplum refuses to read a distributed table. Here that ends the statement; where Python's first statement
+-- does, which cannot catch it, the session is lost.
+CREATE OR REPLACE FUNCTION pix_internal.check_alone(function text) RETURNS void
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM pix_internal.require_coordinator(function, format('Call it alone: SELECT * FROM %s(…);', function));
     IF pix_internal.is_distributed() THEN
         PERFORM FROM pix.items i WHERE i.item_id = '';
     END IF;
+END
+$$;
+
+-- Refuses a call as a part of a larger query, and where nothing can be written: the first thing that a function does which writes.
+CREATE OR REPLACE FUNCTION pix_internal.check_call(function text) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM pix_internal.check_alone(function);
     PERFORM pix_internal.require_writable(function);
 END
 $$;

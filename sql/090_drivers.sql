@@ -8,3 +8,31 @@ CREATE OR REPLACE FUNCTION pix_internal.drive(driver text, arguments jsonb) RETU
 LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off
 SET client_min_messages = warning SET datestyle = 'ISO'
 AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'drivers.drive', driver, arguments)$$;
+
+-- A part of the work of a procedure, by the owner's rights: procedures that commit have only those of who calls them. What it
+-- returns is where the next part goes on; NULL: there is none.
+CREATE OR REPLACE FUNCTION pix_internal.drive_part(part text, arguments jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM pix_internal.check_call(part);
+    PERFORM pix_internal.check_choice('part', part, '{features.extract_some, batch_training.train_some,
+        recommend_all.recommend_some, algorithm_selection.compare_some, neighbor_graph.compare_some}');
+    RETURN pix_internal.drive(part, arguments);
+END
+$$;
+
+-- Does all parts, and commits each. A procedure that commits cannot have a SET clause: it sets search_path itself, in each
+-- transaction.
+CREATE OR REPLACE PROCEDURE pix_internal.drive_parts(part text, arguments jsonb)
+LANGUAGE plpgsql AS $$
+DECLARE
+    state jsonb := '{}';
+BEGIN
+    LOOP
+        PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+        state := pix_internal.drive_part(part, arguments || state);
+        COMMIT;
+        EXIT WHEN state IS NULL;
+    END LOOP;
+END
+$$;

@@ -37,18 +37,6 @@ PX028 unusable setting.
 Runs: either (in parallel workers too, and on the segments that hold the images).
 Example: SELECT item_id, pix.embed(content) FROM pix.images LIMIT 3;';
 
--- CPU cores that this server may use.
-CREATE OR REPLACE FUNCTION pix_internal.cores() RETURNS integer
-LANGUAGE plpython3u STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'doctor.cores')$$;
-
--- As many workers as there are cores for them, until the calling function ends; where there are segments, they share the work.
-CREATE OR REPLACE FUNCTION pix_internal.use_workers(leader_works boolean DEFAULT true) RETURNS void
-LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
-SELECT set_config('max_parallel_workers_per_gather', CASE WHEN pix_internal.is_distributed() THEN 0
-    ELSE pix_internal.cores() - leader_works::integer END::text, true)
-$$;
-
 CREATE OR REPLACE VIEW pix.pending_images AS
 SELECT m.model_name, i.item_id FROM pix.models m
 CROSS JOIN pix.images i
@@ -64,103 +52,21 @@ WHERE m.size_bytes IS NOT NULL
 COMMENT ON VIEW pix.pending_images IS
 'Images that the next pix.extract_features of a model will work on: without features, or with stale ones.';
 
--- Computes the features of these items into the temporary table pix_chunk.
--- One table, and no index: parallel workers share out the few rows of a page, not the hundreds of an index's.
-CREATE OR REPLACE FUNCTION pix_internal.embed_chunk(item_ids text[], checksum text, engine text) RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    PERFORM pix_internal.use_workers();
-    PERFORM pix_internal.drop_temporary('pix_chunk');
-    EXECUTE
-        'CREATE TEMP TABLE pix_chunk ON COMMIT DROP AS
-         SELECT item_id, sha256, pix_internal.try_embed(content, $1, $3) AS embedding FROM pix.images WHERE item_id = ANY ($2)'
-        || pix_internal.distributed_by('item_id')
-    USING checksum, item_ids, engine;
-END
-$$;
-
 -- A procedure that commits cannot have a SET clause: it sets search_path itself, in each transaction.
 CREATE OR REPLACE PROCEDURE pix.extract_features(
     model_name text DEFAULT NULL, chunk_size bigint DEFAULT 1000, retry_failed boolean DEFAULT false,
     engine text DEFAULT 'onnxruntime'
 )
 LANGUAGE plpgsql AS $$
-DECLARE
-    model pix.models := pix.find_model(model_name);
-    model_now pix.models;
-    run bigint;
-    item_ids text[];
-    low text := '';
-    tried bigint;
-    done bigint;
-    begun timestamptz;
-    taken double precision;
 BEGIN
     CALL pix_internal.require_no_transaction('pix.extract_features');
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     PERFORM pix_internal.require_writable('pix.extract_features');
     PERFORM pix_internal.check_range('chunk_size', chunk_size, 1);
-    PERFORM pix.warm_up(model.model_name, engine);
-    -- Two calls at once take turns, chunk by chunk, instead of doing the same work. Whoever writes does so in the order
-    -- failures, features, runs: Greenplum locks whole tables, and another order would be a deadlock.
-    PERFORM pix_internal.lock('extraction_runs', model.model_name);
-    PERFORM pix_internal.use_planner();
-    DELETE FROM pix.extraction_failures x WHERE x.model_name = model.model_name
-        AND (retry_failed OR NOT EXISTS (SELECT FROM pix.images i WHERE i.item_id = x.item_id));
-    DELETE FROM pix.features f WHERE f.model_name = model.model_name
-        AND NOT EXISTS (SELECT FROM pix.images i WHERE i.item_id = f.item_id);
-    COMMIT;
-    LOOP
-        PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-        PERFORM pix_internal.lock('extraction_runs', model.model_name);
-        PERFORM pix_internal.use_planner();
-        begun := clock_timestamp();
-        model_now := pix.find_model(model.model_name);
-        IF model_now.checksum IS DISTINCT FROM model.checksum THEN
-            low := '';  -- it was imported again during the run: what is done already is stale
-        END IF;
-        model := model_now;
-        -- Statistics lag behind a table that grows this fast: nested loops over it would be chosen wrongly.
-        PERFORM set_config('enable_nestloop', 'off', true);
-        SELECT array_agg(p.item_id ORDER BY p.item_id) INTO item_ids FROM (
-            SELECT item_id FROM pix.pending_images WHERE pending_images.model_name = model.model_name AND item_id > low
-            ORDER BY item_id LIMIT chunk_size
-        ) p;
-        EXIT WHEN item_ids IS NULL;
-        PERFORM pix_internal.embed_chunk(item_ids, pix_internal.model_checksum(model.model_name, engine), engine);
-
-        DELETE FROM pix.extraction_failures x WHERE x.model_name = model.model_name AND x.item_id = ANY (item_ids);
-        INSERT INTO pix.extraction_failures
-            (item_id, model_name, model_checksum, image_sha256, sqlstate, reason)
-        SELECT c.item_id, model.model_name, model.checksum, c.sha256, (c.embedding).sqlstate, (c.embedding).reason
-        FROM pg_temp.pix_chunk c WHERE (c.embedding).sqlstate IS NOT NULL;
-        DELETE FROM pix.features f WHERE f.model_name = model.model_name AND f.item_id = ANY (
-            ARRAY(SELECT c.item_id FROM pg_temp.pix_chunk c WHERE (c.embedding).sqlstate IS NOT NULL)
-        );
-        INSERT INTO pix.features AS f (item_id, model_name, model_checksum, image_sha256, vector)
-        SELECT c.item_id, model.model_name, model.checksum, c.sha256, (c.embedding).vector
-        FROM pg_temp.pix_chunk c WHERE (c.embedding).sqlstate IS NULL
-        ON CONFLICT ON CONSTRAINT features_pkey DO UPDATE SET
-            model_checksum = excluded.model_checksum, image_sha256 = excluded.image_sha256,
-            vector = excluded.vector, extracted_at = excluded.extracted_at;
-        GET DIAGNOSTICS done = ROW_COUNT;
-        SELECT count(*) INTO tried FROM pg_temp.pix_chunk;
-        taken := EXTRACT(EPOCH FROM clock_timestamp() - begun);
-        IF run IS NULL THEN
-            INSERT INTO pix.extraction_runs AS r (model_name, extracted, failed, seconds)
-            VALUES (model.model_name, done, tried - done, taken) RETURNING r.run_id INTO run;
-        ELSE
-            UPDATE pix.extraction_runs r
-            SET extracted = r.extracted + done, failed = r.failed + tried - done, seconds = r.seconds + taken
-            WHERE r.run_id = run;
-        END IF;
-        low := item_ids[cardinality(item_ids)];
-        COMMIT;
-    END LOOP;
-    -- While an index is being built, blocks stay as they are: what is not packed is found all the same.
-    IF pix_internal.try_lock('packs', model.model_name) THEN
-        PERFORM pix.pack_features(model.model_name);
-    END IF;
+    model_name := (pix.find_model(model_name)).model_name;
+    PERFORM pix.warm_up(model_name, engine);
+    CALL pix_internal.drive_parts('features.extract_some', pg_catalog.jsonb_build_object(
+        'model_name', model_name, 'chunk_size', chunk_size, 'retry_failed', retry_failed, 'engine', engine));
 END
 $$;
 COMMENT ON PROCEDURE pix.extract_features IS

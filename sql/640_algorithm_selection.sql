@@ -1,11 +1,6 @@
 -- Which algorithm suits whom: users' votes are split, algorithms compared on the parts, task by task, and what was found
 -- can be made the rule by which models are chosen.
 
--- Refuses what cannot be compared.
-CREATE OR REPLACE FUNCTION pix_internal.check_selection(algorithms text[], balances text[], search text) RETURNS void
-LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'algorithm_selection.check_selection', algorithms, balances, search)$$;
-
 -- How algorithms do on a user's votes, as JSON; NULL if this backend has not opened the blocks.
 CREATE OR REPLACE FUNCTION pix_internal.compare_algorithms(
     blocks_key text, blocks integer[], positions integer[], vals double precision[], vectors bytea, size bigint,
@@ -38,69 +33,6 @@ BEGIN
 END
 $$;
 
--- Does the next tasks of a run.
-CREATE OR REPLACE FUNCTION pix_internal.compare_algorithms_of_chunk(run text, last_ordinal bigint)
-RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    selection pix.algorithm_selections;
-    model pix.models;
-    pack pix_internal.packs;
-    requested jsonb;
-    algorithms text[];
-    balances text[];
-    seed integer;
-BEGIN
-    SELECT s.* INTO selection FROM pix.algorithm_selections s WHERE s.run = compare_algorithms_of_chunk.run;
-    model := pix.find_model(selection.model_name);
-    pack := pix_internal.find_pack(model);
-    requested := selection.parameters;
-    algorithms := ARRAY(SELECT jsonb_array_elements_text(requested -> 'algorithms'));
-    balances := ARRAY(SELECT jsonb_array_elements_text(requested -> 'balance'));
-    seed := (requested ->> 'seed')::integer;
-    PERFORM pix_internal.check_selection(algorithms, balances, requested ->> 'search');
-    PERFORM pix_internal.use_planner();
-    PERFORM pix_internal.use_workers();
-    PERFORM pix_internal.drop_temporary('pix_compared');
-    IF pix_internal.is_distributed() THEN
-        EXECUTE
-            'CREATE TEMP TABLE pix_compared ON COMMIT DROP AS
-             SELECT t.user_id, t.size, t.repeat, pix_internal.compare_algorithms(
-                NULL, NULL, NULL, g.vals, g.vectors, t.size, $5, $6, $7, (($8::bigint + t.repeat) % 2147483647)::integer
-             ) AS compared
-             FROM pix_internal.algorithm_selection_tasks t
-             JOIN (
-                SELECT v.user_id, array_agg(v.value ORDER BY v.rank) AS vals, string_agg(v.vector, ''''::bytea ORDER BY v.rank) AS vectors,
-                    count(*) AS votes
-                FROM (
-                    SELECT o.user_id, o.value, f.vector,
-                        row_number() OVER (PARTITION BY o.user_id ORDER BY o.voted_at DESC, o.vote_id DESC) AS rank
-                    FROM pix.opinions o JOIN pix.features f ON f.item_id = o.item_id
-                    WHERE o.user_id IN (SELECT w.user_id FROM pix_internal.algorithm_selection_tasks w WHERE w.run = $1 AND w.ordinal <= $2)
-                        AND o.value <> 0 AND o.signal <> ''skip'' AND f.model_name = $3 AND f.packed_in <= $4
-                ) v
-                WHERE v.rank <= 2000 GROUP BY v.user_id
-             ) g ON g.user_id = t.user_id
-             WHERE t.run = $1 AND t.ordinal <= $2 AND g.votes > t.size
-             DISTRIBUTED BY (user_id)'
-        USING run, last_ordinal, model.model_name, pack.packed_in, algorithms, balances, requested ->> 'search', seed;
-    ELSE
-        CREATE TEMP TABLE pix_compared ON COMMIT DROP AS
-        SELECT t.user_id, t.size, t.repeat, pix_internal.compare_algorithms_of_user(t.user_id, model, t.size,
-            algorithms, balances, requested ->> 'search', ((seed::bigint + t.repeat) % 2147483647)::integer) AS compared
-        FROM pix_internal.algorithm_selection_tasks t WHERE t.run = compare_algorithms_of_chunk.run AND t.ordinal <= last_ordinal;
-    END IF;
-    INSERT INTO pix.algorithm_selection_results (run, user_id, size, repeat, balance, algorithm, likes, test_auc,
-        cv_auc, fit_seconds, predict_seconds, parameters, reason)
-    SELECT compare_algorithms_of_chunk.run, c.user_id, c.size, c.repeat, e.row ->> 'balance', e.row ->> 'algorithm', (e.row ->> 'likes')::integer,
-        (e.row ->> 'test_auc')::double precision, (e.row ->> 'cv_auc')::double precision,
-        (e.row ->> 'fit_seconds')::double precision, (e.row ->> 'predict_seconds')::double precision, e.row -> 'parameters',
-        e.row ->> 'reason'
-    FROM pg_temp.pix_compared c CROSS JOIN LATERAL jsonb_array_elements(c.compared::jsonb) e (row);
-    DELETE FROM pix_internal.algorithm_selection_tasks t WHERE t.run = compare_algorithms_of_chunk.run AND t.ordinal <= last_ordinal;
-END
-$$;
-
 CREATE OR REPLACE PROCEDURE pix.select_algorithms(
     run text, users text[] DEFAULT NULL, sizes bigint[] DEFAULT '{20,40,60,80}',
     balance text[] DEFAULT '{none,oversample,class_weight}',
@@ -108,12 +40,6 @@ CREATE OR REPLACE PROCEDURE pix.select_algorithms(
     model_name text DEFAULT NULL, search text DEFAULT 'grid', seed bigint DEFAULT 7, chunk_size bigint DEFAULT 100
 )
 LANGUAGE plpgsql AS $$
-DECLARE
-    model pix.models := pix.find_model(model_name);
-    pack pix_internal.packs;
-    requested jsonb;
-    selection pix.algorithm_selections;
-    ordinal integer;
 BEGIN
     CALL pix_internal.require_no_transaction('pix.select_algorithms');
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
@@ -123,60 +49,12 @@ BEGIN
     PERFORM pix_internal.check_list('sizes', sizes);
     PERFORM pix_internal.check_list('balance', balance);
     PERFORM pix_internal.check_list('algorithms', algorithms);
-    PERFORM pix_internal.check_selection(coalesce(algorithms, '{}'), coalesce(balance, '{}'), search);
     PERFORM pix_internal.check_range('repeats', repeats, 1, 1000);
     PERFORM pix_internal.check_range('seed', seed, 0, NULL);
     PERFORM pix_internal.check_range('chunk_size', chunk_size, 1, NULL);
-    IF coalesce(cardinality(sizes), 0) = 0 OR EXISTS (SELECT FROM unnest(sizes) s WHERE s IS NULL OR s NOT BETWEEN 6 AND 1900) THEN
-        PERFORM pix_internal.refuse(format('sizes must be numbers of votes from 6 to 1,900, not %s', coalesce(sizes::text, 'NULL')),
-            'For example sizes => ''{20,40}''.');
-    END IF;
-    algorithms := ARRAY(SELECT u.a FROM unnest(algorithms) WITH ORDINALITY u (a, vote_count) GROUP BY u.a ORDER BY min(u.vote_count));
-    balance := ARRAY(SELECT u.b FROM unnest(balance) WITH ORDINALITY u (b, vote_count) GROUP BY u.b ORDER BY min(u.vote_count));
-    pack := pix_internal.find_pack(model);
-    PERFORM pix_internal.use_planner();
-    PERFORM pix_internal.lock('algorithm_selections', run);
-    requested := jsonb_build_object(
-        'users', users, 'sizes', sizes, 'balance', balance, 'algorithms', algorithms, 'repeats', repeats, 'search', search, 'seed', seed
-    );
-    SELECT s.* INTO selection FROM pix.algorithm_selections s WHERE s.run = select_algorithms.run;
-    IF FOUND AND (selection.parameters <> requested OR selection.model_name <> model.model_name OR selection.model_checksum IS DISTINCT FROM model.checksum) THEN
-        RAISE EXCEPTION USING ERRCODE = 'PX140', MESSAGE = format('There is a run %L, which asked for something else', run),
-            HINT = format('Use another name, or SELECT pix.drop_algorithm_selection(%L);', run);
-    ELSIF NOT FOUND THEN
-        INSERT INTO pix.algorithm_selections (run, model_name, model_checksum, parameters)
-        VALUES (select_algorithms.run, model.model_name, model.checksum, requested);
-        INSERT INTO pix_internal.algorithm_selection_tasks (run, user_id, size, repeat, ordinal)
-        SELECT select_algorithms.run, t.user_id, t.size, t.repeat, row_number() OVER (ORDER BY t.repeat, md5(t.user_id), t.size)
-        FROM (
-            SELECT v.user_id, s.size, r.repeat FROM (
-                SELECT o.user_id, count(*) AS votes FROM pix.opinions o JOIN pix.features f ON f.item_id = o.item_id
-                WHERE o.value <> 0 AND o.signal <> 'skip' AND f.model_name = model.model_name AND f.packed_in <= pack.packed_in
-                    AND (users IS NULL OR o.user_id = ANY (users))
-                GROUP BY o.user_id
-            ) v
-            JOIN (SELECT DISTINCT u AS size FROM unnest(sizes) u) s ON v.votes >= s.size + 2
-            CROSS JOIN generate_series(1, repeats) r (repeat)
-        ) t;
-        IF NOT FOUND THEN
-            RAISE EXCEPTION USING ERRCODE = 'PX134', MESSAGE = 'Nobody has more votes than are to be trained on',
-                HINT = 'Use smaller sizes: sizes => ''{10,20}''.';
-        END IF;
-    END IF;
-    IF NOT pix_internal.is_distributed() THEN
-        PERFORM pix_internal.open_blocks(model.model_name);
-    END IF;
-    COMMIT;
-    LOOP
-        PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-        PERFORM pix_internal.lock('algorithm_selections', run);
-        SELECT max(n.ordinal) INTO ordinal FROM (
-            SELECT t.ordinal FROM pix_internal.algorithm_selection_tasks t WHERE t.run = select_algorithms.run ORDER BY t.ordinal LIMIT chunk_size
-        ) n;
-        EXIT WHEN ordinal IS NULL;
-        PERFORM pix_internal.compare_algorithms_of_chunk(run, ordinal);
-        COMMIT;
-    END LOOP;
+    CALL pix_internal.drive_parts('algorithm_selection.compare_some', pg_catalog.jsonb_build_object(
+        'run', run, 'model_name', (pix.find_model(model_name)).model_name, 'chunk_size', chunk_size,
+        'users', users, 'sizes', sizes, 'balance', balance, 'algorithms', algorithms, 'repeats', repeats, 'search', search, 'seed', seed));
 END
 $$;
 COMMENT ON PROCEDURE pix.select_algorithms IS

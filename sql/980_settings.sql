@@ -1,24 +1,5 @@
 -- Settings that several functions share.
 
--- Functions whose statements parallel workers share: CREATE TABLE AS, which is planned in parallel, as INSERT … SELECT is not. Their
--- tables look small, as features are small or lie in TOAST: so any size is worth a worker.
-DO $$
-DECLARE
-    routine pg_catalog.regproc;
-BEGIN
-    FOREACH routine IN ARRAY '{
-        pix_internal.embed_chunk, pix_internal.compare_blocks, pix_internal.train_chunk,
-        pix_internal.compare_algorithms_of_chunk
-    }'::pg_catalog.regproc[] LOOP
-        EXECUTE pg_catalog.format(
-            'ALTER FUNCTION %s SET min_parallel_table_scan_size = 0 SET parallel_setup_cost = 0 SET parallel_tuple_cost = 0
-            SET max_parallel_workers_per_gather = 0 SET enable_indexscan = off SET enable_bitmapscan = off
-            SET enable_nestloop = off SET jit = off', routine::pg_catalog.regprocedure
-        );
-    END LOOP;
-END
-$$;
-
 -- What runs on the coordinator, where there are segments.
 DO $$
 DECLARE

@@ -68,7 +68,7 @@ TO pix_admin;
 
 -- What those functions call by the rights of who calls them.
 GRANT EXECUTE ON ROUTINE
-    pix_internal.algorithms_with, pix_internal.average_classifiers, pix_internal.best_class, pix_internal.check_algorithm, pix_internal.check_call,
+    pix_internal.algorithms_with, pix_internal.average_classifiers, pix_internal.best_class, pix_internal.check_algorithm, pix_internal.check_alone, pix_internal.check_call,
     pix_internal.check_choice, pix_internal.check_classify, pix_internal.check_clustering, pix_internal.check_dimensions,
     pix_internal.check_exists, pix_internal.check_filter, pix_internal.check_index, pix_internal.check_known_user,
     pix_internal.check_list, pix_internal.check_name, pix_internal.check_metric,
@@ -98,9 +98,5 @@ GRANT EXECUTE ON ROUTINE
     pix_internal.recommend_items, pix_internal.suggest_items
 TO pix_app;
 GRANT EXECUTE ON ROUTINE
-    pix_internal.alike_in_block, pix_internal.check_selection, pix_internal.compare_algorithms_of_chunk,
-    pix_internal.compare_blocks, pix_internal.comparison_query, pix_internal.cores, pix_internal.count_voters,
-    pix_internal.drop_temporary, pix_internal.embed_chunk, pix_internal.lock, pix_internal.merge_neighbors, pix_internal.nearest_in_block,
-    pix_internal.next_blocks, pix_internal.recommend_some, pix_internal.store_neighbors_of_blocks, pix_internal.train_chunk, pix_internal.use_workers,
-    pix_internal.try_common_taste, pix_internal.try_lock
+    pix_internal.drive_part, pix_internal.drive_parts
 TO pix_admin;

@@ -12,6 +12,13 @@ def shown(value) -> str:
     return "NULL" if value is None else repr(value)
 
 
+def shown_list(values: list | None) -> str:
+    """Return how an error shows an array that somebody has given, as SQL writes it, and not all of a long one."""
+    if values is None:
+        return "NULL"
+    return "{" + ",".join("NULL" if value is None else str(value) for value in values[:20]) + "}"
+
+
 def literal(text: str) -> str:
     """Return how SQL writes a text, for messages and for statements that a hint proposes."""
     return "'" + text.replace("'", "''") + "'"
@@ -184,6 +191,19 @@ class IndexBroken(PixelplumError):
     hint = "Make it again: SELECT pix.pack_features(model_name); SELECT pix.build_index(…);"
 
 
+class NotPacked(PixelplumError):
+    """Features are not packed, and nothing can be written."""
+
+    sqlstate = "PX061"
+
+
+class GraphNeverFinished(PixelplumError):
+    """Features change again and again while their neighbors are looked for."""
+
+    sqlstate = "PX097"
+    hint = "Call it again when loading and extracting are done."
+
+
 class TooManyPairs(PixelplumError):
     """More than a million pairs of items are that near."""
 
@@ -242,6 +262,12 @@ class Untrainable(PixelplumError):
     """A model cannot be trained on these numbers."""
 
     sqlstate = "PX136"
+
+
+class OtherRun(PixelplumError):
+    """A run of this name has asked for something else."""
+
+    sqlstate = "PX140"
 
 
 class UnusableModelName(PixelplumError):

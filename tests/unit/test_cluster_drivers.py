@@ -140,10 +140,10 @@ def test_others_wait_before_anything_is_read_that_they_change(vectors):
     ("arguments", "error", "message"),
     [
         ({"k": 301}, TooFewDistinct, "301 clusters are more than the 300 items with features of model 'looks'"),
-        ({"dimensions": [0]}, UnusableArgument, "different numbers from 1 to 12, not 0"),
-        ({"dimensions": [3, 3]}, UnusableArgument, "not 3, 3"),
-        ({"dimensions": [3, None]}, UnusableArgument, "not 3, NULL"),
-        ({"dimensions": []}, UnusableArgument, "not none"),
+        ({"dimensions": [0]}, UnusableArgument, "different numbers from 1 to 12, not {0}"),
+        ({"dimensions": [3, 3]}, UnusableArgument, "not {3,3}"),
+        ({"dimensions": [3, None]}, UnusableArgument, "not {3,NULL}"),
+        ({"dimensions": []}, UnusableArgument, "not {}"),
     ],
     ids=str,
 )
@@ -161,7 +161,7 @@ def test_a_prior_is_fitted_again_as_it_was(vectors):
         {
             "SELECT p.algorithm": [{"algorithm": "likelihood", "strength_cap": 12.0}],
             "SELECT c.clustering": [{"clustering": "groups"}],
-            "half_life": [{"half_life": None}],
+            "pix_internal.half_life()": [{"half_life": None}],
             "SELECT c.cluster FROM": [{"cluster": 1}, {"cluster": 2}],
             "WITH RECURSIVE below": [{"cluster": 1, "likes": 3.0, "votes": 4.0, "users": 9}],
         },

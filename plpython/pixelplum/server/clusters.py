@@ -228,6 +228,7 @@ def assign_blocks(database: Database, model: Model, packed_after: int, state: by
     )
     if packed_after > 0:
         database.run(FORGET_OLDER, model_name=model.model_name, packed_after=packed_after)
+    database.run("ANALYZE pg_temp.pix_assigned")
 
 
 def stored_clusters(

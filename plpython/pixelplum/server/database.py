@@ -97,7 +97,6 @@ class Database:
         self.run(f"DROP TABLE IF EXISTS pg_temp.{table}")
         clause = f" DISTRIBUTED BY ({distributed_by})" if self.is_distributed else ""
         self.run(f"CREATE TEMP TABLE {table} ON COMMIT DROP AS {query}{clause}", **values)
-        self.run(f"ANALYZE pg_temp.{table}")
 
     @contextmanager
     def workers(self, leader_works: bool = True) -> Iterator[None]:
@@ -132,6 +131,10 @@ class Database:
             "SELECT set_config(s.name, s.value, true) FROM unnest($names::text[], $settings::text[]) s (name, value)",
             names=list(settings), settings=list(settings.values()),
         )  # fmt: skip
+
+    def warn(self, message: str) -> None:
+        """Send a warning to the client."""
+        self._plpy.warning(message)
 
     def lock(self, subject: str, name: str) -> None:
         """Take turns with others who write this, until the end of the transaction."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from pixelplum.core.clustering import kmeans
 from pixelplum.core.clustering.clusters import looked_at
-from pixelplum.errors import UnusableArgument
+from pixelplum.errors import UnusableArgument, shown_list
 from pixelplum.server import packing
 from pixelplum.server.blocks import Packed, kept
 from pixelplum.server.database import Database, Model
@@ -176,8 +176,7 @@ def check_dimensions(dimensions: list[int] | None, model: Model) -> None:
         return
     among = set(dimensions) & set(range(1, model.dimensions + 1))
     if not dimensions or len(among) < len(dimensions):
-        shown = ", ".join("NULL" if each is None else str(each) for each in dimensions[:20]) or "none"
         raise UnusableArgument(
-            f"dimensions must be different numbers from 1 to {model.dimensions}, not {shown}",
+            f"dimensions must be different numbers from 1 to {model.dimensions}, not {shown_list(dimensions)}",
             hint="Leave it out to look at all of them.",
         )

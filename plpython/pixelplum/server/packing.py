@@ -144,6 +144,11 @@ def pack(database: Database, model: Model) -> Pack:
     The error where there are none is PX095.
     """
     bring_up_to_date(database, model)
+    return find_pack(database, model)
+
+
+def find_pack(database: Database, model: Model) -> Pack:
+    """Return what the features of a model are packed into. The error where there are none is PX095."""
     return Pack(**database.row(PACK, model_name=model.model_name))
 
 

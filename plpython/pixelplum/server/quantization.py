@@ -10,6 +10,7 @@ from pixelplum.errors import TooFewImages, TooManyFeatures, TooUnlike, UnusableA
 from pixelplum.server import cache as files
 from pixelplum.server.database import Database, Model
 from pixelplum.server.drivers import driver
+from pixelplum.server.features import embed_images
 
 COMPARED = 500
 """Images that both models are compared on, at most."""
@@ -145,10 +146,7 @@ def contents_of(database: Database, item_ids: list[str]) -> list[bytes]:
 
 def embed(database: Database, item_ids: list[str], checksum: str, classifier: dict | None) -> dict:
     """Compute features of images, and how often a classifier is right by them, on those of its test part."""
-    database.run(
-        "SELECT pix_internal.embed_chunk($item_ids::text[], $checksum::text, 'onnxruntime')",
-        item_ids=item_ids, checksum=checksum,
-    )  # fmt: skip
+    embed_images(database, item_ids, checksum, "onnxruntime")
     accuracy = database.value(ACCURACY, **classifier) if classifier else None
     return database.row(EMBEDDED) | {"accuracy": accuracy}
 

@@ -111,62 +111,20 @@ def choose_items(
     names, directions = [names[position] for position in order], directions[order]
     scores = model.scores(directions)
     chosen = recommendations.diverse(directions, scores, k, diversity)
+    likes = close_likes(stored, directions[chosen], liked["item_ids"], locations(liked))
     return {
         "item_ids": [names[position] for position in chosen],
         "scores": scores[chosen].tolist(),
-        "liked_ids": _liked(stored, directions[chosen], liked["item_ids"], locations(liked)),
+        "liked_ids": [json.dumps(own) for own in likes],
     }
 
 
-def _liked(stored: Packed, directions: np.ndarray, liked_ids: list[str], where: list[tuple[int, int]]) -> list[str]:
+def close_likes(
+    stored: Packed, directions: np.ndarray, liked_ids: list[str], where: list[tuple[int, int]]
+) -> list[list[str]]:
+    """Return for each of some directions which liked items it is close to; see `recommendations.close_likes`."""
     likes = unit(stored.vectors(where)) if liked_ids else directions[:0]
-    return [json.dumps([liked_ids[n] for n in own]) for own in recommendations.close_likes(directions, likes)]
-
-
-def choose_items_of_users(
-    plpy, cache: dict, blocks_key: str, described: list[str], contents: list[bytes], seen_users: list[int],
-    seen: dict, liked_users: list[int], liked: dict, k: int,
-) -> dict | None:  # fmt: skip
-    """Choose the best items for many users.
-
-    Parameters
-    ----------
-    blocks_key : str
-        Blocks, as they were opened.
-    described, contents : list
-        The users' models, packed.
-    seen_users, seen : list of int, dict
-        What is not wanted: by whom, from 1, and where its vector is.
-    liked_users, liked : list of int, dict
-        What users liked.
-    k : int
-
-    Returns
-    -------
-    dict or None
-        users (numbers from 1), item_ids, scores, liked_ids, the best first; None if the blocks are not opened.
-    """
-    stored = kept(cache, blocks_key)
-    if stored is None:
-        return None
-    user_models = [models.unpack(json.loads(own), content) for own, content in zip(described, contents, strict=True)]
-    scores = recommendations.scores(stored.blocks, user_models)
-    scores[np.array(seen_users, int) - 1, _positions(stored, seen["blocks"], seen["positions"])] = -np.inf
-    likes: list[tuple[list, list]] = [([], []) for _ in user_models]
-    for user, item_id, location in zip(liked_users, liked["item_ids"], locations(liked), strict=True):
-        for column, value in zip(likes[user - 1], (item_id, location), strict=True):
-            column.append(value)
-    choices: dict[str, list] = {"users": [], "item_ids": [], "scores": [], "liked_ids": []}
-    for user, own in enumerate(scores):
-        positions = recommendations.best(own, k)
-        if not len(positions):
-            continue
-        directions = unit(np.stack([stored.vector(position) for position in positions.tolist()]))
-        choices["users"] += [user + 1] * len(positions)
-        choices["item_ids"] += [stored.item_id(position) for position in positions.tolist()]
-        choices["scores"] += own[positions].astype(float).tolist()
-        choices["liked_ids"] += _liked(stored, directions, *likes[user])
-    return choices
+    return [[liked_ids[n] for n in own] for own in recommendations.close_likes(directions, likes)]
 
 
 def explain_score(plpy, cache: dict, described: str, content: bytes, vector: bytes, votes: dict) -> dict | None:

@@ -28,6 +28,11 @@ NOTHING = dict.fromkeys(
 
 def check_algorithm(plpy, cache: dict, algorithm: str, parameters: str, dimensions: int) -> str:
     """Return an algorithm's parameters as JSON, with defaults where none are given; refuse what cannot be used."""
+    return complete(algorithm, parameters, dimensions)
+
+
+def complete(algorithm: str, parameters: str, dimensions: int) -> str:
+    """Return an algorithm's parameters as JSON; see `check_algorithm`."""
     values = read(parameters, UnusableArgument)
     return models.dumps(find(algorithm).check(values, dimensions))
 
