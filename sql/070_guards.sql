@@ -211,13 +211,3 @@ BEGIN
     END LOOP;
 END
 $$;
-
--- Drops a temporary table of an earlier statement of this transaction.
-CREATE OR REPLACE FUNCTION pix_internal.drop_temporary(name text) RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    IF to_regclass('pg_temp.' || name) IS NOT NULL THEN
-        EXECUTE 'DROP TABLE pg_temp.' || name;
-    END IF;
-END
-$$;

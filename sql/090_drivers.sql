@@ -6,7 +6,7 @@
 -- come to Python as text.
 CREATE OR REPLACE FUNCTION pix_internal.drive(driver text, arguments jsonb) RETURNS jsonb
 LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off
-SET client_min_messages = warning SET datestyle = 'ISO'
+SET datestyle = 'ISO'
 AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'drivers.drive', driver, arguments)$$;
 
 -- A part of the work of a procedure, by the owner's rights: procedures that commit have only those of who calls them. What it

@@ -71,16 +71,6 @@ CREATE OR REPLACE FUNCTION pix_internal.model_is_ready(checksum text, engine tex
 LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'features.model_is_ready', checksum, engine, verify, settings)$$;
 
--- Appends a part to the cache file that is being restored.
-CREATE OR REPLACE FUNCTION pix_internal.write_model_part(checksum text, part bigint, content bytea) RETURNS void
-LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'features.write_model_part', checksum, part, content)$$;
-
--- Checks and names the restored cache file.
-CREATE OR REPLACE FUNCTION pix_internal.finish_model(checksum text) RETURNS void
-LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'features.finish_model', checksum)$$;
-
 -- Restores the model into the cache of this host if it is missing there; tells whether it did.
 -- PL/pgSQL reads the parts: its plain SELECT also works in parallel workers and on segments, plpy's does not.
 -- SECURITY DEFINER: whoever may use a model may have it restored, but not write files by calling the functions above.
@@ -102,9 +92,9 @@ BEGIN
     FOR piece IN
         SELECT p.part, p.content FROM pix_internal.model_parts p WHERE p.checksum = ensure_model.checksum ORDER BY p.part
     LOOP
-        PERFORM pix_internal.write_model_part(checksum, piece.part, piece.content);
+        PERFORM pix_internal.write_file_part(checksum, piece.part, piece.content);
     END LOOP;
-    PERFORM pix_internal.finish_model(checksum);
+    PERFORM pix_internal.finish_file(checksum, 'network');
     RETURN true;
 END
 $$;

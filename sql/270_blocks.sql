@@ -21,11 +21,6 @@ CREATE OR REPLACE FUNCTION pix_internal.describe_block(
 LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE COST 100000 SET search_path = pg_catalog, pg_temp
 AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'blocks.describe_block', item_ids, vectors)$$;
 
--- Which blocks the cache of this host lacks, or has damaged.
-CREATE OR REPLACE FUNCTION pix_internal.missing_blocks(checksums text[]) RETURNS text[]
-LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'blocks.missing_blocks', checksums)$$;
-
 -- Writes a block into the cache of this host.
 CREATE OR REPLACE FUNCTION pix_internal.restore_block(checksum text, item_ids text[], vectors bytea, norms bytea) RETURNS void
 LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
@@ -37,15 +32,6 @@ CREATE OR REPLACE FUNCTION pix_internal.open_block_files(
 ) RETURNS boolean
 LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'blocks.open_block_files', key, block_ids, checksums, items, dimensions)$$;
-
--- Says that files cannot be kept.
-CREATE OR REPLACE FUNCTION pix_internal.raise_files_vanish() RETURNS void
-LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    RAISE EXCEPTION USING ERRCODE = 'PX024', MESSAGE = 'Files of the cache folder vanish as soon as they are restored',
-        HINT = 'Find out what removes them: SELECT found FROM pix.doctor() WHERE "check" = ''cache'';';
-END
-$$;
 
 -- Maps the blocks of a model, restored into the cache of this host where they are missing.
 -- SECURITY DEFINER: whoever may search may have files restored from the database, but not write any other.
@@ -65,7 +51,7 @@ BEGIN
     INTO listed FROM pix_internal.feature_blocks b WHERE b.model_name = open_blocks.model_name;
     -- Another session may remove a file that it has no use for, between one line and the next.
     FOR attempt IN 1 .. 10 LOOP
-        missing := pix_internal.missing_blocks(listed.checksums);
+        missing := pix_internal.missing_files(listed.checksums, 'block');
         FOR piece IN
             SELECT b.checksum, b.item_ids, b.vectors, b.norms FROM pix_internal.feature_blocks b
             WHERE b.model_name = open_blocks.model_name AND b.checksum = ANY (missing)

@@ -37,39 +37,6 @@ BEGIN
 END
 $$;
 
--- Whether the cache of this host has a file, undamaged.
-CREATE OR REPLACE FUNCTION pix_internal.index_file_is_there(checksum text, kind text) RETURNS boolean
-LANGUAGE plpython3u STABLE STRICT PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'indexes.index_file_is_there', checksum, kind)$$;
-
--- Appends a part to the cache file that is being restored.
-CREATE OR REPLACE FUNCTION pix_internal.write_index_part(checksum text, part bigint, content bytea) RETURNS void
-LANGUAGE plpython3u STABLE STRICT PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'indexes.write_index_part', checksum, part, content)$$;
-
--- Checks and names the restored cache file.
-CREATE OR REPLACE FUNCTION pix_internal.finish_index_file(checksum text, kind text) RETURNS void
-LANGUAGE plpython3u STABLE STRICT PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'indexes.finish_index_file', checksum, kind)$$;
-
--- Puts a file into the cache of this host, if it is missing there or damaged.
-CREATE OR REPLACE FUNCTION pix_internal.restore_index_file(checksum text, kind text) RETURNS void
-LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    piece record;
-BEGIN
-    IF pix_internal.index_file_is_there(checksum, kind) THEN
-        RETURN;
-    END IF;
-    FOR piece IN
-        SELECT p.part, p.content FROM pix_internal.index_parts p WHERE p.checksum = restore_index_file.checksum ORDER BY p.part
-    LOOP
-        PERFORM pix_internal.write_index_part(checksum, piece.part, piece.content);
-    END LOOP;
-    PERFORM pix_internal.finish_index_file(checksum, kind);
-END
-$$;
-
 -- Maps the files of an index, to be searched under the checksum of its state; false if one was removed.
 CREATE OR REPLACE FUNCTION pix_internal.open_index_files(checksum text, state_checksum text) RETURNS boolean
 LANGUAGE plpython3u STABLE STRICT PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
@@ -81,10 +48,17 @@ CREATE OR REPLACE FUNCTION pix_internal.open_index(index_name text) RETURNS void
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     index pix.indexes := pix_internal.find_index(index_name);
+    file record;
+    piece record;
 BEGIN
     FOR attempt IN 1 .. 10 LOOP
-        PERFORM pix_internal.restore_index_file(index.checksum, 'index');
-        PERFORM pix_internal.restore_index_file(index.state_checksum, 'state');
+        FOR file IN SELECT f.* FROM (VALUES (index.checksum, 'index'), (index.state_checksum, 'state')) f (checksum, kind) LOOP
+            CONTINUE WHEN pix_internal.missing_files(ARRAY[file.checksum], file.kind) = '{}';
+            FOR piece IN SELECT p.part, p.content FROM pix_internal.index_parts p WHERE p.checksum = file.checksum ORDER BY p.part LOOP
+                PERFORM pix_internal.write_file_part(file.checksum, piece.part, piece.content);
+            END LOOP;
+            PERFORM pix_internal.finish_file(file.checksum, file.kind);
+        END LOOP;
         IF pix_internal.open_index_files(index.checksum, index.state_checksum) THEN
             RETURN;
         END IF;

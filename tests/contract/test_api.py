@@ -233,7 +233,7 @@ def test_examples_run(extracted, boots):
 def test_readers_cannot_write_files(db):
     import psycopg2
 
-    for call in ("write_model_part('x', 0, 'x')", "finish_model('x')", "model_is_ready('x', 'x', true, '{}')"):
+    for call in ("write_file_part('x', 0, 'x')", "finish_file('x', 'network')", "model_is_ready('x', 'x', true, '{}')"):
         with pytest.raises(psycopg2.errors.InsufficientPrivilege):
             db.query(f"SELECT pix_internal.{call}", role="ada")
 

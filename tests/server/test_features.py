@@ -271,7 +271,7 @@ def test_ended_command_ends_the_work(loaded, until, number):
     notices = loaded.value("SELECT count(*) FROM pg_settings WHERE name = 'client_connection_check_interval'")
     if number == signal.SIGKILL and not notices:
         pytest.skip("this server does not notice that a client has left (PostgreSQL 14 and Greenplum 7 do)")
-    blocker = loaded.connect(autocommit=False)
+    blocker = loaded.connect(None, autocommit=False)
     blocker.cursor().execute("SELECT pix_internal.lock('extraction_runs', 'mini_inception')")
     command = subprocess.Popen(
         [PIX, "extract"],

@@ -83,7 +83,7 @@ def test_query_that_began_before_the_drop(catalogue):
 def test_progress_is_seen_by_others(catalogue, until):
     """A build that waits for the locks of a transaction is seen at work, and can be canceled."""
     db = catalogue.db
-    holder = db.connect(autocommit=False)
+    holder = db.connect(None, autocommit=False)
     holder.cursor().execute("SELECT pix_internal.lock('packs', 'clouds')")
     builder = db.connect()
     failed = []

@@ -125,11 +125,9 @@ def no_files(db) -> None:
 
 
 WRITERS = (
-    "write_model_part('x', 0, 'x')",
-    "finish_model('x')",
     "model_is_ready('x', 'x', true, '{}')",
-    "write_index_part('x', 0, 'x')",
-    "finish_index_file('x', 'index')",
+    "write_file_part('x', 0, 'x')",
+    "finish_file('x', 'index')",
     "restore_block('x', '{a}', 'x', 'x')",
     "drive('packing.sweep_cache', '{}')",
     "open_index_files('x', 'x')",
@@ -138,7 +136,6 @@ WRITERS = (
     "assign_to_clusters('x', 1, 'x')",
     "update_user_model('x', 'svm', '{}', 'x', '{1}', '{1}', '{1}')",
     "selected_weights('{}', 'x')",
-    "choose_items_of_users('x', '{x}', '{x}', '{}', NULL, '{}', NULL, 1)",
 )
 
 

@@ -12,9 +12,15 @@ from pixelplum.server.database import numbered
         ("SELECT $a::text", "SELECT $1", ["a"], ["text"]),
         ("SELECT $a::text, $b::int[], $a", "SELECT $1, $2, $1", ["a", "b"], ["text", "int[]"]),
         ("SELECT $a::text, $a::text", "SELECT $1, $1", ["a"], ["text"]),
+        ("SELECT $a, $a::text", "SELECT $1, $1", ["a"], ["text"]),
         ("SELECT f($a::pix.models)", "SELECT f($1)", ["a"], ["pix.models"]),
         ("SELECT x ~ '^[0-9]+$', $a::float8::text", "SELECT x ~ '^[0-9]+$', $1::text", ["a"], ["float8"]),
     ],
 )
 def test_parameters(statement, text, names, types):
     assert numbered(statement) == (text, names, types)
+
+
+def test_a_parameter_without_a_type():
+    with pytest.raises(ValueError, match="no type"):
+        numbered("SELECT $a")

@@ -87,11 +87,6 @@ def describe_block(plpy, cache: dict, item_ids: list[str], vectors: bytes) -> di
     return {"norms": norms, "checksum": hashlib.sha256(blocks.pack(item_ids, vectors, norms)).hexdigest()}
 
 
-def missing_blocks(plpy, cache: dict, checksums: list[str]) -> list[str]:
-    """Return which blocks are not in the cache of this host."""
-    return [checksum for checksum in checksums if not files.is_sound(checksum, "block")]
-
-
 def restore_block(plpy, cache: dict, checksum: str, item_ids: list[str], vectors: bytes, norms: bytes) -> None:
     """Write a block's file into the cache of this host."""
     files.write(checksum, "block", blocks.pack(item_ids, vectors, norms))

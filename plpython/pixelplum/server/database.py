@@ -23,7 +23,7 @@ SHARED_BY_WORKERS = {
 small too: any size is worth a worker."""
 
 PARAMETER = re.compile(r"\$(\w+)(?:::((?:\w+\.)?\w+(?:\[\])?))?")
-"""A parameter of a statement; its type follows where it is named first."""
+"""A parameter of a statement; its type follows where it is named, once at least."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,8 @@ class Database:
 
         That is planned in parallel, and what only selects is not.
         """
-        self.run(f"DROP TABLE IF EXISTS pg_temp.{table}")
+        if self.value("SELECT to_regclass($table::text) IS NOT NULL", table=f"pg_temp.{table}"):
+            self.run(f"DROP TABLE pg_temp.{table}")
         clause = f" DISTRIBUTED BY ({distributed_by})" if self.is_distributed else ""
         self.run(f"CREATE TEMP TABLE {table} ON COMMIT DROP AS {query}{clause}", **values)
 
@@ -188,12 +189,18 @@ class _RollBack(Exception):
 
 
 def numbered(statement: str) -> tuple[str, list[str], list[str]]:
-    """Return a statement as PL/Python wants it, and the names and types of its parameters in their order."""
+    """Return a statement as PL/Python wants it, and the names and types of its parameters in their order.
+
+    Raises
+    ------
+    ValueError
+        If a parameter has no type anywhere.
+    """
     types: dict[str, str] = {}
-
-    def number(match: re.Match) -> str:
-        name, type_name = match.groups()
-        types.setdefault(name, type_name)
-        return f"${list(types).index(name) + 1}"
-
-    return PARAMETER.sub(number, statement), list(types), list(types.values())
+    for name, type_name in PARAMETER.findall(statement):
+        types[name] = types.get(name) or type_name
+    if not all(types.values()):
+        raise ValueError(f"A parameter has no type: {types}")
+    names = list(types)
+    text = PARAMETER.sub(lambda match: f"${names.index(match[1]) + 1}", statement)
+    return text, names, list(types.values())

@@ -148,16 +148,6 @@ def model_is_ready(plpy, cache: dict, checksum: str, engine: str, verify: bool, 
     return True
 
 
-def write_model_part(plpy, cache: dict, checksum: str, part: int, content: bytes) -> None:
-    """Write one part of a model into this host's cache."""
-    files.write_part(checksum, part, content)
-
-
-def finish_model(plpy, cache: dict, checksum: str) -> None:
-    """Check and name the file that `write_model_part` has written."""
-    files.finish(checksum)
-
-
 def run_model(plpy, cache: dict, content: bytes, checksum: str, engine: str) -> dict:
     """Return a `pix_internal.embedding`: the vector, or why the image has none.
 

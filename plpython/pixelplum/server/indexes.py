@@ -243,21 +243,6 @@ def stored_projection(
     return indexes.Projection(mean, vectors.matrix(stored["axes"], len(mean)))
 
 
-def index_file_is_there(plpy, cache: dict, checksum: str, kind: str) -> bool:
-    """Tell whether a file is in the cache of this host, as it should be."""
-    return files.is_sound(checksum, kind)
-
-
-def write_index_part(plpy, cache: dict, checksum: str, part: int, content: bytes) -> None:
-    """Write one part of a file into the cache of this host."""
-    files.write_part(checksum, part, content)
-
-
-def finish_index_file(plpy, cache: dict, checksum: str, kind: str) -> None:
-    """Give a restored file its name, if it is whole."""
-    files.finish(checksum, kind)
-
-
 def open_index_files(plpy, cache: dict, checksum: str, state_checksum: str) -> bool:
     """Map an index, to be searched under the checksum of its state; tell whether its file was there."""
     try:

@@ -10,13 +10,15 @@ from pixelplum.server.canceling import cancellable
 
 @cancellable
 def off_policy_values(
-    plpy, cache: dict, policy: str, users: list[int], arms: list[int], values: list[float],
+    plpy, cache: dict, names: list[str], users: list[int], arms: list[int], values: list[float],
     propensities: list[float | None], exhausted: list[str], alpha: list[float], beta: list[float], seed: int,
 ) -> list[tuple]:  # fmt: skip
-    """Estimate a policy's value from a log; see `core.off_policy`.
+    """Estimate policies' values from a log; see `core.off_policy`.
 
     Parameters
     ----------
+    names : list of str
+        Of policies.
     users, arms : list of int
         In the order of time: whose vote it is, and on which arm, from 1.
     values : list of float
@@ -33,17 +35,23 @@ def off_policy_values(
     Returns
     -------
     list of tuple
-        Rows of pix.policy_value, one for each estimator.
+        Rows of pix.policy_value, one for each policy and estimator.
     """
-    policies.find(policy)
-    random = np.random.default_rng(seed)
     is_event = np.array([propensity is not None for propensity in propensities])
-    events = off_policy.replayed(
-        policy, np.array(users), np.array(arms) - 1, np.array(values), is_event,
+    log = (
+        np.array(users), np.array(arms) - 1, np.array(values), is_event,
         np.array([propensity or 0.0 for propensity in propensities]),
         [[int(arm) - 1 for arm in gone.strip("{}").split(",") if arm] for gone in exhausted],
-        np.array(alpha), np.array(beta), random,
+        np.array(alpha), np.array(beta),
     )  # fmt: skip
+    return [row for name in names for row in values_of(name, log, seed)]
+
+
+def values_of(policy: str, log: tuple, seed: int) -> list[tuple]:
+    """Return what each estimator says of one policy."""
+    policies.find(policy)
+    random = np.random.default_rng(seed)
+    events = off_policy.replayed(policy, *log, random)
     weights = events.targets / events.propensities
     answer = []
     for name, estimator in off_policy.ESTIMATORS.items():
