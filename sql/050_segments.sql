@@ -6,6 +6,11 @@
 CREATE OR REPLACE FUNCTION pix_internal.is_distributed() RETURNS boolean
 LANGUAGE sql STABLE PARALLEL SAFE AS $$SELECT pg_catalog.to_regclass('pg_catalog.gp_distribution_policy') IS NOT NULL$$;
 
+-- What a distributed server wants at the end of CREATE TABLE; elsewhere nothing. For what is loaded.
+CREATE OR REPLACE FUNCTION pix_internal.distributed_by(columns text) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$SELECT CASE WHEN pix_internal.is_distributed() THEN format(' DISTRIBUTED BY (%s)', columns) ELSE '' END$$;
+
 -- Refuses to run anywhere but in the coordinator's own part of a query.
 -- A function that queries tables cannot run in a part of a query that was handed out, on a segment or beside
 -- the coordinator: there the server would say only which relation is in the way.

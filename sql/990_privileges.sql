@@ -77,7 +77,7 @@ GRANT EXECUTE ON ROUTINE
     pix_internal.classify, pix_internal.classify_item, pix_internal.close_names,
     pix_internal.common_taste_version, pix_internal.compare_with_labels, pix_internal.compare_all_features,
     pix_internal.compare_policies, pix_internal.cut_clusters, pix_internal.decay, pix_internal.did_you_mean,
-    pix_internal.distances, pix_internal.doctor, pix_internal.draw_maps,
+    pix_internal.distances, pix_internal.distributed_by, pix_internal.doctor, pix_internal.draw_maps,
     pix_internal.ensure_model, pix_internal.ensure_model_here, pix_internal.examine_host, pix_internal.feature_maps,
     pix_internal.few_pass, pix_internal.filter_conditions, pix_internal.find_candidates, pix_internal.find_classifier,
     pix_internal.find_index, pix_internal.find_pack, pix_internal.find_user_model, pix_internal.half_life,

@@ -239,7 +239,7 @@ class UmapMissing(PixelplumError):
 
 
 class NothingToTell(PixelplumError):
-    """What synthetic users like must be told by labels or an attribute of two values."""
+    """What synthetic users like must follow from labels, or an attribute of two values."""
 
     sqlstate = "PX129"
     hint = "Name a label set of pix.labels, brand, or a key of the attributes of pix.items."

@@ -113,5 +113,5 @@ def test_names_of_files_are_made_of_checksums_and_kinds(db):
         ("A" * 64, "block"),
     ):
         with pytest.raises(psycopg2.Error) as caught:
-            db.query("SELECT pix_internal.index_file_is_there(%s, %s)", (checksum, kind), role=None)
+            db.query("SELECT pix_internal.missing_files(ARRAY[%s], %s)", (checksum, kind), role=None)
         assert caught.value.pgcode in ("PX022", "PX094")

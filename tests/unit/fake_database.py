@@ -60,6 +60,7 @@ def with_vectors(vectors: np.ndarray, answers: dict, is_distributed: bool = Fals
             "pix.find_model($model_name::text) m": [
                 {"model_name": "looks", "checksum": "c", "dimensions": vectors.shape[1]}
             ],
+            "to_regclass": [{"is_there": False}],
             "min(f.item_id)": [{"damaged": None}],
             "block_entries": [{"changed": [], "misplaced": [], "small": [], "removed": 0, "moved": 0}],
             "f.packed_in IS NULL": [{"unpacked": 0}],

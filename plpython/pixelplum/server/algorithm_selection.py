@@ -25,7 +25,7 @@ FIND_PACK = "SELECT pix_internal.find_pack(pix.find_model($model_name::text))"
 SELECTION = """
 SELECT s.model_name, s.model_checksum, s.parameters FROM pix.algorithm_selections s WHERE s.run = $run::text
 """
-IS_SAME = "SELECT $asked::jsonb = $parameters::jsonb"
+IS_SAME = "SELECT $requested::jsonb = $parameters::jsonb"
 STORE_SELECTION = """
 INSERT INTO pix.algorithm_selections (run, model_name, model_checksum, parameters)
 VALUES ($run::text, $model_name::text, $checksum::text, $parameters::jsonb)
@@ -85,7 +85,7 @@ FORGET_TASKS = f"DELETE FROM {TASKS}"
 
 @driver
 def compare_some(
-    database: Database, run: str, model_name: str, chunk_size: int, is_started: bool = False, **asked
+    database: Database, run: str, model_name: str, chunk_size: int, is_started: bool = False, **request
 ) -> dict | None:
     """Do the next tasks of a run: a part of ``pix.select_algorithms``.
 
@@ -98,12 +98,12 @@ def compare_some(
     model = database.model(model_name)
     database.run(FIND_PACK, model_name=model_name)
     if not is_started:
-        start(database, run, model, asked)
+        start(database, run, model, request)
         return {"is_started": True}
     last = database.value(LAST, run=run, chunk_size=chunk_size)
     if last is None:
         return None
-    tasks = checked(asked) | {"run": run, "last": last, "model_name": model_name}
+    tasks = checked(request) | {"run": run, "last": last, "model_name": model_name}
     tasks["model"] = database.value("SELECT pix.find_model($model_name::text)::text", model_name=model_name)
     with database.workers():
         query = COMPARED_ON_SEGMENTS if database.is_distributed else COMPARED
@@ -113,7 +113,7 @@ def compare_some(
     return {"is_started": True}
 
 
-def start(database: Database, run: str, model: Model, asked: dict) -> None:
+def start(database: Database, run: str, model: Model, request: dict) -> None:
     """Note what is to be compared, unless a run of this name goes on.
 
     Raises
@@ -123,11 +123,11 @@ def start(database: Database, run: str, model: Model, asked: dict) -> None:
     TooFewVotes
         If there is nobody to compare on.
     """
-    parameters = checked(asked)
+    parameters = checked(request)
     content = json.dumps(parameters)
     before = database.row(SELECTION, run=run)
     if before is not None:
-        is_same = database.value(IS_SAME, asked=content, parameters=before["parameters"])
+        is_same = database.value(IS_SAME, requested=content, parameters=before["parameters"])
         if not is_same or (before["model_name"], before["model_checksum"]) != (model.model_name, model.checksum):
             raise OtherRun(
                 f"There is a run {literal(run)}, which asked for something else",
@@ -143,16 +143,16 @@ def start(database: Database, run: str, model: Model, asked: dict) -> None:
         database.run("SELECT pix_internal.open_blocks($model_name::text)", model_name=model.model_name)
 
 
-def checked(asked: dict) -> dict:
+def checked(request: dict) -> dict:
     """Return what is to be compared, each once; refuse what cannot be."""
-    algorithm_selection.check(asked["algorithms"] or [], asked["balance"] or [], asked["search"])
-    sizes = asked["sizes"]
+    algorithm_selection.check(request["algorithms"] or [], request["balance"] or [], request["search"])
+    sizes = request["sizes"]
     if not sizes or not all(size is not None and FEWEST_VOTES <= size <= MOST_VOTES for size in sizes):
         raise UnusableArgument(
             f"sizes must be numbers of votes from 6 to 1,900, not {shown_list(sizes)}",
             hint="For example sizes => '{20,40}'.",
         )
-    return asked | {name: list(dict.fromkeys(asked[name])) for name in ("algorithms", "balance")}
+    return request | {name: list(dict.fromkeys(request[name])) for name in ("algorithms", "balance")}
 
 
 @cancellable

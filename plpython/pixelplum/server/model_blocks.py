@@ -98,7 +98,7 @@ class ModelBlocks:
                 ORDER BY md5($seed::int8 || f.item_id), f.item_id LIMIT $count::int8
             ) s
             """,
-            model_name=self.model.model_name, seed=seed, count=count, **given(clusters),
+            model_name=self.model.model_name, seed=seed, count=count, **parameters_of(clusters),
         )  # fmt: skip
         vectors = matrix_of(drawn["vectors"], len(drawn["item_ids"]))
         return Sample(drawn["item_ids"], looked_at(vectors, self.places))
@@ -112,7 +112,7 @@ class ModelBlocks:
             SELECT count(*) FROM pix.features f
             WHERE f.model_name = $model_name::text AND f.packed_in IS NOT NULL {IN_CLUSTERS}
             """,
-            model_name=self.model.model_name, **given(clusters),
+            model_name=self.model.model_name, **parameters_of(clusters),
         )  # fmt: skip
 
     @cached_property
@@ -159,13 +159,13 @@ class ModelBlocks:
             FROM {PARTS_OF_BLOCKS if clusters else BLOCKS} ORDER BY b.block
             """,
             model_name=self.model.model_name, dimensions=self.dimensions, mean=mean.tobytes(), axes=axes.tobytes(),
-            **given(clusters),
+            **parameters_of(clusters),
         )  # fmt: skip
         item_ids = [item_id for block in blocks for item_id in block["item_ids"]]
         return Sample(item_ids, matrix_of(b"".join(block["coordinates"] for block in blocks), len(item_ids)))
 
 
-def given(clusters: ClustersOf | None) -> dict:
+def parameters_of(clusters: ClustersOf | None) -> dict:
     """Return what `IN_CLUSTERS` names."""
     return {"clustering": clusters.clustering, "leaves": clusters.leaves} if clusters else {}
 

@@ -142,8 +142,8 @@ def compare_some(
             hint="Use a smaller k; pix.nearest has no such limit.",
         )
     graph = database.row(GRAPH, **name)
-    asked = {"k": k, "metric": metric, "packed_in": pack.packed_in, "model_checksum": model.checksum}
-    if graph is None or any(graph[key] != value for key, value in asked.items()):
+    request = {"k": k, "metric": metric, "packed_in": pack.packed_in, "model_checksum": model.checksum}
+    if graph is None or any(graph[key] != value for key, value in request.items()):
         starts += 1
         if starts > MOST_STARTS:
             raise GraphNeverFinished(

@@ -195,7 +195,7 @@ def bring_up_to_date(database: Database, model: Model) -> dict:
 
 
 def refuse_damaged(database: Database, model: Model) -> None:
-    """Refuse vectors that are no vectors of their model."""
+    """Refuse vectors that do not have their model's dimensions."""
     damaged = database.value(DAMAGED, model_name=model.model_name, dimensions=model.dimensions)
     if damaged is not None:
         raise VectorError(
