@@ -44,7 +44,8 @@ SHORT = {
     "drop_index": "deletes rows", "drop_model": "deletes rows",
     "fit_common_taste": "looks at 2,000 users, and takes a second for them",
     "pack_features": "all of it are statements of the server's own",
-    "recommend_all": "works on 200 users at a time", "refresh_clusters": "compares what is new, in the server's statements",
+    "recommend_all": "works on 200 users at a time",
+    "refresh_clusters": "compares what is new, in the server's statements",
     "refresh_index": "as build_index", "refresh_map": "as fit_map", "refresh_priors": "numbers of clusters",
 }  # fmt: skip
 """Why others need not be tried."""
