@@ -34,7 +34,7 @@ USED = {
     "stored as a table": "CREATE TEMP TABLE made AS SELECT ({alone})::text AS result",
     "with a subquery": "SELECT {of_subquery}",
 }
-"""Ways that work: what a call is refused for is what it asks. (Rows in a select list are made where they are stored.)"""
+"""Ways that work: what a call is refused for is what it asks. (Rows in a select list are made on segments.)"""
 
 
 @pytest.fixture(scope="module")
