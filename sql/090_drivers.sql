@@ -9,6 +9,12 @@ LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_te
 SET datestyle = 'ISO'
 AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'drivers.drive', driver, arguments)$$;
 
+-- As pix_internal.drive, for what somebody waits for: statements are planned once a session, and look up rows by their keys.
+CREATE OR REPLACE FUNCTION pix_internal.answer(driver text, arguments jsonb) RETURNS jsonb
+LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan SET datestyle = 'ISO'
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'drivers.answer', driver, arguments)$$;
+
 -- A part of the work of a procedure, by the owner's rights: procedures that commit have only those of who calls them. What it
 -- returns is where the next part goes on; NULL: there is none.
 CREATE OR REPLACE FUNCTION pix_internal.drive_part(part text, arguments jsonb) RETURNS jsonb

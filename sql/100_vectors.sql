@@ -45,8 +45,3 @@ AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'vect
 CREATE OR REPLACE FUNCTION pix_internal.check_queries(queries bytea, query_count bigint, metric text) RETURNS void
 LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'vectors.check_queries', queries, query_count, metric)$$;
-
--- Refuses a metric that is not known.
-CREATE OR REPLACE FUNCTION pix_internal.check_metric(metric text) RETURNS void
-LANGUAGE plpython3u STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'vectors.check_metric', metric)$$;

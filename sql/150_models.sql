@@ -152,18 +152,13 @@ setting, PX060 call on segments.
 Runs: coordinator.
 Example: SELECT pix.warm_up(''mini_inception'');';
 
--- Whether the stored parts of a model's file are that file.
-CREATE OR REPLACE FUNCTION pix_internal.is_sound_model(checksum text) RETURNS boolean
-LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-SELECT encode(sha256(string_agg(p.content, ''::bytea ORDER BY p.part)), 'hex') = is_sound_model.checksum
-FROM pix_internal.model_parts p WHERE p.checksum = is_sound_model.checksum
-$$;
-
 -- What is stored here is opened only when a model is registered: the whole file is compared with its checksum first. The first
 -- part begins the file again, unless all of it is there: so what somebody left half done, or damaged, is in nobody's way.
 -- Whoever imports or drops a model takes turns: with whole tables locked, two at once would be a deadlock.
 CREATE OR REPLACE FUNCTION pix.store_model_part(checksum text, part bigint, content bytea) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    is_whole boolean;
 BEGIN
     PERFORM pix_internal.check_call('pix.store_model_part');
     IF checksum !~ '^[0-9a-f]{64}$' OR part NOT BETWEEN 0 AND 1000 OR octet_length(content) NOT BETWEEN 1 AND 16777216
@@ -174,14 +169,16 @@ BEGIN
         );
     END IF;
     PERFORM pix_internal.lock('models', 'all');
-    IF part = 0 AND NOT coalesce(pix_internal.is_sound_model(checksum), false) THEN
+    SELECT encode(sha256(string_agg(p.content, ''::bytea ORDER BY p.part)), 'hex') IS NOT DISTINCT FROM store_model_part.checksum
+    INTO is_whole FROM pix_internal.model_parts p WHERE p.checksum = store_model_part.checksum;
+    IF part = 0 AND NOT is_whole THEN
         DELETE FROM pix_internal.model_parts p WHERE p.checksum = store_model_part.checksum;
     ELSIF EXISTS (
         SELECT FROM pix_internal.model_parts p
         WHERE p.checksum = store_model_part.checksum AND p.part = store_model_part.part AND p.content = store_model_part.content
     ) THEN
         RETURN;
-    ELSIF pix_internal.is_sound_model(checksum) THEN
+    ELSIF is_whole THEN
         PERFORM pix_internal.refuse(
             format('checksum must be that of a file of which parts are missing, and %s is whole', checksum), 'Import models with: pix model import'
         );

@@ -117,21 +117,6 @@ RETURNS double precision[]
 LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'classifiers.kept_probabilities', vector, checksum)$$;
 
--- The probability of each class of a vector.
-CREATE OR REPLACE FUNCTION pix_internal.probabilities(vector pix.feature_vector, classifier pix.classifiers)
-RETURNS double precision[]
-LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    found double precision[] := pix_internal.kept_probabilities(vector, classifier.checksum);
-BEGIN
-    IF found IS NULL THEN
-        PERFORM pix_internal.load_classifier(classifier.classifier, classifier.checksum);
-        found := pix_internal.kept_probabilities(vector, classifier.checksum);
-    END IF;
-    RETURN found;
-END
-$$;
-
 -- Refuses what cannot be classified with.
 CREATE OR REPLACE FUNCTION pix_internal.check_classify(classifiers text[], k bigint) RETURNS void
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -164,13 +149,19 @@ CREATE OR REPLACE FUNCTION pix_internal.average_classifiers(vectors bytea[], cla
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     classifier pix.classifiers;
+    kept double precision[];
     scores double precision[] := '{}';
     labels text[] := '{}';
     best pix.class_score[];
 BEGIN
     FOR i IN 1 .. cardinality(classifiers) LOOP
         classifier := pix_internal.find_classifier(classifiers[i]);
-        scores := scores || pix_internal.probabilities(vectors[i], classifier);
+        kept := pix_internal.kept_probabilities(vectors[i], classifier.checksum);
+        IF kept IS NULL THEN
+            PERFORM pix_internal.load_classifier(classifier.classifier, classifier.checksum);
+            kept := pix_internal.kept_probabilities(vectors[i], classifier.checksum);
+        END IF;
+        scores := scores || kept;
         labels := labels || (
             SELECT array_agg(c.label ORDER BY c.class) FROM pix.classifier_classes c WHERE c.classifier = classifiers[i]
         );

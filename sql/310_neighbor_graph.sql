@@ -24,7 +24,7 @@ BEGIN
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     PERFORM pix_internal.require_writable('pix.build_neighbor_graph');
     PERFORM pix_internal.check_range('k', k, 1);
-    PERFORM pix_internal.check_metric(metric);
+    PERFORM pix_internal.check_choice('metric', metric, pix_internal.algorithms_with('metric', '{}'));
     CALL pix_internal.drive_parts('neighbor_graph.compare_some', pg_catalog.jsonb_build_object(
         'model_name', (pix.find_model(model_name)).model_name, 'k', k, 'metric', metric));
 END

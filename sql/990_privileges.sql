@@ -68,25 +68,22 @@ TO pix_admin;
 
 -- What those functions call by the rights of who calls them.
 GRANT EXECUTE ON ROUTINE
-    pix_internal.algorithms_with, pix_internal.average_classifiers, pix_internal.best_class, pix_internal.check_algorithm, pix_internal.check_alone, pix_internal.check_call,
+    pix_internal.algorithms_with, pix_internal.average_classifiers, pix_internal.best_class, pix_internal.check_alone, pix_internal.check_call,
     pix_internal.check_choice, pix_internal.check_classify, pix_internal.check_clustering, pix_internal.check_dimensions,
     pix_internal.check_exists, pix_internal.check_filter, pix_internal.check_index, pix_internal.check_known_user,
-    pix_internal.check_list, pix_internal.check_name, pix_internal.check_metric,
-    pix_internal.check_policy, pix_internal.check_prior, pix_internal.check_queries, pix_internal.check_range,
-    pix_internal.check_sight, pix_internal.check_user, pix_internal.check_user_model, pix_internal.choose_algorithm,
+    pix_internal.check_list, pix_internal.check_name,     pix_internal.check_policy, pix_internal.check_prior, pix_internal.check_queries, pix_internal.check_range,
+    pix_internal.check_sight, pix_internal.check_user, pix_internal.choose_algorithm,
     pix_internal.classify, pix_internal.classify_item, pix_internal.close_names,
-    pix_internal.common_taste_version, pix_internal.compare_with_labels, pix_internal.compare_all_features,
+    pix_internal.common_taste_version, pix_internal.compare_all_features,
     pix_internal.compare_policies, pix_internal.cut_clusters, pix_internal.decay, pix_internal.did_you_mean,
     pix_internal.distances, pix_internal.distributed_by, pix_internal.doctor, pix_internal.draw_maps,
     pix_internal.ensure_model, pix_internal.ensure_model_here, pix_internal.examine_host, pix_internal.feature_maps,
     pix_internal.few_pass, pix_internal.filter_conditions, pix_internal.find_candidates, pix_internal.find_classifier,
-    pix_internal.find_index, pix_internal.find_pack, pix_internal.find_user_model, pix_internal.half_life,
+    pix_internal.find_index, pix_internal.find_pack, pix_internal.half_life,
     pix_internal.inspect_model, pix_internal.is_distributed, pix_internal.is_read_only, pix_internal.kept_best_class,
-    pix_internal.kept_probabilities, pix_internal.list_algorithms, pix_internal.list_layers, pix_internal.load_classifier, pix_internal.logged_choices, pix_internal.measure_quality,
-    pix_internal.measure_recall, pix_internal.model_checksum, pix_internal.model_layers, pix_internal.nearest,
+    pix_internal.kept_probabilities, pix_internal.list_algorithms, pix_internal.list_layers, pix_internal.load_classifier, pix_internal.logged_choices, pix_internal.clustering_quality,     pix_internal.measure_recall, pix_internal.model_checksum, pix_internal.model_layers, pix_internal.nearest,
     pix_internal.nearest_many, pix_internal.nearest_to,
-    pix_internal.off_policy_values, pix_internal.open_blocks, pix_internal.open_index, pix_internal.probabilities,
-    pix_internal.probability, pix_internal.project_vectors,
+    pix_internal.off_policy_values, pix_internal.open_blocks, pix_internal.open_index,    pix_internal.probability, pix_internal.project_vectors,
     pix_internal.raise_classifier_changed, pix_internal.raise_files_vanish, pix_internal.raise_no_features,
     pix_internal.raise_no_label_set, pix_internal.rank_neighbors, pix_internal.refuse, pix_internal.require_coordinator,
     pix_internal.require_fit_hosts, pix_internal.require_no_transaction, pix_internal.require_read_committed,
@@ -95,7 +92,7 @@ GRANT EXECUTE ON ROUTINE
     pix_internal.use_planner, pix_internal.votes_of_user
 TO pix_reader;
 GRANT EXECUTE ON ROUTINE
-    pix_internal.recommend_items, pix_internal.suggest_items
+    pix_internal.suggest_items
 TO pix_app;
 GRANT EXECUTE ON ROUTINE
     pix_internal.drive_part, pix_internal.drive_parts

@@ -16,6 +16,16 @@ PIX = Path(sys.executable).parent / "pix"
 HEAD = "0010"
 """The latest revision."""
 
+HANDS_OVER = r"""
+p.prosrc ~ (
+    SELECT 'pix_internal\.(drive_parts|' || string_agg(f.proname, '|') || ')\(' FROM pg_proc f
+    JOIN pg_language g ON g.oid = f.prolang
+    WHERE f.pronamespace = 'pix_internal'::regnamespace AND g.lanname = 'plpython3u' AND f.prokind = 'f'
+        AND f.proparallel = 'u' AND f.proname <> 'examine_host'  -- which asks the host alone
+)
+"""
+"""Whether a function p hands over to Python that queries: no parallel worker may run that."""
+
 SOMEBODY_WAITS = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"  # on Greenplum, perhaps on a segment
 
 

@@ -36,6 +36,13 @@ class PixelplumError(Exception):
             self.hint = hint
 
 
+def error_of(sqlstate: str, message: str, hint: str) -> PixelplumError:
+    """Return an error of a SQLSTATE that is known when the program runs."""
+    error = PixelplumError(message, hint=hint)
+    error.sqlstate = sqlstate
+    return error
+
+
 class VersionMismatch(PixelplumError):
     """The SQL functions and the Python package have different versions."""
 
@@ -94,6 +101,12 @@ class CacheUnusable(PixelplumError):
 
     sqlstate = "PX024"
     hint = "Make room in it, or set PIX_CACHE for the postmaster to a folder that it may write, and restart it."
+
+
+class FilesVanish(CacheUnusable):
+    """Files of the cache folder vanish as soon as they are restored."""
+
+    hint = "Find out what removes them: SELECT found FROM pix.doctor() WHERE \"check\" = 'cache';"
 
 
 class ModelBlind(ModelBroken):
@@ -245,6 +258,18 @@ class NothingToTell(PixelplumError):
     hint = "Name a label set of pix.labels, brand, or a key of the attributes of pix.items."
 
 
+class UserModelOutdated(PixelplumError):
+    """The user's model is of other features."""
+
+    sqlstate = "PX132"
+
+
+class NoCommonTaste(PixelplumError):
+    """What users have in common has not been learned."""
+
+    sqlstate = "PX137"
+
+
 class UserModelBroken(PixelplumError):
     """The stored model of a user is damaged."""
 
@@ -256,6 +281,12 @@ class TooFewVotes(PixelplumError):
     """There are too few votes for what is asked."""
 
     sqlstate = "PX134"
+
+
+class NoUserModel(PixelplumError):
+    """The user has no such model."""
+
+    sqlstate = "PX139"
 
 
 class Untrainable(PixelplumError):

@@ -5,6 +5,8 @@ import time
 import psycopg2
 import pytest
 
+from tests.helpers import HANDS_OVER
+
 LONG = {
     "select_algorithms": ["CALL pix.select_algorithms('long', sizes => '{20}', repeats => 50)"],
     "evaluate_recommenders": [
@@ -40,13 +42,18 @@ LONG = {
 }
 """Calls that take longer than it is to take to end them, by the function that they are of."""
 SHORT = {
+    "check_derived": "all of it are statements of the server's own",
     "classify_all": "each vector takes a microsecond, in statements of the server's own",
     "drop_index": "deletes rows", "drop_model": "deletes rows",
+    "clustering_quality": "5,000 items",
+    "explain": "one model, which train_user_model trains, and one item",
     "fit_common_taste": "looks at 2,000 users, and takes a second for them",
     "pack_features": "all of it are statements of the server's own",
+    "recommend": "one user, whose model train_user_model trains",
     "recommend_all": "works on 200 users at a time",
     "refresh_clusters": "compares what is new, in the server's statements",
     "refresh_index": "as build_index", "refresh_map": "as fit_map", "refresh_priors": "numbers of clusters",
+    "selected_dimensions": "looks at one model", "train_user_model": "one model, as train_user_models",
 }  # fmt: skip
 """Why others need not be tried."""
 MOST_SECONDS = 2
@@ -113,10 +120,7 @@ def test_a_wish_to_cancel_is_heard(clone, with_much, call):
 
 def test_all_that_compute_in_several_steps_are_tried(db):
     """Whatever hands over to a driver, as the catalogue says."""
-    names = db.query(
-        r"SELECT p.proname FROM pg_proc p WHERE p.pronamespace = 'pix'::regnamespace "
-        r"AND p.prosrc ~ 'pix_internal\.(drive|drive_parts|find_duplicates)\('"
-    )
+    names = db.query(f"SELECT p.proname FROM pg_proc p WHERE p.pronamespace = 'pix'::regnamespace AND {HANDS_OVER}")
     assert {name for (name,) in names} == {*LONG, *SHORT}
 
 

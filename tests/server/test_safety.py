@@ -134,8 +134,7 @@ WRITERS = (
     "keep_common_taste('x', '{}', 'x')",
     "score_vector('x', '{}', 'x')",
     "assign_to_clusters('x', 1, 'x')",
-    "update_user_model('x', 'svm', '{}', 'x', '{1}', '{1}', '{1}')",
-    "selected_weights('{}', 'x')",
+    "answer('recommendations.recommend', '{}')",
 )
 
 

@@ -202,7 +202,7 @@ def test_nobody_opens_models_but_the_owner(voters):
     """A damaged model could take the server along: users hand none over."""
     recommended(voters, "u0")
     for role in ("rita", "adam", "ada"):
-        for call in ("score_vector('x', '{}', '')", "selected_weights('{}', '')"):
+        for call in ("score_vector('x', '{}', '')", "answer('recommendations.recommend', '{}')"):
             with pytest.raises(psycopg2.errors.InsufficientPrivilege):
                 voters.ask(f"SELECT pix_internal.{call}", role=role)
 

@@ -15,7 +15,6 @@ from pixelplum.core.clustering.numbered import NumberedClusters, identify
 from pixelplum.core.search.vectors import FLOAT32, from_bytes, matrix
 from pixelplum.errors import TooFewDistinct, literal
 from pixelplum.server import packing
-from pixelplum.server.canceling import cancellable
 from pixelplum.server.cluster_descriptions import describe_clusters
 from pixelplum.server.database import Database, Model
 from pixelplum.server.drivers import driver
@@ -301,12 +300,3 @@ def assign_to_clusters(plpy, cache: dict, vectors: bytes, items: int, state: byt
     fitted = clusters.FittedState.unpack(state)
     labels, distances = fitted.assign(matrix_of(vectors, items))
     return {"clusters": fitted.numbers[labels].tolist(), "distances": distances.tolist()}
-
-
-@cancellable
-def measure_quality(
-    plpy, cache: dict, vectors: bytes, labels: list[int], dimensions: list[int] | None, measure: str
-) -> float | None:
-    """Measure how well clusters are apart: 'silhouette' or 'davies_bouldin'."""
-    seen = clusters.looked_at(matrix_of(vectors, len(labels)), places_of(dimensions))
-    return clusters.MEASURES[measure](seen, np.array(labels))

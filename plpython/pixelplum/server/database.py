@@ -6,6 +6,7 @@ A driver has this one object. Tests give it another that answers from memory.
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ SHARED_BY_WORKERS = {
 }  # fmt: skip
 """Settings for statements that parallel workers share. Features lie in TOAST or are small, so that their tables look
 small too: any size is worth a worker."""
+
+MOST_PLANS = 300
+"""Statements whose plans a session keeps."""
 
 PARAMETER = re.compile(r"\$(\w+)(?:::((?:\w+\.)?\w+(?:\[\])?))?")
 """A parameter of a statement; its type follows where it is named, once at least."""
@@ -48,7 +52,7 @@ class Database:
 
     def __init__(self, plpy, cache: dict):
         self._plpy = plpy
-        self._plans: dict[str, tuple[Any, list[str]]] = {}
+        self._plans: OrderedDict[str, tuple[Any, list[str]]] = cache.setdefault("plans", OrderedDict())
         self.cache = cache
 
     def rows(self, statement: str, **values) -> list[dict]:
@@ -81,6 +85,9 @@ class Database:
         if statement not in self._plans:
             text, names, types = numbered(statement)
             self._plans[statement] = self._plpy.prepare(text, types), names
+            if len(self._plans) > MOST_PLANS:
+                self._plans.popitem(last=False)
+        self._plans.move_to_end(statement)
         plan, names = self._plans[statement]
         return self._plpy.execute(plan, [values[name] for name in names])
 
@@ -151,6 +158,19 @@ class Database:
                     raise _RollBack
         except _RollBack:
             pass
+
+    def attempt(self, work: Callable[[], None], *sqlstates: str) -> bool:
+        """Do some work, and take it back if it ends with one of some SQLSTATEs; tell whether it did not."""
+        from pixelplum.server import reported  # which needs what is here
+
+        try:
+            with self._plpy.subtransaction():
+                work()
+        except self._plpy.SPIError as error:
+            if reported(error)["sqlstate"] not in sqlstates:
+                raise
+            return False
+        return True
 
     @contextmanager
     def progress(self, title: str) -> Iterator[Callable[[float], None]]:

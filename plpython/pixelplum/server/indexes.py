@@ -18,7 +18,7 @@ from pixelplum.core.search.metrics import METRICS
 from pixelplum.errors import CacheUnusable, IndexBroken, IndexBusy, UnusableArgument, literal
 from pixelplum.server import cache as files
 from pixelplum.server import packing
-from pixelplum.server.blocks import Packed, keep, kept
+from pixelplum.server.blocks import Packed, keep
 from pixelplum.server.database import Database, Model
 from pixelplum.server.drivers import driver
 from pixelplum.server.model_blocks import ModelBlocks
@@ -259,12 +259,6 @@ def open_index_files(plpy, cache: dict, checksum: str, state_checksum: str) -> b
         raise IndexBroken(f"The stored parts of an index cannot be opened: {error}") from error
     keep(cache, state_checksum, OpenIndex(index, item_ids))
     return True
-
-
-def index_names(plpy, cache: dict, state_checksum: str) -> list[str]:
-    """Return the items of an index that was opened, without those that were taken out."""
-    item_ids: Names = kept(cache, state_checksum).item_ids
-    return [name for number in range(len(item_ids)) if (name := item_ids[number])]
 
 
 @dataclass(frozen=True)

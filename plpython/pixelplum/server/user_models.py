@@ -26,13 +26,8 @@ NOTHING = dict.fromkeys(
 )
 
 
-def check_algorithm(plpy, cache: dict, algorithm: str, parameters: str, dimensions: int) -> str:
-    """Return an algorithm's parameters as JSON, with defaults where none are given; refuse what cannot be used."""
-    return complete(algorithm, parameters, dimensions)
-
-
 def complete(algorithm: str, parameters: str, dimensions: int) -> str:
-    """Return an algorithm's parameters as JSON; see `check_algorithm`."""
+    """Return an algorithm's parameters as JSON, with defaults where none are given; refuse what cannot be used."""
     values = read(parameters, UnusableArgument)
     return models.dumps(find(algorithm).check(values, dimensions))
 
@@ -49,7 +44,7 @@ def fit_user_model(
     blocks_key, taste_key : str
         Blocks, and the prior over tastes, as they were opened.
     algorithm, parameters : str
-        As `check_algorithm` returns them.
+        As `complete` returns them.
     item_ids : list of str
         What the user has voted on, the latest first.
     blocks, rows : list of int or None
@@ -127,15 +122,3 @@ def update_user_model(
 def keep_common_taste(plpy, cache: dict, key: str, described: str, content: bytes) -> None:
     """Keep the prior over tastes under a key."""
     keep(cache, key, models.unpack(json.loads(described), content))
-
-
-def pooled_common_taste(plpy, cache: dict, described: str, content: bytes) -> dict:
-    """Return, packed, the model of a user of whom nothing is known."""
-    changed, packed = models.pack(models.unpack(json.loads(described), content).pooled())
-    return {"described": models.dumps(changed), "content": packed}
-
-
-def selected_weights(plpy, cache: dict, described: str, content: bytes) -> dict:
-    """Return the dimensions that a linear model gives a weight, and these."""
-    dimensions, weights = models.selected(models.unpack(json.loads(described), content))
-    return {"dimensions": dimensions.tolist(), "weights": weights.tolist()}

@@ -35,11 +35,6 @@ def check_queries(plpy, cache: dict, queries: bytes, number: int, metric: str) -
     vectors.check_queries(queries, number, metric)
 
 
-def check_metric(plpy, cache: dict, metric: str | None) -> None:
-    """Refuse a metric that is not known."""
-    vectors.check_metric(metric)
-
-
 def matrix_of(several: bytes, count: int) -> np.ndarray:
     """Return vectors that follow one another: float32, shape (count, dimensions).
 
