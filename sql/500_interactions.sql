@@ -470,133 +470,14 @@ Example: SELECT pix.set_half_life(90);';
 -- Many votes in a few statements: what is wrong with a vote is reported, and the others are logged.
 CREATE OR REPLACE FUNCTION pix.vote_batch(votes jsonb) RETURNS SETOF pix.vote_result
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '10s' AS $$
-DECLARE
-    date_form text := '^(?!0000)\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])[T ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,6})?)?'
-        ' ?(Z|[+-](0\d|1[0-4])(:?[0-5]\d)?)$';
-    parsed record;
-    checked record;
-    voters text[];
 BEGIN
     PERFORM pix_internal.check_call('pix.vote_batch');
     IF jsonb_typeof(votes) IS DISTINCT FROM 'array' THEN
         RAISE EXCEPTION USING ERRCODE = 'PX121', MESSAGE = 'votes must be a JSON array',
             HINT = 'Give an array of objects: [{"user_id": "ann", "item_id": "B005IYS5ZA", "liked": true}]';
     END IF;
-    PERFORM pix_internal.use_planner();
-    PERFORM pix_internal.lock_arms();
-
-    -- As far as the votes tell themselves.
-    SELECT array_agg(v.user_id ORDER BY v.ordinal) AS users, array_agg(v.item_id ORDER BY v.ordinal) AS items,
-        array_agg(v.signal ORDER BY v.ordinal) AS signals, array_agg(s.value ORDER BY v.ordinal) AS values,
-        array_agg(v.voted_at ORDER BY v.ordinal) AS times, array_agg(v.said_when ORDER BY v.ordinal) AS said_when,
-        array_agg(v.policy ORDER BY v.ordinal) AS policies, array_agg(v.clustering ORDER BY v.ordinal) AS clusterings,
-        array_agg(v.cluster ORDER BY v.ordinal) AS clusters, array_agg(v.propensity ORDER BY v.ordinal) AS propensities,
-        array_agg(v.key ORDER BY v.ordinal) AS keys,
-        array_agg(CASE
-            WHEN v.user_id IS NULL OR octet_length(v.user_id) NOT BETWEEN 1 AND 200
-                THEN 'the user_id is missing, empty or longer than 200 bytes'
-            WHEN v.item_id IS NULL THEN 'the item_id is missing'
-            WHEN v.said_twice THEN 'it says both: liked, and a signal'
-            WHEN v.signal IS NULL THEN 'it says neither liked, true or false, nor a signal'
-            WHEN s.signal IS NULL OR v.signal = 'undo' THEN format('signal %L is not known', v.signal)
-            WHEN v.voted_at IS NULL THEN 'voted_at is not of the form 2026-11-25T10:00:00+01:00'
-            WHEN v.voted_at > clock_timestamp() + interval '1 minute' THEN 'it is in the future'
-            WHEN v.propensity NOT BETWEEN 0 AND 1 OR v.bad_number THEN 'the propensity or the cluster cannot be used'
-            WHEN octet_length(v.key) NOT BETWEEN 1 AND 200 THEN 'the idempotency key is empty or longer than 200 bytes'
-        END ORDER BY v.ordinal) AS reasons
-    INTO parsed FROM (
-        SELECT e.ordinal, e.vote ->> 'user_id' AS user_id, e.vote ->> 'item_id' AS item_id,
-            coalesce(e.vote ->> 'signal', CASE e.vote ->> 'liked' WHEN 'true' THEN 'like' WHEN '1' THEN 'like'
-                WHEN 'false' THEN 'dislike' WHEN '0' THEN 'dislike' END) AS signal,
-            (e.vote ->> 'signal') IS NOT NULL AND (e.vote ->> 'liked') IS NOT NULL AS said_twice,
-            (e.vote ->> 'voted_at') IS NOT NULL AS said_when,
-            CASE WHEN (e.vote ->> 'voted_at') IS NULL THEN clock_timestamp()
-                WHEN e.vote ->> 'voted_at' ~ date_form THEN CASE
-                    WHEN substr(e.vote ->> 'voted_at', 9, 2)::integer <= EXTRACT(DAY FROM make_date(
-                        substr(e.vote ->> 'voted_at', 1, 4)::integer, substr(e.vote ->> 'voted_at', 6, 2)::integer, 1
-                    ) + interval '1 month - 1 day')
-                    THEN (e.vote ->> 'voted_at')::timestamptz END
-            END AS voted_at,
-            e.vote ->> 'policy' AS policy, e.vote ->> 'clustering' AS clustering,
-            CASE WHEN e.vote ->> 'cluster' ~ '^[0-9]{1,9}$' THEN (e.vote ->> 'cluster')::integer END AS cluster,
-            CASE WHEN jsonb_typeof(e.vote -> 'propensity') = 'number' THEN CASE
-                WHEN (e.vote ->> 'propensity')::numeric BETWEEN 0 AND 1
-                THEN round((e.vote ->> 'propensity')::numeric, 20)::double precision ELSE -1 END
-            END AS propensity,
-            ((e.vote ->> 'cluster') IS NOT NULL AND e.vote ->> 'cluster' !~ '^[0-9]{1,9}$')
-                OR coalesce(jsonb_typeof(e.vote -> 'propensity') NOT IN ('number', 'null'), false) AS bad_number,
-            e.vote ->> 'idempotency_key' AS key
-        FROM jsonb_array_elements(votes) WITH ORDINALITY e (vote, ordinal)
-    ) v
-    LEFT JOIN pix.signals s ON s.signal = v.signal;
-
-    LOOP
-        -- As far as the database knows.
-        SELECT array_agg(coalesce(v.reason,
-                CASE WHEN i.item_id IS NULL THEN format('item %L is not in the catalogue', v.item_id)
-                    WHEN v.is_other OR k.item_id <> v.item_id OR k.signal <> v.signal OR (v.said_when AND k.voted_at <> v.voted_at)
-                        THEN format('the idempotency key %L was used for another vote', v.key) END
-            ) ORDER BY v.ordinal) AS reasons,
-            array_agg(k.vote_id IS NOT NULL OR coalesce(v.first_ordinal < v.ordinal, false) ORDER BY v.ordinal) AS is_known,
-            array_agg(s.impression_id ORDER BY v.ordinal) AS impressions,
-            array_agg(CASE WHEN s.ordinal IS NULL THEN v.policy ELSE s.policy END ORDER BY v.ordinal) AS policies,
-            array_agg(CASE WHEN s.ordinal IS NULL THEN v.clustering ELSE s.clustering END ORDER BY v.ordinal) AS clusterings,
-            array_agg(CASE WHEN s.ordinal IS NULL THEN v.cluster ELSE s.cluster END ORDER BY v.ordinal) AS clusters,
-            array_agg(CASE WHEN s.ordinal IS NULL THEN v.propensity ELSE s.propensity END ORDER BY v.ordinal) AS propensities
-        INTO checked FROM (
-            SELECT u.*,
-                CASE WHEN u.key IS NOT NULL THEN first_value(u.ordinal) OVER w END AS first_ordinal,
-                u.key IS NOT NULL AND (
-                    first_value(u.item_id) OVER w <> u.item_id OR first_value(u.signal) OVER w <> u.signal
-                    OR (u.said_when AND first_value(u.voted_at) OVER w <> u.voted_at)
-                ) AS is_other
-            FROM unnest(parsed.users, parsed.items, parsed.signals, parsed.times, parsed.said_when, parsed.policies,
-                parsed.clusterings, parsed.clusters, parsed.propensities, parsed.keys,
-                parsed.reasons) WITH ORDINALITY u (
-                user_id, item_id, signal, voted_at, said_when, policy, clustering, cluster, propensity, key, reason, ordinal
-            )
-            WINDOW w AS (PARTITION BY u.user_id, u.key, u.reason IS NULL ORDER BY u.ordinal)
-        ) v
-        LEFT JOIN pix.items i ON i.item_id = v.item_id
-        LEFT JOIN pix.interactions k ON k.user_id = v.user_id AND k.idempotency_key = v.key
-        LEFT JOIN (
-            SELECT DISTINCT ON (u.ordinal) u.ordinal, h.impression_id, h.policy, h.clustering, h.cluster, h.propensity
-            FROM unnest(parsed.users, parsed.items, parsed.times) WITH ORDINALITY u (user_id, item_id, voted_at, ordinal)
-            JOIN pix.impressions h ON h.user_id = u.user_id AND h.item_id = u.item_id AND h.shown_at <= u.voted_at
-            ORDER BY u.ordinal, h.shown_at DESC
-        ) s ON s.ordinal = v.ordinal AND coalesce(v.policy = s.policy, true) AND coalesce(v.clustering = s.clustering, true)
-            AND coalesce(v.cluster = s.cluster, true) AND coalesce(v.propensity = s.propensity, true);
-
-        SELECT array_agg(DISTINCT u.user_id) INTO voters
-        FROM unnest(parsed.users, checked.reasons, checked.is_known) u (user_id, reason, is_known)
-        WHERE u.reason IS NULL AND NOT u.is_known;
-        EXIT WHEN voters IS NULL;
-        BEGIN
-            INSERT INTO pix.users (user_id) SELECT n.user_id FROM unnest(voters) n (user_id) ON CONFLICT DO NOTHING;
-            INSERT INTO pix.interactions (user_id, item_id, signal, value, voted_at, impression_id, policy, clustering,
-                cluster, propensity, idempotency_key)
-            SELECT u.user_id, u.item_id, u.signal, u.value, u.voted_at, u.impression_id, u.policy, u.clustering, u.cluster,
-                u.propensity, u.key
-            FROM unnest(parsed.users, parsed.items, parsed.signals, parsed.values, parsed.times, parsed.keys,
-                checked.impressions, checked.policies, checked.clusterings, checked.clusters, checked.propensities,
-                checked.reasons, checked.is_known) WITH ORDINALITY u (
-                user_id, item_id, signal, value, voted_at, key, impression_id, policy, clustering, cluster, propensity, reason,
-                is_known, ordinal
-            )
-            WHERE u.reason IS NULL AND NOT u.is_known ORDER BY u.ordinal;
-            PERFORM pix_internal.add_up_arms(NULL, voters);
-            EXIT;
-        EXCEPTION
-            WHEN unique_violation THEN NULL;  -- another session has just logged one of the keys
-            WHEN lock_not_available THEN
-                RAISE EXCEPTION USING ERRCODE = 'PX063', MESSAGE = 'A transaction that has logged one of the idempotency keys does not end',
-                    HINT = 'Have it committed; idle_in_transaction_session_timeout ends such a session by itself.';
-        END;
-    END LOOP;
-    RETURN QUERY
-    SELECT u.ordinal::integer, CASE WHEN u.reason IS NOT NULL THEN 'rejected' WHEN u.is_known THEN 'unchanged' ELSE 'logged' END,
-        u.reason
-    FROM unnest(checked.reasons, checked.is_known) WITH ORDINALITY u (reason, is_known, ordinal);
+    RETURN QUERY SELECT r.* FROM jsonb_populate_recordset(NULL::pix.vote_result,
+        pix_internal.drive('votes.vote_batch', jsonb_build_object('votes', votes::text))) r;
 END
 $$;
 COMMENT ON FUNCTION pix.vote_batch(jsonb) IS

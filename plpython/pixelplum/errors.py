@@ -251,6 +251,20 @@ class UmapMissing(PixelplumError):
     hint = "Install it for the server's Python: pip install 'pixelplum[umap]', or use algorithm => 'tsne'."
 
 
+class VotesHeld(PixelplumError):
+    """Votes wait for a transaction that does not end."""
+
+    sqlstate = "PX063"
+    hint = "Have it committed; idle_in_transaction_session_timeout ends such a session by itself."
+
+
+class UnusableVotes(PixelplumError):
+    """The votes must be a JSON array of objects."""
+
+    sqlstate = "PX121"
+    hint = 'Give an array of objects: [{"user_id": "ann", "item_id": "B005IYS5ZA", "liked": true}]'
+
+
 class NothingToTell(PixelplumError):
     """What synthetic users like must follow from labels, or an attribute of two values."""
 

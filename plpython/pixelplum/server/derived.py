@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 from pixelplum.errors import IndexBroken, VectorError, literal
 from pixelplum.server.blocks import kept
@@ -108,13 +107,8 @@ WHERE NOT EXISTS (SELECT FROM pix.features f WHERE f.item_id = p.item_id)
 """
 
 
-class Check(NamedTuple):
-    """A row of ``pix.check_derived``."""
-
-    check: str
-    ok: bool
-    found: str
-    remedy: str | None
+Check = tuple[str, bool, str, str | None]
+"""A row of ``pix.check_derived``: what was checked, whether it is right, what there is, and the remedy."""
 
 
 def check_derived(plpy, cache: dict) -> list[Check]:
@@ -203,4 +197,4 @@ def _rows(database: Database) -> Iterator[Check]:
 
 
 def _check(name: str, wrong: str | None, right: str, remedy: str) -> Check:
-    return Check(name, wrong is None, wrong or right, None if wrong is None else remedy)
+    return name, wrong is None, wrong or right, None if wrong is None else remedy
