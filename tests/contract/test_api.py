@@ -104,7 +104,7 @@ def test_function_names_are_unique(routines):
 def test_a_grant_that_is_not_listed_is_taken_back(db):
     for grant in (
         "EXECUTE ON FUNCTION pix.vote TO pix_reader", "EXECUTE ON FUNCTION pix_internal.decay TO PUBLIC",
-        "EXECUTE ON FUNCTION pix_internal.store_user_model TO pix_admin", "INSERT ON pix.user_models TO pix_admin",
+        "EXECUTE ON FUNCTION pix_internal.train_on_votes TO pix_admin", "INSERT ON pix.user_models TO pix_admin",
         "UPDATE (title) ON pix.items TO pix_reader", "USAGE ON SEQUENCE pix.interactions_vote_id_seq TO pix_app",
         "CREATE ON SCHEMA pix TO pix_admin", "SELECT ON pix.items TO PUBLIC",
     ):  # fmt: skip

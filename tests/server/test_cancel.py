@@ -1,6 +1,9 @@
 """A wish to cancel is heard within two seconds, whatever a library is at."""
 
+import os
+import socket
 import time
+from threading import Thread
 
 import psycopg2
 import pytest
@@ -36,9 +39,7 @@ LONG = {
     "quantize_model": ["SELECT pix.quantize_model('mini_inception', 'int8', calibrate => 1000)"],
     "extract_features": ["CALL pix.extract_features('mini_inception')"],
     "fit_metadata": ["SELECT pix.fit_metadata('with_words', 'wide', terms => 4096)"],
-    "refresh_metadata": ["SELECT pix.refresh_metadata('with_words')"],
     "build_neighbor_graph": ["CALL pix.build_neighbor_graph('wide', 900)"],
-    "duplicates": ["SELECT count(*) FROM pix.duplicates('wide', 2)"],
 }
 """Calls that take longer than it is to take to end them, by the function that they are of."""
 SHORT = {
@@ -46,14 +47,17 @@ SHORT = {
     "classify_all": "each vector takes a microsecond, in statements of the server's own",
     "drop_index": "deletes rows", "drop_model": "deletes rows",
     "clustering_quality": "5,000 items",
+    "duplicates": "as build_neighbor_graph",
     "explain": "one model, which train_user_model trains, and one item",
     "fit_common_taste": "looks at 2,000 users, and takes a second for them",
     "pack_features": "all of it are statements of the server's own",
     "recommend": "one user, whose model train_user_model trains",
     "recommend_all": "works on 200 users at a time",
     "refresh_clusters": "compares what is new, in the server's statements",
-    "refresh_index": "as build_index", "refresh_map": "as fit_map", "refresh_priors": "numbers of clusters",
+    "refresh_index": "as build_index", "refresh_map": "as fit_map", "refresh_metadata": "as fit_metadata",
+    "refresh_priors": "numbers of clusters",
     "selected_dimensions": "looks at one model", "train_user_model": "one model, as train_user_models",
+    "vote_batch": "all of it are statements of the server's own",
 }  # fmt: skip
 """Why others need not be tried."""
 MOST_SECONDS = 2
@@ -81,8 +85,6 @@ def with_much(stage, with_voters, boots) -> str:
         db.query(
             "UPDATE pix.items SET title = (SELECT string_agg(md5(item_id || n), ' ') FROM generate_series(1, 60) n)"
         )
-        db.query("SELECT pix.fit_metadata('with_words', 'wide', terms => 256)")
-        db.query("UPDATE pix.items SET loaded_at = clock_timestamp()")
         db.query(
             "CREATE FUNCTION public.threads() RETURNS integer LANGUAGE plpython3u "
             "AS 'import threading; return threading.active_count()'; "
@@ -183,3 +185,34 @@ def test_an_import_goes_on_to_its_end(db):
             cursor.execute("SELECT public.import_slowly()")
         cursor.execute("SELECT public.is_whole()")
         assert cursor.fetchone() == (True,)
+
+
+@pytest.mark.sessions
+@pytest.mark.parametrize("function", ["fit_clusters", "fit_map", "build_index"])
+def test_a_fit_ends_whose_client_has_hung_up(clone, with_much, until, function):
+    """Nobody would get its result; the server itself looks for that only if it is told to."""
+    db = clone(with_much)
+    connection = db.connect()
+    with connection.cursor() as cursor:
+        if db.value("SELECT count(*) FROM pg_settings WHERE name = 'client_connection_check_interval'"):
+            cursor.execute("SET client_connection_check_interval = 0")
+        cursor.execute("SELECT pg_backend_pid()")
+        ((pid,),) = cursor.fetchall()
+    running = Thread(target=fails_anyhow, args=(connection, LONG[function][0]))
+    running.start()
+    until(db, f"SELECT EXISTS (SELECT FROM pix.builds WHERE pid = {pid})")
+    client = socket.socket(fileno=os.dup(connection.fileno()))
+    client.shutdown(socket.SHUT_RDWR)
+    hung_up = time.monotonic()
+    until(db, f"SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = {pid})")
+    taken = time.monotonic() - hung_up
+    running.join()
+    client.close()
+    assert taken < MOST_SECONDS
+    assert db.query("SELECT * FROM pix.check_derived() WHERE NOT ok") == []
+
+
+def fails_anyhow(connection, call: str) -> None:
+    """Run a call that is going to lose its connection."""
+    with pytest.raises(psycopg2.Error), connection.cursor() as cursor:
+        cursor.execute(call)

@@ -85,16 +85,27 @@ def in_parallel(work: Callable[[int], None], pieces: int) -> None:
         except BaseException as failure:
             failures.append(failure)
 
+    threads: list[Thread] = []
     with signals_held():
-        threads = [Thread(target=some, args=(first,)) for first in range(1, workers)]
-        for thread in threads:
-            thread.start()
-        some(0)
-        for thread in threads:
-            while thread.is_alive():
-                try:
-                    thread.join(SECONDS_BETWEEN)  # an exception from elsewhere, to end this, comes between two waits
-                except BaseException as failure:
-                    failures.append(failure)
+        try:
+            for first in range(1, workers):
+                threads.append(Thread(target=some, args=(first,)))
+                threads[-1].start()
+            some(0)
+        except BaseException as failure:
+            failures.append(failure)
+        _join(threads, failures)
     if failures:
         raise failures[0]
+
+
+def _join(threads: list[Thread], failures: list[BaseException]) -> None:
+    """Wait until threads have ended; an exception from elsewhere, to end this, comes between two waits, and ends them."""
+    while True:
+        try:
+            for thread in threads:
+                while thread.is_alive():
+                    thread.join(SECONDS_BETWEEN)
+            return
+        except BaseException as failure:
+            failures.append(failure)

@@ -23,6 +23,8 @@ SHARED_BY_WORKERS = {
 """Settings for statements that parallel workers share. Features lie in TOAST or are small, so that their tables look
 small too: any size is worth a worker."""
 
+LONGEST_NAME = 63
+"""Bytes of an application's name; the server would cut a longer one, and give notice of it."""
 MOST_PLANS = 300
 """Statements whose plans a session keeps."""
 
@@ -184,7 +186,8 @@ class Database:
         name_before = self.value("SELECT current_setting('application_name')")
 
         def report(fraction: float) -> None:
-            self._set({"application_name": f"pix: {100 * fraction:.0f} % of {title}"})
+            name = f"pix: {100 * fraction:.0f} % of {title}".encode()[:LONGEST_NAME].decode(errors="ignore")
+            self._set({"application_name": name})
 
         report(0)
         yield report

@@ -138,31 +138,31 @@ def read(vote: Any, values: dict[str, float], now: datetime) -> Vote:
         What signals are worth.
     now : datetime.datetime
     """
-    given = {name: text(value) for name, value in vote.items()} if isinstance(vote, dict) else {}
-    signal = given.get("signal") or LIKED.get(given.get("liked") or "")
-    if given.get("signal") == "":
+    named = {name: text(value) for name, value in vote.items()} if isinstance(vote, dict) else {}
+    signal = named.get("signal") or LIKED.get(named.get("liked") or "")
+    if named.get("signal") == "":
         signal = ""
-    when = given.get("voted_at")
+    when = named.get("voted_at")
     moment = now if when is None else moment_of(when)
-    key = given.get("idempotency_key")
+    key = named.get("idempotency_key")
     propensity, is_number = number(vote.get("propensity") if isinstance(vote, dict) else None)
-    cluster = given.get("cluster")
-    is_cluster = cluster is None or CLUSTER.fullmatch(cluster) is not None
+    cluster = named.get("cluster")
+    has_cluster = cluster is None or CLUSTER.fullmatch(cluster) is not None
     read_vote = Vote(
-        given.get("user_id"), given.get("item_id"), signal, values.get(signal or ""),
+        named.get("user_id"), named.get("item_id"), signal, values.get(signal or ""),
         (when if when is not None else now.isoformat()) if moment is not None else None, when is not None,
-        given.get("policy"), given.get("clustering"), int(cluster) if cluster is not None and is_cluster else None,
+        named.get("policy"), named.get("clustering"), int(cluster) if cluster is not None and has_cluster else None,
         propensity, key,
     )  # fmt: skip
     problems = {
         "the user_id is missing, empty or longer than 200 bytes": not is_name(read_vote.user_id),
         "the item_id is missing": read_vote.item_id is None,
-        "it says both: liked, and a signal": given.get("signal") is not None and given.get("liked") is not None,
+        "it says both: liked, and a signal": named.get("signal") is not None and named.get("liked") is not None,
         "it says neither liked, true or false, nor a signal": signal is None,
         f"signal {literal(signal or '')} is not known": signal not in values or signal == UNDO,
         "voted_at is not of the form 2026-11-25T10:00:00+01:00": moment is None,
         "it is in the future": moment is not None and moment > now + timedelta(minutes=1),
-        "the propensity or the cluster cannot be used": not (is_number and is_cluster and 0 <= (propensity or 0) <= 1),
+        "the propensity or the cluster cannot be used": not (is_number and has_cluster and 0 <= (propensity or 0) <= 1),
         "the idempotency key is empty or longer than 200 bytes": read_vote.key is not None
         and not is_name(read_vote.key),
     }
@@ -183,7 +183,7 @@ def is_name(name: str | None) -> bool:
 
 
 def number(value: Any) -> tuple[float | None, bool]:
-    """Return a number, -1 for one that is no probability, and whether it is a number or nothing."""
+    """Return a number, -1 for one that is not from 0 to 1, and whether it is a number or nothing."""
     if value is None:
         return None, True
     if not isinstance(value, Number):
