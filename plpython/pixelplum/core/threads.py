@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from threading import Thread
+from threading import Event, Thread
 
 from pixelplum import host
 
@@ -75,6 +75,8 @@ def in_parallel(work: Callable[[int], None], pieces: int) -> None:
     workers = max(1, min(CORES, pieces))
 
     failures: list[BaseException] = []
+    threads: list[Thread] = []
+    ended: list[Event] = []
 
     def some(first: int) -> None:
         try:
@@ -85,27 +87,39 @@ def in_parallel(work: Callable[[int], None], pieces: int) -> None:
         except BaseException as failure:
             failures.append(failure)
 
-    threads: list[Thread] = []
+    def run(first: int) -> None:
+        try:
+            some(first)
+        finally:
+            ended[first - 1].set()
+
     with signals_held():
         try:
             for first in range(1, workers):
-                threads.append(Thread(target=some, args=(first,)))
+                ended.append(Event())
+                threads.append(Thread(target=run, args=(first,)))
                 threads[-1].start()
             some(0)
         except BaseException as failure:
             failures.append(failure)
-        _join(threads, failures)
+        _wait([event for event, thread in zip(ended, threads, strict=False) if thread.ident is not None], failures)
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join()
     if failures:
         raise failures[0]
 
 
-def _join(threads: list[Thread], failures: list[BaseException]) -> None:
-    """Wait until threads have ended; an exception from elsewhere, to end this, comes between two waits, and ends them."""
+def _wait(events: list[Event], failures: list[BaseException]) -> None:
+    """Wait for events; an exception from elsewhere, to end this, comes between two looks, and is a failure.
+
+    Python takes a thread for ended whose `join` such an exception interrupts.
+    """
     while True:
         try:
-            for thread in threads:
-                while thread.is_alive():
-                    thread.join(SECONDS_BETWEEN)
+            for event in events:
+                while not event.wait(SECONDS_BETWEEN):
+                    pass
             return
         except BaseException as failure:
             failures.append(failure)

@@ -127,10 +127,10 @@ def in_thread(work: Callable, on_progress: Callable[[float], None] | None = None
                 except KeyboardInterrupt:
                     forget_interrupts()  # it is heard all the same, by `is_wanted`
         finally:
-            while thread.is_alive():  # a thread that is left behind can take the process along when that ends
-                if not ended.is_set():
-                    end()
-                thread.join(SECONDS_BETWEEN)
+            # A thread that is left behind can take the process along when that ends.
+            while not ended.wait(SECONDS_BETWEEN) and thread.is_alive():
+                end()
+            thread.join()
     if asked_to_end.is_set() and outcome[1] is not None:
         raise Canceled from outcome[1]  # numpy, for one, takes it for an error of its own and raises another
     if outcome[1] is not None:
