@@ -86,18 +86,6 @@ SELECT coalesce('Did you mean ' || nullif(array_to_string(ARRAY(
 ), ' or '), '') || '? ', '') || remedy
 $$;
 
--- Refuses a name of a filter that exists nowhere.
-CREATE OR REPLACE FUNCTION pix_internal.check_exists(kind text, name text, names text[], query text) RETURNS void
-LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    IF name <> ALL (coalesce(names, '{}')) THEN  -- Greenplum's array of nothing is NULL
-        RAISE EXCEPTION USING ERRCODE = 'PX004', MESSAGE = format('There is no %s %L', kind, left(name, 200)),
-            HINT = pix_internal.did_you_mean(name, names, CASE WHEN coalesce(cardinality(names), 0) = 0 THEN format('No item has a %s: leave it out.', kind)
-                ELSE format('%s lists all %s.', query, cardinality(names)) END);
-    END IF;
-END
-$$;
-
 -- Whether this transaction can write nothing.
 -- On a standby nothing can be written, and a role may have been told not to. Inlined, as it is asked for every vote: so it has
 -- no SET clause, and names everything in full.

@@ -61,14 +61,10 @@ BEGIN
 END
 $$;
 
--- Whether this backend has the model in memory.
-CREATE OR REPLACE FUNCTION pix_internal.model_is_loaded(checksum text) RETURNS boolean
-LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'features.model_is_loaded', checksum)$$;
-
--- Whether this backend can load the model from the cache of this host; verify: compare the whole file.
+-- Whether this backend has the model in memory, where there are no settings to load it by; or can load it from the cache of this
+-- host; verify: compare the whole file.
 CREATE OR REPLACE FUNCTION pix_internal.model_is_ready(checksum text, engine text, verify boolean, settings jsonb) RETURNS boolean
-LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpython3u STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'features.model_is_ready', checksum, engine, verify, settings)$$;
 
 -- Restores the model into the cache of this host if it is missing there; tells whether it did.
@@ -82,7 +78,7 @@ DECLARE
     settings jsonb;
     piece record;
 BEGIN
-    IF NOT verify AND pix_internal.model_is_loaded(checksum) THEN
+    IF NOT verify AND pix_internal.model_is_ready(checksum, engine, false, NULL) THEN
         RETURN false;  -- for every image but a backend's first
     END IF;
     SELECT coalesce(jsonb_object_agg(s.key, s.value), '{}') INTO settings FROM pix.settings s;
@@ -99,16 +95,12 @@ BEGIN
 END
 $$;
 
--- Loads a model into an engine and says what it is.
+-- Loads a model into an engine and says what it is; has_to_see: refuses one that does not tell two images apart, or sees two
+-- where there is one.
 CREATE OR REPLACE FUNCTION pix_internal.inspect_model(
-    checksum text, engine text, OUT dimensions integer, OUT size_bytes bigint, OUT spec jsonb
+    checksum text, engine text, has_to_see boolean DEFAULT false, OUT dimensions integer, OUT size_bytes bigint, OUT spec jsonb
 ) LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'models.inspect_model', checksum, engine)$$;
-
--- Refuses a model that does not tell two images apart, or sees two images where there is one.
-CREATE OR REPLACE FUNCTION pix_internal.check_sight(checksum text) RETURNS void
-LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'models.check_sight', checksum)$$;
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'models.inspect_model', checksum, engine, has_to_see)$$;
 
 -- Verifies or restores the model's file on the host it runs on; tells whether it was restored.
 -- VOLATILE, or Greenplum would compute it once, on the coordinator, instead of on each segment.
@@ -219,8 +211,7 @@ BEGIN
     PERFORM pix_internal.lock('models', 'all');
     PERFORM pix_internal.require_fit_hosts();
     PERFORM pix_internal.ensure_model(checksum, verify => true);
-    SELECT * INTO description FROM pix_internal.inspect_model(checksum, 'onnxruntime');
-    PERFORM pix_internal.check_sight(checksum);
+    SELECT * INTO description FROM pix_internal.inspect_model(checksum, 'onnxruntime', has_to_see => true);
     INSERT INTO pix.models AS m
         (model_name, checksum, dimensions, size_bytes, spec, source, agreement, tensorflow_checksum)
     VALUES (register_model.model_name, register_model.checksum, description.dimensions, description.size_bytes,

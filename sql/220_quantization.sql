@@ -6,6 +6,7 @@ CREATE OR REPLACE FUNCTION pix.quantize_model(
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM pix_internal.check_call('pix.quantize_model');
+    PERFORM pix_internal.check_name('as_name', as_name);
     PERFORM pix_internal.check_range('calibrate', calibrate, 1, 1000);
     PERFORM pix_internal.drive('quantization.quantize_model', jsonb_build_object(
         'model_name', model_name, 'as_name', as_name, 'calibrate', calibrate, 'force', coalesce(force, false)));

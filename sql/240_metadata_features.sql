@@ -17,6 +17,7 @@ CREATE OR REPLACE FUNCTION pix.fit_metadata(
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM pix_internal.check_call('pix.fit_metadata');
+    PERFORM pix_internal.check_name('model_name', model_name);
     PERFORM pix_internal.check_list('fields', fields);
     PERFORM pix_internal.drive('metadata_features.fit_metadata', jsonb_build_object(
         'model_name', model_name, 'base_model', base_model, 'fields', fields, 'weight', weight, 'terms', terms));
@@ -35,7 +36,7 @@ values of each field have a number, the most frequent, and those of one item onl
 Result: the row of pix.metadata_models: dimensions, how many numbers were appended; items, that have vectors; fitted_state,
 what each number stands for, and which fields have none because no item has them.
 Errors: PX003 invalid argument, PX020 unknown model, PX024 unusable cache folder, PX030 incomparable vectors, PX060 call
-on segments, PX061 read-only, PX095 no features, PX152 a name that is taken or cannot be used, PX153 no metadata.
+on segments, PX061 read-only, PX095 no features, PX152 a name that is taken, PX153 no metadata.
 Runs: coordinator; vectors are made on the segments.
 Example: SELECT dimensions, items FROM pix.fit_metadata(''with_brand'', ''mini_inception'', ARRAY[''brand'', ''price'']);';
 

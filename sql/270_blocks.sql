@@ -41,7 +41,6 @@ DECLARE
     pack record;
     listed record;
     missing text[];
-    piece record;
 BEGIN
     SELECT p.checksum, m.dimensions INTO pack
     FROM pix_internal.packs p JOIN pix.models m ON m.model_name = p.model_name WHERE p.model_name = open_blocks.model_name;
@@ -52,12 +51,11 @@ BEGIN
     -- Another session may remove a file that it has no use for, between one line and the next.
     FOR attempt IN 1 .. 10 LOOP
         missing := pix_internal.missing_files(listed.checksums, 'block');
-        FOR piece IN
+        -- From a subquery with a limit, which Greenplum computes on the coordinator, whose cache this is.
+        PERFORM pix_internal.restore_block(r.checksum, r.item_ids, r.vectors, r.norms) FROM (
             SELECT b.checksum, b.item_ids, b.vectors, b.norms FROM pix_internal.feature_blocks b
-            WHERE b.model_name = open_blocks.model_name AND b.checksum = ANY (missing)
-        LOOP
-            PERFORM pix_internal.restore_block(piece.checksum, piece.item_ids, piece.vectors, piece.norms);
-        END LOOP;
+            WHERE b.model_name = open_blocks.model_name AND b.checksum = ANY (missing) ORDER BY b.block LIMIT 1000000000
+        ) r;
         IF pix_internal.open_block_files(pack.checksum, listed.block_ids, listed.checksums, listed.items, pack.dimensions) THEN
             RETURN;
         END IF;

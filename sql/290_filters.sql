@@ -80,26 +80,32 @@ $$;
 -- Refuses a filter that names a label, label set, brand or category that exists nowhere. Asked where nothing was found only.
 CREATE OR REPLACE FUNCTION pix_internal.check_filter(filter pix.item_filter) RETURNS void
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    named record;
+    names text[];
 BEGIN
-    IF filter.label_set IS NOT NULL THEN
-        PERFORM pix_internal.check_exists('label set', filter.label_set, ARRAY(SELECT DISTINCT l.label_set FROM pix.labels l),
-            'SELECT DISTINCT label_set FROM pix.labels');
-    END IF;
-    IF filter.label IS NOT NULL THEN
-        PERFORM pix_internal.check_exists('label' || coalesce(' in label set ' || quote_literal(filter.label_set) || ':', ''), filter.label, ARRAY(
-            SELECT DISTINCT l.label FROM pix.labels l WHERE l.label_set = coalesce(filter.label_set, l.label_set)
-        ), 'SELECT DISTINCT label FROM pix.labels' || coalesce(' WHERE label_set = ' || quote_literal(filter.label_set), ''));
-    END IF;
-    IF filter.brand IS NOT NULL THEN
-        PERFORM pix_internal.check_exists('brand', filter.brand, ARRAY(
-            SELECT DISTINCT i.brand FROM pix.items i WHERE i.brand IS NOT NULL
-        ), 'SELECT DISTINCT brand FROM pix.items');
-    END IF;
-    IF filter.category IS NOT NULL THEN
-        PERFORM pix_internal.check_exists('category', filter.category, ARRAY(
-            SELECT DISTINCT c.word #>> '{}' FROM pix.items i
-            CROSS JOIN LATERAL jsonb_path_query(i.categories, 'strict $.** ? (@.type() == "string")') c (word)
-        ), 'SELECT DISTINCT categories FROM pix.items');
-    END IF;
+    FOR named IN
+        SELECT n.* FROM (VALUES
+            ('label set', filter.label_set, 'SELECT DISTINCT label_set FROM pix.labels'),
+            ('label' || coalesce(' in label set ' || quote_literal(filter.label_set) || ':', ''), filter.label,
+                'SELECT DISTINCT label FROM pix.labels' || coalesce(' WHERE label_set = ' || quote_literal(filter.label_set), '')),
+            ('brand', filter.brand, 'SELECT DISTINCT brand FROM pix.items'),
+            ('category', filter.category, 'SELECT DISTINCT categories FROM pix.items')
+        ) n (kind, name, query) WHERE n.name IS NOT NULL
+    LOOP
+        names := CASE
+            WHEN named.kind = 'label set' THEN ARRAY(SELECT DISTINCT l.label_set FROM pix.labels l)
+            WHEN named.kind = 'brand' THEN ARRAY(SELECT DISTINCT i.brand FROM pix.items i WHERE i.brand IS NOT NULL)
+            WHEN named.kind = 'category' THEN ARRAY(
+                SELECT DISTINCT c.word #>> '{}' FROM pix.items i
+                CROSS JOIN LATERAL jsonb_path_query(i.categories, 'strict $.** ? (@.type() == "string")') c (word))
+            ELSE ARRAY(SELECT DISTINCT l.label FROM pix.labels l WHERE l.label_set = coalesce(filter.label_set, l.label_set)) END;
+        IF named.name <> ALL (coalesce(names, '{}')) THEN  -- Greenplum's array of nothing is NULL
+            RAISE EXCEPTION USING ERRCODE = 'PX004', MESSAGE = format('There is no %s %L', named.kind, left(named.name, 200)),
+                HINT = pix_internal.did_you_mean(named.name, names, CASE WHEN coalesce(cardinality(names), 0) = 0
+                    THEN format('No item has a %s: leave it out.', named.kind)
+                    ELSE format('%s lists all %s.', named.query, cardinality(names)) END);
+        END IF;
+    END LOOP;
 END
 $$;

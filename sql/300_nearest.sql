@@ -88,30 +88,22 @@ LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_tem
 SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     pack pix_internal.packs;
-    conditions text := '';
+    conditions text := CASE WHEN filter IS NULL THEN '' ELSE pix_internal.filter_conditions(filter) END;
     use_index boolean := index.index_name IS NOT NULL;
     wanted bigint := k::bigint + 4 + coalesce(cardinality(filter.except_ids), 0);
     rerank integer := coalesce((index.parameters ->> 'rerank')::integer, 0);
-    key text;
-    key_before text;
-    searched integer;
-    scanned_after integer;
+    key text; key_before text;
+    searched integer; scanned_after integer;
     candidate_ids text[];
     located pix_internal.located_items;
-    scanned pix.nearest_pair[];
-    answer pix.nearest_pair[];
+    scanned pix.nearest_pair[]; answer pix.nearest_pair[];
 BEGIN
-    IF NOT filter IS NULL THEN
-        conditions := pix_internal.filter_conditions(filter);
-    END IF;
     SELECT p.* INTO pack FROM pix_internal.packs p WHERE p.model_name = model.model_name;
     IF NOT FOUND OR pack.model_checksum IS DISTINCT FROM model.checksum
         OR filter.only_ids IS NOT NULL OR (conditions <> '' AND pix_internal.few_pass(model.model_name, conditions))
     THEN
         answer := pix_internal.compare_all_features(queries, query_count, names, model.model_name, k, metric, conditions);
-        IF coalesce(cardinality(answer), 0) = 0 AND conditions <> '' THEN
-            PERFORM pix_internal.check_filter(filter);
-        END IF;
+        PERFORM pix_internal.check_filter(filter) WHERE conditions <> '' AND coalesce(cardinality(answer), 0) = 0;
         RETURN answer;
     END IF;
     LOOP
@@ -124,9 +116,8 @@ BEGIN
             RETURN pix_internal.compare_all_features(queries, query_count, names, model.model_name, k, metric, conditions);
         ELSIF query_count > 1 AND query_count * greatest(wanted, rerank) > 1000000 THEN
             FOR i IN 1 .. query_count LOOP
-                answer := answer || pix_internal.search_neighbors(
-                    substr(queries, 4 * model.dimensions * (i - 1) + 1, 4 * model.dimensions), 1, names[i:i], model, k,
-                    metric, index, filter);
+                answer := answer || pix_internal.search_neighbors(substr(queries, 4 * model.dimensions * (i - 1) + 1, 4 * model.dimensions),
+                    1, names[i:i], model, k, metric, index, filter);
             END LOOP;
             RETURN answer;
         END IF;
@@ -135,14 +126,10 @@ BEGIN
         candidate_ids := pix_internal.find_candidates(key, pack.checksum, queries, query_count,
             CASE WHEN use_index THEN greatest(wanted, rerank) ELSE wanted END, metric);
         IF candidate_ids IS NULL THEN  -- not mapped yet
-            IF key_before IS NOT DISTINCT FROM key THEN
-                PERFORM pix_internal.raise_files_vanish();
-            END IF;
+            PERFORM pix_internal.raise_files_vanish() WHERE key_before IS NOT DISTINCT FROM key;
             key_before := key;
             PERFORM pix_internal.open_blocks(model.model_name);
-            IF use_index THEN
-                PERFORM pix_internal.open_index(index.index_name);
-            END IF;
+            PERFORM pix_internal.open_index(index.index_name) WHERE use_index;
             CONTINUE;
         END IF;
         -- Which of them may be answers, and where in the blocks their vectors are.

@@ -8,52 +8,19 @@ CREATE OR REPLACE FUNCTION pix_internal.off_policy_values(
 LANGUAGE plpython3u STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
 AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'off_policy.off_policy_values', policies, users, arms, values, propensities, exhausted, alpha, beta, seed)$$;
 
--- What was said of each suggestion; and, for what is known of the user by then, of items that were found otherwise.
-CREATE OR REPLACE FUNCTION pix_internal.logged_choices(
-    clusters integer[], clustering pix.clusterings, from_log text, OUT users integer[], OUT arms integer[],
-    OUT "values" double precision[], OUT propensities double precision[], OUT exhausted text[], OUT events bigint, OUT bad bigint,
-    OUT bad_item text
-)
-LANGUAGE sql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
-SELECT array_agg(d.person ORDER BY d.person, d.voted_at, d.vote_id) AS users,
-    array_agg(d.arm ORDER BY d.person, d.voted_at, d.vote_id) AS arms,
-    array_agg(d.value ORDER BY d.person, d.voted_at, d.vote_id) AS values,
-    array_agg(CASE WHEN d.is_event THEN d.propensity END ORDER BY d.person, d.voted_at, d.vote_id) AS propensities,
-    array_agg(d.exhausted ORDER BY d.person, d.voted_at, d.vote_id) AS exhausted,
-    count(*) FILTER (WHERE d.is_event) AS events,
-    count(*) FILTER (WHERE d.is_event AND coalesce(d.propensity, 0) < 1e-6) AS bad,
-    min(d.item_id) FILTER (WHERE d.is_event AND coalesce(d.propensity, 0) < 1e-6) AS bad_item
+-- What was last said of each suggestion, and of items that were found otherwise.
+CREATE OR REPLACE VIEW pix_internal.last_said AS
+SELECT DISTINCT ON (n.user_id, n.item_id, n.impression_id, CASE WHEN n.impression_id IS NULL THEN n.vote_id END)
+    n.user_id, n.item_id, n.vote_id, n.voted_at, n.value, n.impression_id, n.policy, n.clustering, n.cluster,
+    n.propensity
 FROM (
-    SELECT dense_rank() OVER (ORDER BY s.user_id)::integer AS person, s.voted_at, s.vote_id, s.item_id, s.value,
-        array_position(clusters, CASE WHEN e.is_event THEN s.cluster ELSE m.cluster END) AS arm,
-        e.is_event, s.propensity, ARRAY(
-            SELECT array_position(clusters, x.cluster) FROM unnest(h.exhausted) x (cluster)
-            WHERE e.is_event AND array_position(clusters, x.cluster) IS NOT NULL
-        )::text AS exhausted
-    FROM (
-        SELECT DISTINCT ON (n.user_id, n.item_id, n.impression_id, CASE WHEN n.impression_id IS NULL THEN n.vote_id END)
-            n.user_id, n.item_id, n.vote_id, n.voted_at, n.value, n.impression_id, n.policy, n.clustering, n.cluster,
-            n.propensity
-        FROM (
-            SELECT w.*, w.signal IN ('like', 'dislike') AS is_said,
-                max(w.voted_at) FILTER (WHERE w.signal = 'undo') OVER (PARTITION BY w.user_id, w.item_id) AS undone_at
-            FROM pix.interactions w
-        ) n
-        WHERE n.undone_at IS NULL OR n.voted_at > n.undone_at
-        ORDER BY n.user_id, n.item_id, n.impression_id, CASE WHEN n.impression_id IS NULL THEN n.vote_id END,
-            n.is_said DESC, n.signal = 'skip', CASE WHEN n.is_said THEN 0 ELSE abs(n.value) END DESC, n.voted_at DESC, n.vote_id DESC
-    ) s
-    LEFT JOIN pix.impressions h ON h.user_id = s.user_id AND h.impression_id = s.impression_id
-    CROSS JOIN LATERAL (
-        -- On a page, only the first choice was free to take any cluster.
-        SELECT s.policy IS NOT NULL AND s.clustering IS NOT DISTINCT FROM (logged_choices.clustering).clustering
-            AND (from_log IS NULL OR s.policy = from_log) AND coalesce(h.rank, 1) = 1
-            AND coalesce(h.shown_at >= (logged_choices.clustering).fitted_at, true) AS is_event  -- before, clusters were others
-    ) e
-    LEFT JOIN pix.cluster_members m ON m.item_id = s.item_id AND m.clustering = (logged_choices.clustering).clustering
-) d
-WHERE d.arm IS NOT NULL
-$$;
+    SELECT w.*, w.signal IN ('like', 'dislike') AS is_said,
+        max(w.voted_at) FILTER (WHERE w.signal = 'undo') OVER (PARTITION BY w.user_id, w.item_id) AS undone_at
+    FROM pix.interactions w
+) n
+WHERE n.undone_at IS NULL OR n.voted_at > n.undone_at
+ORDER BY n.user_id, n.item_id, n.impression_id, CASE WHEN n.impression_id IS NULL THEN n.vote_id END,
+    n.is_said DESC, n.signal = 'skip', CASE WHEN n.is_said THEN 0 ELSE abs(n.value) END DESC, n.voted_at DESC, n.vote_id DESC;
 
 -- pix.compare_policies as an array.
 CREATE OR REPLACE FUNCTION pix_internal.compare_policies(
@@ -65,7 +32,6 @@ DECLARE
     used_prior text;
     leaves record;
     logged record;
-    bad record;
     one text;
 BEGIN
     PERFORM pix_internal.require_coordinator('pix.compare_policies', 'Give it values where its result is joined or stored.');
@@ -86,7 +52,33 @@ BEGIN
     INTO leaves FROM pix.clusters c
     LEFT JOIN pix.arm_priors p ON p.clustering = c.clustering AND p.cluster = c.cluster AND used_prior = 'pooled'
     WHERE c.clustering = chosen_clustering.clustering AND c.height IS NULL;
-    SELECT l.* INTO logged FROM pix_internal.logged_choices(leaves.clusters, chosen_clustering, from_log) l;
+    -- What was said of each suggestion; and, for what is known of the user by then, of items that were found otherwise.
+    SELECT array_agg(d.person ORDER BY d.person, d.voted_at, d.vote_id) AS users,
+        array_agg(d.arm ORDER BY d.person, d.voted_at, d.vote_id) AS arms,
+        array_agg(d.value ORDER BY d.person, d.voted_at, d.vote_id) AS values,
+        array_agg(CASE WHEN d.is_event THEN d.propensity END ORDER BY d.person, d.voted_at, d.vote_id) AS propensities,
+        array_agg(d.exhausted ORDER BY d.person, d.voted_at, d.vote_id) AS exhausted,
+        count(*) FILTER (WHERE d.is_event) AS events,
+        count(*) FILTER (WHERE d.is_event AND coalesce(d.propensity, 0) < 1e-6) AS bad,
+        min(d.item_id) FILTER (WHERE d.is_event AND coalesce(d.propensity, 0) < 1e-6) AS bad_item
+    INTO logged FROM (
+        SELECT dense_rank() OVER (ORDER BY s.user_id)::integer AS person, s.voted_at, s.vote_id, s.item_id, s.value,
+            array_position(leaves.clusters, CASE WHEN e.is_event THEN s.cluster ELSE m.cluster END) AS arm,
+            e.is_event, s.propensity, ARRAY(
+                SELECT array_position(leaves.clusters, x.cluster) FROM unnest(h.exhausted) x (cluster)
+                WHERE e.is_event AND array_position(leaves.clusters, x.cluster) IS NOT NULL
+            )::text AS exhausted
+        FROM pix_internal.last_said s
+        LEFT JOIN pix.impressions h ON h.user_id = s.user_id AND h.impression_id = s.impression_id
+        CROSS JOIN LATERAL (
+            -- On a page, only the first choice was free to take any cluster.
+            SELECT s.policy IS NOT NULL AND s.clustering IS NOT DISTINCT FROM chosen_clustering.clustering
+                AND (from_log IS NULL OR s.policy = from_log) AND coalesce(h.rank, 1) = 1
+                AND coalesce(h.shown_at >= chosen_clustering.fitted_at, true) AS is_event  -- before, clusters were others
+        ) e
+        LEFT JOIN pix.cluster_members m ON m.item_id = s.item_id AND m.clustering = chosen_clustering.clustering
+    ) d
+    WHERE d.arm IS NOT NULL;
     IF logged.events = 0 THEN
         RAISE EXCEPTION USING ERRCODE = 'PX127',
             MESSAGE = format('The log has no votes on suggestions%s from clustering %L',

@@ -210,8 +210,8 @@ class NotPacked(PixelplumError):
     sqlstate = "PX061"
 
 
-class GraphNeverFinished(PixelplumError):
-    """Features change again and again while their neighbors are looked for."""
+class FeaturesKeepChanging(PixelplumError):
+    """Features are packed again and again while they are looked at."""
 
     sqlstate = "PX097"
     hint = "Call it again when loading and extracting are done."

@@ -241,12 +241,12 @@ BAD_ARGUMENTS = [
     ("PX003", "'more', terms => 0", "terms must be"),
     ("PX003", "'more', terms => 4097", "not 4097"),
     ("PX003", "'more', terms => NULL", "terms must be"),
-    ("PX152", "'mini_inception'", "must be a new name of 1 to 200 bytes, not 'mini_inception'"),
+    ("PX152", "'mini_inception'", "must be a new name, not that of the base model, 'mini_inception'"),
     ("PX152", "'mini_inception', 'foreign'", "'mini_inception' has a graph"),
     ("PX152", "'foreign'", "features of its own"),
-    ("PX152", "''", "must be a new name"),
-    ("PX152", "NULL", "must be a new name"),
-    ("PX152", "repeat('x', 201)", "must be a new name"),
+    ("PX003", "''", "must be a name of 1 to 200 bytes, not empty"),
+    ("PX003", "NULL", "must be a name of 1 to 200 bytes, not NULL"),
+    ("PX003", "repeat('x', 201)", "must be a name of 1 to 200 bytes, not one of 201"),
     ("PX153", "'more'", "price, brand, categories, related, title"),
 ]  # fmt: skip
 

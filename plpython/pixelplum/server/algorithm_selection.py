@@ -11,7 +11,7 @@ from pixelplum.core.users import algorithm_selection
 from pixelplum.core.users.candidates import unit
 from pixelplum.core.users.votes import Votes
 from pixelplum.errors import OtherRun, TooFewVotes, UnusableArgument, literal, shown_list
-from pixelplum.server.blocks import kept
+from pixelplum.server.blocks import kept, restore_blocks
 from pixelplum.server.canceling import cancellable
 from pixelplum.server.database import Database, Model
 from pixelplum.server.drivers import driver
@@ -140,7 +140,7 @@ def start(database: Database, run: str, model: Model, request: dict) -> None:
                 "Nobody has more votes than are to be trained on", hint="Use smaller sizes: sizes => '{10,20}'."
             )
     if not database.is_distributed:
-        database.run("SELECT pix_internal.open_blocks($model_name::text)", model_name=model.model_name)
+        restore_blocks(database, model.model_name)
 
 
 def checked(request: dict) -> dict:

@@ -12,7 +12,7 @@ from pixelplum.core.bandit.trees import Tree
 from pixelplum.core.search import vectors
 from pixelplum.core.users import candidates, models
 from pixelplum.errors import FilesVanish
-from pixelplum.server.blocks import ATTEMPTS, Packed, keep, kept
+from pixelplum.server.blocks import ATTEMPTS, Packed, keep, kept, open_index, restore_blocks
 from pixelplum.server.current_models import CurrentModel, State, current_model, open_taste, read_state
 from pixelplum.server.current_models import keep as keep_model
 from pixelplum.server.database import Database
@@ -186,7 +186,7 @@ class Scene:
         key = members_key(self.clustering, self.state.blocks_key)
         if kept(cache, key) is None or kept(cache, self.state.blocks_key) is None:
             names = {"clustering": self.clustering["clustering"], "model_name": self.model.model_name}
-            database.run("SELECT pix_internal.open_blocks($model_name::text)", **names)
+            restore_blocks(database, names["model_name"])
             row = database.row(MEMBERS, **names)
             if row is not None:
                 columns = (np.array(row[name], int) for name in ("clusters", "blocks", "positions"))
@@ -210,15 +210,9 @@ class Scene:
         )
         if row is None:
             return None
-        for _ in range(2):
-            index = kept(database.cache, row["state_checksum"])
-            if index is not None:
-                projection = index.index.state.projection
-                return candidates.Sketch(
-                    index.index.vectors, projection.mean, projection.components, self.packed.starts
-                )
-            database.run("SELECT pix_internal.open_index($index_name::text)", index_name=row["index_name"])
-        raise FilesVanish
+        index = open_index(database, row["index_name"], row["state_checksum"]).index
+        projection = index.state.projection
+        return candidates.Sketch(index.vectors, projection.mean, projection.components, self.packed.starts)
 
     def free(self) -> dict[int, int]:
         """Return of each cluster how many items can be shown, at least so many if many are left."""

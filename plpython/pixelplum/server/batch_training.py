@@ -10,6 +10,7 @@ import json
 
 from pixelplum.core.users.algorithms import ALGORITHMS
 from pixelplum.errors import TooFewPoints, TooFewVotes
+from pixelplum.server.blocks import restore_blocks
 from pixelplum.server.common_taste import fit_common_taste
 from pixelplum.server.database import Database, Model
 from pixelplum.server.drivers import driver
@@ -164,7 +165,7 @@ def start(
         database.run(FORGET_UNKNOWN, users=users, **name)
         database.run(STORE_UNKNOWN, users=users, algorithm=algorithm, **name)
     if not database.is_distributed:
-        database.run("SELECT pix_internal.open_blocks($model_name::text)", **name)  # restored by one, mapped by all
+        restore_blocks(database, model.model_name)
 
 
 def rules_need_taste(database: Database) -> bool:

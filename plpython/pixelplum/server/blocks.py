@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pixelplum.core.search import blocks, exact
+from pixelplum.errors import FilesVanish
 from pixelplum.server import cache as files
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 10
 """Packings that may follow one another while somebody opens their blocks."""
+OPEN_BLOCKS = "SELECT pix_internal.open_blocks($model_name::text)"
 KEPT = 8
 """Models and indexes that a backend keeps open."""
 
@@ -59,6 +62,42 @@ class Packed:
         return part.item_ids[position - int(self._ends[number]) + len(part.norms)]
 
 
+def open_blocks(database: Database, model_name: str, key: str) -> Packed:
+    """Return the blocks of a model, mapped by this backend, and restored in the cache of this host if need be.
+
+    Parameters
+    ----------
+    key : str
+        The checksum of their packing.
+
+    Raises
+    ------
+    FilesVanish
+        If they are of another packing by now, or their files do not stay.
+    """
+    return _opened(database, key, OPEN_BLOCKS, model_name=model_name)
+
+
+def restore_blocks(database: Database, model_name: str) -> None:
+    """Restore the blocks of a model in the cache of this host, once for all workers that are going to map them."""
+    database.run(OPEN_BLOCKS, model_name=model_name)
+
+
+def open_index(database: Database, index_name: str, state_checksum: str):
+    """Return an index, mapped by this backend, and restored in the cache of this host if need be."""
+    statement = "SELECT pix_internal.open_index($index_name::text)"
+    return _opened(database, state_checksum, statement, index_name=index_name)
+
+
+def _opened(database: Database, key: str, statement: str, **names):
+    if kept(database.cache, key) is None:
+        database.run(statement, **names)
+    opened = kept(database.cache, key)
+    if opened is None:
+        raise FilesVanish
+    return opened
+
+
 def read_with_blocks(database: Database, statement: str, **values) -> tuple[dict, Packed]:
     """Run a statement that tells where vectors are, and return its row, and the blocks that these are in.
 
@@ -71,14 +110,17 @@ def read_with_blocks(database: Database, statement: str, **values) -> tuple[dict
         It returns as ``blocks_key`` the checksum of the packing of ``$model_name``.
     **values
         As for `Database.rows`.
+
+    Raises
+    ------
+    FilesVanish
+        If features are packed again and again, between the statement and the opening of blocks.
     """
     for _ in range(ATTEMPTS):
         row = database.row(statement, **values)
-        packed = kept(database.cache, row["blocks_key"])
-        if packed is not None:
-            return row, packed
-        database.run("SELECT pix_internal.open_blocks($model_name::text)", model_name=values["model_name"])
-    return database.run("SELECT pix_internal.raise_files_vanish()")
+        with suppress(FilesVanish):
+            return row, open_blocks(database, values["model_name"], row["blocks_key"])
+    raise FilesVanish
 
 
 def describe_block(plpy, cache: dict, item_ids: list[str], vectors: bytes) -> dict:

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from pixelplum.core.users.algorithms import ALGORITHMS
-from pixelplum.errors import FilesVanish, NoCommonTaste, TooFewVotes, UserModelOutdated, error_of, literal
+from pixelplum.errors import (
+    FeaturesKeepChanging,
+    FilesVanish,
+    NoCommonTaste,
+    TooFewVotes,
+    UserModelOutdated,
+    error_of,
+    literal,
+)
 from pixelplum.server import user_models
-from pixelplum.server.blocks import kept
+from pixelplum.server.blocks import ATTEMPTS, kept, open_blocks
 from pixelplum.server.database import Database, Model
 from pixelplum.server.drivers import driver
+
+T = TypeVar("T")
 
 MOST_VOTES = 2000
 """That a model is trained on, the latest. Where there are so many, a few more can wait."""
@@ -160,6 +173,25 @@ def read_state(database: Database, user_id: str, model: Model, algorithm: str | 
     return state
 
 
+def on_one_packing(
+    database: Database, user_id: str, model: Model, algorithm: str | None, work: Callable[[State], T]
+) -> T:
+    """Do some work on a user's state and on blocks; again, if features were packed in between, which moves them.
+
+    Raises
+    ------
+    FeaturesKeepChanging
+        If that happens again and again.
+    """
+    for _ in range(ATTEMPTS):
+        state = read_state(database, user_id, model, algorithm)
+        with suppress(FilesVanish):
+            result = work(state)
+            if is_packed_as(database, model, state):
+                return result
+    raise FeaturesKeepChanging
+
+
 def current_model(
     database: Database, user_id: str, model: Model, state: State, parameters: str | None = None, is_forced: bool = False
 ) -> CurrentModel | None:
@@ -215,13 +247,11 @@ def updated(database: Database, model: Model, state: State, newer: list[int]) ->
     row = state.stored
     blocks, positions, vals = ([column[n] for n in newer] for column in (state.blocks, state.positions, state.vals))
 
-    def update() -> dict | None:
-        return user_models.update_user_model(
-            None, database.cache, state.blocks_key, row["algorithm"], row["described"], row["content"], blocks,
-            positions, vals,
-        )  # fmt: skip
-
-    changed = with_blocks(database, model, update)
+    open_blocks(database, model.model_name, state.blocks_key)
+    changed = user_models.update_user_model(
+        None, database.cache, state.blocks_key, row["algorithm"], row["described"], row["content"], blocks, positions,
+        vals,
+    )  # fmt: skip
     return row | changed | {
         "likes": state.likes, "dislikes": state.dislikes, "votes_hash": state.votes_hash,
         "watermark": max(state.vote_ids), "since_training": row["since_training"] + len(newer),
@@ -235,15 +265,13 @@ def train(database: Database, user_id: str, model: Model, state: State, paramete
     elif ALGORITHMS[state.algorithm].needs_common_taste:
         raise no_taste(model, state.algorithm)
 
-    def fit() -> dict | None:
-        return database.work(
-            lambda: user_models.fit_user_model(
-                None, database.cache, state.blocks_key, state.taste, state.algorithm, parameters, state.item_ids,
-                state.blocks, state.positions, state.vals, None, state.half,
-            )
-        )  # fmt: skip
-
-    fitted = with_blocks(database, model, fit)
+    open_blocks(database, model.model_name, state.blocks_key)
+    fitted = database.work(
+        lambda: user_models.fit_user_model(
+            None, database.cache, state.blocks_key, state.taste, state.algorithm, parameters, state.item_ids,
+            state.blocks, state.positions, state.vals, None, state.half,
+        )
+    )  # fmt: skip
     if fitted["reason"] is not None:
         raise error_of(
             fitted["sqlstate"], f"The model of user {literal(user_id)} cannot be trained: {fitted['reason']}",
@@ -256,16 +284,6 @@ def train(database: Database, user_id: str, model: Model, state: State, paramete
         "likes": state.likes, "dislikes": state.dislikes, "watermark": max(state.vote_ids),
         "votes_hash": state.votes_hash, "since_training": 0, "trained_at": None,
     }  # fmt: skip
-
-
-def with_blocks(database: Database, model: Model, work) -> dict:
-    """Return what some work on blocks does, which returns None until they are opened."""
-    for _ in range(2):
-        result = work()
-        if result is not None:
-            return result
-        database.run("SELECT pix_internal.open_blocks($model_name::text)", model_name=model.model_name)
-    raise FilesVanish
 
 
 def open_taste(database: Database, model: Model, version: str) -> None:
@@ -327,8 +345,10 @@ def train_user_model(
     database.run("SELECT pix_internal.find_pack(pix.find_model($model_name::text))", model_name=model.model_name)
     if algorithm is not None:
         user_models.complete(algorithm, parameters or "{}", model.dimensions)
-    state = read_state(database, user_id, model, algorithm)
-    current = current_model(database, user_id, model, state, parameters, is_forced=True)
+    current = on_one_packing(
+        database, user_id, model, algorithm,
+        lambda state: current_model(database, user_id, model, state, parameters, is_forced=True),
+    )  # fmt: skip
     if current is None:
         name = literal(model.model_name)
         raise TooFewVotes(

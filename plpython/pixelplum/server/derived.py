@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from pixelplum.errors import IndexBroken, VectorError, literal
-from pixelplum.server.blocks import kept
+from pixelplum.server.blocks import open_index
 from pixelplum.server.database import Database
 
 PACKS = """
@@ -157,11 +157,12 @@ def wrong_in_index(database: Database, index: dict) -> str | None:
     stored = database.value(STORED, **index)
     if stored != index["size_bytes"]:
         return f"{stored} of {index['size_bytes']} bytes are stored"
+    opened: list = []
     if not database.attempt(
-        lambda: database.run("SELECT pix_internal.open_index($index_name::text)", **index), IndexBroken.sqlstate
+        lambda: opened.append(open_index(database, index["index_name"], index["state_checksum"])), IndexBroken.sqlstate
     ):
         return "its stored parts are damaged"
-    names = kept(database.cache, index["state_checksum"]).item_ids
+    names = opened[0].item_ids
     indexed = {names[number] for number in range(len(names))}
     missing = sum(row["item_id"] not in indexed for row in database.rows(INDEXED, **index))
     return f"{missing} items that it should have are missing" if missing else None

@@ -9,15 +9,8 @@ from pixelplum.core.users import models
 from pixelplum.core.users.candidates import unit
 from pixelplum.errors import NoUserModel, VectorError, literal
 from pixelplum.server import user_models
-from pixelplum.server.blocks import ATTEMPTS, kept
-from pixelplum.server.current_models import (
-    State,
-    current_model,
-    is_packed_as,
-    outdated,
-    read_state,
-    with_blocks,
-)
+from pixelplum.server.blocks import open_blocks
+from pixelplum.server.current_models import State, current_model, on_one_packing, outdated
 from pixelplum.server.database import Database, Model
 from pixelplum.server.drivers import driver
 from pixelplum.server.recommendations import opened, own
@@ -44,12 +37,19 @@ def explain(
     model = database.model(model_name)
     if algorithm is not None:
         find_model(database, user_id, algorithm, model)
-    for _ in range(ATTEMPTS):
-        state = read_state(database, user_id, model, algorithm)
+
+    def look(state: State) -> list[dict]:
         current = current_model(database, user_id, model, state)
-        if is_packed_as(database, model, state):
-            break
-    row = find_model(database, user_id, algorithm, model) if current is None else current.row
+        row = find_model(database, user_id, algorithm, model) if current is None else current.row
+        return describe(database, user_id, item_id, k, model, state, row)
+
+    return on_one_packing(database, user_id, model, algorithm, look)
+
+
+def describe(
+    database: Database, user_id: str, item_id: str, k: int, model: Model, state: State, row: dict
+) -> list[dict]:
+    """Return the score that a model gives an item, and the likes and dislikes that the item looks most like."""
     about = {"item_id": item_id, "model_name": model.model_name}
     vector = database.row(VECTOR, **about)
     if vector is None:
@@ -76,7 +76,7 @@ def alike(
     """Return the likes and dislikes that an item looks most like."""
     if not state.item_ids:
         return []
-    packed = with_blocks(database, model, lambda: kept(database.cache, state.blocks_key))
+    packed = open_blocks(database, model.model_name, state.blocks_key)
     voted = unit(packed.vectors(list(zip(state.blocks, state.positions, strict=True))))
     likeness = (voted @ unit(direction[np.newaxis])[0]).astype(float)
     order = [n for n in np.argsort(-likeness, kind="stable").tolist() if state.item_ids[n] != item_id]

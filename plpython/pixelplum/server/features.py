@@ -123,17 +123,16 @@ def embed_images(database: Database, item_ids: list[str], checksum: str, engine:
         database.create_temporary("pix_chunk", EMBEDDED, "item_id", item_ids=item_ids, checksum=checksum, engine=engine)
 
 
-def model_is_loaded(plpy, cache: dict, checksum: str) -> bool:
-    """Tell whether this backend has the network in memory."""
-    return checksum in cache.get("networks", ())
-
-
-def model_is_ready(plpy, cache: dict, checksum: str, engine: str, verify: bool, settings: str) -> bool:
+def model_is_ready(plpy, cache: dict, checksum: str, engine: str, verify: bool, settings: str | None) -> bool:
     """Tell whether the model can be used here without restoring its file; remember the settings.
+
+    Without settings, only what is in memory can be used.
 
     To verify the whole file takes a tenth of a second for Inception v3, too
     long for every parallel worker: those find out when they load it.
     """
+    if settings is None:
+        return checksum in cache.get("networks", ())
     cache["settings"] = json.loads(settings)
     if verify:
         return files.is_whole(checksum)

@@ -18,7 +18,7 @@ from pixelplum.core.search.metrics import METRICS
 from pixelplum.errors import CacheUnusable, IndexBroken, IndexBusy, UnusableArgument, literal
 from pixelplum.server import cache as files
 from pixelplum.server import packing
-from pixelplum.server.blocks import Packed, keep
+from pixelplum.server.blocks import Packed, keep, open_index
 from pixelplum.server.database import Database, Model
 from pixelplum.server.drivers import driver
 from pixelplum.server.model_blocks import ModelBlocks
@@ -175,7 +175,7 @@ def update(database: Database, index: dict, blocks: ModelBlocks, kept: list[str]
     begun = time.monotonic()
     name, checksum = index["index_name"], index["checksum"]
     with database.progress(f"index {name}") as progress:
-        database.run("SELECT pix_internal.open_index($index_name::text)", index_name=name)
+        open_index(database, name, index["state_checksum"])
         state, names = indexes.read_state(mapped(files.path(index["state_checksum"], "state")), checksum)
         new = picked(blocks.mapped, set(added))
 

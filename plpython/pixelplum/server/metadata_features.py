@@ -144,13 +144,12 @@ def refresh_metadata(database: Database, model_name: str | None) -> int:
     return appended
 
 
-def refuse_name(database: Database, model_name: str | None, base: Model) -> None:
-    """Refuse a name that cannot be used, or is that of a model of another kind."""
-    if not 1 <= len((model_name or "").encode()) <= 200 or model_name == base.model_name:
-        shown = "NULL" if model_name is None else literal(model_name[:200])
+def refuse_name(database: Database, model_name: str, base: Model) -> None:
+    """Refuse the name of the base model, or of a model of another kind."""
+    if model_name == base.model_name:
         raise UnusableModelName(
-            f"model_name must be a new name of 1 to 200 bytes, not {shown}",
-            hint=f"Use another than that of its base model, such as {literal(base.model_name[:190] + '_metadata')}.",
+            f"model_name must be a new name, not that of the base model, {literal(model_name)}",
+            hint=f"Use another one, such as {literal(base.model_name[:190] + '_metadata')}.",
         )
     if database.value(IS_OTHER, model_name=model_name):
         raise UnusableModelName(

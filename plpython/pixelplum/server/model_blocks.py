@@ -14,7 +14,7 @@ from pixelplum.core.clustering import kmeans
 from pixelplum.core.clustering.clusters import looked_at
 from pixelplum.errors import UnusableArgument, shown_list
 from pixelplum.server import packing
-from pixelplum.server.blocks import Packed, kept
+from pixelplum.server.blocks import Packed, open_blocks
 from pixelplum.server.database import Database, Model
 from pixelplum.server.vectors import matrix_of, places_of
 
@@ -118,8 +118,7 @@ class ModelBlocks:
     @cached_property
     def mapped(self) -> Packed:
         """The blocks, mapped by this backend."""
-        self.database.run("SELECT pix_internal.open_blocks($model_name::text)", model_name=self.model.model_name)
-        return kept(self.database.cache, self.pack.checksum)
+        return open_blocks(self.database, self.model.model_name, self.pack.checksum)
 
     def parts(self) -> list[np.ndarray]:
         """Return the vectors of each block that is mapped, as far as they are looked at."""

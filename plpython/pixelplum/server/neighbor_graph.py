@@ -16,7 +16,7 @@ from pixelplum.core.search import neighbor_graph, vectors
 from pixelplum.core.search.blocks import Block
 from pixelplum.core.search.metrics import METRICS
 from pixelplum.core.threads import in_parallel
-from pixelplum.errors import GraphNeverFinished, NotPacked, TooManyPairs, UnusableArgument, literal
+from pixelplum.errors import FeaturesKeepChanging, NotPacked, TooManyPairs, UnusableArgument, literal
 from pixelplum.server import packing
 from pixelplum.server.blocks import Packed, read_with_blocks
 from pixelplum.server.database import Database, Model
@@ -146,7 +146,7 @@ def compare_some(
     if graph is None or any(graph[key] != value for key, value in request.items()):
         starts += 1
         if starts > MOST_STARTS:
-            raise GraphNeverFinished(
+            raise FeaturesKeepChanging(
                 f"The features of model {literal(model_name)} are packed again before the graph is finished"
             )
         database.run(FORGET_GRAPH, **name)

@@ -20,7 +20,6 @@ MOST_BYTES = 500_000_000
 LEAST_OVERLAP = 0.90
 NEIGHBORS = 10
 PART_BYTES = 4 << 20
-SHOWN = 200
 
 IS_QUANTIZED = "SELECT EXISTS (SELECT FROM pix.quantizations q WHERE q.model_name = $model_name::text)"
 IS_OTHER = f"SELECT EXISTS (SELECT FROM pix.models m WHERE m.model_name = $model_name::text) AND NOT ({IS_QUANTIZED})"
@@ -66,9 +65,7 @@ VALUES ($model_name::text, $quantized_from::text, $model_checksum::text, $float_
 
 
 @driver
-def quantize_model(
-    database: Database, model_name: str | None, as_name: str | None, calibrate: int, force: bool
-) -> None:
+def quantize_model(database: Database, model_name: str | None, as_name: str, calibrate: int, force: bool) -> None:
     """Make an INT8 model of a model, and measure what it costs: the body of ``pix.quantize_model``."""
     database.lock("models", "all")
     model = database.model(model_name)
@@ -115,13 +112,12 @@ def quantize_model(
         )
 
 
-def refuse_name(database: Database, model: Model, as_name: str | None) -> None:
-    """Refuse a model that is quantized already, and a name that cannot be used."""
-    if not 1 <= len((as_name or "").encode()) <= SHOWN or as_name == model.model_name:
-        shown = "NULL" if as_name is None else literal(as_name[:SHOWN])
+def refuse_name(database: Database, model: Model, as_name: str) -> None:
+    """Refuse a model that is quantized already, and the name of a model of another kind."""
+    if as_name == model.model_name:
         raise UnusableArgument(
-            f"as_name must be a new name of 1 to 200 bytes, not {shown}",
-            hint=f"Use another name than the model's own, such as {literal(model.model_name[:190] + '_int8')}.",
+            f"as_name must be a new name, not the model's own, {literal(as_name)}",
+            hint=f"Use another one, such as {literal(model.model_name[:190] + '_int8')}.",
         )
     if database.value(IS_QUANTIZED, model_name=model.model_name):
         raise UnusableArgument(

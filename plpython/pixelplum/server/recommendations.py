@@ -11,10 +11,9 @@ import numpy as np
 from pixelplum.core.search import vectors
 from pixelplum.core.users import models, recommendations
 from pixelplum.core.users.candidates import best, unit
-from pixelplum.errors import FilesVanish
 from pixelplum.server import user_models
-from pixelplum.server.blocks import ATTEMPTS, Packed, kept
-from pixelplum.server.current_models import State, current_model, is_packed_as, keep, open_taste, read_state
+from pixelplum.server.blocks import Packed, kept, open_blocks, open_index
+from pixelplum.server.current_models import CurrentModel, State, current_model, keep, on_one_packing, open_taste
 from pixelplum.server.database import Database, Model
 from pixelplum.server.drivers import driver
 
@@ -161,21 +160,7 @@ class Search:
     @cached_property
     def packed(self) -> Packed:
         """The blocks that the user's votes are located in."""
-        for _ in range(2):
-            packed = kept(self.database.cache, self.state.blocks_key)
-            if packed is not None:
-                return packed
-            self.database.run("SELECT pix_internal.open_blocks($model_name::text)", **self.names)
-        raise FilesVanish
-
-    def opened_index(self):
-        """Return the index, mapped."""
-        for _ in range(2):
-            index = kept(self.database.cache, self.index["state_checksum"])
-            if index is not None:
-                return index
-            self.database.run("SELECT pix_internal.open_index($index_name::text)", index_name=self.index["index_name"])
-        raise FilesVanish
+        return open_blocks(self.database, self.names["model_name"], self.state.blocks_key)
 
     def candidates(self, model: models.Model, count: int, by_index: bool) -> list[str]:
         """Return items that a model may like best, those that were seen left out."""
@@ -190,7 +175,7 @@ class Search:
             return [packed.item_at((b, r + 1)) for b, r in zip(best_blocks.tolist(), best_rows.tolist(), strict=True)]
         near = recommendations.queries(model) if by_index else None
         if near is not None:
-            index = self.opened_index()
+            index = open_index(self.database, self.index["index_name"], self.index["state_checksum"])
             hits = index.search(near, count + len(seen), "cosine")
             return list(dict.fromkeys(index.item_id(position) for row in hits for position in row.tolist()))
         scores = recommendations.scores(packed.blocks, [model])[0]
@@ -238,17 +223,17 @@ def recommend(
     if algorithm is not None:
         user_models.complete(algorithm, "{}", model.dimensions)
     conditions = "" if filter is None else database.value(CONDITIONS, filter=json.dumps(filter))
-    for _ in range(ATTEMPTS):
-        state = read_state(database, user_id, model, algorithm)
+
+    def look(state: State) -> tuple[CurrentModel | None, Used, list[tuple[str, float, list[str]]]]:
         current = current_model(database, user_id, model, state)
         search = Search(database, model, user_id, state, index_name, conditions)
         if search.allowed == []:
             database.run(CHECK_FILTER, filter=json.dumps(filter))
         used = pooled(database, model, state, search.packed) if current is None else own(current.row)
         passed, scanned = search.best(used, k, diversity)
-        if is_packed_as(database, model, state):
-            break  # else positions are of different packings
-    chosen = choose(search, used, passed, scanned, k, diversity)
+        return current, used, choose(search, used, passed, scanned, k, diversity)
+
+    current, used, chosen = on_one_packing(database, user_id, model, algorithm, look)
     if current is not None and current.is_new:
         keep(database, current)
     return [
