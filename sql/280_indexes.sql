@@ -92,7 +92,7 @@ Result: the new row of pix.indexes, among it recall (at 10, of 100 items), build
 Errors: PX003 invalid argument, PX020 unknown model, PX024 unusable cache folder, PX060 call on
 segments, PX061 read-only, PX093 an index that another session is building, PX095 no features.
 Runs: coordinator, on all its cores, in one transaction, for which packing that model waits; pix.builds shows its
-progress. It cannot be canceled while the trees of annoy are grown.
+progress.
 Example: SELECT recall, build_seconds FROM pix.build_index(''boots'', algorithm => ''hnsw'', parameters => ''{"ef_search": 100}'');';
 
 CREATE OR REPLACE FUNCTION pix.refresh_index(index_name text) RETURNS pix.indexes

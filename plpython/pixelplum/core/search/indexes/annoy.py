@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from pixelplum.core.parameters import Range
+from pixelplum.core.processes import in_child
 from pixelplum.core.search.indexes.base import RERANK, FittedState, Index, Pieces
 from pixelplum.core.threads import CORES, signals_held
 
@@ -33,9 +34,13 @@ class AnnoyIndex(Index):
             for number, vector in enumerate(vectors, start):
                 forest.add_item(number, vector)
         forest.set_seed(SEED)
-        with signals_held():
+
+        def grow() -> None:
             forest.build(state.parameters["trees"], n_jobs=CORES)
-        forest.save(str(path))
+            forest.save(str(path))
+
+        with signals_held():
+            in_child(grow)  # trees are grown in one call, which nothing interrupts
 
     def open(self, path: Path) -> None:
         from annoy import AnnoyIndex as Forest
