@@ -53,7 +53,12 @@ SELECT f.model_name, o.user_id, o.item_id, o.value, o.vote_id, o.voted_at, f.blo
 FROM pix.opinions o JOIN pix.features f ON f.item_id = o.item_id JOIN pix_internal.packs p ON p.model_name = f.model_name
 WHERE o.value <> 0 AND o.signal <> 'skip' AND f.packed_in <= p.packed_in;
 
--- What a user's model is trained on: the latest 2,000 of these, the latest first.
+-- What users' models are trained on: the latest 2,000 of these. (A model that has seen so many can wait for a few more:
+-- server/current_models.py.)
+CREATE OR REPLACE VIEW pix_internal.training_votes AS
+SELECT v.* FROM pix_internal.packed_votes v WHERE v.rank <= 2000;
+
+-- What a user's model is trained on, the latest first.
 -- Being stable, it sees votes and blocks of the same moment.
 CREATE OR REPLACE FUNCTION pix_internal.votes_of_user(user_id text, model pix.models) RETURNS pix_internal.user_votes
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_indexscan = on
@@ -65,8 +70,7 @@ BEGIN
     SELECT array_agg(v.item_id ORDER BY v.rank), array_agg(v.block ORDER BY v.rank), array_agg(v.position ORDER BY v.rank),
         array_agg(v.value ORDER BY v.rank), array_agg(v.vote_id ORDER BY v.rank), array_agg(v.hash ORDER BY v.rank),
         pack.packed_in, pack.checksum, pack.items
-    INTO votes FROM pix_internal.packed_votes v
-    WHERE v.user_id = votes_of_user.user_id AND v.model_name = model.model_name AND v.rank <= 2000;
+    INTO votes FROM pix_internal.training_votes v WHERE v.user_id = votes_of_user.user_id AND v.model_name = model.model_name;
     RETURN votes;
 END
 $$;

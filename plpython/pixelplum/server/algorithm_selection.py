@@ -65,8 +65,8 @@ FROM (SELECT t.* FROM {TASKS}) t
 JOIN (
     SELECT v.user_id, array_agg(v.value ORDER BY v.rank) AS vals,
         string_agg(v.vector, ''::bytea ORDER BY v.rank) AS vectors, count(*) AS votes
-    FROM pix_internal.packed_votes v
-    WHERE v.model_name = $model_name::text AND v.rank <= 2000 AND v.user_id IN (SELECT t.user_id FROM {TASKS})
+    FROM pix_internal.training_votes v
+    WHERE v.model_name = $model_name::text AND v.user_id IN (SELECT t.user_id FROM {TASKS})
     GROUP BY v.user_id
 ) g ON g.user_id = t.user_id
 WHERE g.votes > t.size

@@ -67,9 +67,9 @@ FROM (
             ROW(array_agg(v.item_id ORDER BY v.rank), NULL, NULL, array_agg(v.value ORDER BY v.rank),
                 array_agg(v.vote_id ORDER BY v.rank), array_agg(v.hash ORDER BY v.rank), NULL, NULL,
                 NULL)::pix_internal.user_votes AS votes
-        FROM pix_internal.packed_votes v
+        FROM pix_internal.training_votes v
         WHERE v.user_id > $low::text AND v.user_id <= $high::text AND {SOME_USERS.format(user_id="v.user_id")}
-            AND v.model_name = $model_name AND v.rank <= 2000
+            AND v.model_name = $model_name
         GROUP BY v.user_id
     ) r
     LEFT JOIN pix.common_taste t

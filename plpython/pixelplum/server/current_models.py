@@ -26,7 +26,7 @@ from pixelplum.server.drivers import driver
 T = TypeVar("T")
 
 MOST_VOTES = 2000
-"""That a model is trained on, the latest. Where there are so many, a few more can wait."""
+"""That a model is trained on, the latest: pix_internal.training_votes. Where there are so many, a few more can wait."""
 MANY_VOTES = 500
 """Training on more takes longer than anybody waits for a recommendation."""
 LOCK_NOT_AVAILABLE, SERIALIZATION_FAILURE = "55P03", "40001"
@@ -36,8 +36,8 @@ UPDATES = 10
 # One statement: it sees votes, positions and models as of one moment.
 STATE = """
 WITH vote AS (
-    SELECT v.* FROM pix_internal.packed_votes v
-    WHERE v.user_id = $user_id::text AND v.model_name = $model_name::text AND v.rank <= $most::int
+    SELECT v.* FROM pix_internal.training_votes v
+    WHERE v.user_id = $user_id::text AND v.model_name = $model_name::text
 )
 SELECT s.*, m AS stored FROM (
     SELECT c.*, t.taste, coalesce(
@@ -165,7 +165,6 @@ def read_state(database: Database, user_id: str, model: Model, algorithm: str | 
     state = State(
         **database.row(
             STATE, user_id=user_id, model_name=model.model_name, checksum=model.checksum, algorithm=algorithm,
-            most=MOST_VOTES,
         )
     )  # fmt: skip
     if not state.packed_items:

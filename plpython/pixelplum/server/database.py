@@ -49,12 +49,14 @@ class Database:
     plpy : module
         PL/Python's access to the database.
     cache : dict
-        The backend's GD: blocks and indexes that it keeps open.
+        The backend's GD: plans, and blocks and indexes that it keeps open.
+    caller : str, default 'drive'
+        The SQL function that called, whose settings decide on plans.
     """
 
-    def __init__(self, plpy, cache: dict):
+    def __init__(self, plpy, cache: dict, caller: str = "drive"):
         self._plpy = plpy
-        self._plans: OrderedDict[str, tuple[Any, list[str]]] = cache.setdefault("plans", OrderedDict())
+        self._plans: OrderedDict[str, tuple[Any, list[str]]] = cache.setdefault(("plans", caller), OrderedDict())
         self.cache = cache
 
     def rows(self, statement: str, **values) -> list[dict]:

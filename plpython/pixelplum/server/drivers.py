@@ -23,12 +23,16 @@ def driver(function: Callable) -> Callable:
 
 def drive(plpy, cache: dict, name: str, arguments: str) -> str | None:
     """Call a driver; arguments and result are JSON."""
-    if name not in DRIVERS:
-        import_module(f"pixelplum.server.{name.partition('.')[0]}")
-    result = DRIVERS[name](Database(plpy, cache), **json.loads(arguments))
-    return None if result is None else json.dumps(result)
+    return _call(Database(plpy, cache), name, arguments)
 
 
 def answer(plpy, cache: dict, name: str, arguments: str) -> str | None:
     """Call a driver that somebody waits for; see `drive`."""
-    return drive(plpy, cache, name, arguments)
+    return _call(Database(plpy, cache, "answer"), name, arguments)
+
+
+def _call(database: Database, name: str, arguments: str) -> str | None:
+    if name not in DRIVERS:
+        import_module(f"pixelplum.server.{name.partition('.')[0]}")
+    result = DRIVERS[name](database, **json.loads(arguments))
+    return None if result is None else json.dumps(result)

@@ -49,8 +49,7 @@ FROM (
         SELECT v.user_id, sum(v.hash)::text AS hash, coalesce($algorithm::text, pix_internal.choose_algorithm(
             count(*) FILTER (WHERE v.value > 0)::int, count(*) FILTER (WHERE v.value < 0)::int, $has_taste::bool
         )) AS chosen
-        FROM pix_internal.packed_votes v
-        WHERE v.user_id = ANY ($names::text[]) AND v.model_name = $model_name AND v.rank <= 2000
+        FROM pix_internal.training_votes v WHERE v.user_id = ANY ($names::text[]) AND v.model_name = $model_name
         GROUP BY v.user_id
     ) c
     LEFT JOIN pix.user_models m ON m.user_id = c.user_id AND m.model_name = $model_name
