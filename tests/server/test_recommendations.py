@@ -82,6 +82,7 @@ def test_filters(ranked):
         expected(db, vectors, only=lambda name: inside[name] == 2),
     )
     refuses(db, "PX004", PAGE.format(", filter => pix.items_where(brand => 'no brand')"), "no brand")
+    refuses(db, "PX004", PAGE.format(", filter => pix.items_where(brand => 'costs $most::int')"), "costs $most::int")
 
 
 def test_opinions_are_not_recommended(voters):

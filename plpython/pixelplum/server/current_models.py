@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -184,10 +183,14 @@ def on_one_packing(
     """
     for _ in range(ATTEMPTS):
         state = read_state(database, user_id, model, algorithm)
-        with suppress(FilesVanish):
+        try:
             result = work(state)
+        except (FilesVanish, LookupError):  # there is no such position
             if is_packed_as(database, model, state):
-                return result
+                raise
+            continue
+        if is_packed_as(database, model, state):
+            return result
     raise FeaturesKeepChanging
 
 

@@ -28,8 +28,8 @@ LONGEST_NAME = 63
 MOST_PLANS = 300
 """Statements whose plans a session keeps."""
 
-PARAMETER = re.compile(r"\$(\w+)(?:::((?:\w+\.)?\w+(?:\[\])?))?")
-"""A parameter of a statement; its type follows where it is named, once at least."""
+PARAMETER = re.compile(r"\$(\w+)(?:::((?:\w+\.)?\w+(?:\[\])?))?|\$\$")
+"""A parameter of a statement, whose type follows where it is named, once at least; or a dollar that is meant."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,8 @@ class Database:
         Parameters
         ----------
         statement : str
-            With ``$name::type`` where a value belongs, and ``$name`` where it belongs again.
+            With ``$name::type`` where a value belongs, and ``$name`` where it belongs again. SQL that comes from
+            elsewhere is made `plain` first.
         **values
             What is written there.
         """
@@ -209,6 +210,11 @@ class Database:
         )
 
 
+def plain(sql: str) -> str:
+    """Return SQL whose dollars do not become parameters of a statement that it becomes a part of."""
+    return sql.replace("$", "$$")
+
+
 class _RollBack(Exception):
     """What ends a subtransaction."""
 
@@ -223,9 +229,10 @@ def numbered(statement: str) -> tuple[str, list[str], list[str]]:
     """
     types: dict[str, str] = {}
     for name, type_name in PARAMETER.findall(statement):
-        types[name] = types.get(name) or type_name
+        if name:
+            types[name] = types.get(name) or type_name
     if not all(types.values()):
         raise ValueError(f"A parameter has no type: {types}")
     names = list(types)
-    text = PARAMETER.sub(lambda match: f"${names.index(match[1]) + 1}", statement)
+    text = PARAMETER.sub(lambda match: f"${names.index(match[1]) + 1}" if match[1] else "$", statement)
     return text, names, list(types.values())

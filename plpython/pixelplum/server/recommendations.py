@@ -14,7 +14,7 @@ from pixelplum.core.users.candidates import best, unit
 from pixelplum.server import user_models
 from pixelplum.server.blocks import Packed, kept, open_blocks, open_index
 from pixelplum.server.current_models import CurrentModel, State, current_model, keep, on_one_packing, open_taste
-from pixelplum.server.database import Database, Model
+from pixelplum.server.database import Database, Model, plain
 from pixelplum.server.drivers import driver
 
 MOST_LIKES = 200
@@ -222,7 +222,7 @@ def recommend(
         database.run(CHECK_INDEX, index_name=index_name, model_name=model.model_name)
     if algorithm is not None:
         user_models.complete(algorithm, "{}", model.dimensions)
-    conditions = "" if filter is None else database.value(CONDITIONS, filter=json.dumps(filter))
+    conditions = "" if filter is None else plain(database.value(CONDITIONS, filter=json.dumps(filter)))
 
     def look(state: State) -> tuple[CurrentModel | None, Used, list[tuple[str, float, list[str]]]]:
         current = current_model(database, user_id, model, state)
