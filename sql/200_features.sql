@@ -1,16 +1,16 @@
 -- Images to features: one image with pix.embed, all of them with pix.extract_features.
 
 -- Features, or why the image has none.
-CREATE OR REPLACE FUNCTION pix_internal.run_model(content bytea, checksum text, engine text) RETURNS pix_internal.embedding
+CREATE OR REPLACE FUNCTION pix_internal.embed(content bytea, checksum text, engine text) RETURNS pix_internal.embedding
 LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE COST 1000000 SET search_path = pg_catalog, pg_temp
-AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'features.run_model', content, checksum, engine)$$;
+AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'features.embed', content, checksum, engine)$$;
 
 -- Features by a model, restored on this host if need be, or why the image has none.
 CREATE OR REPLACE FUNCTION pix_internal.try_embed(content bytea, checksum text, engine text) RETURNS pix_internal.embedding
 LANGUAGE plpgsql STABLE PARALLEL SAFE COST 1000000 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM pix_internal.ensure_model(checksum, engine);
-    RETURN pix_internal.run_model(content, checksum, engine);
+    RETURN pix_internal.embed(content, checksum, engine);
 END
 $$;
 

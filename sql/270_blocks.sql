@@ -65,7 +65,6 @@ END
 $$;
 
 -- Of each block, how many entries it has, how many are true, and how many vectors take themselves to be in another row.
--- Whether each entry of a block is still true: the vector that it names is up to date, and says of itself that it is there.
 CREATE OR REPLACE FUNCTION pix_internal.block_entries(model_name text)
 RETURNS TABLE (block integer, items bigint, live bigint, misplaced bigint)
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $$

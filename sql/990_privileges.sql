@@ -42,11 +42,12 @@ GRANT INSERT (model_name, dimensions, source) ON pix.models TO pix_admin;
 
 -- Functions: for everybody who looks,
 GRANT EXECUTE ON ROUTINE
-    pix.algorithms, pix.beta_quantile, pix.classify, pix.classify_item, pix.clustering_quality, pix.compare_policies, pix.cut_clusters,
-    pix.distance, pix.doctor, pix.duplicates, pix.embed, pix.explain, pix.feature_maps, pix.find_clustering, pix.find_map, pix.find_model,
-    pix.from_array, pix.items_where, pix.leaf_clusters, pix.model_layers, pix.nearest, pix.nearest_many,
-    pix.nearest_to_image, pix.nearest_to_vector, pix.principal_components, pix.recall_check, pix.selected_dimensions,
-    pix.split_of, pix.to_array, pix.users_who_like, pix.warm_up
+    pix.algorithms, pix.beta_quantile, pix.classify, pix.classify_item, pix.clustering_quality, pix.compare_policies,
+    pix.cut_clusters, pix.distance, pix.doctor, pix.duplicates, pix.embed, pix.explain, pix.feature_maps,
+    pix.find_clustering, pix.find_map, pix.find_model, pix.from_array, pix.items_where, pix.leaf_clusters,
+    pix.model_layers, pix.nearest, pix.nearest_many, pix.nearest_to_image, pix.nearest_to_vector,
+    pix.principal_components, pix.recall_check, pix.selected_dimensions, pix.split_of, pix.to_array,
+    pix.users_who_like, pix.warm_up
 TO pix_reader;
 
 -- for applications, which write votes,
@@ -58,37 +59,39 @@ TO pix_app;
 -- and for those who load and train.
 GRANT EXECUTE ON ROUTINE
     pix.build_index, pix.build_neighbor_graph, pix.check_derived, pix.classify_all, pix.drop_algorithm_selection,
-    pix.drop_classifier, pix.drop_clustering, pix.drop_index, pix.drop_map, pix.drop_model,
-    pix.evaluate_recommenders, pix.extract_features, pix.fit_algorithm_rules, pix.fit_clusters, pix.fit_common_taste,
-    pix.fit_map, pix.fit_metadata, pix.fit_pca, pix.pack_features, pix.quantize_model, pix.rebuild_arms, pix.recommend_all,
+    pix.drop_classifier, pix.drop_clustering, pix.drop_index, pix.drop_map, pix.drop_model, pix.evaluate_recommenders,
+    pix.extract_features, pix.fit_algorithm_rules, pix.fit_clusters, pix.fit_common_taste, pix.fit_map,
+    pix.fit_metadata, pix.fit_pca, pix.pack_features, pix.quantize_model, pix.rebuild_arms, pix.recommend_all,
     pix.refresh_clusters, pix.refresh_index, pix.refresh_map, pix.refresh_metadata, pix.refresh_priors,
-    pix.register_classifier, pix.register_model, pix.select_algorithms, pix.set_default_clustering, pix.set_default_model,
-    pix.set_half_life, pix.simulate, pix.store_model_part, pix.train_classifier, pix.train_user_models
+    pix.register_classifier, pix.register_model, pix.select_algorithms, pix.set_default_clustering,
+    pix.set_default_model, pix.set_half_life, pix.simulate, pix.store_model_part, pix.train_classifier,
+    pix.train_user_models
 TO pix_admin;
 
 -- What those functions call by the rights of who calls them.
 GRANT EXECUTE ON ROUTINE
-    pix_internal.algorithms_with, pix_internal.average_classifiers, pix_internal.best_class, pix_internal.check_alone, pix_internal.check_call,
-    pix_internal.check_choice, pix_internal.check_classify, pix_internal.check_clustering, pix_internal.check_dimensions,
-    pix_internal.check_filter, pix_internal.check_index, pix_internal.check_known_user,
-    pix_internal.check_list, pix_internal.check_name,     pix_internal.check_policy, pix_internal.check_prior, pix_internal.check_queries, pix_internal.check_range,
-    pix_internal.check_user, pix_internal.choose_algorithm,
-    pix_internal.classify, pix_internal.classify_item, pix_internal.close_names,
-    pix_internal.common_taste_version, pix_internal.compare_all_features,
-    pix_internal.compare_policies, pix_internal.cut_clusters, pix_internal.decay, pix_internal.did_you_mean,
-    pix_internal.distances, pix_internal.distributed_by, pix_internal.doctor, pix_internal.draw_maps,
+    pix_internal.algorithms_with, pix_internal.average_classifiers, pix_internal.best_class, pix_internal.check_alone,
+    pix_internal.check_call, pix_internal.check_choice, pix_internal.check_classify, pix_internal.check_clustering,
+    pix_internal.check_dimensions, pix_internal.check_filter, pix_internal.check_index, pix_internal.check_known_user,
+    pix_internal.check_list, pix_internal.check_name, pix_internal.check_policy, pix_internal.check_prior,
+    pix_internal.check_queries, pix_internal.check_range, pix_internal.check_user, pix_internal.choose_algorithm,
+    pix_internal.classify, pix_internal.classify_item, pix_internal.close_names, pix_internal.clustering_quality,
+    pix_internal.common_taste_version, pix_internal.compare_all_features, pix_internal.compare_policies,
+    pix_internal.cut_clusters, pix_internal.decay, pix_internal.did_you_mean, pix_internal.distances,
+    pix_internal.distributed_by, pix_internal.doctor, pix_internal.draw_maps, pix_internal.embed,
     pix_internal.ensure_model, pix_internal.ensure_model_here, pix_internal.examine_host, pix_internal.feature_maps,
     pix_internal.few_pass, pix_internal.filter_conditions, pix_internal.find_candidates, pix_internal.find_classifier,
-    pix_internal.find_index, pix_internal.find_pack, pix_internal.half_life,
-    pix_internal.inspect_model, pix_internal.is_distributed, pix_internal.is_read_only, pix_internal.kept_best_class,
-    pix_internal.kept_probabilities, pix_internal.list_algorithms, pix_internal.list_layers, pix_internal.load_classifier, pix_internal.clustering_quality,     pix_internal.measure_recall, pix_internal.model_checksum, pix_internal.model_layers, pix_internal.nearest,
-    pix_internal.nearest_many, pix_internal.nearest_to,
-    pix_internal.off_policy_values, pix_internal.open_blocks, pix_internal.open_index,    pix_internal.probability, pix_internal.project_vectors,
+    pix_internal.find_index, pix_internal.find_pack, pix_internal.half_life, pix_internal.inspect_model,
+    pix_internal.is_distributed, pix_internal.is_read_only, pix_internal.kept_best_class,
+    pix_internal.kept_probabilities, pix_internal.list_algorithms, pix_internal.list_layers,
+    pix_internal.load_classifier, pix_internal.measure_recall, pix_internal.model_checksum, pix_internal.model_layers,
+    pix_internal.nearest, pix_internal.nearest_many, pix_internal.nearest_to, pix_internal.off_policy_values,
+    pix_internal.open_blocks, pix_internal.open_index, pix_internal.probability, pix_internal.project_vectors,
     pix_internal.raise_classifier_changed, pix_internal.raise_files_vanish, pix_internal.raise_no_features,
-    pix_internal.raise_no_label_set, pix_internal.rank_neighbors, pix_internal.refuse, pix_internal.require_coordinator,
-    pix_internal.require_fit_hosts, pix_internal.require_no_transaction, pix_internal.require_read_committed,
-    pix_internal.require_writable, pix_internal.run_model, pix_internal.scan_features, pix_internal.search_neighbors,
-    pix_internal.searched_model, pix_internal.try_embed, pix_internal.unnest,
+    pix_internal.raise_no_label_set, pix_internal.rank_neighbors, pix_internal.refuse,
+    pix_internal.require_coordinator, pix_internal.require_fit_hosts, pix_internal.require_no_transaction,
+    pix_internal.require_read_committed, pix_internal.require_writable, pix_internal.scan_features,
+    pix_internal.search_neighbors, pix_internal.searched_model, pix_internal.try_embed, pix_internal.unnest,
     pix_internal.use_planner, pix_internal.votes_of_user
 TO pix_reader;
 GRANT EXECUTE ON ROUTINE

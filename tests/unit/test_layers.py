@@ -47,7 +47,7 @@ def test_strongest_maps(path, image):
 
 
 def test_maps_are_images_from_black_to_white(path, image):
-    (activation,) = Layers(path)._showing(["relu"]).activations(image, ["relu"])
+    (activation,) = Layers(path)._showing(["relu"]).outputs(image, ["relu"])
     for channel, _, png in Layers(path).draw_maps(image, "relu", 3):
         drawing = Image.open(io.BytesIO(png))
         assert (drawing.format, drawing.mode, drawing.size) == ("PNG", "L", (144, 144))

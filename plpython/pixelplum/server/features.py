@@ -147,7 +147,7 @@ def model_is_ready(plpy, cache: dict, checksum: str, engine: str, verify: bool, 
     return True
 
 
-def run_model(plpy, cache: dict, content: bytes, checksum: str, engine: str) -> dict:
+def embed(plpy, cache: dict, content: bytes, checksum: str, engine: str) -> dict:
     """Return a `pix_internal.embedding`: the vector, or why the image has none.
 
     Only a bad image is an answer. A broken model is an error: it would

@@ -89,8 +89,8 @@ def quantize_model(database: Database, model_name: str | None, as_name: str, cal
     database.run(REGISTER, model_name=as_name, checksum=checksum, source=source)
 
     classifier = database.row(CLASSIFIER, model_name=model.model_name, checksum=model.checksum)
-    float_side = embed(database, sample, model.checksum, classifier)
-    int8_side = embed(database, sample, checksum, classifier)
+    float_side = embed_sample(database, sample, model.checksum, classifier)
+    int8_side = embed_sample(database, sample, checksum, classifier)
     timed = contents_of(database, sample[:TIMED])
     database.run(FORGET, model_name=as_name)
     report = {
@@ -140,7 +140,7 @@ def contents_of(database: Database, item_ids: list[str]) -> list[bytes]:
     return [row["content"] for row in database.rows(CONTENTS, item_ids=item_ids)]
 
 
-def embed(database: Database, item_ids: list[str], checksum: str, classifier: dict | None) -> dict:
+def embed_sample(database: Database, item_ids: list[str], checksum: str, classifier: dict | None) -> dict:
     """Compute features of images, and how often a classifier is right by them, on those of its test part."""
     embed_images(database, item_ids, checksum, "onnxruntime")
     accuracy = database.value(ACCURACY, **classifier) if classifier else None

@@ -52,7 +52,7 @@ class Layers:
                 reached.update(node.output)
         names = [name for name in self._nodes if name in reached]
         network = self._showing(names)
-        tensors = network.activations(_white(network), names)
+        tensors = network.outputs(_white(network), names)
         return [
             (name, self._nodes[name].op_type, list(tensor.shape)) for name, tensor in zip(names, tensors, strict=True)
         ]
@@ -86,7 +86,7 @@ class Layers:
         """
         if layer not in self._nodes:
             raise UnknownLayer(f"The model has no layer {layer!r}")
-        (maps,) = self._showing([layer]).activations(content, [layer])
+        (maps,) = self._showing([layer]).outputs(content, [layer])
         if maps.ndim != 4:
             raise UnknownLayer(f"The layer {layer!r} has the shape {list(maps.shape)}, which is not that of maps")
         maps = maps[0].transpose(2, 0, 1) if self._channels_are_last(layer) else maps[0]

@@ -89,7 +89,7 @@ class Network:
             If the output is not one vector per image.
         """
         shape = (self.preprocessing.height, self.preprocessing.width, 3)
-        return self._run(np.full(shape, 128, np.uint8)).size
+        return self._embed_pixels(np.full(shape, 128, np.uint8)).size
 
     def embed(self, content: bytes) -> np.ndarray:
         """Return the features of an image.
@@ -111,7 +111,7 @@ class Network:
         ModelBroken
             If the network fails or gives numbers that are not finite.
         """
-        return self._run(self._decode(content))
+        return self._embed_pixels(self._decode(content))
 
     def tensor(self, content: bytes) -> np.ndarray:
         """Return what the network takes for an image: float32, a batch of one.
@@ -123,7 +123,7 @@ class Network:
         """
         return to_tensor(self._decode(content), self.preprocessing)
 
-    def activations(self, content: bytes, names: list[str]) -> list[np.ndarray]:
+    def outputs(self, content: bytes, names: list[str]) -> list[np.ndarray]:
         """Return results of the graph by their names, for one image, as they are; errors as for `embed`."""
         tensor = self.tensor(content)
         try:
@@ -134,9 +134,9 @@ class Network:
     def _decode(self, content: bytes) -> np.ndarray:
         return decode(content, self.preprocessing.width, self.preprocessing.height)
 
-    def _run(self, pixels: np.ndarray) -> np.ndarray:
+    def _embed_pixels(self, pixels: np.ndarray) -> np.ndarray:
         try:
-            output = np.asarray(self.infer(to_tensor(pixels, self.preprocessing)))
+            output = np.asarray(self.embed_tensor(to_tensor(pixels, self.preprocessing)))
         except Exception as error:  # see above
             raise ModelBroken(f"{self.engine} cannot run the model: {error}") from error
         if output.ndim < 1 or output.size < 2 or output.size != max(output.shape):
@@ -145,7 +145,7 @@ class Network:
             raise ModelBroken("The model gives numbers that are not finite")
         return output.reshape(-1).astype(np.float32)
 
-    def infer(self, tensor: np.ndarray) -> np.ndarray:
+    def embed_tensor(self, tensor: np.ndarray) -> np.ndarray:
         """Return the output for the tensor of an image as the engine has it."""
         input_name, output_name = self._names
         (output,) = self._session.run([output_name], {input_name: tensor})

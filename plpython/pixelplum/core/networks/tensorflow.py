@@ -77,7 +77,7 @@ class TensorFlowNetwork(Network):
                 hint="Raise tensorflow_memory_mb in pix.settings and open a new connection, or leave engine out.",
             )
 
-    def infer(self, tensor: np.ndarray) -> np.ndarray:
+    def embed_tensor(self, tensor: np.ndarray) -> np.ndarray:
         """Return the output for the tensor of an image as the engine has it."""
         input_name, output_name = self._names
         return self._session.run(output_name, {input_name: tensor})
