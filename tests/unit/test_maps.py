@@ -1,4 +1,5 @@
 import numpy as np
+import openTSNE
 import pytest
 
 from pixelplum.core.clustering import maps, projections
@@ -55,6 +56,14 @@ def test_kin_are_near_by_either_library(coordinates, many, monkeypatch):
     results = maps.extend(further, coordinates, points, "tsne", 10, 7)
     nearest = np.linalg.norm(points - results[:, np.newaxis], axis=2).argmin(axis=1)
     assert (nearest % 5 == np.arange(10) % 5).all()
+
+
+def test_libraries_that_are_not_needed_are_not_looked_for(coordinates, monkeypatch):
+    """To look for pynndescent is to import it, which takes twenty seconds on a new host."""
+    monkeypatch.setattr(maps, "MANY", 100)
+    monkeypatch.setattr(openTSNE.affinity, "is_package_installed", lambda name: pytest.fail(name))
+    points = maps.fit(coordinates, "tsne", 10, 7, nothing)
+    maps.extend(coordinates[:3], coordinates, points, "tsne", 10, 7)
 
 
 def test_what_is_told_can_end_it(coordinates, monkeypatch):

@@ -16,6 +16,8 @@ USUAL_PERPLEXITY = 30
 FEWEST = 4
 MANY = 15_000
 """Items from which on openTSNE's interpolation is faster than scikit-learn's tree."""
+FEWEST_APPROXIMATE = 1000
+"""Items from which on openTSNE looks for neighbors by Annoy."""
 ITEMS_PER_THREAD = 1000
 """Fewer keep no thread of scikit-learn's busy: beside other work, they would wait for one another most of the time."""
 ROUNDS = 750
@@ -174,11 +176,11 @@ def _tsne(coordinates: np.ndarray, perplexity: float, seed: int, on_progress: Ca
         on_progress(min(1, done / ROUNDS))
 
     with all_cores():
+        affinities = _affinities(coordinates, perplexity, seed)
         layout = openTSNE.TSNE(
-            perplexity=perplexity, random_state=seed, n_jobs=CORES, callbacks=look_up,
-            callbacks_every_iters=ROUNDS_BETWEEN,
-        )  # fmt: skip
-        return np.asarray(layout.fit(coordinates))
+            random_state=seed, n_jobs=CORES, callbacks=look_up, callbacks_every_iters=ROUNDS_BETWEEN
+        )
+        return np.asarray(layout.fit(coordinates, affinities))
 
 
 def _extend_tsne(coordinates: np.ndarray, mapped: np.ndarray, points: np.ndarray, perplexity: float, seed: int):
@@ -186,9 +188,23 @@ def _extend_tsne(coordinates: np.ndarray, mapped: np.ndarray, points: np.ndarray
     import openTSNE  # slow to import
 
     with all_cores():
-        affinities = openTSNE.affinity.PerplexityBasedNN(mapped, perplexity, n_jobs=CORES, random_state=seed)
+        affinities = _affinities(mapped, perplexity, seed)
         embedding = openTSNE.TSNEEmbedding(points, affinities, n_jobs=CORES, random_state=seed)
         return np.asarray(embedding.transform(coordinates, perplexity=min(NEAR, perplexity)))
+
+
+def _affinities(coordinates: np.ndarray, perplexity: float, seed: int):
+    """Return how near points are to one another, for openTSNE.
+
+    Of its ways to find neighbors this is the one that it would choose; but while it chooses it imports pynndescent, which
+    a new host compiles for twenty seconds.
+    """
+    from openTSNE import affinity, nearest_neighbors
+
+    search = nearest_neighbors.Sklearn if len(coordinates) < FEWEST_APPROXIMATE else nearest_neighbors.Annoy
+    k = min(len(coordinates) - 1, int(3 * perplexity))
+    index = search(coordinates, k, n_jobs=CORES, random_state=seed)
+    return affinity.PerplexityBasedNN(perplexity=perplexity, knn_index=index, n_jobs=CORES)
 
 
 @dataclass(frozen=True)
