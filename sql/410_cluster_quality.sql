@@ -11,7 +11,7 @@ AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'clus
 CREATE OR REPLACE FUNCTION pix.clustering_quality(clustering text, label_set text DEFAULT NULL) RETURNS TABLE (
     silhouette double precision, davies_bouldin double precision, adjusted_rand_index double precision, purity double precision
 )
-LANGUAGE plpgsql STABLE PARALLEL UNSAFE ROWS 1 SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE ROWS 1 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM pix_internal.check_alone('pix.clustering_quality');
     RETURN QUERY SELECT q.* FROM pix_internal.clustering_quality(clustering, label_set) q;

@@ -47,7 +47,7 @@ Example: SELECT rank, item_id, score, reason FROM pix.recommend(''ann'', 5);';
 CREATE OR REPLACE FUNCTION pix.explain(
     user_id text, item_id text, k bigint DEFAULT 5, algorithm text DEFAULT NULL, model_name text DEFAULT NULL
 ) RETURNS SETOF pix.explanation
-LANGUAGE plpgsql STABLE PARALLEL UNSAFE SECURITY DEFINER ROWS 10 SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER ROWS 10 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM pix_internal.check_alone('pix.explain');
     PERFORM pix_internal.check_range('k', k, 1);
@@ -71,7 +71,7 @@ Example: SELECT aspect, item_id, value FROM pix.explain(''ann'', ''B005IYS5ZA'')
 CREATE OR REPLACE FUNCTION pix.selected_dimensions(
     user_id text, algorithm text DEFAULT 'sgd_log', model_name text DEFAULT NULL
 ) RETURNS TABLE (dimension integer, weight real)
-LANGUAGE plpgsql STABLE PARALLEL UNSAFE SECURITY DEFINER ROWS 100 SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER ROWS 100 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM pix_internal.check_alone('pix.selected_dimensions');
     RETURN QUERY SELECT d.* FROM jsonb_to_recordset(pix_internal.answer('explanations.selected_dimensions', jsonb_build_object(
