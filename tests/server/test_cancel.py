@@ -97,14 +97,12 @@ def with_much(stage, with_voters, boots) -> str:
 
 
 @pytest.mark.parametrize("call", [call for calls in LONG.values() for call in calls], ids=lambda call: call[:60])
-def test_a_wish_to_cancel_is_heard(clone, with_much, call):
+def test_a_wish_to_cancel_is_heard(shared, with_much, call):
     """On 0.7.0 such calls ended when the library was done: after four to thirty seconds.
 
     No thread is left behind, and no wish for the statements that follow. (An import goes on to its end.)
     """
-    db = clone(with_much)
-    connection = db.connect()
-    with connection.cursor() as cursor:
+    with shared(with_much).connect().cursor() as cursor:
         cursor.execute("SELECT public.import_libraries()")
         cursor.execute("SELECT set_config('statement_timeout', %s, false)", (f"{ASKED_AFTER}s",))
         begun = time.monotonic()

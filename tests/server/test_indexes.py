@@ -11,10 +11,13 @@ from tests.helpers import fails_with
 from tests.indexes import KINDS, METRICS, build, nearest_many, recall
 
 CASES = [
-    pytest.param(kind, metric, id=f"{kind}, {metric}")
+    pytest.param(
+        kind, metric, id=f"{kind}, {metric}",
+        marks=pytest.mark.exhaustive if kind.startswith("projected") and metric != "cosine" else (),
+    )
     for kind, metric in itertools.product(KINDS, METRICS)
     if (kind, metric) not in {("hnsw of int8", "euclidean"), ("hnsw of int8", "dot")}
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("metric", METRICS)

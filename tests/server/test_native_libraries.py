@@ -54,7 +54,7 @@ def run(db, statements: list[str]) -> str:
     [
         ["compiled", "tensorflow", "compiled"],
         ["tensorflow", "compiled", "tensorflow"],
-        ["compiled", "umap", "compiled"],
+        pytest.param(["compiled", "umap", "compiled"], marks=pytest.mark.exhaustive),
         pytest.param(
             ["compiled", *(name for name in RUN if name not in ("compiled", "tensorflow")), "compiled"],
             marks=pytest.mark.exhaustive,

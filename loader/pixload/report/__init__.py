@@ -12,7 +12,6 @@ import jinja2
 from pixload.database import Database
 from pixload.files import check_target, write_file
 from pixload.progress import progress_bar
-from pixload.report.charts import charts
 from pixload.report.content import Content, read
 from pixload.report.sight import Sheet, contact_sheets
 from pixload.report.thumbnails import read_images, thumbnails
@@ -67,6 +66,8 @@ def render(content: Content, images: dict[str, str], sheets: list[Sheet]) -> str
     """Return the page."""
     from bokeh.embed import components  # slow to import
     from bokeh.resources import Resources
+
+    from pixload.report.charts import charts
 
     templates = jinja2.Environment(
         loader=jinja2.PackageLoader("pixload.report", "."), autoescape=True, undefined=jinja2.StrictUndefined,
