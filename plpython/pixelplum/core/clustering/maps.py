@@ -177,9 +177,7 @@ def _tsne(coordinates: np.ndarray, perplexity: float, seed: int, on_progress: Ca
 
     with all_cores():
         affinities = _affinities(coordinates, perplexity, seed)
-        layout = openTSNE.TSNE(
-            random_state=seed, n_jobs=CORES, callbacks=look_up, callbacks_every_iters=ROUNDS_BETWEEN
-        )
+        layout = openTSNE.TSNE(random_state=seed, n_jobs=CORES, callbacks=look_up, callbacks_every_iters=ROUNDS_BETWEEN)
         return np.asarray(layout.fit(coordinates, affinities))
 
 
@@ -196,8 +194,8 @@ def _extend_tsne(coordinates: np.ndarray, mapped: np.ndarray, points: np.ndarray
 def _affinities(coordinates: np.ndarray, perplexity: float, seed: int):
     """Return how near points are to one another, for openTSNE.
 
-    Of its ways to find neighbors this is the one that it would choose; but while it chooses it imports pynndescent, which
-    a new host compiles for twenty seconds.
+    Of its ways to find neighbors this is the one that it would choose; but while it chooses it imports pynndescent,
+    which a new host compiles for twenty seconds.
     """
     from openTSNE import affinity, nearest_neighbors
 
