@@ -1,6 +1,6 @@
 -- Items that look the same, and images that are the same.
 
--- pix.duplicates; where nothing can be written, of features that are all packed.
+-- pix.duplicates, of features that are packed; where nothing can be written, these must be all.
 CREATE OR REPLACE FUNCTION pix_internal.find_duplicates(model_name text, max_distance double precision, may_write boolean)
 RETURNS SETOF pix.duplicate_pair
 LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE ROWS 1000 SET search_path = pg_catalog, pg_temp SET enable_nestloop = off
@@ -9,10 +9,13 @@ AS $$from pixelplum.server import call; return call(plpy, GD, '@VERSION@', 'neig
 CREATE OR REPLACE FUNCTION pix.duplicates(model_name text DEFAULT NULL, max_distance double precision DEFAULT 0.01)
 RETURNS SETOF pix.duplicate_pair
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER ROWS 1000 SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    may_write boolean := NOT pix_internal.is_read_only();
 BEGIN
     PERFORM pix_internal.check_alone('pix.duplicates');
     PERFORM pix_internal.check_range('max_distance', max_distance, 0, 2);
-    RETURN QUERY SELECT d.* FROM pix_internal.find_duplicates(model_name, max_distance, NOT pix_internal.is_read_only()) d;
+    PERFORM pix_internal.drive('packing.pack_features', jsonb_build_object('model_name', model_name)) WHERE may_write;
+    RETURN QUERY SELECT d.* FROM pix_internal.find_duplicates(model_name, max_distance, may_write) d;
 END
 $$;
 COMMENT ON FUNCTION pix.duplicates IS

@@ -99,12 +99,13 @@ $$;
 CREATE OR REPLACE FUNCTION pix_internal.wait_for_user(user_id text) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET lock_timeout = '10s' AS $$
 BEGIN
+    IF pix_internal.is_distributed() THEN  -- not in a block that catches errors: see sql/090_drivers.sql
+        INSERT INTO pix.users (user_id) VALUES (wait_for_user.user_id) ON CONFLICT DO NOTHING;
+        RETURN;
+    END IF;
     LOOP
         BEGIN
             INSERT INTO pix.users (user_id) VALUES (wait_for_user.user_id) ON CONFLICT DO NOTHING;
-            IF pix_internal.is_distributed() THEN
-                RETURN;
-            END IF;
             PERFORM FROM pix.users u WHERE u.user_id = wait_for_user.user_id FOR NO KEY UPDATE;
             IF FOUND THEN
                 RETURN;

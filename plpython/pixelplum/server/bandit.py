@@ -301,8 +301,10 @@ class Scene:
                 "policy": policy, "propensity": propensity, "propensity_error": error, "score": candidate.score,
                 "reason": self.reason(candidate, words[cluster], policy, propensity),
             }  # fmt: skip
-            suggestion["impression_id"] = self.database.value(
-                LOG, user_id=self.user_id, prior=self.clustering["prior"], exhausted=exhausted or None, **suggestion
+            suggestion["impression_id"] = int(
+                self.database.returned(
+                    LOG, user_id=self.user_id, prior=self.clustering["prior"], exhausted=exhausted or None, **suggestion
+                )
             )
             page.append(suggestion)
         return page

@@ -101,17 +101,15 @@ def in_thread(work: Callable, on_progress: Callable[[float], None] | None = None
         finally:
             ended.set()
 
-    def end() -> None:
-        if is_importing(thread):  # half a module would be left, and what comes later fails: the next look is soon
-            return
-        asked_to_end.set()
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(Canceled))
+    def stop() -> None:
+        if end(thread):
+            asked_to_end.set()
 
     def watch() -> None:
         reported = 0.0
         while not ended.wait(SECONDS_BETWEEN) and thread.is_alive():
             if is_wanted():
-                end()
+                stop()
             elif on_progress is not None and done[0] > reported:
                 reported = done[0]
                 on_progress(reported)
@@ -129,13 +127,21 @@ def in_thread(work: Callable, on_progress: Callable[[float], None] | None = None
         finally:
             # A thread that is left behind can take the process along when that ends.
             while not ended.wait(SECONDS_BETWEEN) and thread.is_alive():
-                end()
+                stop()
             thread.join()
     if asked_to_end.is_set() and outcome[1] is not None:
         raise Canceled from outcome[1]  # numpy, for one, takes it for an error of its own and raises another
     if outcome[1] is not None:
         raise outcome[1]
     return outcome[0]
+
+
+def end(thread: Thread) -> bool:
+    """Raise `Canceled` in a thread, and tell whether that was possible: not at the moment in one that imports."""
+    if is_importing(thread):  # half a module would be left, and what comes later fails: the next look is soon
+        return False
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(Canceled))
+    return True
 
 
 def is_importing(thread: Thread) -> bool:

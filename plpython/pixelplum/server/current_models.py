@@ -326,6 +326,7 @@ def keep(database: Database, current: CurrentModel) -> None:
 def store_at_once(database: Database, current: CurrentModel) -> None:
     """Store a model, or fail, within a moment."""
     with database.settings({"lock_timeout": "50ms"}):
+        database.hold("pix.user_models", "pix.user_model_failures")
         store(database, current, is_forced=False)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -82,8 +82,16 @@ class Database:
         return next(iter(self._run(statement, values)[0].values()))
 
     def run(self, statement: str, **values) -> int:
-        """Run a statement, and return how many rows it wrote."""
+        """Run a statement that writes, or locks, and return how many rows it wrote."""
         return self._run(statement, values).nrows()
+
+    def returned(self, statement: str, **values):
+        """Run a statement that writes, and return the first value that it returns, or None."""
+        row = self.row(statement, **values)
+        return row and next(iter(row.values()))
+
+    def hold(self, *tables: str) -> None:
+        """Be the only one to write tables, where an error that comes from another writer could not be taken back."""
 
     def _run(self, statement: str, values: dict):
         notice_lost_client()
@@ -140,7 +148,7 @@ class Database:
 
     def _set(self, settings: dict[str, str]) -> None:
         """Change settings until the end of the transaction."""
-        self.run(
+        self.rows(
             "SELECT set_config(s.name, s.value, true) FROM unnest($names::text[], $settings::text[]) s (name, value)",
             names=list(settings), settings=list(settings.values()),
         )  # fmt: skip
@@ -156,11 +164,15 @@ class Database:
     @contextmanager
     def rolled_back(self, is_wanted: bool) -> Iterator[None]:
         """Take back, if that is wanted, what is written in here; what was computed stays."""
+        with self._taken_back() if is_wanted else nullcontext():
+            yield
+
+    @contextmanager
+    def _taken_back(self) -> Iterator[None]:
         try:
             with self._plpy.subtransaction():
                 yield
-                if is_wanted:
-                    raise _RollBack
+                raise _RollBack
         except _RollBack:
             pass
 
@@ -169,13 +181,16 @@ class Database:
         from pixelplum.server import reported  # which needs what is here
 
         try:
-            with self._plpy.subtransaction():
+            with self._attempted():
                 work()
         except self._plpy.SPIError as error:
             if reported(error)["sqlstate"] not in sqlstates:
                 raise
             return False
         return True
+
+    def _attempted(self) -> AbstractContextManager:
+        return self._plpy.subtransaction()
 
     @contextmanager
     def progress(self, title: str) -> Iterator[Callable[[float], None]]:

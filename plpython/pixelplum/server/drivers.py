@@ -23,15 +23,16 @@ def driver(function: Callable) -> Callable:
 
 def drive(plpy, cache: dict, name: str, arguments: str) -> str | None:
     """Call a driver; arguments and result are JSON."""
-    return _call(Database(plpy, cache), name, arguments)
+    return call_driver(Database(plpy, cache), name, arguments)
 
 
 def answer(plpy, cache: dict, name: str, arguments: str) -> str | None:
     """Call a driver that somebody waits for; see `drive`."""
-    return _call(Database(plpy, cache, "answer"), name, arguments)
+    return call_driver(Database(plpy, cache, "answer"), name, arguments)
 
 
-def _call(database: Database, name: str, arguments: str) -> str | None:
+def call_driver(database: Database, name: str, arguments: str) -> str | None:
+    """Call a driver with some database."""
     if name not in DRIVERS:
         import_module(f"pixelplum.server.{name.partition('.')[0]}")
     result = DRIVERS[name](database, **json.loads(arguments))

@@ -104,7 +104,7 @@ def extract_some(
     extracted = database.run(STORE_FEATURES, model_checksum=model.checksum, **name)
     done = {"extracted": extracted, "failed": failed, "seconds": time.monotonic() - begun}
     if run is None:
-        run = database.value(START_RUN, **done, **name)
+        run = int(database.returned(START_RUN, **done, **name))
     else:
         database.run(CONTINUE_RUN, run=run, **done)
     return {"low": item_ids[-1], "checksum": model.checksum, "run": run}

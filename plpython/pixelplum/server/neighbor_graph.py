@@ -180,9 +180,7 @@ def find_duplicates(
     database = Database(plpy, cache)
     model = database.model(model_name)
     name = {"model_name": model.model_name}
-    if may_write:
-        packing.bring_up_to_date(database, model)
-    elif database.value(IS_UNPACKED, **name):
+    if not may_write and database.value(IS_UNPACKED, **name):
         raise NotPacked(
             f"Features of model {literal(model.model_name)} have come or changed since they were packed, and nothing "
             "can be written here",

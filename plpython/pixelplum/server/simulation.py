@@ -61,10 +61,10 @@ def simulate(
     labels = sorted({label for label in label_of.values() if label is not None})
     refuse(database, truth, name, labels, liked_labels, votes, len(label_of))
     about = {"policy": policy, "prior": used_prior, "clustering": name}
-    simulation_id = database.value(
+    simulation_id = int(database.returned(
         START, truth=truth, users=users, votes=votes, liked_labels=liked_labels, taste_groups=taste_groups,
         flipped=flipped, seed=seed, **about,
-    )  # fmt: skip
+    ))  # fmt: skip
     won, missed = np.zeros((users, votes)), np.zeros((users, votes))
     with database.rolled_back(not keep), database.settings({"enable_nestloop": "on"}):  # as people call them
         for user in range(1, users + 1):
@@ -72,10 +72,9 @@ def simulate(
             liked = liked_by(user, labels, liked_labels, taste_groups, seed)
             for vote in range(1, votes + 1):
                 choice = int(2147483647 * pseudo_random(f"{seed}: {user}, {vote}"))
-                shown = database.row(SUGGEST, person=person, seed=choice, **about)
-                if shown is None:  # nothing is left that this user has not seen: what they liked stays what it was
+                item_id = database.returned(SUGGEST, person=person, seed=choice, **about)
+                if item_id is None:  # nothing is left that this user has not seen: what they liked stays what it was
                     break
-                item_id = shown["item_id"]
                 likes_it = label_of.get(item_id) in liked
                 says_so = likes_it != (pseudo_random(f"{seed}: {user} votes on {item_id}") < flipped)
                 database.run(VOTE, person=person, item_id=item_id, liked=says_so)
