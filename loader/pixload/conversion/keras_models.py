@@ -64,12 +64,12 @@ def load_application(name: str, weights: str | None, seed: int = 0, layer: str |
     PixError
         If the name is not known, or the weights cannot be had.
     """
-    import keras
-
     if name not in APPLICATIONS:
         raise PixError(
             f"No Keras application {name!r} is known.", f"Use a .keras file, or one of: {', '.join(APPLICATIONS)}"
         )
+    import keras
+
     application = APPLICATIONS[name]
     keras.utils.set_random_seed(seed)
     try:
