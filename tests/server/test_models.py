@@ -52,11 +52,11 @@ def test_frozen_graphdef(db, graphdef):
     output = db.pix("model", "import", "found", "--graphdef", graphdef).stdout
     for proposal in ("input input:0", f"output {MOBILENET_OUTPUT}", "(x - 127.5) / 127.5", "--labels", "\nfound: 256 "):
         assert proposal in output
-    given, found = db.query(
+    stated, proposed = db.query(
         "SELECT dimensions, agreement, spec FROM pix.models WHERE model_name IN ('given', 'found') ORDER BY 1"
     )
-    assert given == found
-    dimensions, agreement, spec = given
+    assert stated == proposed
+    dimensions, agreement, spec = stated
     assert dimensions == 256
     assert agreement <= 1e-4
     assert spec["preprocessing"]["width"] == 128

@@ -28,7 +28,7 @@ MOST_VOTES = 2000
 """That a model is trained on, the latest: pix_internal.training_votes. Where there are so many, a few more can wait."""
 MANY_VOTES = 500
 """Training on more takes longer than anybody waits for a recommendation."""
-LOCK_NOT_AVAILABLE, SERIALIZATION_FAILURE = "55P03", "40001"
+LOCK_NOT_AVAILABLE, SERIALIZATION_FAILURE, OLD_SNAPSHOT = "55P03", "40001", "PX130"
 UPDATES = 10
 """Votes after which a model is trained again."""
 
@@ -320,7 +320,9 @@ def keep(database: Database, current: CurrentModel) -> None:
     A model that follows from the log need not be stored: nobody waits for whoever is storing another.
     """
     if not database.value("SELECT pix_internal.is_read_only()"):
-        database.attempt(lambda: store_at_once(database, current), LOCK_NOT_AVAILABLE, SERIALIZATION_FAILURE)
+        database.attempt(
+            lambda: store_at_once(database, current), LOCK_NOT_AVAILABLE, SERIALIZATION_FAILURE, OLD_SNAPSHOT
+        )
 
 
 def store_at_once(database: Database, current: CurrentModel) -> None:

@@ -91,7 +91,10 @@ class Database:
         return row and next(iter(row.values()))
 
     def hold(self, *tables: str) -> None:
-        """Be the only one to write tables, where an error that comes from another writer could not be taken back."""
+        """Be the only one to write tables, where an error that comes from another writer could not be taken back.
+
+        So it is on Greenplum. Work that is done with `attempt` begins with it.
+        """
 
     def _run(self, statement: str, values: dict):
         notice_lost_client()

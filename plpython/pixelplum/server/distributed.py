@@ -43,7 +43,7 @@ class Desk:
     """Where a driver's thread asks for what only the main thread may do."""
 
     def __init__(self):
-        self._asked, self._answered = Event(), Event()
+        self._asked, self._answered, self._left = Event(), Event(), Event()
         self._request: Callable | Handed | None = None
         self._outcome: tuple[Any, BaseException | None] = None, None
         self._is_closed = False
@@ -64,19 +64,20 @@ class Desk:
 
     def leave(self) -> None:
         """Ask for nothing more."""
-        self._request = None
+        self._left.set()
         self._asked.set()
 
     def next_request(self, thread: Thread) -> Callable | Handed | None:
-        """Wait for what a thread asks for, and end it if the server wants to; None: it has ended."""
-        while True:
+        """Wait for what a thread asks for, and end it if the server wants to; None: it has left."""
+        while not self._left.is_set():
             try:
-                while not self._asked.wait(SECONDS_BETWEEN):
-                    if is_wanted():
-                        end(thread)
-                return self._request
+                if self._asked.wait(SECONDS_BETWEEN) and not self._left.is_set():
+                    return self._request
+                if is_wanted():
+                    end(thread)
             except KeyboardInterrupt:
                 forget_interrupts()  # it is heard all the same, by `is_wanted`
+        return None
 
     def answer(self, value: Any = None, failure: BaseException | None = None) -> None:
         """Let the thread that asks go on."""
@@ -85,12 +86,16 @@ class Desk:
         self._answered.set()
 
     def close(self, thread: Thread) -> None:
-        """End a thread, whatever it is at."""
+        """End a thread, whatever it is at. One that is left behind can take the process along when that ends."""
         self._is_closed = True
         self._answered.set()
-        while thread.is_alive():
-            end(thread)
-            thread.join(SECONDS_BETWEEN)
+        while not self._left.is_set():
+            try:
+                if not self._left.wait(SECONDS_BETWEEN):
+                    end(thread)
+            except KeyboardInterrupt:
+                forget_interrupts()
+        thread.join()
 
 
 class DistributedDatabase(Database):
@@ -115,6 +120,7 @@ class DistributedDatabase(Database):
         return self._desk.ask(handed("return", statement, values)) or None  # a setting cannot be NULL
 
     def hold(self, *tables: str) -> None:
+        self.rows("SELECT pix_internal.require_read_committed()")
         self.rows(f"LOCK TABLE {', '.join(tables)} IN EXCLUSIVE MODE")
 
     def warn(self, message: str) -> None:
