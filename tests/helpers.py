@@ -17,8 +17,8 @@ HEAD = "0010"
 """The latest revision."""
 
 HANDS_OVER = r"""
-p.prosrc ~ (
-    SELECT 'pix_internal\.(drive_parts|' || string_agg(f.proname, '|') || ')\(' FROM pg_proc f
+p.proname <> 'follow_steps' AND p.prosrc ~ (
+    SELECT 'pix_internal\.(drive_parts|drive|answer|' || string_agg(f.proname, '|') || ')\(' FROM pg_proc f
     JOIN pg_language g ON g.oid = f.prolang
     WHERE f.pronamespace = 'pix_internal'::regnamespace AND g.lanname = 'plpython3u' AND f.prokind = 'f'
         AND f.proparallel = 'u' AND f.proname <> 'examine_host'  -- which asks the host alone
