@@ -89,13 +89,10 @@ class Desk:
         """End a thread, whatever it is at. One that is left behind can take the process along when that ends."""
         self._is_closed = True
         self._answered.set()
-        while not self._left.is_set():
-            try:
-                if not self._left.wait(SECONDS_BETWEEN):
-                    end(thread)
-            except KeyboardInterrupt:
-                forget_interrupts()
-        thread.join()
+        while thread.ident is not None and not self._left.wait(SECONDS_BETWEEN):
+            end(thread)
+        if thread.ident is not None:
+            thread.join()
 
 
 class DistributedDatabase(Database):
@@ -148,18 +145,22 @@ class DistributedDatabase(Database):
         try:
             yield
         finally:
-            self._desk.ask(self.take_back)
+            self._desk.ask(self._take_back)
 
     def _begin(self) -> None:
         subtransaction = self._plpy.subtransaction()
         subtransaction.__enter__()
         self._subtransaction = subtransaction
 
-    def take_back(self) -> None:
-        """Take back what is written in `rolled_back`; for the main thread."""
+    def _take_back(self) -> None:
         if self._subtransaction is not None:
             subtransaction, self._subtransaction = self._subtransaction, None
             subtransaction.__exit__(Canceled, None, None)
+
+    def close(self, thread: Thread) -> None:
+        """End a driver's thread, and leave no subtransaction open; for the main thread."""
+        self._desk.close(thread)
+        self._take_back()
 
 
 def handed(kind: str, statement: str, values: dict) -> Handed:
@@ -206,22 +207,25 @@ def steps(plpy, cache: dict, caller: str, name: str, arguments: str) -> Iterator
         finally:
             desk.leave()
 
-    with signals_held():
-        thread = Thread(target=work)
-        thread.start()
+    thread = Thread(target=work)
     try:
+        with signals_held():
+            thread.start()
         while (request := desk.next_request(thread)) is not None:
             if isinstance(request, Handed):
                 yield request.step
                 desk.answer(plpy.execute(RETURNED)[0]["returned"])
             else:
                 serve(desk, request)
-    except KeyboardInterrupt:
-        forget_interrupts()
-        return  # the server ends the statement before anything is done with it
     finally:
-        desk.close(thread)
-        database.take_back()
+        # A wish to cancel interrupts Python, once or twice, at whatever it calls next.
+        try:
+            database.close(thread)
+        except KeyboardInterrupt:
+            try:
+                database.close(thread)
+            except KeyboardInterrupt:
+                database.close(thread)
     result, failure = outcome
     if failure is None:
         yield ["result", result]
