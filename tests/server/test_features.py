@@ -254,7 +254,11 @@ def test_model_that_is_dropped_meanwhile(loaded, third_chunk, until):
         extraction = pool.submit(lambda: loaded.query("CALL pix.extract_features(chunk_size => 10)"))
         third_chunk.wait()
         drop = pool.submit(lambda: loaded.query("SELECT pix.drop_model('mini_inception')"))
-        until(loaded, SOMEBODY_WAITS)
+        until(
+            loaded,
+            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE '%pix.drop_model(%' "
+            "AND wait_event_type = 'Lock')",
+        )
         third_chunk.release()
         drop.result()
         with pytest.raises(psycopg2.Error, match="not known"):
