@@ -1,6 +1,7 @@
 """On a cluster: where rows lie, where networks run, what travels, and what misuse is told."""
 
 import re
+from collections import deque
 
 import psycopg2
 import pytest
@@ -89,7 +90,7 @@ def plans_of(db, optimizer: str, sql: str) -> list[str]:
             cursor.execute("SET auto_explain.log_min_duration = 0; SET auto_explain.log_nested_statements = on")
             cursor.execute("SET auto_explain.log_verbose = on; SET client_min_messages = log")
             cursor.execute("SET optimizer = %s", (optimizer,))
-            owner.notices.clear()
+            owner.notices = deque()  # of a list the driver would keep the last fifty
             cursor.execute(sql)
     finally:
         owner.close()
