@@ -18,7 +18,7 @@ CALLS = {
     "build_index": "SELECT pix.build_index('fresh', algorithm => 'annoy')",
     "fit_clusters": "SELECT pix.fit_clusters('fresh', k => 4)",
     "refresh_clusters": "SELECT pix.refresh_clusters('groups')",
-    "fit_map": "SELECT pix.fit_map('flat')",
+    "fit_map": "SELECT pix.fit_map('flat', algorithm => 'pca')",
     "fit_pca": "SELECT pix.fit_pca('clouds', 3)",
     "train_classifier": "SELECT pix.train_classifier('kinds', 'kinds', 'clouds')",
     "vote_batch": """SELECT pix.vote_batch('[{"user_id": "new", "item_id": "c0001", "liked": true}]')""",
