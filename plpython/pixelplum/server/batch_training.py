@@ -132,7 +132,7 @@ def train_some(
     if low is None:
         start(database, model, algorithm, users, parameters)
         return {"low": ""}
-    database.run("SELECT pix_internal.find_pack(pix.find_model($model_name::text))", model_name=model_name)
+    database.row("SELECT pix_internal.find_pack(pix.find_model($model_name::text))", model_name=model_name)
     high = database.value(NEXT, low=low, users=users, chunk_size=chunk_size)
     if high is None:
         return None
@@ -156,7 +156,7 @@ def start(
     """Refuse what cannot be trained, learn what users have in common, and note who is not known."""
     name = {"model_name": model.model_name}
     parameters_of(database, model, algorithm, parameters)
-    database.run("SELECT pix_internal.find_pack(pix.find_model($model_name::text))", **name)
+    database.row("SELECT pix_internal.find_pack(pix.find_model($model_name::text))", **name)
     if algorithm in TASTEFUL:
         fit_common_taste(database, model.model_name)
     elif algorithm is None and rules_need_taste(database) and database.value(VOTERS, **name) >= FEWEST_VOTERS:

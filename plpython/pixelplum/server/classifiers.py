@@ -52,7 +52,7 @@ def classify_all(database: Database, classifier: str | None) -> int:
         database.create_temporary("pix_classified", CLASSIFIED, "item_id", **chosen)
     database.lock("classifiers", "all")  # from here on, nobody drops or trains it, nor writes predictions of it
     if not database.value(IS_SAME, **chosen):
-        database.run("SELECT pix_internal.raise_classifier_changed($classifier::text)", classifier=classifier)
+        database.row("SELECT pix_internal.raise_classifier_changed($classifier::text)", classifier=classifier)
     database.run(FORGET, **chosen)
     database.run(STORE, **chosen)
     return database.value("SELECT count(*) FROM pg_temp.pix_classified")

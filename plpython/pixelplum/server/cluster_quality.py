@@ -48,7 +48,7 @@ def clustering_quality(plpy, cache: dict, clustering: str | None, label_set: str
         quality |= database.work(lambda: {name: measure(seen, labels) for name, measure in clusters.MEASURES.items()})
     if label_set is not None:
         if not database.value(HAS_LABELS, label_set=label_set):
-            database.run("SELECT pix_internal.raise_no_label_set($label_set::text)", label_set=label_set)
+            database.row("SELECT pix_internal.raise_no_label_set($label_set::text)", label_set=label_set)
         quality |= agreement(database.rows(COUNTS, label_set=label_set, **fitted))
     return quality
 

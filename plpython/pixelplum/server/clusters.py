@@ -124,7 +124,7 @@ def refresh_clusters(database: Database, clustering: str) -> int:
     """Put new items into the clusters of a clustering, and return how many: the body of ``pix.refresh_clusters``."""
     database.lock("clusterings", clustering)
     fitted = database.row(FITTED, clustering=clustering)
-    database.run("SELECT pix_internal.check_clustering(pix.find_clustering($clustering::text))", clustering=clustering)
+    database.row("SELECT pix_internal.check_clustering(pix.find_clustering($clustering::text))", clustering=clustering)
     model = database.model(fitted["model_name"])
     pack = packing.pack(database, model)
     assign_blocks(database, model, fitted["packed_in"], fitted["content"])

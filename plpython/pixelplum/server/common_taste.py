@@ -69,10 +69,10 @@ class LocatedVotes:
 def fit_common_taste(database: Database, model_name: str | None) -> None:
     """Learn what users have in common, and store it: the body of ``pix.fit_common_taste``."""
     begun = time.monotonic()
-    database.run("SELECT pix_internal.require_read_committed()")
+    database.row("SELECT pix_internal.require_read_committed()")
     model = database.model(model_name)
     name = {"model_name": model.model_name}
-    database.run("SELECT pix_internal.find_pack(pix.find_model($model_name::text))", **name)
+    database.row("SELECT pix_internal.find_pack(pix.find_model($model_name::text))", **name)
     row, packed = read_with_blocks(database, VOTES, most_votes=MOST_VOTES, most_users=MOST_USERS, **name)
     users = np.array(row["users"] or [], int)
     count = len(np.unique(users))

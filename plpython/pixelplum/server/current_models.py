@@ -167,7 +167,7 @@ def read_state(database: Database, user_id: str, model: Model, algorithm: str | 
         )
     )  # fmt: skip
     if not state.packed_items:
-        database.run("SELECT pix_internal.find_pack(pix.find_model($model_name::text))", model_name=model.model_name)
+        database.row("SELECT pix_internal.find_pack(pix.find_model($model_name::text))", model_name=model.model_name)
     return state
 
 
@@ -345,9 +345,9 @@ def train_user_model(
     database: Database, user_id: str, algorithm: str | None, model_name: str | None, parameters: str | None
 ) -> dict:
     """Train a user's model again: the body of ``pix.train_user_model``."""
-    database.run("SELECT pix_internal.check_known_user($user_id::text)", user_id=user_id)
+    database.row("SELECT pix_internal.check_known_user($user_id::text)", user_id=user_id)
     model = database.model(model_name)
-    database.run("SELECT pix_internal.find_pack(pix.find_model($model_name::text))", model_name=model.model_name)
+    database.row("SELECT pix_internal.find_pack(pix.find_model($model_name::text))", model_name=model.model_name)
     if algorithm is not None:
         user_models.complete(algorithm, parameters or "{}", model.dimensions)
     current = on_one_packing(

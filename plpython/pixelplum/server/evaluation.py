@@ -102,7 +102,7 @@ def evaluate_recommenders(
 ) -> None:  # fmt: skip
     """Judge recommenders, and store how they did: the body of ``pix.evaluate_recommenders``."""
     name = {"model_name": database.model(model_name).model_name}
-    database.run("SELECT pix_internal.find_pack(pix.find_model($model_name::text))", **name)
+    database.row("SELECT pix_internal.find_pack(pix.find_model($model_name::text))", **name)
     row, packed = read_with_blocks(
         database, VOTES, split=split, test_fraction=test_fraction, most_votes=MOST_VOTES, max_users=max_users, **name
     )

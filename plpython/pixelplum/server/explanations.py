@@ -53,7 +53,7 @@ def describe(
     about = {"item_id": item_id, "model_name": model.model_name}
     vector = database.row(VECTOR, **about)
     if vector is None:
-        database.run("SELECT pix_internal.raise_no_features($item_id::text, $model_name::text)", **about)
+        database.row("SELECT pix_internal.raise_no_features($item_id::text, $model_name::text)", **about)
     direction = vectors.from_bytes(vector["vector"])
     if len(direction) != model.dimensions:
         raise VectorError(
@@ -109,7 +109,7 @@ def find_model(database: Database, user_id: str, algorithm: str | None, model: M
     """Return a user's stored model of an algorithm; None: the one that was used last."""
     row = database.row(LATEST, user_id=user_id, model_name=model.model_name, algorithm=algorithm)
     if row is None:
-        database.run("SELECT pix_internal.check_known_user($user_id::text)", user_id=user_id)
+        database.row("SELECT pix_internal.check_known_user($user_id::text)", user_id=user_id)
         if algorithm is not None:
             user_models.complete(algorithm, "{}", model.dimensions)
         of = "" if algorithm is None else f"{algorithm} "

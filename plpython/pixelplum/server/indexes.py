@@ -117,7 +117,7 @@ def refresh_index(database: Database, index_name: str) -> None:
 def drop_index(database: Database, index_name: str) -> None:
     """Remove an index: the body of ``pix.drop_index``."""
     take_turn(database, index_name)
-    database.run("SELECT pix_internal.find_index($index_name::text)", index_name=index_name)
+    database.row("SELECT pix_internal.find_index($index_name::text)", index_name=index_name)
     database.run(FORGET, index_name=index_name)
     forget_parts(database)
 
@@ -140,7 +140,7 @@ def take_turn(database: Database, index_name: str) -> None:
     IndexBusy
         If somebody else does.
     """
-    database.run("SELECT pix_internal.check_name('index_name', $index_name::text)", index_name=index_name)
+    database.row("SELECT pix_internal.check_name('index_name', $index_name::text)", index_name=index_name)
     if not database.value("SELECT pix_internal.try_lock('indexes', $index_name::text)", index_name=index_name):
         raise IndexBusy(f"Index {literal(index_name)} is being built, refreshed or dropped by another session")
 

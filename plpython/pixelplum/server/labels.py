@@ -133,7 +133,7 @@ def check_labels(database: Database, label_set: str | None, model: Model) -> Non
         Of the problem that it has.
     """
     if not database.value(f"SELECT EXISTS (SELECT FROM pix.labels l WHERE {OF_SET})", label_set=label_set):
-        database.run("SELECT pix_internal.raise_no_label_set($label_set::text)", label_set=label_set)
+        database.row("SELECT pix_internal.raise_no_label_set($label_set::text)", label_set=label_set)
     about = {"label_set": label_set, **vars(model)}
     for problem in PROBLEMS:
         row = database.row(problem.query, **about)

@@ -127,7 +127,7 @@ def shown_clusters(database: Database, clustering: str | None, cluster: int | No
         return None
     fitted = "pix.find_clustering($clustering::text)"
     model_name = database.value(f"SELECT c.model_name FROM {fitted} c", clustering=clustering)
-    database.run(f"SELECT pix_internal.check_clustering({fitted})", clustering=clustering)
+    database.row(f"SELECT pix_internal.check_clustering({fitted})", clustering=clustering)
     leaves = database.value(
         "SELECT pix.leaf_clusters($clustering::text, $cluster::int8)", clustering=clustering, cluster=cluster
     )

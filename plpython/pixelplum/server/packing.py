@@ -160,7 +160,7 @@ def bring_up_to_date(database: Database, model: Model) -> dict:
     dict
         added and removed, vectors that went into blocks and out of them; items and blocks, what there is now.
     """
-    database.run("SELECT pix_internal.require_read_committed()")
+    database.row("SELECT pix_internal.require_read_committed()")
     name = {"model_name": model.model_name}
     rows = max(1, min(BLOCK_ROWS, BLOCK_BYTES // (4 * model.dimensions)))
     database.lock("packs", model.model_name)
