@@ -56,11 +56,9 @@ BEGIN
     END
     $$;
 
-    -- Where parameters are planned as constants, stable functions of them are called while a statement is planned, and see what was
-    -- before the driver waited for a lock.
     CREATE OR REPLACE FUNCTION pix_internal.drive(driver text, arguments jsonb) RETURNS jsonb
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off
-    SET plan_cache_mode = force_generic_plan SET datestyle = 'ISO' AS 'BEGIN RETURN pix_internal.follow_steps(''drive'', driver, arguments); END';
+    SET datestyle = 'ISO' AS 'BEGIN RETURN pix_internal.follow_steps(''drive'', driver, arguments); END';
 
     CREATE OR REPLACE FUNCTION pix_internal.answer(driver text, arguments jsonb) RETURNS jsonb
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off

@@ -22,7 +22,7 @@ from pixelplum.core.threads import signals_held
 from pixelplum.errors import PixelplumError
 from pixelplum.server import reported
 from pixelplum.server.canceling import SECONDS_BETWEEN, Canceled, end, forget_interrupts, is_wanted
-from pixelplum.server.database import PARAMETER, Database, numbered
+from pixelplum.server.database import PARAMETER, Database, Model, numbered
 from pixelplum.server.drivers import call_driver
 
 RETURNED = "SELECT pg_catalog.current_setting('pix.returned') AS returned"
@@ -119,6 +119,12 @@ class DistributedDatabase(Database):
     def hold(self, *tables: str) -> None:
         self.rows("SELECT pix_internal.require_read_committed()")
         self.rows(f"LOCK TABLE {', '.join(tables)} IN EXCLUSIVE MODE")
+
+    def model(self, model_name: str | None) -> Model:
+        # Where parameters are planned as constants, a stable function of them is called while the statement is planned,
+        # and sees what was before a driver waited for its lock.
+        with self.settings({"plan_cache_mode": "force_generic_plan"}):
+            return super().model(model_name)
 
     def warn(self, message: str) -> None:
         self._desk.ask(partial(super().warn, message))
