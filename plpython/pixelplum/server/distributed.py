@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 from functools import partial
 from threading import Event, Thread
 from time import monotonic
@@ -32,23 +31,16 @@ Step = list[str | None]
 """What PL/pgSQL is to do: run or return, a statement, and its values; else result or failure, and what it is."""
 
 
-@dataclass(frozen=True)
-class Handed:
-    """A statement that somebody else is to run."""
-
-    step: Step
-
-
 class Desk:
     """Where a driver's thread asks for what only the main thread may do."""
 
     def __init__(self):
         self._asked, self._answered, self._left = Event(), Event(), Event()
-        self._request: Callable | Handed | None = None
+        self._request: Callable | Step | None = None
         self._outcome: tuple[Any, BaseException | None] = None, None
         self._is_closed = False
 
-    def ask(self, request: Callable | Handed):
+    def ask(self, request: Callable | Step):
         """Have something done, and return what came of it."""
         self._request = request
         self._answered.clear()
@@ -67,7 +59,7 @@ class Desk:
         self._left.set()
         self._asked.set()
 
-    def next_request(self, thread: Thread) -> Callable | Handed | None:
+    def next_request(self, thread: Thread) -> Callable | Step | None:
         """Wait for what a thread asks for, and end it if the server wants to; None: it has left."""
         while not self._left.is_set():
             try:
@@ -89,10 +81,11 @@ class Desk:
         """End a thread, whatever it is at. One that is left behind can take the process along when that ends."""
         self._is_closed = True
         self._answered.set()
-        while thread.ident is not None and not self._left.wait(SECONDS_BETWEEN):
+        if thread.ident is None:  # it was never started
+            return
+        while not self._left.wait(SECONDS_BETWEEN):
             end(thread)
-        if thread.ident is not None:
-            thread.join()
+        thread.join()
 
 
 class DistributedDatabase(Database):
@@ -169,15 +162,14 @@ class DistributedDatabase(Database):
         self._take_back()
 
 
-def handed(kind: str, statement: str, values: dict) -> Handed:
+def handed(kind: str, statement: str, values: dict) -> Step:
     """Return a statement whose parameters are elements of one array of text, as PL/pgSQL can be given any number."""
     _, names, types = numbered(statement)
-
-    def element(match) -> str:
-        position = names.index(match[1]) if match[1] else 0
-        return f"($1)[{position + 1}]::{types[position]}" if match[1] else "$"
-
-    return Handed([kind, PARAMETER.sub(element, statement), *(text_of(values[name]) for name in names)])
+    elements = {
+        name: f"($1)[{n}]::{type_name}" for n, (name, type_name) in enumerate(zip(names, types, strict=True), 1)
+    }
+    text = PARAMETER.sub(lambda match: elements[match[1]] if match[1] else "$", statement)
+    return [kind, text, *(text_of(values[name]) for name in names)]
 
 
 def text_of(value: Any) -> str | None:
@@ -218,11 +210,11 @@ def steps(plpy, cache: dict, caller: str, name: str, arguments: str) -> Iterator
         with signals_held():
             thread.start()
         while (request := desk.next_request(thread)) is not None:
-            if isinstance(request, Handed):
-                yield request.step
-                desk.answer(plpy.execute(RETURNED)[0]["returned"])
-            else:
+            if callable(request):
                 serve(desk, request)
+            else:
+                yield request
+                desk.answer(plpy.execute(RETURNED)[0]["returned"])
     finally:
         # A wish to cancel interrupts Python, once or twice, at whatever it calls next.
         try:
